@@ -80,7 +80,7 @@ type CNI struct {
 
 // CNIRelease is one version of a CNI and the minors it goes with.
 type CNIRelease struct {
-	From    string           `yaml:"from" json:"from"` // first minor, inclusive
+	From    string           `yaml:"from" json:"from"`                 // first minor, inclusive
 	To      string           `yaml:"to,omitempty" json:"to,omitempty"` // last minor, inclusive; empty: open
 	Version string           `yaml:"version" json:"version"`
 	Images  map[string]Image `yaml:"images" json:"images"` // by role, named so in the template
@@ -100,9 +100,9 @@ type CNIRelease struct {
 type Distro struct {
 	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string `yaml:"kind" json:"kind"`
-	Name       string `yaml:"name" json:"name"`   // "rocky-9"
-	ID         string `yaml:"id" json:"id"`       // os-release ID
-	Major      string `yaml:"major" json:"major"` // first part of os-release VERSION_ID
+	Name       string `yaml:"name" json:"name"`     // "rocky-9"
+	ID         string `yaml:"id" json:"id"`         // os-release ID
+	Major      string `yaml:"major" json:"major"`   // first part of os-release VERSION_ID
 	Family     string `yaml:"family" json:"family"` // "redhat" or "debian"
 
 	Yum []YumRepository `yaml:"yum,omitempty" json:"yum,omitempty"`

@@ -50,10 +50,10 @@ type Lock struct {
 // Artifact is one thing in a bundle.
 type Artifact struct {
 	Kind     ArtifactKind `json:"kind"`
-	Name     string       `json:"name"`    // "kubelet", "registry.k8s.io/pause:3.10", "chrony"
-	Version  string       `json:"version"` // as upstream writes it; EVR for packages
+	Name     string       `json:"name"`               // "kubelet", "registry.k8s.io/pause:3.10", "chrony"
+	Version  string       `json:"version"`            // as upstream writes it; EVR for packages
 	Platform string       `json:"platform,omitempty"` // "linux/amd64"; empty for all platforms (multi-platform images)
-	Distro   string       `json:"distro,omitempty"` // packages: "rocky-9"
+	Distro   string       `json:"distro,omitempty"`   // packages: "rocky-9"
 
 	// Group and Path say where the mirror serves a file: /<Group>/<Path>.
 	// Group is "files", "yum/<distro>/<arch>" or "apt/<distro>"; images have none.
@@ -77,7 +77,7 @@ type Source struct {
 	URL string `json:"url"` // as in the catalog, before any mirror rewrite
 	// Digest that upstream publishes of what URL serves (of the archive when Member is set).
 	Digest digest.Digest `json:"digest,omitempty"`
-	Size   int64         `json:"size,omitempty"` // bytes; 0 when unknown before the download
+	Size   int64         `json:"size,omitempty"`   // bytes; 0 when unknown before the download
 	Member string        `json:"member,omitempty"` // path inside the archive at URL
 	// Trust names the evidence: "catalog" (pinned), "signature" (vendor key),
 	// "checksum-file", "first-use" or "local" (the packing machine's own file).
