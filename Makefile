@@ -1,0 +1,69 @@
+# offk8s: `make help` lists what there is. A clone needs only Go; tools are
+# pinned in go.mod, and versions come from the build info.
+SHELL := /bin/bash
+GO ?= go
+export GOTOOLCHAIN := local
+FUZZTIME ?= 10s
+OUT ?=
+PKGS := ./...
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race fmt lint check golden fuzz demo e2e bench dist hooks
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/offk8s, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/offk8s ./cmd/offk8s
+
+test: ## run the tests; lists what was skipped for want of root or a program
+	@set -o pipefail; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	$(GO) test -v $(PKGS) >"$$log" 2>&1; rc=$$?; \
+	grep -E '^(ok|FAIL|panic:)|^ *--- FAIL' "$$log" || true; \
+	if [ $$rc != 0 ]; then cat "$$log" | grep -vE '^ *(=== |--- PASS|ok|\?)' | tail -n 200; fi; \
+	grep -A1 -E '^ *--- SKIP' "$$log" | grep -vE '^--$$' | sed 's/^/skipped: /' || true; \
+	p=$$(grep -cE '^ *--- PASS' "$$log"); f=$$(grep -cE '^ *--- FAIL' "$$log"); s=$$(grep -cE '^ *--- SKIP' "$$log"); \
+	echo "$$p passed, $$f failed, $$s skipped"; exit $$rc
+
+race: ## run the tests with the race detector
+	$(GO) test -race $(PKGS)
+
+fmt: ## format the code
+	$(GO) tool gofumpt -w $$(git ls-files '*.go')
+
+lint: ## vet, gofumpt, staticcheck
+	$(GO) vet $(PKGS)
+	@out=$$($(GO) tool gofumpt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted (make fmt):"; echo "$$out"; exit 1; }
+	$(GO) tool staticcheck $(PKGS)
+
+check: lint ## lint, module files tidy and unchanged, import direction
+	$(GO) mod verify >/dev/null
+	$(GO) mod tidy -diff
+	@grep -qx 'go 1.26.5' go.mod || { echo "go.mod: the go line changed"; exit 1; }
+	$(GO) test ./test/arch
+
+golden: ## rewrite the golden files; read the diff like code
+	$(GO) test $$(git grep -l 'flag.Bool("update"' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -update
+
+fuzz: ## fuzz every parser for FUZZTIME each
+	@git grep -ho 'func Fuzz[A-Za-z0-9]*' -- '*_test.go' >/dev/null; \
+	for f in $$(git grep -l 'func Fuzz' -- '*_test.go'); do \
+	  for n in $$(grep -oE 'func Fuzz[A-Za-z0-9]*' $$f | cut -d' ' -f2); do \
+	    echo "$$n ($$(dirname $$f))"; $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$n\$$" -fuzztime $(FUZZTIME) || exit 1; done; done
+
+demo: ## pack, verify, serve, read and plan with made-up artifacts; no root, no network (OUT=DIR keeps the files)
+	$(GO) run ./test/demo $(if $(OUT),-out '$(OUT)')
+
+e2e: ## the lab: real hosts, a real Kubernetes (root; the first run builds the components)
+	test/e2e/run
+
+bench: ## measure: ratios against a floor in one run
+	$(GO) test ./test/bench -run '^$$' -bench . -benchtime 5x
+
+dist: ## release binaries for amd64 and arm64 with SHA256SUMS
+	@mkdir -p dist
+	@for a in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$a $(GO) build -trimpath -ldflags '-s -w' -o dist/offk8s-linux-$$a ./cmd/offk8s; done
+	@cd dist && sha256sum offk8s-linux-* > SHA256SUMS && cat SHA256SUMS
+
+hooks: ## use the repository's git hooks
+	git config core.hooksPath .githooks

@@ -1,0 +1,136 @@
+// Package arch holds the tests of the tree's shape: who may import whom.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/offk8s/offk8s/"
+
+// forbidden lists the edges that must not be there (design: data flows one
+// way, cmd → {installer, mirror} → bundle → manifests). A key is a package
+// prefix; it must not import, directly or not, any of the listed prefixes.
+var forbidden = map[string][]string{
+	"manifests": {"bundle", "mirror", "installer", "cmd"},
+	"bundle":    {"mirror", "installer", "cmd"},
+	"mirror":    {"installer", "cmd"},
+	"installer": {"mirror", "cmd"},
+}
+
+// readOnly packages may use the read side of bundle, but nothing that talks to upstreams.
+var upstreamSide = []string{"bundle/fetch", "bundle/unpack", "bundle/yum", "bundle/apt"}
+
+// soleImporter names the one package that may import a third-party library
+// directly, so that each can be swapped in one place.
+var soleImporter = map[string][]string{
+	"github.com/mholt/archiver/v4":        {"bundle/unpack"},
+	"github.com/cavaliergopher/grab/v3":   {"bundle/fetch"},
+	"github.com/cloudflare/cfssl":         {"installer/pki"},
+	"github.com/ProtonMail/go-crypto":     {"bundle/trust"},
+	"github.com/vbauerster/mpb/v8":        {"cmd/offk8s"},
+	"github.com/spf13/cobra":              {"cmd/offk8s"},
+	"github.com/goccy/go-yaml":            {"manifests", "installer/kube", "installer/phase"},
+	"golang.org/x/crypto/ssh":             {"installer/host"},
+	"pault.ag/go/debian":                  {"bundle/apt"},
+	"github.com/secure-systems-lab/go-se": {"bundle/trust"},
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+// within reports whether the import path is the package prefix or below it.
+func within(path, prefix string) bool {
+	path = strings.TrimPrefix(path, module)
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
+}
+
+func testSupport(path string) bool {
+	return strings.HasPrefix(path, module+"test/") || strings.HasSuffix(path, "test")
+}
+
+func TestImportDirection(t *testing.T) {
+	for _, p := range list(t) {
+		if testSupport(p.ImportPath) {
+			continue
+		}
+		for from, tos := range forbidden {
+			if !within(p.ImportPath, from) {
+				continue
+			}
+			for _, dep := range p.Deps {
+				for _, to := range tos {
+					if strings.HasPrefix(dep, module) && within(dep, to) {
+						t.Errorf("%s imports %s: %s must not depend on %s", p.ImportPath, dep, from, to)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The mirror and the installer read bundles; a network client for upstreams in
+// them would be a way around the signed bundle.
+func TestMirrorAndInstallerUseTheReadSide(t *testing.T) {
+	for _, p := range list(t) {
+		if testSupport(p.ImportPath) || !within(p.ImportPath, "mirror") && !within(p.ImportPath, "installer") {
+			continue
+		}
+		for _, imp := range p.Imports {
+			for _, side := range upstreamSide {
+				if strings.HasPrefix(imp, module) && within(imp, side) {
+					t.Errorf("%s imports %s, which belongs to pack", p.ImportPath, imp)
+				}
+			}
+		}
+	}
+}
+
+func TestEachLibraryBehindOnePackage(t *testing.T) {
+	for _, p := range list(t) {
+		if testSupport(p.ImportPath) {
+			continue
+		}
+		for _, imp := range p.Imports {
+			for lib, owners := range soleImporter {
+				if !strings.HasPrefix(imp, lib) {
+					continue
+				}
+				allowed := false
+				for _, owner := range owners {
+					allowed = allowed || p.ImportPath == module+owner
+				}
+				if !allowed {
+					t.Errorf("%s imports %s; only %v may", p.ImportPath, imp, owners)
+				}
+			}
+		}
+	}
+}
