@@ -25,6 +25,10 @@ type Release struct {
 	KubeletConfig map[string]any `yaml:"kubeletConfig,omitempty" json:"kubeletConfig,omitempty"`
 	// Features are predicates that phases ask for instead of comparing versions.
 	Features Features `yaml:"features" json:"features"`
+
+	// DNSTemplate is the template of the cluster DNS objects (RenderObjects
+	// fills it), put here by the Catalog so that a Lock carries it.
+	DNSTemplate string `yaml:"-" json:"dnsTemplate,omitempty"`
 }
 
 // ReleaseDefaults is what bare `pack --version` takes.

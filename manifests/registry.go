@@ -1,0 +1,100 @@
+package manifests
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Catalog is everything that offk8s knows of upstream: releases by minor, pod
+// networks and operating systems by name. It is read-only after Embedded and
+// Overlay, and then safe for concurrent use.
+type Catalog struct {
+	releases map[string]Release
+	cnis     map[string]CNI
+	distros  map[string]Distro
+	// keys are the armoured OpenPGP keys by file name.
+	keys map[string]string
+
+	// DNSObjects is the text/template of the cluster DNS objects, see
+	// RenderObjects. Each Release carries it as DNSTemplate.
+	DNSObjects string
+}
+
+// Release returns the release that version names: "1.36", "1.36.3" or either
+// with a leading v. A patch that the catalog does not hold is an error that
+// names the one it does.
+func (c *Catalog) Release(version string) (Release, error) {
+	v, err := ParseVersion(version)
+	if err != nil {
+		return Release{}, err
+	}
+	r, ok := c.releases[v.MinorString()]
+	if !ok || v.Patch >= 0 && v.String() != r.Version {
+		return Release{}, fmt.Errorf("kubernetes %q is not in the catalog, which has %s", version, c.releaseNames())
+	}
+	r.DNSTemplate = c.DNSObjects
+	return r, nil
+}
+
+func (c *Catalog) releaseNames() string {
+	var names []string
+	for _, r := range c.Versions() {
+		names = append(names, r.Version)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Versions returns the releases, oldest minor first.
+func (c *Catalog) Versions() []Release {
+	out := make([]Release, 0, len(c.releases))
+	for _, r := range c.releases {
+		r.DNSTemplate = c.DNSObjects
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b Release) int { return CompareMinors(a.Minor, b.Minor) })
+	return out
+}
+
+// CNI returns the pod network called name.
+func (c *Catalog) CNI(name string) (CNI, error) {
+	n, ok := c.cnis[name]
+	if !ok {
+		return CNI{}, fmt.Errorf("pod network %q is not in the catalog, which has %s", name, strings.Join(c.CNINames(), ", "))
+	}
+	return n, nil
+}
+
+// CNINames returns the names of the pod networks, sorted.
+func (c *Catalog) CNINames() []string { return sortedKeys(c.cnis) }
+
+// For returns the version of the network that goes with a Kubernetes minor.
+func (n CNI) For(minor string) (CNIRelease, error) {
+	for _, r := range n.Releases {
+		if CompareMinors(r.From, minor) <= 0 && (r.To == "" || CompareMinors(minor, r.To) <= 0) {
+			return r, nil
+		}
+	}
+	return CNIRelease{}, fmt.Errorf("pod network %q has no version for kubernetes %s", n.Name, minor)
+}
+
+// Distro returns the operating system called name, with its keys.
+func (c *Catalog) Distro(name string) (Distro, error) {
+	d, ok := c.distros[name]
+	if !ok {
+		return Distro{}, fmt.Errorf("distribution %q is not in the catalog, which has %s", name, strings.Join(c.DistroNames(), ", "))
+	}
+	return d, nil
+}
+
+// DistroNames returns the names of the operating systems, sorted.
+func (c *Catalog) DistroNames() []string { return sortedKeys(c.distros) }
+
+func sortedKeys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,66 @@
+package manifests
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Version is a Kubernetes version. Patch is -1 for a bare minor ("1.36").
+type Version struct {
+	Major, Minor, Patch int
+}
+
+// ParseVersion reads "1.36", "1.36.3" or either with a leading v. Pre-releases
+// and build metadata are refused: the catalog holds releases only.
+func ParseVersion(s string) (Version, error) {
+	parts := strings.Split(strings.TrimPrefix(s, "v"), ".")
+	if len(parts) != 2 && len(parts) != 3 {
+		return Version{}, fmt.Errorf("version %q: want the form 1.36 or 1.36.3", s)
+	}
+	n := [3]int{0, 0, -1}
+	for i, p := range parts {
+		v, err := strconv.Atoi(p)
+		if err != nil || strconv.Itoa(v) != p || v < 0 || v > 9999 {
+			return Version{}, fmt.Errorf("version %q: %q is not a plain number", s, p)
+		}
+		n[i] = v
+	}
+	return Version{n[0], n[1], n[2]}, nil
+}
+
+// String is the version without v: "1.36" or "1.36.3".
+func (v Version) String() string {
+	if v.Patch < 0 {
+		return v.MinorString()
+	}
+	return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch)
+}
+
+// MinorString is the minor the version belongs to: "1.36".
+func (v Version) MinorString() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
+
+// Compare orders versions; a bare minor sorts before all of its patches.
+func (v Version) Compare(w Version) int {
+	for _, p := range [][2]int{{v.Major, w.Major}, {v.Minor, w.Minor}, {v.Patch, w.Patch}} {
+		switch {
+		case p[0] < p[1]:
+			return -1
+		case p[0] > p[1]:
+			return 1
+		}
+	}
+	return 0
+}
+
+// CompareMinors orders two minors such as "1.9" and "1.16" by number. Strings
+// that are no minors sort first.
+func CompareMinors(a, b string) int {
+	v, errA := ParseVersion(a)
+	w, errB := ParseVersion(b)
+	if errA != nil || errB != nil {
+		return strings.Compare(a, b)
+	}
+	v.Patch, w.Patch = -1, -1
+	return v.Compare(w)
+}
