@@ -1,0 +1,90 @@
+package trust
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// maxKeyringSize bounds a key file in bytes; Debian's whole keyring is 55 KB.
+const maxKeyringSize = 4 << 20
+
+// Keyring is a set of OpenPGP public keys. The zero value trusts nobody. It is
+// safe for concurrent use once read.
+type Keyring struct {
+	entities openpgp.EntityList
+}
+
+// ReadKeyring returns the keys of all files, each armoured (one or several
+// blocks) or binary. A file without a usable key is an error.
+func ReadKeyring(files ...[]byte) (*Keyring, error) {
+	k := &Keyring{}
+	for i, b := range files {
+		entities, err := readKeys(b)
+		if err != nil {
+			return nil, fmt.Errorf("read keyring: file %d of %d: %w", i+1, len(files), err)
+		}
+		k.entities = append(k.entities, entities...)
+	}
+	return k, nil
+}
+
+// Fingerprints returns the primary fingerprints in upper-case hex, sorted.
+func (k *Keyring) Fingerprints() []string {
+	var out []string
+	if k == nil {
+		return out
+	}
+	for _, e := range k.entities {
+		out = append(out, fingerprint(e))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Empty reports whether no key is in k; nil is empty.
+func (k *Keyring) Empty() bool { return k == nil || len(k.entities) == 0 }
+
+func fingerprint(e *openpgp.Entity) string {
+	return fmt.Sprintf("%X", e.PrimaryKey.Fingerprint)
+}
+
+// armorStart opens each block of an armoured key file.
+const armorStart = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+
+func readKeys(b []byte) (openpgp.EntityList, error) {
+	if len(b) > maxKeyringSize {
+		return nil, fmt.Errorf("%d bytes, limit %d", len(b), maxKeyringSize)
+	}
+	if !bytes.Contains(b, []byte(armorStart)) {
+		return nonEmpty(openpgp.ReadKeyRing(bytes.NewReader(b)))
+	}
+	var all openpgp.EntityList
+	for _, block := range strings.Split(string(b), armorStart)[1:] {
+		entities, err := openpgp.ReadArmoredKeyRing(strings.NewReader(armorStart + block))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entities...)
+	}
+	return nonEmpty(all, nil)
+}
+
+func nonEmpty(list openpgp.EntityList, err error) (openpgp.EntityList, error) {
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range list {
+		if e.PrivateKey != nil {
+			return nil, errors.New("holds a private key, want public keys only")
+		}
+	}
+	if len(list) == 0 {
+		return nil, errors.New("no usable openpgp public key")
+	}
+	return list, nil
+}
