@@ -1,0 +1,117 @@
+package step
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Kinds is a list of step kinds: name to constructor of an empty step.
+type Kinds map[string]func() Step
+
+// All returns the kinds of this package, without those of installer/kube. A new
+// kind is one file and one line here.
+func All() Kinds {
+	return Kinds{
+		"absent":    func() Step { return &Absent{} },
+		"artifact":  func() Step { return &Artifact{} },
+		"block":     func() Step { return &Block{} },
+		"command":   func() Step { return &Command{} },
+		"directory": func() Step { return &Directory{} },
+		"file":      func() Step { return &File{} },
+		"firewall":  func() Step { return &Firewall{} },
+		"hostname":  func() Step { return &Hostname{} },
+		"modules":   func() Step { return &Modules{} },
+		"packages":  func() Step { return &Packages{} },
+		"route":     func() Step { return &Route{} },
+		"selinux":   func() Step { return &SELinux{} },
+		"swap":      func() Step { return &Swap{} },
+		"symlink":   func() Step { return &Symlink{} },
+		"sysctl":    func() Step { return &Sysctl{} },
+		"unit":      func() Step { return &Unit{} },
+		"wait":      func() Step { return &Wait{} },
+	}
+}
+
+// With returns the kinds of k and more together; a name in both is an error of
+// the program and the later one wins.
+func (k Kinds) With(more Kinds) Kinds {
+	out := maps.Clone(k)
+	maps.Copy(out, more)
+	return out
+}
+
+// itemJSON is an Item as it travels and is printed.
+type itemJSON struct {
+	ID     string          `json:"id"`
+	Why    string          `json:"why,omitempty"`
+	Unless string          `json:"unless,omitempty"`
+	Kind   string          `json:"kind"`
+	Spec   json.RawMessage `json:"spec"`
+}
+
+// MarshalJSON writes {id, why, unless, kind, spec}.
+func (i Item) MarshalJSON() ([]byte, error) {
+	if i.Step == nil {
+		return nil, fmt.Errorf("step %q: no kind", i.ID)
+	}
+	spec, err := json.Marshal(i.Step)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(itemJSON{i.ID, i.Why, i.Unless, i.Step.Kind(), spec})
+}
+
+// Decode reads an Item that MarshalJSON wrote and validates it. A kind or a
+// field that is not known is refused: an agent must not skip what an operator
+// of another version meant.
+func (k Kinds) Decode(b []byte) (Item, error) {
+	var j itemJSON
+	if err := strict(b, &j); err != nil {
+		return Item{}, fmt.Errorf("step: %w", err)
+	}
+	build, ok := k[j.Kind]
+	if !ok {
+		return Item{}, fmt.Errorf("step %q: kind %q is not one of %s", j.ID, j.Kind,
+			strings.Join(slices.Sorted(maps.Keys(k)), ", "))
+	}
+	it := Item{ID: j.ID, Why: j.Why, Unless: j.Unless, Step: build()}
+	if err := strict(j.Spec, it.Step); err != nil {
+		return Item{}, fmt.Errorf("step %q: kind %q: %w", j.ID, j.Kind, err)
+	}
+	return it, it.Validate()
+}
+
+// Validate checks the identity and the step's own fields.
+func (i Item) Validate() error {
+	var errs []error
+	if i.ID == "" || strings.ContainsFunc(i.ID, isControl) {
+		errs = append(errs, errors.New("id: empty or with control characters"))
+	}
+	if i.Unless != "" {
+		errs = append(errs, checkPath("unless", i.Unless))
+	}
+	errs = append(errs, i.Step.Validate())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("step %q: kind %q: %w", i.ID, i.Step.Kind(), err)
+	}
+	return nil
+}
+
+// strict decodes one JSON value without unknown fields or trailing data.
+func strict(b []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("data after the value")
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package step
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Mode is a file mode that stands in JSON as people read it, "0644". The zero
+// value means the default of the step kind.
+type Mode uint32
+
+// String returns the mode in octal, "0644".
+func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
+
+// Perm returns the permission bits as the os package takes them.
+func (m Mode) Perm() fs.FileMode { return fs.FileMode(m) & fs.ModePerm }
+
+// MarshalJSON writes "0644".
+func (m Mode) MarshalJSON() ([]byte, error) { return json.Marshal(m.String()) }
+
+// UnmarshalJSON reads "0644".
+func (m *Mode) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("mode %s: want a string such as %q", b, "0644")
+	}
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil {
+		return fmt.Errorf("mode %q: not octal", s)
+	}
+	*m = Mode(n)
+	return nil
+}
+
+// check refuses bits beyond rwx: nothing that offk8s installs is setuid.
+func (m Mode) check() error {
+	if m&^0o777 != 0 {
+		return fmt.Errorf("mode %s: only permission bits are allowed", m)
+	}
+	return nil
+}
+
+// Duration is a time.Duration that stands in JSON as "1m30s".
+type Duration time.Duration
+
+// String returns the duration as time.Duration prints it.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalJSON writes "1m30s".
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON reads "1m30s".
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("duration %s: want a string such as %q", b, "1m30s")
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("duration %q: %w", s, err)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// checkPath refuses what is not a clean absolute path below the root.
+func checkPath(field, p string) error {
+	switch {
+	case p == "":
+		return fmt.Errorf("%s: empty", field)
+	case !path.IsAbs(p) || path.Clean(p) != p || p == "/":
+		return fmt.Errorf("%s %q: want a clean absolute path", field, p)
+	case strings.ContainsFunc(p, isControl):
+		return fmt.Errorf("%s %q: control character", field, p)
+	}
+	return nil
+}
+
+// isControl reports ASCII control characters, which have no place in names.
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
+
+// checkLine refuses text that would end or start another line where it is written.
+func checkLine(field, s string) error {
+	if strings.ContainsAny(s, "\n\r\x00") {
+		return fmt.Errorf("%s %q: line break", field, s)
+	}
+	return nil
+}
+
+// checkArgv refuses an empty program or a NUL, which no kernel accepts.
+func checkArgv(field string, argv []string) error {
+	if len(argv) == 0 || argv[0] == "" {
+		return fmt.Errorf("%s: empty", field)
+	}
+	for _, a := range argv {
+		if strings.ContainsRune(a, 0) {
+			return fmt.Errorf("%s %q: NUL byte", field, a)
+		}
+	}
+	return nil
+}
+
+// ErrSymlink says that a destination is a symbolic link, which offk8s does not
+// write through: what it points to belongs to somebody else.
+var ErrSymlink = errors.New("is a symbolic link")
