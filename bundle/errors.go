@@ -1,0 +1,53 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Sentinels that callers map to exit codes; errors.Is finds them through every
+// error of this package.
+var (
+	// ErrVerify means that bytes are not what the signed index says: altered,
+	// missing, extra or truncated members, a bad signature, an unknown key.
+	ErrVerify = errors.New("verification failed")
+	// ErrPolicy means that the bundle may be intact but must not be trusted:
+	// unsigned, or no public key was given.
+	ErrPolicy = errors.New("refused by policy")
+)
+
+// ArtifactError says which artifact or member of a bundle an operation failed
+// on.
+type ArtifactError struct {
+	Op       string // verb: "seal", "open", "verify", "fetch" …
+	Artifact string // what a person calls it: image name, group and path, or tar member
+	Err      error
+}
+
+// Error returns "op: artifact: cause".
+func (e *ArtifactError) Error() string {
+	return fmt.Sprintf("%s: %q: %v", e.Op, e.Artifact, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *ArtifactError) Unwrap() error { return e.Err }
+
+// classified attaches a sentinel to an error without changing its text.
+type classified struct {
+	class error
+	err   error
+}
+
+func (c *classified) Error() string   { return c.err.Error() }
+func (c *classified) Unwrap() []error { return []error{c.err, c.class} }
+
+// verifyFailure marks err as ErrVerify.
+func verifyFailure(err error) error { return &classified{ErrVerify, err} }
+
+// policyFailure marks err as ErrPolicy.
+func policyFailure(err error) error { return &classified{ErrPolicy, err} }
+
+// badArtifact is an ArtifactError of class ErrVerify.
+func badArtifact(op, artifact string, err error) error {
+	return &ArtifactError{Op: op, Artifact: artifact, Err: verifyFailure(err)}
+}

@@ -1,0 +1,20 @@
+// Package tarfile is the tar container of a bundle: a deterministic writer and
+// an offset index that serves any member by (offset, size) without unpacking.
+//
+// The container is a small, exactly determined subset of POSIX tar: regular
+// files only, mode 0644, owner 0, time 0, canonical relative names, zero
+// padding, and a trailer of exactly two zero blocks. What does not fit a ustar
+// header (a size of 8 GiB or more, a name over 100 bytes) goes into one pax
+// extended header of fixed shape. The index re-encodes every header it reads
+// and compares, so each bit of a container is determined by the list of names
+// and sizes: nothing can hide in a header, in padding or after the end.
+//
+//	w := tarfile.NewWriter(f)
+//	w.Add("hello", 5, strings.NewReader("world"))
+//	w.Close()
+//
+//	t, err := tarfile.OpenFile(ctx, "b.tar")
+//	off, size, ok := t.Offset("hello")
+//
+// The package neither extracts nor decompresses and knows nothing of OCI.
+package tarfile
