@@ -1,0 +1,54 @@
+package pki
+
+import (
+	"encoding/base64"
+	"fmt"
+)
+
+// kubeconfig returns credential name as a kubeconfig with everything in it.
+func (s *Store) kubeconfig(name string) (Secret, error) {
+	c, ok := s.wanted[name]
+	if !ok || c.Server == "" {
+		return nil, ErrUnknownRef
+	}
+	p, _, err := s.leaf(name)
+	if err != nil {
+		return nil, err
+	}
+	user := fmt.Sprintf("    client-certificate-data: %s\n    client-key-data: %s\n",
+		base64.StdEncoding.EncodeToString(p.cert), base64.StdEncoding.EncodeToString(p.key))
+	return s.renderKubeconfig(c.Server, c.CommonName, user)
+}
+
+// bootstrapKubeconfig is what a kubelet asks for its certificate with.
+func (s *Store) bootstrapKubeconfig() (Secret, error) {
+	t, err := s.bootstrapToken()
+	if err != nil {
+		return nil, err
+	}
+	return s.renderKubeconfig(s.endpoint, "kubelet-bootstrap", "    token: "+string(t)+"\n")
+}
+
+func (s *Store) renderKubeconfig(server, user, credential string) (Secret, error) {
+	ca, err := s.authority(Kubernetes)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters:
+- name: kubernetes
+  cluster:
+    server: %q
+    certificate-authority-data: %s
+users:
+- name: %q
+  user:
+%scontexts:
+- name: default
+  context:
+    cluster: kubernetes
+    user: %q
+current-context: default
+`, server, base64.StdEncoding.EncodeToString(ca.cert), user, credential, user), nil
+}

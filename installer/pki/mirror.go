@@ -1,0 +1,60 @@
+package pki
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"time"
+)
+
+// MirrorTLS is what a mirror serves with.
+type MirrorTLS struct {
+	CA          []byte // PEM, for clients
+	Certificate tls.Certificate
+	// Fingerprint is "sha256:<hex>" of the CA certificate's DER, as cluster.yaml
+	// pins it.
+	Fingerprint string
+	// Issued says why the serving certificate is new; empty when it was reused.
+	Issued string
+}
+
+// MirrorCA opens or makes, in dir (0700), an authority for the mirror alone and
+// a serving certificate for the given names and addresses. Calling it again
+// gives the same authority; the serving certificate is issued anew when hosts
+// changed or it has less than RenewBefore left.
+func MirrorCA(dir string, hosts []string, now time.Time) (MirrorTLS, error) {
+	if err := makeDir(dir); err != nil {
+		return MirrorTLS{}, err
+	}
+	ca, err := openCA(dir, "mirror-ca", "offk8s mirror CA", now)
+	if err != nil {
+		return MirrorTLS{}, err
+	}
+	c := Credential{Name: "mirror", CommonName: "offk8s mirror", Usage: Server}
+	c.DNS, c.IPs = split(hosts)
+	p, why, err := openLeaf(dir, ca, c, now)
+	if err != nil {
+		return MirrorTLS{}, err
+	}
+	kp, err := tls.X509KeyPair(p.cert, p.key)
+	if err != nil {
+		return MirrorTLS{}, fmt.Errorf("mirror certificate: %w", err)
+	}
+	fp, err := Fingerprint(ca.cert)
+	if err != nil {
+		return MirrorTLS{}, err
+	}
+	return MirrorTLS{CA: ca.cert, Certificate: kp, Fingerprint: fp, Issued: why}, nil
+}
+
+// Fingerprint returns "sha256:<hex>" of the DER of a PEM certificate.
+func Fingerprint(certPEM []byte) (string, error) {
+	b, _ := pem.Decode(certPEM)
+	if b == nil || b.Type != "CERTIFICATE" {
+		return "", fmt.Errorf("fingerprint: no certificate in %d bytes of PEM", len(certPEM))
+	}
+	sum := sha256.Sum256(b.Bytes)
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}

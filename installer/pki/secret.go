@@ -1,0 +1,105 @@
+package pki
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// storedToken is the bootstrap token on the operator's disk.
+type storedToken struct {
+	Token string    `json:"token"`
+	Made  time.Time `json:"made"`
+}
+
+// bootstrapToken returns the token of this run: the stored one while it is
+// young enough to outlast a run, else a new one.
+func (s *Store) bootstrapToken() (Secret, error) {
+	if s.token != nil {
+		return s.token, nil
+	}
+	path := filepath.Join(s.dir, "bootstrap-token.json")
+	b, err := readSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	var t storedToken
+	if b != nil && json.Unmarshal(b, &t) == nil && t.Token != "" {
+		if age := s.now().Sub(t.Made); age >= 0 && age < TokenLifetime/2 {
+			s.token = Secret(t.Token)
+			return s.token, nil
+		}
+	}
+	t = storedToken{Token: randomText(6) + "." + randomText(16), Made: s.now().UTC()}
+	if b, err = json.Marshal(t); err != nil {
+		return nil, err
+	}
+	if err := writeFile(path, b); err != nil {
+		return nil, err
+	}
+	s.token = Secret(t.Token)
+	return s.token, nil
+}
+
+// randomText is n characters of the alphabet that bootstrap tokens have.
+// A byte of 252 and more is drawn again, so that every character is as likely.
+func randomText(n int) string {
+	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+	out, b := make([]byte, 0, n), make([]byte, 1)
+	for len(out) < n {
+		_, _ = rand.Read(b) // never fails: crypto/rand ends the program instead
+		if b[0] < 252 {
+			out = append(out, alphabet[int(b[0])%len(alphabet)])
+		}
+	}
+	return string(out)
+}
+
+// encryption returns the API server's EncryptionConfiguration, made once: a
+// lost key means lost Secrets.
+func (s *Store) encryption() (Secret, error) {
+	path := filepath.Join(s.dir, "encryption-config.yaml")
+	b, err := readSecret(path)
+	if err != nil || b != nil {
+		return b, err
+	}
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	b = fmt.Appendf(nil, `apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+  - resources: [secrets]
+    providers:
+      - secretbox:
+          keys:
+            - name: key1
+              secret: %s
+      - identity: {}
+`, base64.StdEncoding.EncodeToString(key))
+	return b, writeFile(path, b)
+}
+
+// serviceAccount returns the key pair of service account tokens, made once.
+func (s *Store) serviceAccount() (priv Secret, pub []byte, err error) {
+	base := filepath.Join(s.dir, "service-account")
+	if pub, err = readSecret(base + ".pub"); err != nil {
+		return nil, nil, err
+	}
+	if pub != nil {
+		priv, err = readSecret(base + ".key")
+		if err == nil && priv == nil {
+			err = fmt.Errorf("%q is missing beside its public key", base+".key")
+		}
+		return priv, pub, err
+	}
+	if priv, pub, err = newKey(); err != nil {
+		return nil, nil, err
+	}
+	if err := writeFile(base+".key", priv); err != nil {
+		return nil, nil, err
+	}
+	return priv, pub, writeFile(base+".pub", pub)
+}
