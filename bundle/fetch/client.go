@@ -1,0 +1,230 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Options configure a Client. The zero value is ready for use.
+type Options struct {
+	// Rewrites replace upstream addresses; the longest From wins. From is a URL
+	// prefix, a registry host with optional path ("registry.k8s.io"), or
+	// "apt:<archive>". Digests stay what they are.
+	Rewrites []manifests.Rewrite
+	// UserAgent of every request; empty means "offk8s".
+	UserAgent string
+	// Attempts per download before its error is final; zero means 5. An attempt
+	// that brought at least one new byte does not count, up to ten times as many.
+	Attempts int
+	// IdleTimeout without one byte ends an attempt; zero means a minute.
+	IdleTimeout time.Duration
+	// Sleep waits between attempts; nil means a timer that ends with the context.
+	Sleep func(ctx context.Context, d time.Duration) error
+	// Transport carries the requests; nil means an own one with the proxies of
+	// the environment. For tests.
+	Transport http.RoundTripper
+	// Keychain has the credentials of registries; nil means those of docker and podman.
+	Keychain authn.Keychain
+	// Log gets one line per retry; nil discards.
+	Log *slog.Logger
+}
+
+// Client is the HTTP layer of all fetchers. It is safe for concurrent use.
+type Client struct {
+	o        Options
+	rewrites []manifests.Rewrite // longest From first
+	http     *http.Client
+	tr       http.RoundTripper
+}
+
+const (
+	defaultAttempts    = 5
+	defaultIdleTimeout = time.Minute
+	headerTimeout      = time.Minute
+	maxRedirects       = 10
+	maxBackoff         = 30 * time.Second
+)
+
+// NewClient returns a client after checking the rewrites.
+func NewClient(o Options) (*Client, error) {
+	if o.UserAgent == "" {
+		o.UserAgent = "offk8s"
+	}
+	if o.Attempts == 0 {
+		o.Attempts = defaultAttempts
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = defaultIdleTimeout
+	}
+	if o.Sleep == nil {
+		o.Sleep = sleep
+	}
+	if o.Keychain == nil {
+		o.Keychain = authn.DefaultKeychain
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	rewrites, err := sortRewrites(o.Rewrites)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{o: o, rewrites: rewrites}
+	c.tr = &policyTransport{next: o.Transport, userAgent: o.UserAgent, idle: o.IdleTimeout}
+	if o.Transport == nil {
+		c.tr.(*policyTransport).next = newTransport()
+	}
+	c.http = &http.Client{Transport: c.tr, CheckRedirect: checkRedirect}
+	return c, nil
+}
+
+// With returns a copy of c that has more rewrites. Those that c has already win
+// over equal ones of the argument.
+func (c *Client) With(more []manifests.Rewrite) (*Client, error) {
+	o := c.o
+	o.Rewrites = append(append([]manifests.Rewrite(nil), c.o.Rewrites...), more...)
+	return NewClient(o)
+}
+
+// StatusError is an answer other than the wanted one.
+type StatusError struct {
+	URL  string
+	Code int
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%s answered %d %s", e.URL, e.Code, http.StatusText(e.Code))
+}
+
+// Is makes a 404 an fs.ErrNotExist, which the repository readers ask for.
+func (e *StatusError) Is(target error) bool {
+	return target == fs.ErrNotExist && e.Code == http.StatusNotFound
+}
+
+// temporary reports whether asking again may help.
+func (e *StatusError) temporary() bool {
+	return e.Code >= 500 || e.Code == http.StatusTooManyRequests || e.Code == http.StatusRequestTimeout
+}
+
+// ErrTooLarge says that a body is longer than was allowed.
+var ErrTooLarge = errors.New("answer is too large")
+
+// Get returns the body at rawURL, at most limit bytes of it: a longer one is
+// ErrTooLarge. It is read whole before Get returns. For metadata; what goes into
+// a bundle is downloaded by a Fetcher. A 404 is an fs.ErrNotExist.
+func (c *Client) Get(ctx context.Context, rawURL string, limit int64) (io.ReadCloser, error) {
+	target, err := c.URL(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	var body []byte
+	err = c.retry(ctx, rawURL, func() (bool, error) {
+		body, err = c.getOnce(ctx, target, limit)
+		return false, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("get %q: %w", rawURL, err)
+	}
+	return io.NopCloser(bytes.NewReader(body)), nil
+}
+
+func (c *Client) getOnce(ctx context.Context, target string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, permanent{err}
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, &StatusError{URL: target, Code: resp.StatusCode}
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(body)) > limit {
+		return nil, permanent{fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)}
+	}
+	return body, nil
+}
+
+// permanent marks an error that a further attempt cannot mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// retry calls f until it succeeds, its error is permanent, or the attempts are
+// used up. f reports whether it made progress; such an attempt does not count,
+// within reason.
+func (c *Client) retry(ctx context.Context, what string, f func() (progressed bool, err error)) error {
+	failures := 0
+	for try := 1; ; try++ {
+		progressed, err := f()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if progressed {
+			failures = 0
+		}
+		failures++
+		if !retriable(err) || failures >= c.o.Attempts || try >= 10*c.o.Attempts {
+			return err
+		}
+		wait := backoff(failures)
+		c.o.Log.Debug("retry", "what", what, "attempt", try, "wait", wait, "err", err)
+		if err := c.o.Sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+func retriable(err error) bool {
+	var p permanent
+	if errors.As(err, &p) || errors.Is(err, errPolicy) {
+		return false
+	}
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.temporary()
+	}
+	return true
+}
+
+func backoff(failures int) time.Duration {
+	return min(time.Second<<min(failures-1, 10), maxBackoff)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// host is the part of an image reference or URL before the first slash.
+func host(s string) string {
+	h, _, _ := strings.Cut(s, "/")
+	return h
+}

@@ -1,0 +1,95 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// errPolicy marks requests that are refused, however often they are tried.
+var errPolicy = errors.New("refused")
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   30 * time.Second,
+		ResponseHeaderTimeout: headerTimeout,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   8,
+		ForceAttemptHTTP2:     true,
+		// A digest is over the bytes as they are served; a transparent gunzip
+		// would hash something else.
+		DisableCompression: true,
+	}
+}
+
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("%w: more than %d redirects", errPolicy, maxRedirects)
+	}
+	return nil
+}
+
+// policyTransport holds what is true of every request, whichever client sends it.
+type policyTransport struct {
+	next      http.RoundTripper
+	userAgent string
+	idle      time.Duration
+}
+
+// RoundTrip refuses a redirect that leaves TLS and ends a body that stands still.
+func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	// http.Client sets Response on a request that follows a redirect.
+	if req.Response != nil && req.Response.Request != nil &&
+		req.Response.Request.URL.Scheme == "https" && req.URL.Scheme != "https" {
+		return nil, fmt.Errorf("%w: redirect from %q to %q leaves TLS", errPolicy, req.Response.Request.URL.Redacted(), req.URL.Redacted())
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	req = req.Clone(ctx)
+	req.Header.Set("User-Agent", t.userAgent)
+	resp, err := t.next.RoundTrip(req)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = newIdleBody(resp.Body, t.idle, cancel)
+	return resp, nil
+}
+
+// idleBody cancels its request when no byte came for a while. A drip of bytes
+// is bounded by the caps on size, not here.
+type idleBody struct {
+	io.ReadCloser
+	idle   time.Duration
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+func newIdleBody(rc io.ReadCloser, idle time.Duration, cancel context.CancelCauseFunc) *idleBody {
+	b := &idleBody{ReadCloser: rc, idle: idle, cancel: cancel}
+	b.timer = time.AfterFunc(idle, func() {
+		cancel(fmt.Errorf("no data for %s", idle))
+	})
+	return b
+}
+
+func (b *idleBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.timer.Reset(b.idle)
+	}
+	return n, err
+}
+
+func (b *idleBody) Close() error {
+	b.timer.Stop()
+	err := b.ReadCloser.Close()
+	b.cancel(nil)
+	return err
+}
