@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 )
 
@@ -47,4 +48,67 @@ func (e *LoadError) Error() string {
 		lines[i] = p.String()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// LoadManifest reads a pack.yaml; name is what messages call it. Every problem
+// of the file is in the error, which is a *LoadError.
+func LoadManifest(name string, data []byte) (*Manifest, error) {
+	m := &Manifest{}
+	d := newDocument(name)
+	d.load(data, m, KindManifest, func() []Problem { return m.Validate() })
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// LoadCluster reads a cluster.yaml; name is what messages call it. Every problem
+// of the file is in the error, which is a *LoadError. Empty fields stay empty,
+// see Cluster.SetDefaults.
+func LoadCluster(name string, data []byte) (*Cluster, error) {
+	c := &Cluster{}
+	d := newDocument(name)
+	d.load(data, c, KindCluster, func() []Problem { return c.Validate() })
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// load reads a document of one kind and then checks what it says. What was of
+// the wrong type is not checked any further: a missing value would be reported
+// that the user did write.
+func (d *document) load(data []byte, v any, kind string, validate func() []Problem) {
+	root, ok := d.parse(data)
+	if !ok {
+		return
+	}
+	d.decodeRoot(root, v)
+	d.header(v, kind)
+	broken := map[string]bool{}
+	for _, p := range d.problems {
+		broken[p.Path] = true
+	}
+	var more []Problem
+	for _, p := range validate() {
+		if !broken[p.Path] {
+			more = append(more, p)
+		}
+	}
+	d.place(more)
+}
+
+// header checks apiVersion and kind.
+func (d *document) header(v any, kind string) {
+	s := reflect.ValueOf(v).Elem()
+	for _, f := range []struct{ field, path, want string }{
+		{"APIVersion", "apiVersion", APIVersion},
+		{"Kind", "kind", kind},
+	} {
+		got := s.FieldByName(f.field).String()
+		if _, there := d.at[f.path]; there && got == f.want {
+			continue
+		}
+		d.place([]Problem{{Path: f.path, Message: fmt.Sprintf("found %q, want %q", got, f.want)}})
+	}
 }

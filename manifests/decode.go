@@ -1,0 +1,359 @@
+package manifests
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+var timeType = reflect.TypeFor[time.Time]()
+
+func (d *document) decodeRoot(n ast.Node, v any) {
+	d.decode(n, reflect.ValueOf(v).Elem(), "", 0)
+}
+
+// decode puts n into v, which is settable. What v holds stays where n says
+// nothing of it, so that decoding onto a filled value is a merge; maps and
+// lists are copied first, so that what v shared with another value is safe.
+func (d *document) decode(n ast.Node, v reflect.Value, path string, depth int) {
+	d.at[path] = nodePos(n)
+	if !d.plain(n, path, depth) {
+		return
+	}
+	if _, null := n.(*ast.NullNode); null {
+		v.SetZero()
+		return
+	}
+	if v.Type() == timeType {
+		d.decodeTime(n, v, path)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		p := reflect.New(v.Type().Elem())
+		if !v.IsNil() {
+			p.Elem().Set(v.Elem())
+		}
+		d.decode(n, p.Elem(), path, depth)
+		v.Set(p)
+	case reflect.Struct:
+		d.decodeStruct(n, v, path, depth)
+	case reflect.Map:
+		d.decodeMap(n, v, path, depth)
+	case reflect.Slice:
+		d.decodeSlice(n, v, path, depth, "")
+	case reflect.Interface:
+		d.decodeAny(n, v, path, depth)
+	default:
+		d.decodeScalar(n, v, path)
+	}
+}
+
+// plain refuses what this reader does not know: anchors, aliases and tags (a
+// short text that stands for a huge one, or for something else than it looks
+// like) and nesting without end.
+func (d *document) plain(n ast.Node, path string, depth int) bool {
+	switch n.(type) {
+	case *ast.AnchorNode, *ast.AliasNode:
+		d.add(nodePos(n), path, "anchors and aliases are not supported", "write the value out")
+		return false
+	case *ast.TagNode:
+		d.add(nodePos(n), path, "tags are not supported", "remove it")
+		return false
+	}
+	if depth > maxYAMLDepth {
+		d.add(nodePos(n), "", fmt.Sprintf("nested deeper than %d levels", maxYAMLDepth), "")
+		return false
+	}
+	return true
+}
+
+// pair is one key of a mapping.
+type pair struct {
+	key   string
+	path  string
+	at    position
+	value ast.Node
+}
+
+// pairs returns the pairs of a mapping; a key that is there twice is a problem.
+func (d *document) pairs(n ast.Node, path, want string) ([]pair, bool) {
+	var values []*ast.MappingValueNode
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	default:
+		d.mismatch(n, path, want)
+		return nil, false
+	}
+	seen := map[string]position{}
+	var out []pair
+	for _, mv := range values {
+		at := nodePos(mv.Key)
+		key, ok := scalarText(mv.Key)
+		if !ok || mv.Key.IsMergeKey() {
+			d.add(at, path, "the key is not a plain text", "")
+			continue
+		}
+		p := pair{key, joinPath(path, key), at, mv.Value}
+		if first, dup := seen[key]; dup {
+			d.add(at, p.path, fmt.Sprintf("key %q is there twice, first on line %d", key, first.line), "")
+			continue
+		}
+		seen[key] = at
+		out = append(out, p)
+	}
+	return out, true
+}
+
+func (d *document) decodeStruct(n ast.Node, v reflect.Value, path string, depth int) {
+	pairs, ok := d.pairs(n, path, "a mapping")
+	if !ok {
+		return
+	}
+	fields := yamlFields(v.Type())
+	for _, p := range pairs {
+		f, known := fields[p.key]
+		if !known {
+			d.add(p.at, p.path, "unknown field", suggest(p.key, sortedKeys(fields)))
+			continue
+		}
+		fv := v.FieldByIndex(f.Index)
+		if key := f.Tag.Get("merge"); key != "" && fv.Kind() == reflect.Slice {
+			d.at[p.path] = p.at
+			d.decodeSlice(p.value, fv, p.path, depth+1, key)
+			continue
+		}
+		d.decode(p.value, fv, p.path, depth+1)
+		d.pointAtKey(p)
+	}
+}
+
+// pointAtKey lets problems of a whole mapping or list show its key.
+func (d *document) pointAtKey(p pair) {
+	if _, scalar := scalarText(p.value); !scalar {
+		d.at[p.path] = p.at
+	}
+}
+
+func (d *document) decodeMap(n ast.Node, v reflect.Value, path string, depth int) {
+	pairs, ok := d.pairs(n, path, "a mapping")
+	if !ok {
+		return
+	}
+	m := reflect.MakeMap(v.Type())
+	if d.merging {
+		for _, k := range v.MapKeys() {
+			m.SetMapIndex(k, v.MapIndex(k))
+		}
+	}
+	for _, p := range pairs {
+		k := reflect.ValueOf(p.key).Convert(v.Type().Key())
+		e := reflect.New(v.Type().Elem()).Elem()
+		if old := m.MapIndex(k); old.IsValid() {
+			e.Set(old)
+		}
+		d.decode(p.value, e, p.path, depth+1)
+		d.pointAtKey(p)
+		m.SetMapIndex(k, e)
+	}
+	v.Set(m)
+}
+
+// decodeSlice replaces the list, or merges it by the field called key.
+func (d *document) decodeSlice(n ast.Node, v reflect.Value, path string, depth int, key string) {
+	if !d.plain(n, path, depth) {
+		return
+	}
+	if _, null := n.(*ast.NullNode); null {
+		v.SetZero()
+		return
+	}
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.mismatch(n, path, "a list")
+		return
+	}
+	out := reflect.MakeSlice(v.Type(), 0, len(seq.Values))
+	if d.merging && key != "" {
+		out = reflect.AppendSlice(out, v)
+	}
+	for i, item := range seq.Values {
+		e := reflect.New(v.Type().Elem()).Elem()
+		at := -1
+		if d.merging && key != "" {
+			at = indexByKey(out, item, key)
+		}
+		if at >= 0 {
+			e.Set(out.Index(at))
+		}
+		d.decode(item, e, fmt.Sprintf("%s[%d]", path, i), depth+1)
+		if at >= 0 {
+			out.Index(at).Set(e)
+		} else {
+			out = reflect.Append(out, e)
+		}
+	}
+	v.Set(out)
+}
+
+// indexByKey finds the element of list whose field key equals that of item.
+func indexByKey(list reflect.Value, item ast.Node, key string) int {
+	m, ok := item.(*ast.MappingNode)
+	if !ok {
+		return -1
+	}
+	field := yamlFields(list.Type().Elem())[key]
+	for _, mv := range m.Values {
+		if k, _ := scalarText(mv.Key); k != key {
+			continue
+		}
+		want, _ := scalarText(mv.Value)
+		for i := range list.Len() {
+			if list.Index(i).FieldByIndex(field.Index).String() == want {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// decodeAny makes nil, bool, int64, float64, string, []any and map[string]any.
+func (d *document) decodeAny(n ast.Node, v reflect.Value, path string, depth int) {
+	set := func(x any) { v.Set(reflect.ValueOf(x)) }
+	switch n := n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		m, _ := v.Interface().(map[string]any)
+		mv := reflect.New(reflect.TypeFor[map[string]any]()).Elem()
+		mv.Set(reflect.ValueOf(m))
+		d.decodeMap(n, mv, path, depth)
+		set(mv.Interface())
+	case *ast.SequenceNode:
+		var s []any
+		sv := reflect.ValueOf(&s).Elem()
+		d.decodeSlice(n, sv, path, depth, "")
+		set(s)
+	case *ast.BoolNode:
+		set(n.Value)
+	case *ast.IntegerNode:
+		if i, ok := integer(n); ok {
+			set(i)
+			return
+		}
+		d.add(nodePos(n), path, "the number does not fit 64 bits", "")
+	case *ast.FloatNode:
+		if math.IsInf(n.Value, 0) || math.IsNaN(n.Value) {
+			d.mismatch(n, path, "a finite number")
+			return
+		}
+		set(n.Value)
+	default:
+		if s, ok := scalarText(n); ok {
+			set(s)
+			return
+		}
+		d.mismatch(n, path, "a value")
+	}
+}
+
+func (d *document) decodeTime(n ast.Node, v reflect.Value, path string) {
+	s, ok := scalarText(n)
+	if !ok {
+		d.mismatch(n, path, "a time")
+		return
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			v.Set(reflect.ValueOf(t.UTC()))
+			return
+		}
+	}
+	d.add(nodePos(n), path, fmt.Sprintf("%q is not a time", s), "write 2027-01-31 or 2027-01-31T12:00:00Z")
+}
+
+func (d *document) decodeScalar(n ast.Node, v reflect.Value, path string) {
+	switch v.Kind() {
+	case reflect.String:
+		if s, ok := scalarText(n); ok {
+			v.SetString(s)
+			return
+		}
+		d.mismatch(n, path, "a text")
+	case reflect.Bool:
+		if b, ok := n.(*ast.BoolNode); ok {
+			v.SetBool(b.Value)
+			return
+		}
+		d.mismatch(n, path, "true or false")
+	case reflect.Int, reflect.Int64:
+		if in, ok := n.(*ast.IntegerNode); ok {
+			if i, ok := integer(in); ok && !v.OverflowInt(i) {
+				v.SetInt(i)
+				return
+			}
+		}
+		d.mismatch(n, path, "a whole number")
+	default:
+		d.mismatch(n, path, v.Kind().String())
+	}
+}
+
+func integer(n *ast.IntegerNode) (int64, bool) {
+	switch i := n.Value.(type) {
+	case int64:
+		return i, true
+	case uint64:
+		return int64(i), i <= math.MaxInt64
+	}
+	return 0, false
+}
+
+func (d *document) mismatch(n ast.Node, path, want string) {
+	found := "nothing"
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		found = "a mapping"
+	case *ast.SequenceNode:
+		found = "a list"
+	default:
+		if s, ok := scalarText(n); ok {
+			found = strconv.Quote(s)
+		}
+	}
+	d.add(nodePos(n), path, fmt.Sprintf("want %s, found %s", want, found), "")
+}
+
+// scalarText is the text of a scalar as it stands in the document: 1.20 stays
+// 1.20 and true stays true.
+func scalarText(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, true
+	case *ast.NullNode:
+		return "", true
+	}
+	return "", false
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+func joinPath(path, key string) string {
+	switch {
+	case !plainKey.MatchString(key):
+		return path + "[" + strconv.Quote(key) + "]"
+	case path == "":
+		return key
+	}
+	return path + "." + key
+}

@@ -1,0 +1,63 @@
+package manifests
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// yamlFields are the fields of a struct by their name in YAML.
+func yamlFields(t reflect.Type) map[string]reflect.StructField { return taggedFields(t, "yaml") }
+
+func taggedFields(t reflect.Type, tag string) map[string]reflect.StructField {
+	out := map[string]reflect.StructField{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get(tag), ",")
+		if !f.IsExported() || f.Anonymous && name == "" || name == "-" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		out[name] = f
+	}
+	return out
+}
+
+// suggest returns a hint with the name nearest to what was written, if one is near.
+func suggest(got string, names []string) string {
+	best, near := "", len(got)/3+1
+	for _, n := range names {
+		if len(got) > 2*len(n)+2 {
+			continue
+		}
+		if d := distance(strings.ToLower(got), strings.ToLower(n)); d <= near {
+			best, near = n, d-1
+		}
+	}
+	if best == "" {
+		return "known are " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("did you mean %q?", best)
+}
+
+// distance is the number of characters to insert, remove or replace to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := diagonal
+			if a[i-1] != b[j-1] {
+				cost++
+			}
+			diagonal = row[j]
+			row[j] = min(cost, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,130 @@
+package manifests
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"unicode/utf8"
+)
+
+// Bounds of a JSON document (T-11).
+const (
+	maxJSONSize  = 64 << 20
+	maxJSONDepth = 64
+)
+
+// DecodeStrict decodes one JSON document into v and refuses what encoding/json
+// lets pass: a key that is there twice, a field that v does not have or that
+// differs in case, anything after the document, text that is not UTF-8, more
+// than 64 MiB and more than 64 levels. Below a value whose type reads JSON by
+// itself, unknown fields are that type's own business.
+func DecodeStrict(data []byte, v any) error {
+	if len(data) > maxJSONSize {
+		return fmt.Errorf("%d bytes of JSON are more than the %d that are read", len(data), maxJSONSize)
+	}
+	if !utf8.Valid(data) {
+		return errors.New("the JSON is not UTF-8 text")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if err := checkValue(dec, reflect.TypeOf(v), 0); err != nil {
+		return fmt.Errorf("byte %d: %w", dec.InputOffset(), err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("byte %d: more than one JSON document", dec.InputOffset())
+	}
+	return json.Unmarshal(data, v)
+}
+
+var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+
+// checkValue reads one value that goes into t; a nil t takes anything.
+func checkValue(dec *json.Decoder, t reflect.Type, depth int) error {
+	if depth > maxJSONDepth {
+		return fmt.Errorf("nested deeper than %d levels", maxJSONDepth)
+	}
+	tok, err := dec.Token()
+	if err != nil {
+		return cut(err)
+	}
+	open, ok := tok.(json.Delim)
+	if !ok {
+		return nil
+	}
+	t = target(t)
+	if open == '[' {
+		var elem reflect.Type
+		if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
+			elem = t.Elem()
+		}
+		for dec.More() {
+			if err := checkValue(dec, elem, depth+1); err != nil {
+				return err
+			}
+		}
+	} else if err := checkObject(dec, t, depth); err != nil {
+		return err
+	}
+	_, err = dec.Token()
+	return cut(err)
+}
+
+func checkObject(dec *json.Decoder, t reflect.Type, depth int) error {
+	var fields map[string]reflect.StructField
+	if t != nil && t.Kind() == reflect.Struct {
+		fields = taggedFields(t, "json")
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		tok, err := dec.Token()
+		if err != nil {
+			return cut(err)
+		}
+		key, ok := tok.(string)
+		if !ok {
+			return fmt.Errorf("found %v, want a key", tok)
+		}
+		if seen[key] {
+			return fmt.Errorf("key %q is there twice", key)
+		}
+		seen[key] = true
+		var elem reflect.Type
+		switch f, known := fields[key]; {
+		case known:
+			elem = f.Type
+		case fields != nil:
+			return fmt.Errorf("unknown field %q", key)
+		case t != nil && t.Kind() == reflect.Map:
+			elem = t.Elem()
+		}
+		if err := checkValue(dec, elem, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// target is the type behind pointers; nil for one that reads JSON by itself.
+func target(t reflect.Type) reflect.Type {
+	for t != nil {
+		if t.Implements(unmarshaler) || reflect.PointerTo(t).Implements(unmarshaler) {
+			return nil
+		}
+		if t.Kind() != reflect.Pointer {
+			return t
+		}
+		t = t.Elem()
+	}
+	return nil
+}
+
+// cut says plainly that a document ends too early.
+func cut(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

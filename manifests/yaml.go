@@ -1,0 +1,197 @@
+package manifests
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Bounds of a YAML document. A person writes these files, so they are far above
+// any real one and far below what would hurt.
+const (
+	maxYAMLSize  = 1 << 20
+	maxYAMLDepth = 64
+	// maxInlineNesting bounds "- - - -" and "? ? ?" on one line: nesting that
+	// costs two bytes a level, unlike indentation.
+	maxInlineNesting = 16
+)
+
+// position is a place in a document, from 1.
+type position struct{ line, column int }
+
+// document is a YAML file while it is read: it remembers where each value
+// stands and gathers every problem.
+type document struct {
+	file     string
+	at       map[string]position // by path
+	problems []Problem
+	// merging lets keyed lists and maps add to what the target holds already.
+	merging bool
+}
+
+func newDocument(file string) *document {
+	return &document{file: file, at: map[string]position{}}
+}
+
+// parse returns the tree of data. The tree is then walked here and not by the
+// YAML library's own decoder, which stops at the first unknown field of a
+// struct and reads 1.20 as 1.2 where a text is wanted.
+func (d *document) parse(data []byte) (ast.Node, bool) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	switch {
+	case len(data) > maxYAMLSize:
+		d.add(position{}, "", fmt.Sprintf("%d bytes are more than the %d that are read", len(data), maxYAMLSize), "")
+		return nil, false
+	case !utf8.Valid(data):
+		d.add(position{}, "", "not UTF-8 text", "")
+		return nil, false
+	}
+	if i := bytes.IndexFunc(data, forbidden); i >= 0 {
+		line := 1 + bytes.Count(data[:i], []byte("\n"))
+		column := utf8.RuneCount(data[bytes.LastIndexByte(data[:i], '\n')+1:i]) + 1
+		d.add(position{line, column}, "", fmt.Sprintf("control character %#U", rune(data[i])), "")
+		return nil, false
+	}
+	tokens := lexer.Tokenize(string(data))
+	if p, ok := tooDeep(tokens); ok {
+		d.add(p, "", fmt.Sprintf("nested deeper than %d levels", maxYAMLDepth), "")
+		return nil, false
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		d.syntax(err)
+		return nil, false
+	}
+	return d.single(file)
+}
+
+// forbidden reports the control characters that YAML does not allow.
+func forbidden(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f
+}
+
+// tooDeep looks for nesting before the parser, which recurses, sees it.
+func tooDeep(tokens token.Tokens) (position, bool) {
+	flow, line, inline := 0, 0, 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			flow++
+		case token.SequenceEndType, token.MappingEndType:
+			flow--
+		case token.SequenceEntryType, token.MappingKeyType:
+			if t.Position.Line != line {
+				line, inline = t.Position.Line, 0
+			}
+			inline++
+		}
+		if flow > maxYAMLDepth || inline > maxInlineNesting {
+			return position{t.Position.Line, t.Position.Column}, true
+		}
+	}
+	return position{}, false
+}
+
+func (d *document) syntax(err error) {
+	var ye yaml.Error
+	if !errors.As(err, &ye) || ye.GetToken() == nil {
+		d.add(position{}, "", "not YAML: "+firstLine(err.Error()), "")
+		return
+	}
+	d.add(tokenPos(ye.GetToken()), "", "not YAML: "+firstLine(ye.GetMessage()), "")
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	return s
+}
+
+// single returns the body of the only document of a file.
+func (d *document) single(file *ast.File) (ast.Node, bool) {
+	var bodies []ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body != nil {
+			bodies = append(bodies, doc.Body)
+		}
+	}
+	switch len(bodies) {
+	case 1:
+		return bodies[0], true
+	case 0:
+		d.add(position{1, 1}, "", "the document is empty", "")
+	default:
+		d.add(nodePos(bodies[1]), "", "a second document, want one per file", "")
+	}
+	return nil, false
+}
+
+func (d *document) add(p position, path, message, hint string) {
+	d.problems = append(d.problems, Problem{
+		File: d.file, Line: p.line, Column: p.column, Path: path, Message: message, Hint: hint,
+	})
+}
+
+// place fills in where the path of each problem stands; a path that is not in
+// the document takes the place of the nearest one above it.
+func (d *document) place(problems []Problem) {
+	for _, p := range problems {
+		at := d.nearest(p.Path)
+		p.File, p.Line, p.Column = d.file, at.line, at.column
+		d.problems = append(d.problems, p)
+	}
+}
+
+func (d *document) nearest(path string) position {
+	for path != "" {
+		if p, ok := d.at[path]; ok {
+			return p
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return d.at[""]
+}
+
+// err returns the problems as an error, or nil when there are none.
+func (d *document) err() error {
+	if len(d.problems) == 0 {
+		return nil
+	}
+	return newLoadError(d.problems)
+}
+
+func newLoadError(problems []Problem) *LoadError {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column)
+	})
+	return &LoadError{Problems: problems}
+}
+
+// nodePos is where a reader would look for n.
+func nodePos(n ast.Node) position {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return nodePos(n.Values[0].Key)
+		}
+	case *ast.MappingValueNode:
+		return nodePos(n.Key)
+	}
+	return tokenPos(n.GetToken())
+}
+
+func tokenPos(t *token.Token) position {
+	if t == nil || t.Position == nil {
+		return position{}
+	}
+	return position{t.Position.Line, t.Position.Column}
+}
