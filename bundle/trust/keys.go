@@ -2,33 +2,74 @@ package trust
 
 import (
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"time"
 )
 
-// Secret are bytes that never reach a log, an error or a report.
-type Secret []byte
-
-const redacted = "***"
-
-// String returns a placeholder.
-func (Secret) String() string { return redacted }
-
-// GoString returns a placeholder.
-func (Secret) GoString() string { return redacted }
-
-// LogValue returns a placeholder.
-func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalJSON returns a placeholder.
-func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+// ErrPassphrase means that a key file does not open with the passphrase given
+// (exit code 12).
+var ErrPassphrase = errors.New("wrong passphrase")
 
 // KeyPair is what signs: a P-256 key for the bundle and an OpenPGP key for
-// repository metadata.
+// repository metadata. It prints as the fingerprint of its public key.
 type KeyPair struct {
-	ecdsa *ecdsa.PrivateKey
+	ecdsa  *ecdsa.PrivateKey
+	public PublicKey
 
 	// OpenPGP is the serialised, unencrypted transferable secret key.
 	OpenPGP Secret
-	// OpenPGPPublic is the armoured public key.
+	// OpenPGPPublic is the armoured public key that belongs to it.
 	OpenPGPPublic []byte
 }
+
+// GenerateKeys makes a new pair from the system's randomness. The OpenPGP key
+// is dated t: signatures dated before t are refused by those who check them.
+func GenerateKeys(t time.Time) (*KeyPair, error) {
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate bundle key: %w", err)
+	}
+	private, public, err := generateOpenPGP(t)
+	if err != nil {
+		return nil, err
+	}
+	return newKeyPair(ec, private, public)
+}
+
+func newKeyPair(ec *ecdsa.PrivateKey, private, public []byte) (*KeyPair, error) {
+	pub, err := newPublicKey(&ec.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return &KeyPair{ecdsa: ec, public: pub, OpenPGP: private, OpenPGPPublic: public}, nil
+}
+
+// Public returns the P-256 public key.
+func (k *KeyPair) Public() PublicKey { return k.public }
+
+// PublicPEM returns the content of offk8s.pub.
+func (k *KeyPair) PublicPEM() []byte { return k.public.PEM() }
+
+// Fingerprint returns the fingerprint of the P-256 public key.
+func (k *KeyPair) Fingerprint() string { return k.public.Fingerprint() }
+
+// SignIndex returns the DER signature over SHA-256 of index; the same bytes for
+// the same index.
+func (k *KeyPair) SignIndex(index []byte) ([]byte, error) { return signIndex(k.ecdsa, index) }
+
+func (k *KeyPair) openPGPPrivate() []byte { return k.OpenPGP }
+
+// Format writes the fingerprint for every verb.
+func (k *KeyPair) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, k.Fingerprint()) }
+
+// LogValue returns the fingerprint.
+func (k *KeyPair) LogValue() slog.Value { return slog.StringValue(k.Fingerprint()) }
+
+// MarshalJSON returns the fingerprint; MarshalEncrypted is what stores a pair.
+func (k *KeyPair) MarshalJSON() ([]byte, error) { return json.Marshal(k.Fingerprint()) }

@@ -1,0 +1,86 @@
+package tarfile
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+)
+
+// File is an open container on disk. It is safe for concurrent use.
+type File struct {
+	*Index
+	f    *os.File
+	path string
+	size int64
+}
+
+// OpenFile opens the container at path and reads its index.
+func OpenFile(ctx context.Context, path string) (*File, error) {
+	// Checked before opening too: opening a named pipe would wait for a writer.
+	if err := regular(os.Stat(path)); err != nil {
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err := regular(info, err); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	index, err := ReadIndex(ctx, f, info.Size())
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	return &File{Index: index, f: f, path: path, size: info.Size()}, nil
+}
+
+// OpenParts opens a container that lies in one or more parts, in their order.
+// One part is what this version reads.
+func OpenParts(ctx context.Context, paths []string) (*File, error) {
+	if len(paths) != 1 {
+		return nil, fmt.Errorf("open %d parts: a bundle is one file", len(paths))
+	}
+	return OpenFile(ctx, paths[0])
+}
+
+func regular(info os.FileInfo, err error) error {
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("is %s, expected a regular file", info.Mode().Type())
+	}
+	return nil
+}
+
+// Path returns the path that was opened, for callers that want a handle of
+// their own, such as for sendfile.
+func (f *File) Path() string { return f.path }
+
+// Size returns the length of the container in bytes.
+func (f *File) Size() int64 { return f.size }
+
+// Offset returns where the content of a member begins and how long it is.
+func (f *File) Offset(name string) (off, size int64, ok bool) {
+	m, ok := f.Lookup(name)
+	return m.Offset, m.Size, ok
+}
+
+// ReadAt reads from the container.
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
+
+// Section returns a reader over the content of a member.
+func (f *File) Section(name string) (*io.SectionReader, error) {
+	m, ok := f.Lookup(name)
+	if !ok {
+		return nil, fmt.Errorf("no member %q in %q: %w", name, f.path, os.ErrNotExist)
+	}
+	return io.NewSectionReader(f.f, m.Offset, m.Size), nil
+}
+
+// Close closes the file; readers over it fail afterwards.
+func (f *File) Close() error { return f.f.Close() }

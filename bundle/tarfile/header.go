@@ -1,0 +1,152 @@
+package tarfile
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+)
+
+const (
+	blockSize   = 512
+	trailerSize = 2 * blockSize
+
+	// maxOctal is the largest size that eleven octal digits hold.
+	maxOctal = 1<<33 - 1
+	// maxUstarName is the length of the name field; the prefix field stays empty.
+	maxUstarName = 100
+	// maxHeader is the length of the longest encoded header: pax header, one
+	// block of records, header.
+	maxHeader = 3 * blockSize
+
+	typeRegular = '0'
+	typePax     = 'x'
+
+	// paxName is the name of every pax extended header.
+	paxName = "PaxHeaders/0"
+)
+
+// Offsets and lengths of the header fields, POSIX.1-2017 pax, "ustar Interchange Format".
+const (
+	offName  = 0
+	offMode  = 100
+	offUID   = 108
+	offGID   = 116
+	offSize  = 124
+	offMtime = 136
+	offSum   = 148
+	offType  = 156
+	offMagic = 257
+	offMajor = 329
+	offMinor = 337
+)
+
+// encodeHeader returns the one to three blocks that stand before the content
+// of a member: the only encoding of (name, size) that the index accepts.
+func encodeHeader(name string, size int64) []byte {
+	var records []byte
+	ustarName, ustarSize := name, size
+	if len(name) > maxUstarName {
+		records = append(records, paxRecord("path", name)...)
+		ustarName = name[:maxUstarName]
+	}
+	if size > maxOctal {
+		records = append(records, paxRecord("size", strconv.FormatInt(size, 10))...)
+		ustarSize = 0
+	}
+	if records == nil {
+		return encodeBlock(ustarName, ustarSize, typeRegular)
+	}
+	b := make([]byte, 0, maxHeader)
+	b = append(b, encodeBlock(paxName, int64(len(records)), typePax)...)
+	b = append(b, records...)
+	b = append(b, make([]byte, padding(int64(len(records))))...)
+	return append(b, encodeBlock(ustarName, ustarSize, typeRegular)...)
+}
+
+func encodeBlock(name string, size int64, typeflag byte) []byte {
+	b := make([]byte, blockSize)
+	copy(b[offName:], name)
+	copy(b[offMode:], "0000644")
+	copy(b[offUID:], "0000000")
+	copy(b[offGID:], "0000000")
+	copy(b[offSize:], fmt.Sprintf("%011o", size))
+	copy(b[offMtime:], "00000000000")
+	copy(b[offMajor:], "0000000")
+	copy(b[offMinor:], "0000000")
+	copy(b[offMagic:], "ustar\x0000")
+	b[offType] = typeflag
+
+	copy(b[offSum:], "        ")
+	sum := 0
+	for _, c := range b {
+		sum += int(c)
+	}
+	copy(b[offSum:], fmt.Sprintf("%06o\x00 ", sum))
+	return b
+}
+
+// paxRecord returns "length key=value\n", where length counts itself.
+func paxRecord(key, value string) string {
+	n := len(key) + len(value) + 3
+	total := n + len(strconv.Itoa(n))
+	if len(strconv.Itoa(total)) > len(strconv.Itoa(n)) {
+		total = n + len(strconv.Itoa(total))
+	}
+	return fmt.Sprintf("%d %s=%s\n", total, key, value)
+}
+
+// padding returns the number of zero bytes after size bytes of content.
+func padding(size int64) int64 { return -size & (blockSize - 1) }
+
+// field returns a NUL-terminated header field.
+func field(b []byte, off, n int) string {
+	f := b[off : off+n]
+	if i := bytes.IndexByte(f, 0); i >= 0 {
+		f = f[:i]
+	}
+	return string(f)
+}
+
+// decodeOctal reads exactly eleven octal digits; anything else (spaces, signs,
+// base-256) is refused before the re-encoding would refuse it.
+func decodeOctal(s string) (int64, bool) {
+	if len(s) != 11 {
+		return 0, false
+	}
+	var n int64
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '7' {
+			return 0, false
+		}
+		n = n<<3 | int64(s[i]-'0')
+	}
+	return n, true
+}
+
+// decodePax reads the records of an extended header: path and size, each at
+// most once, in this order.
+func decodePax(b []byte) (path, size string, ok bool) {
+	for len(b) > 0 {
+		sp := bytes.IndexByte(b, ' ')
+		if sp < 1 || sp > 3 {
+			return "", "", false
+		}
+		n, err := strconv.Atoi(string(b[:sp]))
+		if err != nil || n <= sp+1 || n > len(b) {
+			return "", "", false
+		}
+		key, value, found := bytes.Cut(bytes.TrimSuffix(b[sp+1:n], []byte("\n")), []byte("="))
+		switch {
+		case !found:
+			return "", "", false
+		case string(key) == "path" && path == "" && size == "":
+			path = string(value)
+		case string(key) == "size" && size == "":
+			size = string(value)
+		default:
+			return "", "", false
+		}
+		b = b[n:]
+	}
+	return path, size, path != "" || size != ""
+}

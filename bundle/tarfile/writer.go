@@ -1,0 +1,77 @@
+package tarfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Writer writes a container. The same members in the same order give the same
+// bytes. It is not safe for concurrent use.
+type Writer struct {
+	w     io.Writer
+	names nameSet
+	buf   []byte
+	err   error // sticky: after a failed write the container is worthless
+}
+
+// NewWriter returns a Writer on w. Close ends the container but not w.
+func NewWriter(w io.Writer) *Writer {
+	return &Writer{w: w, names: nameSet{}, buf: make([]byte, 1<<20)}
+}
+
+// Add writes a member of exactly size bytes from r. A reader that ends early or
+// late is an error, after which the Writer only returns that error.
+func (w *Writer) Add(name string, size int64, r io.Reader) error {
+	if w.err != nil {
+		return w.err
+	}
+	w.err = w.add(name, size, r)
+	return w.err
+}
+
+func (w *Writer) add(name string, size int64, r io.Reader) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if size < 0 {
+		return fmt.Errorf("member %q: negative size %d", name, size)
+	}
+	if err := w.names.add(name); err != nil {
+		return err
+	}
+	if _, err := w.w.Write(encodeHeader(name, size)); err != nil {
+		return fmt.Errorf("write header of %q: %w", name, err)
+	}
+	// One byte more than expected shows a content that is too long. The wrapper
+	// hides ReadFrom so that the buffer is ours on every platform.
+	n, err := io.CopyBuffer(struct{ io.Writer }{w.w}, io.LimitReader(r, size), w.buf)
+	if err != nil {
+		return fmt.Errorf("write member %q: %w", name, err)
+	}
+	if n != size {
+		return fmt.Errorf("member %q has %d bytes, expected %d", name, n, size)
+	}
+	if extra, err := io.ReadFull(r, w.buf[:1]); extra != 0 || !errors.Is(err, io.EOF) {
+		if extra == 0 {
+			return fmt.Errorf("read member %q: %w", name, err)
+		}
+		return fmt.Errorf("member %q has more than the expected %d bytes", name, size)
+	}
+	if _, err := w.w.Write(make([]byte, padding(size))); err != nil {
+		return fmt.Errorf("write padding of %q: %w", name, err)
+	}
+	return nil
+}
+
+// Close writes the trailer. Nothing can be added afterwards.
+func (w *Writer) Close() error {
+	if w.err != nil {
+		return w.err
+	}
+	w.err = errors.New("tar writer is closed")
+	if _, err := w.w.Write(make([]byte, trailerSize)); err != nil {
+		return fmt.Errorf("write trailer: %w", err)
+	}
+	return nil
+}

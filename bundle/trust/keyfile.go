@@ -1,0 +1,185 @@
+package trust
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+const (
+	keyFileKind = "KeyPair"
+	// maxKeyFile bounds a key file in bytes; one with RSA-3072 has about 8 KB.
+	maxKeyFile = 1 << 20
+
+	// protectScrypt is go-securesystemslib's envelope, the one of cosign.key.
+	protectScrypt = "scrypt-secretbox"
+	protectNone   = "none"
+)
+
+// keyFile is the content of offk8s.key. The public parts are there to be read
+// without the passphrase and must equal those inside Secret.
+type keyFile struct {
+	APIVersion       string          `json:"apiVersion"`
+	Kind             string          `json:"kind"`
+	PublicKey        string          `json:"publicKey"`
+	OpenPGPPublicKey string          `json:"openPGPPublicKey"`
+	Protection       string          `json:"protection"`
+	Secret           json.RawMessage `json:"secret"`
+}
+
+// keySecret is what Secret of a keyFile holds, encrypted or plain.
+type keySecret struct {
+	PKCS8         []byte `json:"pkcs8"`
+	OpenPGP       []byte `json:"openPGP"`
+	OpenPGPPublic []byte `json:"openPGPPublic"`
+}
+
+// MarshalEncrypted returns the content of offk8s.key, encrypted with pass. An
+// empty pass leaves it unencrypted, and the file says so.
+func (k *KeyPair) MarshalEncrypted(pass []byte) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(k.ecdsa)
+	if err != nil {
+		return nil, fmt.Errorf("encode key pair: %w", err)
+	}
+	secret, err := json.Marshal(keySecret{PKCS8: der, OpenPGP: k.OpenPGP, OpenPGPPublic: k.OpenPGPPublic})
+	if err != nil {
+		return nil, fmt.Errorf("encode key pair: %w", err)
+	}
+	f := keyFile{
+		APIVersion: manifests.APIVersion, Kind: keyFileKind,
+		PublicKey: string(k.PublicPEM()), OpenPGPPublicKey: string(k.OpenPGPPublic),
+		Protection: protectNone, Secret: secret,
+	}
+	if len(pass) > 0 {
+		f.Protection = protectScrypt
+		if f.Secret, err = encrypted.Encrypt(secret, pass); err != nil {
+			return nil, fmt.Errorf("encrypt key pair: %w", err)
+		}
+	}
+	out, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode key pair: %w", err)
+	}
+	return append(out, '\n'), nil
+}
+
+// ParseKeyFile reads the content of offk8s.key. pass is called only when it is
+// encrypted; ErrPassphrase when what it returns does not open it.
+func ParseKeyFile(b []byte, pass func() ([]byte, error)) (*KeyPair, error) {
+	var f keyFile
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return nil, fmt.Errorf("not a key file: %w", err)
+	}
+	if f.APIVersion != manifests.APIVersion || f.Kind != keyFileKind {
+		return nil, fmt.Errorf("not a key file: apiVersion %q, kind %q", f.APIVersion, f.Kind)
+	}
+	plain := []byte(f.Secret)
+	switch f.Protection {
+	case protectNone:
+	case protectScrypt:
+		p, err := pass()
+		if err != nil {
+			return nil, fmt.Errorf("get passphrase: %w", err)
+		}
+		if plain, err = encrypted.Decrypt(f.Secret, p); err != nil {
+			return nil, fmt.Errorf("%w, or a damaged key file (%w)", ErrPassphrase, err)
+		}
+	default:
+		return nil, fmt.Errorf("key file has protection %q, known are %q and %q", f.Protection, protectScrypt, protectNone)
+	}
+	return f.open(plain)
+}
+
+func (f keyFile) open(plain []byte) (*KeyPair, error) {
+	// Decoding errors are not wrapped: they could quote the secret.
+	var s keySecret
+	if json.Unmarshal(plain, &s) != nil {
+		return nil, errors.New("key file is damaged: its secret part does not parse")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(s.PKCS8)
+	if err != nil {
+		return nil, errors.New("key file is damaged: its bundle key does not parse")
+	}
+	ec, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("key file holds a %T, expected ECDSA P-256", parsed)
+	}
+	k, err := newKeyPair(ec, s.OpenPGP, s.OpenPGPPublic)
+	if err != nil {
+		return nil, fmt.Errorf("key file: %w", err)
+	}
+	if string(k.PublicPEM()) != f.PublicKey || string(k.OpenPGPPublic) != f.OpenPGPPublicKey {
+		return nil, errors.New("key file was altered: its public keys are not those of its private keys")
+	}
+	return k, nil
+}
+
+// LoadKeyFile reads offk8s.key. The file must be regular and closed to group
+// and others. pass is called only when the file is encrypted.
+func LoadKeyFile(path string, pass func() ([]byte, error)) (*KeyPair, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("key file %q: %w", path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("key file %q is %s, expected a regular file", path, info.Mode().Type())
+	}
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return nil, fmt.Errorf("key file %q has mode %#o, others can read it: expected 0600", path, perm)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("key file %q: %w", path, err)
+	}
+	k, err := ParseKeyFile(b, pass)
+	if err != nil {
+		return nil, fmt.Errorf("key file %q: %w", path, err)
+	}
+	return k, nil
+}
+
+// SaveKeyFile writes offk8s.key with mode 0600 and syncs it. It never replaces
+// a file: os.ErrExist.
+func (k *KeyPair) SaveKeyFile(path string, pass []byte) error {
+	b, err := k.MarshalEncrypted(pass)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("write key file %q: %w", path, err), os.Remove(path))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync folder %q: %w", dir, err)
+	}
+	return nil
+}
