@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
@@ -87,4 +88,55 @@ func nonEmpty(list openpgp.EntityList, err error) (openpgp.EntityList, error) {
 		return nil, errors.New("no usable openpgp public key")
 	}
 	return list, nil
+}
+
+// signingKey returns the key with the given id that was allowed to sign at
+// created. A key that is expired by now may have signed before; a key that is
+// revoked for any reason is refused, since the date in a signature is only the
+// signer's word. Key files often keep only the newest self-signature, made when
+// the expiry was moved: then the key is judged at that time.
+func (k *Keyring) signingKey(id uint64, created, now time.Time) (openpgp.Key, error) {
+	config := verifyConfig()
+	reason := fmt.Errorf("%w: key id %016X", ErrUnknownKey, id)
+	if k == nil {
+		return openpgp.Key{}, reason
+	}
+	for _, e := range k.entities.EntitiesById(id) {
+		if revoked(e, id, now) {
+			reason = fmt.Errorf("%w: key %s is revoked", ErrBadSignature, fingerprint(e))
+			continue
+		}
+		key, ok := e.SigningKeyById(created, id, config)
+		if !ok {
+			self, err := e.PrimarySelfSignature(time.Time{}, config)
+			if err == nil && self.CreationTime.After(created) {
+				key, ok = e.SigningKeyById(self.CreationTime, id, config)
+			}
+		}
+		if !ok || created.Before(key.PublicKey.CreationTime) {
+			reason = fmt.Errorf("%w: key %s could not sign on %s: expired, not yet made or not a signing key",
+				ErrBadSignature, fingerprint(e), created.UTC().Format(time.DateOnly))
+			continue
+		}
+		return key, nil
+	}
+	return openpgp.Key{}, reason
+}
+
+// revoked reports whether the key with id, or its primary key, is revoked.
+func revoked(e *openpgp.Entity, id uint64, now time.Time) bool {
+	if e.Revoked(now) {
+		return true
+	}
+	for i := range e.Subkeys {
+		s := &e.Subkeys[i]
+		if s.PublicKey.KeyId != id {
+			continue
+		}
+		binding, err := s.LatestValidBindingSignature(now, verifyConfig())
+		if err == nil && s.Revoked(binding, now) {
+			return true
+		}
+	}
+	return false
 }

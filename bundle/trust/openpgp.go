@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
@@ -19,12 +18,6 @@ import (
 // rsaBits is the size of the repository key. RSA and not a curve: rpm and
 // GnuPG 2.0 of EL7 know neither Ed25519 nor, in rpm's case, the NIST curves.
 const rsaBits = 3072
-
-// OpenPGPSigner holds an OpenPGP private key; KeyPair is one.
-type OpenPGPSigner interface {
-	// openPGPPrivate is the unarmoured transferable secret key, unencrypted.
-	openPGPPrivate() []byte
-}
 
 // openPGPConfig is the profile of everything offk8s signs: v4 packets, SHA-512,
 // the given time, and no random notation, so that equal input gives equal
@@ -77,7 +70,7 @@ func generateOpenPGP(t time.Time) (private, publicArmored []byte, err error) {
 
 // SignDetached returns the armoured detached signature of data by k, dated t.
 // The same key, data and time give the same bytes.
-func SignDetached(k OpenPGPSigner, data []byte, t time.Time) ([]byte, error) {
+func SignDetached(k *KeyPair, data []byte, t time.Time) ([]byte, error) {
 	entity, err := signingEntity(k)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
@@ -90,29 +83,46 @@ func SignDetached(k OpenPGPSigner, data []byte, t time.Time) ([]byte, error) {
 }
 
 // ClearSign returns body as a clear-signed message by k, dated t: the form of
-// InRelease. The same key, body and time give the same bytes.
-func ClearSign(k OpenPGPSigner, body []byte, t time.Time) ([]byte, error) {
+// InRelease. White space at the end of lines is dropped, as it is not covered
+// by such a signature. The same key, body and time give the same bytes.
+//
+// It is not go-crypto's clearsign.Encode because that leaves the checksum out
+// of the armour, at which gpgv 2.2 fails.
+func ClearSign(k *KeyPair, body []byte, t time.Time) ([]byte, error) {
 	entity, err := signingEntity(k)
 	if err != nil {
 		return nil, fmt.Errorf("clear-sign: %w", err)
 	}
-	var out bytes.Buffer
-	w, err := clearsign.Encode(&out, entity.PrivateKey, openPGPConfig(t))
+	lines := bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
+	var out, signed bytes.Buffer
+	out.WriteString("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n")
+	for i, line := range lines {
+		line = bytes.TrimRight(line, " \t\r")
+		if i > 0 {
+			signed.WriteString("\r\n")
+		}
+		signed.Write(line)
+		if bytes.HasPrefix(line, []byte("-")) {
+			out.WriteString("- ")
+		}
+		out.Write(line)
+		out.WriteByte('\n')
+	}
+	var sig bytes.Buffer
+	params := &openpgp.SignParams{TextSig: true, Config: openPGPConfig(t)}
+	if err := openpgp.DetachSignWithParams(&sig, []*openpgp.Entity{entity}, &signed, params); err != nil {
+		return nil, fmt.Errorf("clear-sign: %w", err)
+	}
+	armour, err := armored(openpgp.SignatureType, sig.Bytes())
 	if err != nil {
 		return nil, fmt.Errorf("clear-sign: %w", err)
 	}
-	if _, err := w.Write(body); err != nil {
-		return nil, fmt.Errorf("clear-sign: %w", err)
-	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("clear-sign: %w", err)
-	}
-	out.WriteByte('\n')
+	out.Write(armour)
 	return out.Bytes(), nil
 }
 
-func signingEntity(k OpenPGPSigner) (*openpgp.Entity, error) {
-	list, err := openpgp.ReadKeyRing(bytes.NewReader(k.openPGPPrivate()))
+func signingEntity(k *KeyPair) (*openpgp.Entity, error) {
+	list, err := openpgp.ReadKeyRing(bytes.NewReader(k.OpenPGP))
 	if err != nil {
 		return nil, fmt.Errorf("read openpgp private key: %w", err)
 	}

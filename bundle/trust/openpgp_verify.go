@@ -1,0 +1,110 @@
+package trust
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// Limits of what is read before a signature is known to be good.
+const (
+	maxSignatureSize   = 1 << 20  // bytes of a detached signature
+	maxClearsignedSize = 32 << 20 // bytes of a clear-signed message; Debian's InRelease has 200 KB
+)
+
+// verifyConfig is the policy for OpenPGP signatures of others: MD5, SHA-1 and
+// RIPEMD-160 over data are refused, and so are DSA keys and RSA below 2048 bits
+// (go-crypto's own defaults). Keys are judged at the time the signature was
+// made, since the key of a distribution past its end of life has often expired.
+// Keys without usage flags may sign, as in GnuPG: EL keys of 2014 lack them.
+func verifyConfig() *packet.Config {
+	return &packet.Config{
+		Time:                                time.Now,
+		InsecureAllowAllKeyFlagsWhenMissing: true,
+	}
+}
+
+// VerifyDetached checks a detached signature, armoured or binary, over data and
+// returns the primary fingerprint of the signer, upper-case hex. With several
+// signatures one good one by a key of k is enough. errors.Is the error with
+// ErrUnknownKey or ErrBadSignature.
+func VerifyDetached(k *Keyring, data io.Reader, sig []byte) (string, error) {
+	if k.Empty() {
+		return "", fmt.Errorf("openpgp signature: keyring is empty: %w", ErrUnknownKey)
+	}
+	if len(sig) > maxSignatureSize {
+		return "", fmt.Errorf("openpgp signature: %d bytes, limit %d: %w", len(sig), maxSignatureSize, ErrBadSignature)
+	}
+	binary, err := unarmorSignature(sig)
+	if err != nil {
+		return "", fmt.Errorf("openpgp signature: %w: %w", ErrBadSignature, err)
+	}
+	_, signer, err := openpgp.VerifyDetachedSignature(k.entities, data, bytes.NewReader(binary), verifyConfig())
+	if err != nil {
+		return "", openPGPError(err)
+	}
+	if signer == nil {
+		return "", fmt.Errorf("openpgp signature: no signer: %w", ErrBadSignature)
+	}
+	return fingerprint(signer), nil
+}
+
+// VerifyClearsigned checks a clear-signed message such as InRelease and returns
+// the text that the signature covers, with "\n" line ends, and the signer's
+// primary fingerprint. Anything outside the signed block is refused, so that a
+// reader cannot be shown text that nobody signed.
+func VerifyClearsigned(k *Keyring, b []byte) ([]byte, string, error) {
+	if len(b) > maxClearsignedSize {
+		return nil, "", fmt.Errorf("clear-signed message: %d bytes, limit %d: %w", len(b), maxClearsignedSize, ErrBadSignature)
+	}
+	if !bytes.HasPrefix(b, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
+		return nil, "", fmt.Errorf("clear-signed message: does not start with a signed block: %w", ErrUnsigned)
+	}
+	block, rest := clearsign.Decode(b)
+	if block == nil {
+		return nil, "", fmt.Errorf("clear-signed message: malformed: %w", ErrBadSignature)
+	}
+	if len(bytes.TrimSpace(rest)) != 0 {
+		return nil, "", fmt.Errorf("clear-signed message: %d bytes after the signature: %w", len(rest), ErrBadSignature)
+	}
+	sig, err := io.ReadAll(io.LimitReader(block.ArmoredSignature.Body, maxSignatureSize))
+	if err != nil {
+		return nil, "", fmt.Errorf("clear-signed message: %w: %w", ErrBadSignature, err)
+	}
+	fpr, err := VerifyDetached(k, bytes.NewReader(block.Bytes), sig)
+	if err != nil {
+		return nil, "", fmt.Errorf("clear-signed message: %w", err)
+	}
+	body := bytes.ReplaceAll(block.Bytes, []byte("\r\n"), []byte("\n"))
+	return append(body, '\n'), fpr, nil
+}
+
+func unarmorSignature(sig []byte) ([]byte, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(sig), []byte("-----BEGIN")) {
+		return sig, nil
+	}
+	block, err := armor.Decode(bytes.NewReader(sig))
+	if err != nil {
+		return nil, err
+	}
+	if block.Type != openpgp.SignatureType {
+		return nil, fmt.Errorf("armour is %q, want %q", block.Type, openpgp.SignatureType)
+	}
+	return io.ReadAll(block.Body)
+}
+
+// openPGPError tells "signed by somebody else" from "not what was signed".
+func openPGPError(err error) error {
+	if errors.Is(err, pgperrors.ErrUnknownIssuer) {
+		return fmt.Errorf("openpgp signature: %w: %w", ErrUnknownKey, err)
+	}
+	return fmt.Errorf("openpgp signature: %w: %w", ErrBadSignature, err)
+}
