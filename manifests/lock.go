@@ -86,6 +86,15 @@ type Source struct {
 	Signer string `json:"signer,omitempty"`
 }
 
+// Values of Source.Trust.
+const (
+	TrustCatalog   = "catalog"
+	TrustSignature = "signature"
+	TrustChecksum  = "checksum-file"
+	TrustFirstUse  = "first-use"
+	TrustLocal     = "local"
+)
+
 // Descriptor is an OCI content descriptor reduced to what a Lock needs.
 type Descriptor struct {
 	MediaType string        `json:"mediaType,omitempty"`
