@@ -1,0 +1,454 @@
+//go:build e2e
+
+// Package e2e is the whole road on real hosts: pack from real layouts, verify,
+// serve, install, a running cluster, a second run, reset. `make e2e` runs it.
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/test/e2e/upstream"
+)
+
+// road is one version's way through the lab.
+type road struct {
+	*lab
+	minor, version string
+	rpm            string   // the RPM-family distro of this run
+	binaries       []string // component folders, in order of preference
+	criPlugin      string   // section of containerd's config that takes restrict_oom_score_adj
+	failCgroupV1   bool     // the kubelet refuses cgroup v1 unless told
+
+	work, bundle string
+	fingerprint  string // of the mirror's CA
+}
+
+type host struct{ name, addr, roles, os string }
+
+func (r *road) hosts() []host {
+	return []host{
+		{"cp-1", "10.66.0.11", "control-plane, etcd", "debian-12"},
+		{"node-1", "10.66.0.12", "etcd, worker", r.rpm},
+		{"node-2", "10.66.0.13", "etcd, worker", "debian-12"},
+	}
+}
+
+const mirrorAddr = "10.66.0.3:8443"
+
+func TestRoad(t *testing.T) {
+	l := newLab(t)
+	roads := []*road{
+		{
+			lab: l, minor: "1.36", version: "1.36.3", rpm: "rocky-9", failCgroupV1: true,
+			binaries:  []string{"kubernetes-1.36.3", "etcd-3.6.16", "containerd-2.2.7", "cni-plugins-1.9.1"},
+			criPlugin: "io.containerd.cri.v1.runtime",
+		},
+		{
+			lab: l, minor: "1.16", version: "1.16.15", rpm: "centos-7",
+			binaries:  []string{"kubernetes-1.16.15", "etcd-3.4.23", "containerd-1.6.20", "cni-plugins-1.9.1"},
+			criPlugin: "io.containerd.grpc.v1.cri",
+		},
+	}
+	for _, r := range roads {
+		if only := os.Getenv("E2E_VERSION"); only != "" && only != r.minor {
+			continue
+		}
+		if !t.Run(r.version, r.travel) {
+			return // the second would fail the same way; its noise hides the first
+		}
+	}
+}
+
+// travel is the road; each part needs the one before it.
+func (r *road) travel(t *testing.T) {
+	r.work = filepath.Join(r.dir, "road-"+r.minor)
+	if err := os.RemoveAll(r.work); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(r.work, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	parts := []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"pack", r.pack},
+		{"hosts", r.bootHosts},
+		{"verify", r.verify},
+		{"serve", r.serve},
+		{"clients", r.clients},
+		{"dry run", r.dryRun},
+		{"install", r.install},
+		{"cluster", r.cluster},
+		{"time", r.time},
+		{"etcd", r.etcd},
+		{"second run", r.secondRun},
+		{"secrets", r.secrets},
+		{"reset", r.reset},
+	}
+	t.Cleanup(func() {
+		if t.Failed() && os.Getenv("E2E_KEEP") != "" {
+			return
+		}
+		for _, h := range r.hosts() {
+			_, _ = try(t, time.Minute, r.script, "down", h.name)
+		}
+	})
+	for _, p := range parts {
+		start := time.Now()
+		if !t.Run(p.name, p.run) {
+			return
+		}
+		t.Logf("%s: %s", p.name, time.Since(start).Round(100*time.Millisecond))
+	}
+}
+
+// pack runs the real command against the stand-in and the machine's own
+// Debian mirror, then once more from the Lock: the bytes must be the same.
+func (r *road) pack(t *testing.T) {
+	cat, err := manifests.Embedded()
+	must(t, err)
+	release, err := cat.Release(r.minor)
+	must(t, err)
+	cni, err := cat.CNI(release.Defaults.CNI)
+	must(t, err)
+	cniRelease, err := cni.For(r.minor)
+	must(t, err)
+	distro, err := cat.Distro(r.rpm)
+	must(t, err)
+	var dirs []string
+	for _, d := range append(r.binaries, "cfssl-1.6.5", "runc-1.1.5", "flannel-0.15.1", "flannel-cni-0.8.7", "coredns-1.14.2", "images", "crictl") {
+		dirs = append(dirs, filepath.Join(r.cache, "components", d))
+	}
+	up, err := upstream.Start(upstream.Config{
+		Release: release, CNI: cniRelease, Binaries: dirs, Distros: []manifests.Distro{distro},
+		RPMs: filepath.Join(r.cache, "rpms"), FlannelRoot: filepath.Join(r.cache, "components", "flannel-root"),
+		Work: filepath.Join(r.work, "upstream"),
+	})
+	must(t, err)
+	defer up.Close()
+
+	r.offk8s(t, time.Minute, "keys", "generate", "-o", filepath.Join(r.work, "offk8s.key"), "--no-passphrase")
+	packed := filepath.Join(r.work, "b.tar")
+	args := []string{
+		"pack", "--version", r.minor, "--arch", "amd64", "--os", r.rpm + ",debian-12",
+		"--key", filepath.Join(r.work, "offk8s.key"), "--catalog", up.Catalog,
+		"--cache-dir", filepath.Join(r.dir, "cache"), "-o", packed, "--progress", "plain",
+	}
+	for _, m := range up.Mirrors() {
+		args = append(args, "--mirror", m)
+	}
+	r.offk8s(t, 20*time.Minute, args...)
+
+	again := filepath.Join(r.work, "again.tar")
+	args = append(args, "--lock", packed+".lock.json")
+	args[len(args)-3-2*len(up.Mirrors())-2] = again
+	r.offk8s(t, 10*time.Minute, replace(args, packed, again)...)
+	run(t, time.Minute, "cmp", packed, again)
+	must(t, os.Remove(again))
+
+	// The stick: the tarball and the public key, nothing else, reach the DMZ.
+	r.bundle = filepath.Join(r.work, "dmz", "b.tar")
+	must(t, os.MkdirAll(filepath.Dir(r.bundle), 0o755))
+	run(t, time.Minute, "cp", "--reflink=auto", packed, filepath.Join(r.work, "offk8s.pub"), filepath.Dir(r.bundle))
+}
+
+func replace(args []string, from, to string) []string {
+	out := append([]string(nil), args...)
+	for i, a := range out {
+		if a == from {
+			out[i] = to
+		}
+	}
+	return out
+}
+
+func (r *road) bootHosts(t *testing.T) {
+	r.sh(t, "netns", "operator", "10.66.0.4/24")
+	r.sh(t, "netns", "dmz", "10.66.0.3/24")
+	for _, h := range r.hosts() {
+		r.sh(t, "up", h.name, h.addr+"/24", h.os)
+	}
+}
+
+// verify checks the bundle with offk8s, and its head with nothing but tar and openssl.
+func (r *road) verify(t *testing.T) {
+	r.offk8s(t, 5*time.Minute, "verify", "--key", r.pub(), r.bundle)
+	dir := t.TempDir()
+	run(t, time.Minute, "tar", "-xf", r.bundle, "-C", dir, "index.json", "index.json.sig")
+	run(t, time.Minute, "openssl", "dgst", "-sha256", "-verify", r.pub(),
+		"-signature", filepath.Join(dir, "index.json.sig"), filepath.Join(dir, "index.json"))
+	run(t, time.Minute, "skopeo", "copy", "--quiet", "oci-archive:"+r.bundle+":"+r.pause(t), "dir:"+filepath.Join(dir, "pause"))
+}
+
+func (r *road) pub() string { return filepath.Join(r.work, "dmz", "offk8s.pub") }
+
+// serve starts the mirror in the DMZ's namespace and reads the fingerprint it prints.
+func (r *road) serve(t *testing.T) {
+	log, err := os.Create(filepath.Join(r.work, "serve.log"))
+	must(t, err)
+	argv := in("dmz", r.bin, "serve", "--key", r.pub(), "--listen", mirrorAddr,
+		"--state", filepath.Join(r.work, "dmz", "state"), r.bundle)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stderr = log
+	stdout, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	parent := t
+	_ = parent
+	r.stopLater(cmd, log)
+	lines := bufio.NewScanner(stdout)
+	print := regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+	found := make(chan string, 1)
+	go func() {
+		for lines.Scan() {
+			fmt.Fprintln(log, lines.Text())
+			if strings.Contains(strings.ToLower(lines.Text()), "fingerprint") {
+				select {
+				case found <- print.FindString(lines.Text()):
+				default:
+				}
+			}
+		}
+	}()
+	select {
+	case r.fingerprint = <-found:
+	case <-time.After(30 * time.Second):
+		b, _ := os.ReadFile(log.Name())
+		t.Fatalf("serve printed no fingerprint:\n%s", b)
+	}
+	eventually(t, 30*time.Second, "the mirror answers", func() error {
+		_, err := try(t, 10*time.Second, in("operator", "curl", "-fsSk", "https://"+mirrorAddr+"/healthz")...)
+		return err
+	})
+}
+
+var servers []*exec.Cmd
+
+func (r *road) stopLater(cmd *exec.Cmd, _ *os.File) { servers = append(servers, cmd) }
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, s := range servers {
+		_ = s.Process.Signal(syscall.SIGTERM)
+		_ = s.Wait()
+	}
+	os.Exit(code)
+}
+
+func (r *road) dryRun(t *testing.T) {
+	r.writeCluster(t)
+	out := r.operator(t, 5*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--dry-run")
+	for _, want := range []string{"cp-1", "node-1", "node-2", "etcd", "kubelet"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the plan does not mention %q", want)
+		}
+	}
+	for _, h := range r.hosts() {
+		run(t, time.Minute, r.ssh(h.addr, "test", "!", "-e", "/etc/kubernetes")...)
+	}
+}
+
+func (r *road) install(t *testing.T) {
+	r.operator(t, 20*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
+}
+
+// cluster looks at the cluster with its own kubectl; smoke has run inside install.
+func (r *road) cluster(t *testing.T) {
+	out := r.kubectl(t, "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status} {.status.nodeInfo.kubeletVersion}{"\n"}{end}`)
+	for _, h := range r.hosts() {
+		if !strings.Contains(out, h.name+" True v"+r.version) {
+			t.Errorf("node %s is not Ready at v%s:\n%s", h.name, r.version, out)
+		}
+	}
+	if out := r.kubectl(t, "get", "secrets", "-n", "kube-system", "--field-selector", "type=bootstrap.kubernetes.io/token", "-o", "name"); out != "" {
+		t.Errorf("bootstrap tokens are left: %s", out)
+	}
+	if out := r.kubectl(t, "get", "namespaces", "-o", "name"); strings.Contains(out, "smoke") {
+		t.Errorf("smoke left a namespace:\n%s", out)
+	}
+}
+
+// time: the control plane is the source of every other host.
+func (r *road) time(t *testing.T) {
+	for _, h := range r.hosts()[1:] {
+		eventually(t, time.Minute, "chrony source on "+h.name, func() error {
+			out, err := try(t, 20*time.Second, r.ssh(h.addr, "chronyc", "-n", "sources")...)
+			if err == nil && !regexp.MustCompile(`(?m)^\^[*+] 10\.66\.0\.11\b`).MatchString(out) {
+				err = fmt.Errorf("10.66.0.11 is not the source:\n%s", out)
+			}
+			return err
+		})
+	}
+}
+
+// etcd has three healthy members over TLS.
+func (r *road) etcd(t *testing.T) {
+	out := run(t, time.Minute, r.ssh("10.66.0.11", "env", "ETCDCTL_API=3", "etcdctl",
+		"--endpoints=https://10.66.0.11:2379,https://10.66.0.12:2379,https://10.66.0.13:2379",
+		"--cacert=/etc/etcd/pki/ca.crt", "--cert=/etc/etcd/pki/client.crt", "--key=/etc/etcd/pki/client.key",
+		"endpoint", "health")...)
+	if n := strings.Count(out, "is healthy"); n != 3 {
+		t.Errorf("%d healthy members, want 3:\n%s", n, out)
+	}
+}
+
+func (r *road) secondRun(t *testing.T) {
+	start := time.Now()
+	out := r.operator(t, 10*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--format", "json")
+	var report struct {
+		Changed int `json:"changed"`
+		Failed  int `json:"failed"`
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatalf("report: %v\n%s", err, out)
+	}
+	if report.Changed != 0 || report.Failed != 0 {
+		t.Fatalf("changed: %d, failed: %d, want 0 and 0:\n%s", report.Changed, report.Failed, out)
+	}
+	t.Logf("second run: %s", time.Since(start).Round(time.Millisecond))
+}
+
+// secrets: private keys of the cluster are nowhere but in 0600 files.
+func (r *road) secrets(t *testing.T) {
+	for _, h := range r.hosts() {
+		out := run(t, time.Minute, r.ssh(h.addr, `find /etc/kubernetes /etc/etcd /etc/offk8s /var/lib/offk8s /var/lib/kubelet/pki -type f -perm /077 -exec grep -l -e "PRIVATE KEY" -e "client-key-data" {} + || true`)...)
+		if strings.TrimSpace(out) != "" {
+			t.Errorf("%s: others may read keys in:\n%s", h.name, out)
+		}
+	}
+}
+
+// reset leaves no unit, process, mount or file of ours; OS packages stay and are named.
+func (r *road) reset(t *testing.T) {
+	out := r.operator(t, 10*time.Minute, "reset", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--yes")
+	if !strings.Contains(out, "chrony") {
+		t.Errorf("reset does not name the packages that stay:\n%s", out)
+	}
+	const look = `
+systemctl list-units --all --no-legend --plain 'kube*' 'etcd*' 'containerd*' 'offk8s*' | awk '{print "unit " $1}'
+ls /etc/systemd/system/ | grep -E '^(kube|etcd|containerd|offk8s)' | sed 's/^/unit file /'
+ps -eo comm= | grep -E '^(kube|etcd|containerd|runc|flanneld|coredns|pause|offk8s)' | sed 's/^/process /'
+awk '$2 ~ "^/(run/containerd|var/lib/kubelet/|run/netns|var/lib/containerd/|run/k3s|opt/cni|etc/kubernetes)" {print "mount " $2}' /proc/mounts
+ls -d /etc/kubernetes /etc/etcd /etc/containerd /etc/offk8s /etc/cni /opt/cni /opt/offk8s /var/lib/offk8s /usr/local/bin/* /run/flannel 2>/dev/null | sed 's/^/file /'
+for d in /var/lib/etcd /var/lib/kubelet /var/lib/containerd; do find $d -mindepth 1 -maxdepth 1 2>/dev/null | head -3 | sed 's/^/file /'; done
+ip -o link | grep -oE '(cni0|flannel[^:@ ]*|veth[0-9a-f]+)' | sed 's/^/link /'
+iptables-save 2>/dev/null | grep -oE '^:(KUBE|FLANNEL|CNI)[A-Z0-9-]*' | head -3 | sed 's/^/iptables chain /'
+grep -n offk8s /etc/hosts /etc/fstab | sed 's/^/line /'
+true`
+	for _, h := range r.hosts() {
+		argv := r.ssh(h.addr, "sh")
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Stdin = strings.NewReader(look)
+		got, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", h.name, err, got)
+		}
+		if len(strings.TrimSpace(string(got))) > 0 {
+			t.Errorf("%s: reset left behind:\n%s", h.name, got)
+		}
+		run(t, time.Minute, r.ssh(h.addr, "command", "-v", "chronyd")...)
+	}
+}
+
+func (r *road) clusterFile() string { return filepath.Join(r.work, "cluster.yaml") }
+func (r *road) state() string       { return filepath.Join(r.work, "operator-state") }
+
+// clusterYAML is what a user of such hosts would write. Below the hosts stand
+// the overrides that only this lab needs (docs in test/lab/README.md).
+var clusterYAML = template.Must(template.New("cluster").Parse(`apiVersion: offk8s.dev/v1
+kind: Cluster
+name: lab
+kubernetes: "{{.Minor}}"
+mirror:
+  url: https://{{.Mirror}}
+  caFingerprint: "{{.Fingerprint}}"
+ssh:
+  user: root
+  keyFile: {{.Dir}}/ssh/id_ed25519
+  knownHosts: {{.Dir}}/known_hosts
+hosts:
+{{- range .Hosts}}
+  - {name: {{index . 0}}, address: {{index . 1}}, roles: [{{index . 2}}]}
+{{- end}}
+time:
+  args: ["-x"]
+runtime:
+  cgroupDriver: cgroupfs
+  config:
+    plugins:
+      {{.Plugin}}:
+        restrict_oom_score_adj: true
+kubelet:
+  config:
+    evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
+    imageGCHighThresholdPercent: 100
+{{- if .FailCgroupV1}}
+    failCgroupV1: false
+{{- end}}
+`))
+
+func (r *road) writeCluster(t *testing.T) {
+	t.Helper()
+	f, err := os.Create(r.clusterFile())
+	must(t, err)
+	defer f.Close()
+	var hosts [][3]string
+	for _, h := range r.hosts() {
+		hosts = append(hosts, [3]string{h.name, h.addr, h.roles})
+	}
+	must(t, clusterYAML.Execute(f, map[string]any{
+		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir,
+		"Hosts": hosts, "Plugin": r.criPlugin, "FailCgroupV1": r.failCgroupV1,
+	}))
+}
+
+// offk8s runs the program on the online side.
+func (r *road) offk8s(t *testing.T, limit time.Duration, args ...string) string {
+	t.Helper()
+	return run(t, limit, append([]string{r.bin}, args...)...)
+}
+
+// operator runs the program where the operator sits, inside the closed network.
+func (r *road) operator(t *testing.T, limit time.Duration, args ...string) string {
+	t.Helper()
+	return run(t, limit, in("operator", append([]string{r.bin}, args...)...)...)
+}
+
+func (r *road) kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		quoted[i] = "'" + a + "'"
+	}
+	return run(t, time.Minute, r.ssh("10.66.0.11", append([]string{"kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"}, quoted...)...)...)
+}
+
+// pause is the name of the pause image of this release.
+func (r *road) pause(t *testing.T) string {
+	t.Helper()
+	cat, err := manifests.Embedded()
+	must(t, err)
+	release, err := cat.Release(r.minor)
+	must(t, err)
+	return release.Images["pause"].Ref
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
