@@ -13,7 +13,7 @@ type Release struct {
 
 	Defaults ReleaseDefaults `yaml:"defaults" json:"defaults"`
 	// Components in install order: kubernetes, etcd, containerd, runc, crictl, cni-plugins, cfssl ….
-	Components []Download `yaml:"components" json:"components"`
+	Components []Download `yaml:"components" json:"components" merge:"name"`
 	// Images by role: "pause", "coredns".
 	Images map[string]Image `yaml:"images" json:"images"`
 
@@ -79,7 +79,7 @@ type CNI struct {
 	APIVersion string       `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string       `yaml:"kind" json:"kind"`
 	Name       string       `yaml:"name" json:"name"`
-	Releases   []CNIRelease `yaml:"releases" json:"releases"` // the first whose range holds the minor is taken
+	Releases   []CNIRelease `yaml:"releases" json:"releases" merge:"from"` // the first whose range holds the minor is taken
 }
 
 // CNIRelease is one version of a CNI and the minors it goes with.
@@ -108,8 +108,10 @@ type Distro struct {
 	ID         string `yaml:"id" json:"id"`         // os-release ID
 	Major      string `yaml:"major" json:"major"`   // first part of os-release VERSION_ID
 	Family     string `yaml:"family" json:"family"` // "redhat" or "debian"
+	// Arches are those, in Go's spelling, that the sources below have.
+	Arches []string `yaml:"arches" json:"arches"`
 
-	Yum []YumRepository `yaml:"yum,omitempty" json:"yum,omitempty"`
+	Yum []YumRepository `yaml:"yum,omitempty" json:"yum,omitempty" merge:"id"`
 	Apt []AptSource     `yaml:"apt,omitempty" json:"apt,omitempty"`
 	// Packages are what every host gets.
 	Packages []string `yaml:"packages" json:"packages"`

@@ -187,14 +187,17 @@ func (d *document) decodeSlice(n ast.Node, v reflect.Value, path string, depth i
 	}
 	for i, item := range seq.Values {
 		e := reflect.New(v.Type().Elem()).Elem()
-		at := -1
-		if d.merging && key != "" {
-			at = indexByKey(out, item, key)
+		at, name := -1, strconv.Itoa(i)
+		if key != "" {
+			if k, ok := keyOf(item, key); ok {
+				name = k
+				at = d.existing(v, out, key, k)
+			}
 		}
 		if at >= 0 {
 			e.Set(out.Index(at))
 		}
-		d.decode(item, e, fmt.Sprintf("%s[%d]", path, i), depth+1)
+		d.decode(item, e, path+"["+name+"]", depth+1)
 		if at >= 0 {
 			out.Index(at).Set(e)
 		} else {
@@ -204,22 +207,31 @@ func (d *document) decodeSlice(n ast.Node, v reflect.Value, path string, depth i
 	v.Set(out)
 }
 
-// indexByKey finds the element of list whose field key equals that of item.
-func indexByKey(list reflect.Value, item ast.Node, key string) int {
+// keyOf is the text of the field key of a mapping.
+func keyOf(item ast.Node, key string) (string, bool) {
 	m, ok := item.(*ast.MappingNode)
 	if !ok {
+		return "", false
+	}
+	for _, mv := range m.Values {
+		if k, _ := scalarText(mv.Key); k == key {
+			return scalarText(mv.Value)
+		}
+	}
+	return "", false
+}
+
+// existing finds the element that a merge continues: one of base, which out
+// begins with. An element that this document itself added is not merged into,
+// so that a name that is there twice stays visible.
+func (d *document) existing(base, out reflect.Value, key, value string) int {
+	if !d.merging {
 		return -1
 	}
-	field := yamlFields(list.Type().Elem())[key]
-	for _, mv := range m.Values {
-		if k, _ := scalarText(mv.Key); k != key {
-			continue
-		}
-		want, _ := scalarText(mv.Value)
-		for i := range list.Len() {
-			if list.Index(i).FieldByIndex(field.Index).String() == want {
-				return i
-			}
+	field := yamlFields(base.Type().Elem())[key]
+	for i := range base.Len() {
+		if out.Index(i).FieldByIndex(field.Index).String() == value {
+			return i
 		}
 	}
 	return -1

@@ -13,8 +13,10 @@ type Catalog struct {
 	releases map[string]Release
 	cnis     map[string]CNI
 	distros  map[string]Distro
-	// keys are the armoured OpenPGP keys by file name.
-	keys map[string]string
+	keys     map[string]string // armoured OpenPGP keys by file name
+	// templates are the object templates of pod networks by path, such as
+	// "cni/flannel/flannel-kube-system.yaml".
+	templates map[string]string
 
 	// DNSObjects is the text/template of the cluster DNS objects, see
 	// RenderObjects. Each Release carries it as DNSTemplate.

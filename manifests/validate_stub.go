@@ -1,4 +1,0 @@
-package manifests
-
-func (m *Manifest) Validate() []Problem { return nil }
-func (c *Cluster) Validate() []Problem { return nil }
