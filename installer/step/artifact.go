@@ -1,8 +1,12 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -41,4 +45,70 @@ func (a *Artifact) mode() Mode {
 		return 0o755
 	}
 	return a.Mode
+}
+
+// Check hashes the file.
+func (a *Artifact) Check(ctx context.Context, env *Env) (Result, error) {
+	return env.checkFile(a.place(), func(path string) (string, error) {
+		f, err := os.Open(env.Path(path))
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		have := a.Digest.Algorithm().Digester()
+		if _, err := io.Copy(have.Hash(), ctxReader{ctx, f}); err != nil {
+			return "", err
+		}
+		if have.Digest() != a.Digest {
+			return fmt.Sprintf("digest %.19s, want %.19s", have.Digest(), a.Digest), nil
+		}
+		return "", nil
+	})
+}
+
+// Apply fetches the content and puts it in place once its digest is right.
+func (a *Artifact) Apply(ctx context.Context, env *Env) (Result, error) {
+	r, err := env.Fetch(ctx, a.Digest.String())
+	if err != nil {
+		return Result{}, fmt.Errorf("fetch %s for %q: %w", a.Digest, a.Path, err)
+	}
+	defer r.Close()
+	return env.applyFile(a.place(), &verifier{r: r, want: a.Digest, hash: a.Digest.Algorithm().Digester()})
+}
+
+// Undo restores the file that was there before, or removes this one.
+func (a *Artifact) Undo(_ context.Context, env *Env, prior json.RawMessage) error {
+	return env.restore(a.Path, prior)
+}
+
+func (a *Artifact) place() place { return place{a.Path, a.mode(), a.Owner, a.Group} }
+
+// verifier fails at the end of r when its bytes do not have the digest, so that
+// a wrong file never gets its name, whoever implements Env.Fetch.
+type verifier struct {
+	r    io.Reader
+	want digest.Digest
+	hash digest.Digester
+}
+
+func (v *verifier) Read(b []byte) (int, error) {
+	n, err := v.r.Read(b)
+	v.hash.Hash().Write(b[:n])
+	if errors.Is(err, io.EOF) && v.hash.Digest() != v.want {
+		return n, fmt.Errorf("digest %s, want %s", v.hash.Digest(), v.want)
+	}
+	return n, err
+}
+
+// ctxReader stops reading when ctx ends.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c ctxReader) Read(b []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	return c.r.Read(b)
 }

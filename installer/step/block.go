@@ -1,8 +1,13 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 )
 
 // Block is a run of lines that offk8s manages in a file that belongs to the
@@ -51,4 +56,122 @@ func (b *Block) comment() string {
 		return "#"
 	}
 	return b.Comment
+}
+
+// blockPrior says whether the file was there before.
+type blockPrior struct {
+	Existed bool `json:"existed"`
+}
+
+// Check compares the block's lines.
+func (b *Block) Check(_ context.Context, env *Env) (Result, error) {
+	text, now, err := b.read(env)
+	if err != nil {
+		return Result{}, err
+	}
+	want, err := b.edit(text, b.Lines)
+	if err != nil {
+		return Result{}, err
+	}
+	if now.exists && want == text {
+		return Result{State: OK}, nil
+	}
+	reason := "lines differ"
+	if !strings.Contains(text, b.begin()) {
+		reason = "lines are missing"
+	}
+	return Result{State: Differs, Reason: reason, Prior: priorJSON(blockPrior{now.exists})}, nil
+}
+
+// Apply writes the block, at the end of the file when it is new.
+func (b *Block) Apply(_ context.Context, env *Env) (Result, error) {
+	now, err := b.write(env, b.Lines)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{State: Changed, Reason: "written", Prior: priorJSON(blockPrior{now.exists})}, nil
+}
+
+// Undo removes the block and leaves the rest of the file as it is by now.
+func (b *Block) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
+	var prior blockPrior
+	if err := json.Unmarshal(raw, &prior); err != nil {
+		return fmt.Errorf("file %q: prior state: %w", b.Path, err)
+	}
+	text, now, err := b.read(env)
+	if err != nil || !now.exists {
+		return err
+	}
+	rest, err := b.edit(text, nil)
+	if err != nil {
+		return err
+	}
+	if rest == "" && !prior.Existed {
+		return os.Remove(env.Path(b.Path))
+	}
+	_, err = b.write(env, nil)
+	return err
+}
+
+func (b *Block) read(env *Env) (string, found, error) {
+	now, err := env.look(b.Path)
+	if err != nil || !now.exists {
+		return "", now, err
+	}
+	text, err := env.ReadFile(b.Path)
+	return string(text), now, err
+}
+
+// write replaces the block and keeps the file's mode and owner.
+func (b *Block) write(env *Env, lines []string) (found, error) {
+	text, now, err := b.read(env)
+	if err != nil {
+		return now, err
+	}
+	text, err = b.edit(text, lines)
+	if err != nil {
+		return now, err
+	}
+	to := place{path: b.Path, mode: 0o644}
+	if now.exists {
+		to = place{b.Path, now.mode, strconv.Itoa(now.uid), strconv.Itoa(now.gid)}
+	}
+	_, err = env.put(to, strings.NewReader(text))
+	return now, err
+}
+
+// edit returns text with the block's lines replaced; nil lines remove the
+// block. A block that begins and does not end is an error: where it would end is a guess.
+func (b *Block) edit(text string, lines []string) (string, error) {
+	block := ""
+	if lines != nil {
+		block = strings.Join(append(append([]string{b.begin()}, lines...), b.end()), "\n") + "\n"
+	}
+	var out strings.Builder
+	inside, done := false, false
+	for line := range strings.Lines(text) {
+		switch bare := strings.TrimRight(line, "\r\n"); {
+		case inside && bare == b.end():
+			inside = false
+		case inside:
+		case bare == b.begin():
+			inside = true
+			if !done {
+				out.WriteString(block)
+				done = true
+			}
+		default:
+			out.WriteString(line)
+		}
+	}
+	if inside {
+		return "", fmt.Errorf("file %q: line %q without %q, repair it by hand", b.Path, b.begin(), b.end())
+	}
+	if !done && block != "" {
+		if s := out.String(); s != "" && !strings.HasSuffix(s, "\n") {
+			out.WriteByte('\n')
+		}
+		out.WriteString(block)
+	}
+	return out.String(), nil
 }

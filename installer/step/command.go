@@ -1,8 +1,13 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Command runs a program, for what no other kind covers. It is data: argv goes
@@ -68,4 +73,90 @@ func (c *Command) Validate() error {
 		errs = append(errs, checkPath("trigger", t))
 	}
 	return errors.Join(errs...)
+}
+
+// Check runs CheckArgv; for Verify it runs Argv itself, for Once it looks whether that ran.
+func (c *Command) Check(ctx context.Context, env *Env) (Result, error) {
+	switch {
+	case c.Verify:
+		if err := c.run(ctx, env); err != nil {
+			return c.differs(err)
+		}
+		return Result{State: Verified}, nil
+	case c.Once:
+		stamp, err := env.filesDigest(c.Triggers)
+		if err != nil {
+			return Result{}, err
+		}
+		if env.Stamp(c.key()) == stamp {
+			return Result{State: OK}, nil
+		}
+		return Result{State: Differs, Reason: "has not run yet"}, nil
+	}
+	out, err := env.Run.Run(ctx, Cmd{Argv: c.CheckArgv, Env: c.Env})
+	if err != nil {
+		return c.differs(err)
+	}
+	if !strings.Contains(string(out.Stdout), c.CheckOutput) {
+		return Result{State: Differs, Reason: fmt.Sprintf("%q does not say %q", c.CheckArgv[0], c.CheckOutput)}, nil
+	}
+	return Result{State: OK}, nil
+}
+
+// differs turns a program's own refusal into a difference; that it could not be
+// run stays an error.
+func (c *Command) differs(err error) (Result, error) {
+	if exit := (*ExitError)(nil); errors.As(err, &exit) {
+		return Result{State: Differs, Reason: exit.Error()}, nil
+	}
+	return Result{}, err
+}
+
+// Apply runs Argv.
+func (c *Command) Apply(ctx context.Context, env *Env) (Result, error) {
+	stamp := ""
+	if c.Once {
+		var err error
+		if stamp, err = env.filesDigest(c.Triggers); err != nil {
+			return Result{}, err
+		}
+	}
+	if err := c.run(ctx, env); err != nil {
+		return Result{}, err
+	}
+	switch {
+	case c.Verify:
+		return Result{State: Verified}, nil
+	case c.Once:
+		if err := env.SetStamp(c.key(), stamp); err != nil {
+			return Result{}, err
+		}
+	}
+	return Result{State: Changed, Reason: "run"}, nil
+}
+
+// Undo runs UndoArgv, if there is one.
+func (c *Command) Undo(ctx context.Context, env *Env, _ json.RawMessage) error {
+	if len(c.UndoArgv) == 0 {
+		return nil
+	}
+	_, err := env.Run.Run(ctx, Cmd{Argv: c.UndoArgv, Env: c.Env})
+	return err
+}
+
+func (c *Command) run(ctx context.Context, env *Env) error {
+	stdin := []byte(c.Stdin)
+	if c.StdinSecret != "" {
+		var err error
+		if stdin, err = env.Secret(c.StdinSecret); err != nil {
+			return err
+		}
+	}
+	_, err := env.Run.Run(ctx, Cmd{Argv: c.Argv, Stdin: stdin, Env: c.Env})
+	return err
+}
+
+// key is the stamp's name: that of the step's spec.
+func (c *Command) key() string {
+	return "command/" + digest.FromBytes(priorJSON(c)).Encoded()[:24]
 }

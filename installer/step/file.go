@@ -1,8 +1,12 @@
 package step
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // File is a file with exactly this content, mode and owner. Content stands in
@@ -49,4 +53,85 @@ func (f *File) mode() Mode {
 		return 0o600
 	}
 	return 0o644
+}
+
+// Check compares content, mode and owner.
+func (f *File) Check(_ context.Context, env *Env) (Result, error) {
+	want, err := f.content(env)
+	if err != nil {
+		return Result{}, err
+	}
+	return env.checkFile(f.place(), func(path string) (string, error) {
+		have, err := env.ReadFile(path)
+		if err != nil || bytes.Equal(have, want) {
+			return "", err
+		}
+		return "content differs", nil
+	})
+}
+
+// Apply writes the file.
+func (f *File) Apply(_ context.Context, env *Env) (Result, error) {
+	want, err := f.content(env)
+	if err != nil {
+		return Result{}, err
+	}
+	return env.applyFile(f.place(), bytes.NewReader(want))
+}
+
+// Undo restores the file that was there before, or removes this one.
+func (f *File) Undo(_ context.Context, env *Env, prior json.RawMessage) error {
+	return env.restore(f.Path, prior)
+}
+
+func (f *File) place() place { return place{f.Path, f.mode(), f.Owner, f.Group} }
+
+func (f *File) content(env *Env) ([]byte, error) {
+	if f.Secret == "" {
+		return []byte(f.Content), nil
+	}
+	return env.Secret(f.Secret)
+}
+
+// checkFile is the Check of files and artifacts; content tells how the content differs.
+func (e *Env) checkFile(p place, content func(path string) (string, error)) (Result, error) {
+	now, err := e.look(p.path)
+	if err != nil {
+		return Result{}, err
+	}
+	reason := "absent"
+	if now.exists {
+		if reason, err = content(p.path); err != nil {
+			return Result{}, err
+		}
+		if reason == "" {
+			if reason, err = e.differs(p, now); err != nil {
+				return Result{}, err
+			}
+		}
+	}
+	if reason == "" {
+		return Result{State: OK}, nil
+	}
+	prior, err := e.filePrior(p.path, now)
+	return Result{State: Differs, Reason: reason, Prior: priorJSON(prior)}, err
+}
+
+// applyFile is the Apply of files and artifacts.
+func (e *Env) applyFile(p place, r io.Reader) (Result, error) {
+	now, err := e.look(p.path)
+	if err != nil {
+		return Result{}, err
+	}
+	prior, err := e.filePrior(p.path, now)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := e.backUp(p.path, prior); err != nil {
+		return Result{}, err
+	}
+	if _, err := e.put(p, r); err != nil {
+		return Result{}, fmt.Errorf("write %q: %w", p.path, err)
+	}
+	return Result{State: Changed, Reason: "written", Prior: priorJSON(prior)}, nil
 }

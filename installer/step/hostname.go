@@ -1,8 +1,12 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"regexp"
+	"strings"
 )
 
 // Hostname is the host's name, now and after a reboot.
@@ -24,4 +28,70 @@ func (h *Hostname) Validate() error {
 		return fmt.Errorf("name %q: want a lower-case RFC 1123 name of at most 64 characters", h.Name)
 	}
 	return nil
+}
+
+const (
+	hostnameFile   = "/etc/hostname"
+	hostnameKernel = "/proc/sys/kernel/hostname"
+)
+
+// hostnamePrior is the former name, in the file and in the kernel.
+type hostnamePrior struct {
+	File   string `json:"file,omitempty"`
+	Kernel string `json:"kernel"`
+}
+
+// Check reads the file and the kernel's name.
+func (h *Hostname) Check(_ context.Context, env *Env) (Result, error) {
+	var prior hostnamePrior
+	file, err := env.ReadFile(hostnameFile)
+	if err != nil && !absent(err) {
+		return Result{}, err
+	}
+	kernel, err := env.ReadFile(hostnameKernel)
+	if err != nil {
+		return Result{}, err
+	}
+	prior.File, prior.Kernel = strings.TrimSpace(string(file)), strings.TrimSpace(string(kernel))
+	if prior.File == h.Name && prior.Kernel == h.Name {
+		return Result{State: OK}, nil
+	}
+	reason := fmt.Sprintf("is %q", prior.Kernel)
+	if prior.Kernel == h.Name {
+		reason = fmt.Sprintf("%s says %q", hostnameFile, prior.File)
+	}
+	return Result{State: Differs, Reason: reason, Prior: priorJSON(prior)}, nil
+}
+
+// Apply sets the name in the kernel and in the file. systemd-hostnamed watches
+// the file, so its bus is not needed.
+func (h *Hostname) Apply(ctx context.Context, env *Env) (Result, error) {
+	res, err := h.Check(ctx, env)
+	if err != nil || res.State == OK {
+		return res, err
+	}
+	if err := setHostname(env, h.Name, h.Name); err != nil {
+		return Result{}, err
+	}
+	return Result{State: Changed, Reason: "set", Prior: res.Prior}, nil
+}
+
+// Undo gives the host its former name back.
+func (h *Hostname) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
+	var prior hostnamePrior
+	if err := json.Unmarshal(raw, &prior); err != nil {
+		return fmt.Errorf("hostname: prior state: %w", err)
+	}
+	return setHostname(env, prior.File, prior.Kernel)
+}
+
+func setHostname(env *Env, file, kernel string) error {
+	if file == "" {
+		if err := os.Remove(env.Path(hostnameFile)); err != nil && !absent(err) {
+			return err
+		}
+	} else if _, err := env.put(place{path: hostnameFile, mode: 0o644}, strings.NewReader(file+"\n")); err != nil {
+		return err
+	}
+	return os.WriteFile(env.Path(hostnameKernel), []byte(kernel), 0o644)
 }

@@ -1,6 +1,8 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -51,6 +53,9 @@ func (p *Packages) Validate() error {
 	if p.CAFile != "" {
 		errs = append(errs, checkPath("caFile", p.CAFile))
 	}
+	if strings.ContainsAny(p.Source+p.CAFile, `"\; `) {
+		errs = append(errs, errors.New("source and caFile: quote, backslash, semicolon or space in a path"))
+	}
 	return errors.Join(errs...)
 }
 
@@ -63,4 +68,46 @@ func packageName(n string) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
 			strings.ContainsRune("+-._~:^()=", r))
 	})
+}
+
+// Check asks the package database.
+func (p *Packages) Check(ctx context.Context, env *Env) (Result, error) {
+	missing, err := p.missing(ctx, env)
+	if err != nil {
+		return Result{}, err
+	}
+	if len(missing) == 0 {
+		return Result{State: OK}, nil
+	}
+	return Result{
+		State: Differs, Reason: "not installed: " + strings.Join(missing, " "),
+		Prior: priorJSON(packagesPrior{missing}),
+	}, nil
+}
+
+// Apply installs what is missing.
+func (p *Packages) Apply(ctx context.Context, env *Env) (Result, error) {
+	missing, err := p.missing(ctx, env)
+	if err != nil || len(missing) == 0 {
+		return Result{State: OK}, err
+	}
+	if err := p.install(ctx, env, missing); err != nil {
+		return Result{}, fmt.Errorf("install %s: %w", strings.Join(missing, " "), err)
+	}
+	return Result{
+		State: Changed, Reason: "installed " + strings.Join(missing, " "),
+		Prior: priorJSON(packagesPrior{missing}),
+	}, nil
+}
+
+// Undo leaves the packages: other software may use them by now. See Stays.
+func (p *Packages) Undo(context.Context, *Env, json.RawMessage) error { return nil }
+
+// Stays returns the names of the packages that were not there before.
+func (p *Packages) Stays(raw json.RawMessage) []string {
+	var prior packagesPrior
+	if json.Unmarshal(raw, &prior) != nil {
+		return nil
+	}
+	return prior.Missing
 }

@@ -26,7 +26,8 @@ type Step interface {
 	Describe() string
 	// Validate reports what is wrong with the step's own fields.
 	Validate() error
-	// Check compares the host with the step and changes nothing.
+	// Check compares the host with the step and changes nothing. With Differs it
+	// already returns Prior, so that the journal has it before Apply begins.
 	Check(ctx context.Context, env *Env) (Result, error)
 	// Apply makes it so. It is called after Check said Differs, is idempotent,
 	// and returns what Undo needs, to be journaled before the change counts as done.
@@ -75,12 +76,18 @@ type Env struct {
 	// Stamp and SetStamp keep small facts between runs ("unit etcd started with sha256:…").
 	Stamp    func(key string) string
 	SetStamp func(key, value string) error
+	// Owned says that the journal already holds what was there before this step:
+	// what Apply replaces is offk8s's own and need not be saved.
+	Owned bool
+	// After has argv run once when all steps are undone: a daemon that stays must
+	// be restarted after its configuration came back. Nil outside of Undo.
+	After func(argv []string)
 }
 
 // Runner runs programs.
 type Runner interface {
-	// Run runs argv with stdin and returns what it wrote. A non-zero exit is an
-	// *ExitError with a shortened stderr in its message.
+	// Run runs argv with stdin and returns what it wrote, also together with an
+	// error. A non-zero exit is an *ExitError with a shortened stderr in its message.
 	Run(ctx context.Context, cmd Cmd) (Output, error)
 }
 

@@ -1,8 +1,13 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 )
 
 // Symlink is a symbolic link at Path to Target.
@@ -20,4 +25,91 @@ func (s *Symlink) Describe() string { return fmt.Sprintf("symlink %s -> %s", s.P
 // Validate checks both paths.
 func (s *Symlink) Validate() error {
 	return errors.Join(checkPath("path", s.Path), checkPath("target", s.Target))
+}
+
+// symlinkPrior is what was at the link's path.
+type symlinkPrior struct {
+	Target string   `json:"target,omitempty"` // of the link that was there
+	Made   []string `json:"made,omitempty"`
+}
+
+// Check compares the link's target; anything but a link at Path is an error.
+func (s *Symlink) Check(_ context.Context, env *Env) (Result, error) {
+	st, err := os.Lstat(env.Path(s.Path))
+	var prior symlinkPrior
+	reason := "absent"
+	switch {
+	case absent(err):
+		fp, err := env.filePrior(s.Path, found{})
+		if err != nil {
+			return Result{}, err
+		}
+		prior.Made = fp.Made
+	case err != nil:
+		return Result{}, err
+	case st.Mode()&fs.ModeSymlink == 0:
+		return Result{}, fmt.Errorf("symlink %q: something else is there", s.Path)
+	default:
+		if prior.Target, err = os.Readlink(env.Path(s.Path)); err != nil {
+			return Result{}, err
+		}
+		if prior.Target == s.Target {
+			return Result{State: OK}, nil
+		}
+		reason = "points to " + prior.Target
+	}
+	return Result{State: Differs, Reason: reason, Prior: priorJSON(prior)}, nil
+}
+
+// Apply makes or turns the link.
+func (s *Symlink) Apply(ctx context.Context, env *Env) (Result, error) {
+	res, err := s.Check(ctx, env)
+	if err != nil || res.State == OK {
+		return res, err
+	}
+	if _, err := env.makeParents(s.Path); err != nil {
+		return Result{}, err
+	}
+	if err := replaceLink(env.Path(s.Path), s.Target); err != nil {
+		return Result{}, err
+	}
+	return Result{State: Changed, Reason: "linked", Prior: res.Prior}, nil
+}
+
+// Undo restores the former link or removes this one.
+func (s *Symlink) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
+	var prior symlinkPrior
+	if err := json.Unmarshal(raw, &prior); err != nil {
+		return fmt.Errorf("symlink %q: prior state: %w", s.Path, err)
+	}
+	if prior.Target != "" {
+		return replaceLink(env.Path(s.Path), prior.Target)
+	}
+	st, err := os.Lstat(env.Path(s.Path))
+	if absent(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if st.Mode()&fs.ModeSymlink == 0 {
+		return fmt.Errorf("symlink %q: something else is there, left alone", s.Path)
+	}
+	if err := os.Remove(env.Path(s.Path)); err != nil {
+		return err
+	}
+	env.unmake(prior.Made)
+	return nil
+}
+
+// replaceLink makes the link beside its place and renames it there.
+func replaceLink(path, target string) error {
+	tmp := filepath.Join(filepath.Dir(path), ".offk8s-link-"+filepath.Base(path))
+	if err := os.Remove(tmp); err != nil && !absent(err) {
+		return err
+	}
+	if err := os.Symlink(target, tmp); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(tmp, path), syncDir(filepath.Dir(path)))
 }

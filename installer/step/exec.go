@@ -1,0 +1,131 @@
+package step
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxOutput is how much of a program's output is kept; more is dropped.
+const maxOutput = 8 << 20
+
+// Exec is the Runner of a real host.
+type Exec struct{}
+
+// Run starts the program in a process group of its own with a minimal
+// environment: nothing of the agent's own, so no proxies and no preloads. When
+// ctx ends, the group gets SIGTERM and five seconds later SIGKILL.
+func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
+	if err := checkArgv("argv", c.Argv); err != nil {
+		return Output{}, err
+	}
+	name, err := lookPath(c.Argv[0])
+	if err != nil {
+		return Output{}, err
+	}
+	var stdout, stderr capped
+	cmd := exec.CommandContext(ctx, name, c.Argv[1:]...)
+	cmd.Args[0] = c.Argv[0]
+	cmd.Env = append(minimalEnv(), c.Env...)
+	cmd.Dir = c.Dir
+	cmd.Stdin = bytes.NewReader(c.Stdin)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	err = cmd.Run()
+	out := Output{stdout.Bytes(), stderr.Bytes()}
+	if ctx.Err() != nil {
+		return out, fmt.Errorf("%q: %w", c.Argv[0], context.Cause(ctx))
+	}
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return out, NewExitError(c.Argv, exit.ExitCode(), out)
+	}
+	if err != nil {
+		return out, fmt.Errorf("%q: %w", c.Argv[0], err)
+	}
+	return out, nil
+}
+
+// searchPath is where programs are looked for, whatever the caller's PATH says.
+var searchPath = []string{
+	"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
+}
+
+func minimalEnv() []string {
+	return []string{
+		"PATH=" + strings.Join(searchPath, ":"), "HOME=/root", "LANG=C", "LC_ALL=C", "TERM=dumb",
+	}
+}
+
+func lookPath(name string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	for _, dir := range searchPath {
+		p := dir + "/" + name
+		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return p, nil
+		}
+	}
+	return "", &NotFoundError{name}
+}
+
+// NotFoundError says that a host lacks a program.
+type NotFoundError struct{ Name string }
+
+// Error names the program.
+func (e *NotFoundError) Error() string { return fmt.Sprintf("program %q: not found", e.Name) }
+
+// ExitError is a program that ended with another code than 0.
+type ExitError struct {
+	Program string
+	Code    int // -1: ended by a signal
+	Stderr  string
+}
+
+// NewExitError shortens what the program said to its last lines.
+func NewExitError(argv []string, code int, out Output) *ExitError {
+	said := strings.TrimSpace(string(out.Stderr))
+	if said == "" {
+		said = strings.TrimSpace(string(out.Stdout))
+	}
+	return &ExitError{Program: argv[0], Code: code, Stderr: tail(said, 800)}
+}
+
+// Error tells program, code and what it said last.
+func (e *ExitError) Error() string {
+	if e.Stderr == "" {
+		return fmt.Sprintf("%q: exit code %d", e.Program, e.Code)
+	}
+	return fmt.Sprintf("%q: exit code %d: %s", e.Program, e.Code, e.Stderr)
+}
+
+// tail returns the last n bytes of s from a line's start, if there is one.
+func tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	s = s[len(s)-n:]
+	if _, rest, ok := strings.Cut(s, "\n"); ok {
+		s = rest
+	}
+	return "… " + strings.ToValidUTF8(s, "")
+}
+
+// capped keeps the first maxOutput bytes.
+type capped struct{ bytes.Buffer }
+
+// Write never fails: a program must not die of having said too much.
+func (c *capped) Write(b []byte) (int, error) {
+	if room := maxOutput - c.Len(); room > 0 {
+		c.Buffer.Write(b[:min(room, len(b))])
+	}
+	return len(b), nil
+}

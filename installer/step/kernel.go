@@ -1,0 +1,77 @@
+package step
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// kernel is what the host's files tell of its kernel's modules.
+type kernel struct {
+	env  *Env
+	tree string // /lib/modules/<release>
+	deps []string
+	own  []string // built in
+}
+
+func (e *Env) kernel() (kernel, error) {
+	rel, err := e.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return kernel{}, err
+	}
+	k := kernel{env: e, tree: "/lib/modules/" + strings.TrimSpace(string(rel))}
+	if k.deps, err = k.list("modules.dep"); err != nil {
+		return k, err
+	}
+	k.own, err = k.list("modules.builtin")
+	return k, err
+}
+
+// list returns the names in an index file of the module tree; no file, no names.
+func (k kernel) list(file string) ([]string, error) {
+	b, err := k.env.ReadFile(k.tree + "/" + file)
+	if absent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for line := range strings.Lines(string(b)) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), ":")
+		name, _, _ = strings.Cut(path.Base(name), ".ko")
+		out = append(out, moduleName(name))
+	}
+	return out, nil
+}
+
+// loadable reports whether the module tree has name.
+func (k kernel) loadable(name string) bool { return slices.Contains(k.deps, moduleName(name)) }
+
+// features are the traces by which a module shows that is built in or loaded,
+// where /sys/module does not list it.
+var features = map[string]string{
+	"br_netfilter": "/proc/sys/net/bridge",
+	"nf_conntrack": "/proc/sys/net/netfilter/nf_conntrack_max",
+	"ip_vs":        "/proc/net/ip_vs",
+	"ip_tables":    "/proc/net/ip_tables_names",
+}
+
+// present reports whether name is loaded or built in.
+func (k kernel) present(name string) (bool, error) {
+	name = moduleName(name)
+	if k.env.exists("/sys/module/"+name) || slices.Contains(k.own, name) {
+		return true, nil
+	}
+	if trace, ok := features[name]; ok && k.env.exists(trace) {
+		return true, nil
+	}
+	fsys, err := k.env.ReadFile("/proc/filesystems")
+	if err != nil && !absent(err) {
+		return false, err
+	}
+	return slices.Contains(strings.Fields(string(fsys)), name), nil
+}
+
+// moduleName is the kernel's spelling: it does not tell - from _.
+func moduleName(n string) string { return strings.ReplaceAll(n, "-", "_") }

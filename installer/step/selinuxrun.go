@@ -1,0 +1,150 @@
+package step
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const selinuxFile = "/sys/fs/selinux/enforce"
+
+// selinuxPrior lists the labels that Apply changed.
+type selinuxPrior struct {
+	Paths []string `json:"paths,omitempty"`
+}
+
+// SELinuxMode returns "enforcing", "permissive" or "disabled".
+func SELinuxMode(env *Env) string {
+	b, err := env.ReadFile(selinuxFile)
+	switch {
+	case err != nil:
+		return "disabled"
+	case strings.TrimSpace(string(b)) == "1":
+		return "enforcing"
+	}
+	return "permissive"
+}
+
+// Check compares the types of the paths where SELinux is on.
+func (s *SELinux) Check(ctx context.Context, env *Env) (Result, error) {
+	if SELinuxMode(env) == "disabled" {
+		return Result{State: Skipped, Reason: "SELinux is off"}, nil
+	}
+	wrong, err := s.wrong(ctx, env)
+	if err != nil {
+		return Result{}, err
+	}
+	if len(wrong) == 0 {
+		return Result{State: OK}, nil
+	}
+	var prior selinuxPrior
+	for _, l := range wrong {
+		prior.Paths = append(prior.Paths, l.Path)
+	}
+	return Result{
+		State: Differs, Reason: "type differs: " + strings.Join(prior.Paths, " "), Prior: priorJSON(prior),
+	}, nil
+}
+
+// Apply puts the types into the policy and onto the files.
+func (s *SELinux) Apply(ctx context.Context, env *Env) (Result, error) {
+	res, err := s.Check(ctx, env)
+	if err != nil || res.State != Differs {
+		return res, err
+	}
+	wrong, err := s.wrong(ctx, env)
+	if err != nil {
+		return Result{}, err
+	}
+	for _, l := range wrong {
+		if err := l.apply(ctx, env); err != nil {
+			return Result{}, fmt.Errorf("label %q: %w", l.Path, err)
+		}
+	}
+	return Result{State: Changed, Reason: "labelled", Prior: res.Prior}, nil
+}
+
+// Undo removes the types from the policy; files that stay get the policy's type.
+func (s *SELinux) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
+	var prior selinuxPrior
+	if err := json.Unmarshal(raw, &prior); err != nil {
+		return fmt.Errorf("selinux: prior state: %w", err)
+	}
+	if SELinuxMode(env) == "disabled" {
+		return nil
+	}
+	var errs []error
+	for _, l := range s.Labels {
+		for _, p := range prior.Paths {
+			if p == l.Path {
+				errs = append(errs, l.undo(ctx, env))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *SELinux) wrong(ctx context.Context, env *Env) ([]Label, error) {
+	var out []Label
+	for _, l := range s.Labels {
+		if !env.exists(l.Path) {
+			return nil, fmt.Errorf("label %q: no such file", l.Path)
+		}
+		res, err := env.Run.Run(ctx, Cmd{Argv: []string{"stat", "--format=%C", "--", env.Path(l.Path)}})
+		if err != nil {
+			return nil, err
+		}
+		// user:role:type:level
+		if f := strings.Split(strings.TrimSpace(string(res.Stdout)), ":"); len(f) < 3 || f[2] != l.Type {
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
+// pattern is the path as the policy's regular expression.
+func (l Label) pattern() string {
+	p := strings.ReplaceAll(l.Path, ".", `\.`)
+	if l.Below {
+		p += "(/.*)?"
+	}
+	return p
+}
+
+func (l Label) apply(ctx context.Context, env *Env) error {
+	_, err := env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-a", "-t", l.Type, l.pattern()}})
+	if exit := (*ExitError)(nil); errors.As(err, &exit) {
+		// There is a rule for the pattern already: change it.
+		_, err = env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-m", "-t", l.Type, l.pattern()}})
+	}
+	if lacks := (*NotFoundError)(nil); errors.As(err, &lacks) {
+		env.Log.Info("no semanage on the host: a relabel would undo the type", "path", l.Path)
+		return l.run(ctx, env, "chcon", "-t", l.Type)
+	}
+	if err != nil {
+		return err
+	}
+	return l.run(ctx, env, "restorecon", "-F")
+}
+
+func (l Label) undo(ctx context.Context, env *Env) error {
+	_, err := env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-d", l.pattern()}})
+	exit, lacks := (*ExitError)(nil), (*NotFoundError)(nil)
+	if err != nil && !errors.As(err, &exit) && !errors.As(err, &lacks) {
+		return err
+	}
+	if !env.exists(l.Path) {
+		return nil
+	}
+	return l.run(ctx, env, "restorecon", "-F")
+}
+
+func (l Label) run(ctx context.Context, env *Env, argv ...string) error {
+	if l.Below {
+		argv = append(argv, "-R")
+	}
+	_, err := env.Run.Run(ctx, Cmd{Argv: append(argv, "--", env.Path(l.Path))})
+	return err
+}
