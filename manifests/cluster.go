@@ -50,6 +50,9 @@ type Host struct {
 	Name    string `yaml:"name" json:"name"`       // RFC 1123 label or subdomain, lower case; also the node name
 	Address string `yaml:"address" json:"address"` // IP that the other hosts reach
 	Roles   []Role `yaml:"roles" json:"roles"`
+	// OS is the distribution that the host is expected to run ("rocky-9"); empty
+	// means whatever is found there. `offk8s plan` needs it, for it asks no host.
+	OS string `yaml:"os,omitempty" json:"os,omitempty"`
 	// Local marks the host that `install` itself runs on: no SSH.
 	Local  bool              `yaml:"local,omitempty" json:"local,omitempty"`
 	SSH    SSH               `yaml:"ssh,omitempty" json:"ssh,omitzero"`

@@ -1,0 +1,245 @@
+// Command demo runs offk8s' main job on a made-up upstream: keys, pack, verify,
+// serve, clients that read from the mirror, and the plan for a three-host
+// cluster. It needs no root and no network; everything happens on loopback and
+// in a temporary folder.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/bundle/upstreamtest"
+)
+
+func main() {
+	out := flag.String("out", "", "keep bundle.tar, offk8s.pub and cluster.yaml in this folder")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := demo(ctx, *out)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// world is the demo's folder and the program under show.
+type world struct {
+	dir, bin string
+	env      []string
+}
+
+func demo(ctx context.Context, out string) error {
+	dir, err := os.MkdirTemp("", "offk8s-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	w := &world{dir: dir, bin: filepath.Join(dir, "offk8s")}
+	// The user's own settings stay out of it: keys, cache and state are in dir.
+	w.env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_CACHE_HOME="+dir+"/cache",
+		"XDG_STATE_HOME="+dir+"/state", "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", w.bin, "./cmd/offk8s")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build offk8s: %w", err)
+	}
+	if err := w.pack(ctx); err != nil {
+		return err
+	}
+	if err := w.tamper(ctx); err != nil {
+		return err
+	}
+	if err := w.serveAndRead(ctx); err != nil {
+		return err
+	}
+	return w.keep(out)
+}
+
+// pack makes keys and a bundle from the made-up upstream.
+func (w *world) pack(ctx context.Context) error {
+	title("online: pack from the upstreams (here: a small one inside this program)")
+	up, err := upstreamtest.Start(nil)
+	if err != nil {
+		return err
+	}
+	defer up.Close()
+	if err := up.WriteCatalog(filepath.Join(w.dir, "catalog")); err != nil {
+		return err
+	}
+	args := []string{"pack", "--version", "1.36", "--arch", "amd64", "--os", "rocky-9,debian-12", "-o", "bundle.tar", "--key", "offk8s.key", "--catalog", "catalog"}
+	for _, m := range up.Rewrites() {
+		args = append(args, "--mirror", m.From+"="+m.To)
+	}
+	return errors.Join(
+		w.offk8s(ctx, 0, "keys", "generate", "-o", "offk8s.key", "--no-passphrase"),
+		w.offk8s(ctx, 0, args...),
+		w.offk8s(ctx, 0, "verify", "--key", "offk8s.pub", "bundle.tar"),
+		w.offk8s(ctx, 0, "inspect", "--key", "offk8s.pub", "bundle.tar"),
+	)
+}
+
+// tamper shows that one changed byte is enough.
+func (w *world) tamper(ctx context.Context) error {
+	title("on the way: one byte of a copy is changed")
+	b, err := os.ReadFile(filepath.Join(w.dir, "bundle.tar"))
+	if err != nil {
+		return err
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(filepath.Join(w.dir, "tampered.tar"), b, 0o644); err != nil {
+		return err
+	}
+	return w.offk8s(ctx, 4, "verify", "--key", "offk8s.pub", "tampered.tar")
+}
+
+// serveAndRead starts the mirror, reads from it as clients do, and prints a plan.
+func (w *world) serveAndRead(ctx context.Context) error {
+	title("offline: serve the tarball as it is")
+	m, err := w.serve(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.stop()
+	if err := w.read(ctx, m); err != nil {
+		return err
+	}
+	title("targets: what install would do on three hosts")
+	if err := os.WriteFile(filepath.Join(w.dir, "cluster.yaml"), []byte(fmt.Sprintf(cluster, m.url, m.fingerprint)), 0o644); err != nil {
+		return err
+	}
+	return w.offk8s(ctx, 0, "plan", "-f", "cluster.yaml", "--key", "offk8s.pub")
+}
+
+const cluster = `apiVersion: offk8s.dev/v1
+kind: Cluster
+name: demo
+mirror:
+  url: %s
+  caFingerprint: "%s"
+hosts:
+  - {name: cp-1, address: 192.0.2.11, roles: [control-plane, etcd], os: debian-12}
+  - {name: node-1, address: 192.0.2.12, roles: [etcd, worker], os: rocky-9}
+  - {name: node-2, address: 192.0.2.13, roles: [etcd, worker], os: debian-12}
+`
+
+func title(s string) { fmt.Printf("\n### %s\n", s) }
+
+// show prints a command as a user would type it.
+func show(args []string) {
+	line := "offk8s"
+	for _, a := range args {
+		if strings.HasPrefix(a, "--mirror") {
+			line += " \\\n   "
+		}
+		line += " " + a
+	}
+	fmt.Println("\n$ " + line)
+}
+
+// offk8s runs the program and demands the exit code.
+func (w *world) offk8s(ctx context.Context, want int, args ...string) error {
+	show(args)
+	cmd := exec.CommandContext(ctx, w.bin, args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, os.Stdout, os.Stdout
+	err := cmd.Run()
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("offk8s %s: exit status %d, want %d", args[0], got, want)
+	}
+	if want != 0 {
+		fmt.Printf("(exit status %d, as it must be)\n", got)
+	}
+	return nil
+}
+
+// mirror is a running `offk8s serve`.
+type mirror struct {
+	url, fingerprint string
+	stop             func()
+}
+
+func (w *world) serve(ctx context.Context) (*mirror, error) {
+	args := []string{"serve", "--key", "offk8s.pub", "--listen", "127.0.0.1:0", "--state", "mirror-state", "bundle.tar"}
+	show(args)
+	cmd := exec.CommandContext(ctx, w.bin, args...)
+	cmd.Dir, cmd.Env, cmd.Stderr = w.dir, w.env, os.Stdout
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	m := &mirror{stop: func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	}}
+	ready := make(chan error, 1)
+	go func() {
+		sc := bufio.NewScanner(stdout)
+		for sc.Scan() {
+			fmt.Println(sc.Text())
+			key, value, _ := strings.Cut(sc.Text(), " ")
+			switch value = strings.TrimSpace(value); key {
+			case "mirror":
+				m.url = value
+			case "fingerprint":
+				m.fingerprint = value
+				ready <- nil
+			}
+		}
+		ready <- errors.New("serve ended before it was ready")
+		_, _ = io.Copy(io.Discard, stdout)
+	}()
+	select {
+	case err = <-ready:
+	case <-time.After(30 * time.Second):
+		err = errors.New("serve: not ready within 30s")
+	}
+	if err != nil {
+		m.stop()
+		return nil, err
+	}
+	return m, nil
+}
+
+// keep copies what a curious user wants to look at.
+func (w *world) keep(out string) error {
+	if out == "" {
+		fmt.Println("\ndemo: done; `make demo OUT=DIR` keeps the bundle, the public key and the cluster.yaml")
+		return nil
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"bundle.tar", "offk8s.pub", "cluster.yaml"} {
+		b, err := os.ReadFile(filepath.Join(w.dir, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(out, name), b, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\ndemo: done; kept bundle.tar, offk8s.pub and cluster.yaml in %s\n", out)
+	return nil
+}
