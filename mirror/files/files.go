@@ -1,0 +1,217 @@
+// Package files sends blobs of a bundle over HTTP: GET and HEAD with strong
+// validators, one byte range, and zstd as content coding for what the bundle
+// stores compressed.
+//
+// A blob is sent from where it lies in the tar. Over plain TCP the kernel copies
+// it (sendfile): that needs an *os.File with a position of its own per request
+// and a ResponseWriter whose ReadFrom is reachable, so middleware in front of a
+// Sender must keep io.ReaderFrom. Over TLS, and for blobs that lie in no file,
+// the bytes pass through a buffer.
+//
+// A short answer with status 200 never looks complete: Content-Length is always
+// set, and the connection is closed when the bytes run out early.
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Content is what one URL answers with. It is immutable and may be served to
+// many requests at a time.
+type Content struct {
+	Name   string        // for messages
+	Digest digest.Digest // of the stored bytes
+	Data   *io.SectionReader
+	// Type is the Content-Type; empty means application/octet-stream.
+	Type string
+	// Plain describes the decoded content of zstd-stored bytes; zero otherwise.
+	Plain manifests.Descriptor
+	// Immutable content may be cached for good: its URL names its digest.
+	Immutable bool
+}
+
+// ErrStorage is wrapped by errors of Serve that come from the bundle and not
+// from the client: unreadable, truncated or altered bytes.
+var ErrStorage = errors.New("bundle cannot be read")
+
+// Options of a Sender; the zero value has usable defaults.
+type Options struct {
+	// WriteTimeout is how long a client may take for one piece of a body
+	// (4 MiB) before the connection is cut; 0 means one minute.
+	WriteTimeout time.Duration
+	// Decoders bounds how many clients are sent decoded content at a time, each
+	// of which costs a zstd window of memory; 0 means 32.
+	Decoders int
+}
+
+// Sender sends Content. Close it after the last request.
+type Sender struct {
+	timeout  time.Duration
+	handles  handles
+	decoders chan struct{}
+}
+
+// NewSender returns a Sender.
+func NewSender(o Options) *Sender {
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = time.Minute
+	}
+	if o.Decoders == 0 {
+		o.Decoders = 32
+	}
+	return &Sender{timeout: o.WriteTimeout, decoders: make(chan struct{}, o.Decoders)}
+}
+
+// Close closes the pooled files.
+func (s *Sender) Close() error { return s.handles.close() }
+
+// form is the representation of a Content that a request gets.
+type form struct {
+	digest   digest.Digest
+	size     int64
+	encoding string // Content-Encoding
+	decode   bool
+}
+
+func choose(c *Content, r *http.Request) form {
+	stored := form{digest: c.Digest, size: c.Data.Size()}
+	switch {
+	case c.Plain.IsZero():
+		return stored
+	case acceptsZstd(r.Header):
+		stored.encoding = "zstd"
+		return stored
+	}
+	return form{digest: c.Plain.Digest, size: c.Plain.Size, decode: true}
+}
+
+// Serve answers a GET or HEAD request with c. The response is complete when it
+// returns nil; an error that wraps ErrStorage was answered with status 500, or
+// by cutting the connection when the body had begun.
+func (s *Sender) Serve(w http.ResponseWriter, r *http.Request, c *Content) error {
+	f := choose(c, r)
+	setHeader(w.Header(), c, f)
+	if status := precondition(r, f); status != 0 {
+		w.Header().Del("Content-Type")
+		w.WriteHeader(status)
+		return nil
+	}
+	if f.decode {
+		return s.serveDecoded(w, r, c)
+	}
+	return s.serveStored(w, r, c, f)
+}
+
+func setHeader(h http.Header, c *Content, f form) {
+	typ := c.Type
+	if typ == "" {
+		typ = "application/octet-stream"
+	}
+	h.Set("Content-Type", typ)
+	h.Set("Etag", etag(f.digest))
+	if c.Immutable {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	} else {
+		h.Set("Cache-Control", "no-cache")
+	}
+	if !c.Plain.IsZero() {
+		h.Set("Vary", "Accept-Encoding")
+	}
+	if f.encoding != "" {
+		h.Set("Content-Encoding", f.encoding)
+	}
+	if f.decode {
+		h.Set("Accept-Ranges", "none")
+	} else {
+		h.Set("Accept-Ranges", "bytes")
+	}
+}
+
+// precondition returns the status that a conditional request ends with, 0 when
+// it goes on.
+func precondition(r *http.Request, f form) int {
+	tag := etag(f.digest)
+	if list := r.Header["If-Match"]; len(list) > 0 && !matches(list, tag, false) {
+		return http.StatusPreconditionFailed
+	}
+	if matches(r.Header["If-None-Match"], tag, true) {
+		return http.StatusNotModified
+	}
+	return 0
+}
+
+func (s *Sender) serveStored(w http.ResponseWriter, r *http.Request, c *Content, f form) error {
+	part, status := span{0, f.size}, http.StatusOK
+	if ifRange := r.Header.Get("If-Range"); ifRange == "" || ifRange == etag(f.digest) {
+		asked, ok, err := parseRange(r.Header.Get("Range"), f.size)
+		if err != nil {
+			return unsatisfiable(w, f.size)
+		}
+		if ok {
+			part, status = asked, http.StatusPartialContent
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, f.size))
+		}
+	}
+	w.Header().Set("Content-Length", strconv.FormatInt(part.length, 10))
+	if err := s.send(w, r, c, part, status); err != nil {
+		return fmt.Errorf("send %q: %w", c.Name, err)
+	}
+	return nil
+}
+
+func unsatisfiable(w http.ResponseWriter, size int64) error {
+	h := w.Header()
+	h.Del("Content-Encoding")
+	h.Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
+	plainError(w, http.StatusRequestedRangeNotSatisfiable, errUnsatisfiable.Error())
+	return nil
+}
+
+// storageError answers 500; the header must not have been written.
+func storageError(w http.ResponseWriter, err error) error {
+	h := w.Header()
+	for _, name := range []string{"Etag", "Content-Encoding", "Content-Range", "Accept-Ranges"} {
+		h.Del(name)
+	}
+	h.Set("Cache-Control", "no-store")
+	plainError(w, http.StatusInternalServerError, "the bundle cannot be read; see the mirror's log")
+	return fmt.Errorf("%w: %w", ErrStorage, err)
+}
+
+func plainError(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(text)+1))
+	w.WriteHeader(status)
+	// A failed write means that the client went away; there is nobody to tell.
+	_, _ = io.WriteString(w, text+"\n")
+}
+
+// acquire takes a decoder slot and reports whether it got one in time.
+func (s *Sender) acquire(ctx context.Context) bool {
+	select {
+	case s.decoders <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(s.timeout / 2)
+	defer timer.Stop()
+	select {
+	case s.decoders <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}

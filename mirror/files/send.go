@@ -1,0 +1,130 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// small content is read at once and sent in one write: cheaper than a
+	// sendfile, and a read error is known before the status line is out.
+	small = 64 << 10
+	// piece is what is sent between two extensions of the write deadline.
+	piece = 4 << 20
+	// chunk is the buffer of copies that go through memory.
+	chunk = 128 << 10
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, chunk); return &b }}
+
+// send writes the status line and the part of c.
+func (s *Sender) send(w http.ResponseWriter, r *http.Request, c *Content, part span, status int) error {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	if r.Method == http.MethodHead || part.length > small {
+		return s.sendLarge(w, r, c, part, status, *buf)
+	}
+	body := (*buf)[:part.length]
+	if err := readFull(c.Data, body, part.start); err != nil {
+		return storageError(w, err)
+	}
+	w.WriteHeader(status)
+	s.extend(w)
+	if _, err := w.Write(body); err != nil {
+		return fmt.Errorf("write to the client: %w", err)
+	}
+	return nil
+}
+
+func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, part span, status int, buf []byte) error {
+	// The ends are read first: a truncated file or a stick that was pulled is a
+	// 500 then, and not a broken connection after a good status line.
+	if part.length > 0 {
+		for _, at := range []int64{part.start, part.start + part.length - 1} {
+			if err := readFull(c.Data, buf[:1], at); err != nil {
+				return storageError(w, err)
+			}
+		}
+	}
+	var src *os.File
+	file, base := Origin(c.Data)
+	if _, ok := w.(io.ReaderFrom); ok && r.TLS == nil && file != nil && r.Method != http.MethodHead {
+		own, err := s.handles.get(file)
+		if err != nil {
+			return storageError(w, err)
+		}
+		defer s.handles.put(file, own)
+		if _, err := own.Seek(base+part.start, io.SeekStart); err != nil {
+			return storageError(w, err)
+		}
+		src = own
+	}
+	w.WriteHeader(status)
+	switch {
+	case r.Method == http.MethodHead:
+		return nil
+	case src != nil:
+		return s.copyFile(w, src, part.length)
+	}
+	return s.copyBuffered(w, io.NewSectionReader(c.Data, part.start, part.length), part.length, buf)
+}
+
+// copyFile sends length bytes from the position of f through the
+// ResponseWriter's ReadFrom, which ends in sendfile.
+func (s *Sender) copyFile(w http.ResponseWriter, f *os.File, length int64) error {
+	for length > 0 {
+		s.extend(w)
+		n, err := io.CopyN(w, f, min(length, piece))
+		length -= n
+		switch {
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("%w: %q ended %d bytes early", ErrStorage, f.Name(), length)
+		case err != nil:
+			return fmt.Errorf("write to the client: %w", err)
+		}
+	}
+	return nil
+}
+
+// copyBuffered sends length bytes of src through buf.
+func (s *Sender) copyBuffered(w http.ResponseWriter, src io.Reader, length int64, buf []byte) error {
+	for sent := int64(0); length > 0; {
+		if sent%piece == 0 {
+			s.extend(w)
+		}
+		b := buf[:min(int64(len(buf)), length)]
+		if _, err := io.ReadFull(src, b); err != nil {
+			return fmt.Errorf("%w: %w, %d bytes early", ErrStorage, err, length)
+		}
+		if _, err := w.Write(b); err != nil {
+			return fmt.Errorf("write to the client: %w", err)
+		}
+		sent += int64(len(b))
+		length -= int64(len(b))
+	}
+	return nil
+}
+
+// readFull fills b from offset off. io.ReaderAt may report io.EOF together with
+// the last bytes.
+func readFull(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// extend gives the client another timeout for what comes next. Writers without
+// deadlines (tests) are let be.
+func (s *Sender) extend(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.timeout))
+}

@@ -1,0 +1,54 @@
+package mirror
+
+import (
+	"net"
+	"net/http"
+	"sync"
+)
+
+// limit caps the open connections of an http.Server. It counts through ConnState
+// and not through a wrapped net.Conn, because the server needs the TCP
+// connection itself for sendfile.
+type limit struct {
+	slots chan struct{}
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newLimit(n int) *limit {
+	return &limit{slots: make(chan struct{}, n), done: make(chan struct{})}
+}
+
+// state is the server's ConnState hook; a slot is taken in Accept.
+func (l *limit) state(_ net.Conn, s http.ConnState) {
+	if s == http.StateClosed || s == http.StateHijacked {
+		<-l.slots
+	}
+}
+
+// open returns the number of open connections.
+func (l *limit) open() int { return len(l.slots) }
+
+// close wakes an Accept that waits for a slot.
+func (l *limit) close() { l.once.Do(func() { close(l.done) }) }
+
+func (l *limit) listener(inner net.Listener) net.Listener { return &limited{inner, l} }
+
+type limited struct {
+	net.Listener
+	limit *limit
+}
+
+// Accept waits for a slot, then for a connection.
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.limit.slots <- struct{}{}:
+	case <-l.limit.done:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.limit.slots
+	}
+	return c, err
+}

@@ -1,0 +1,164 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/mirror/files"
+	"github.com/offk8s/offk8s/mirror/oci"
+)
+
+// Options of a Mirror; the zero value has usable defaults.
+type Options struct {
+	// PublicURL is how clients reach the mirror, "https://dmz:8443"; it goes into
+	// generated client configuration. Empty means what each request says.
+	PublicURL string
+	// CA is the certificate (PEM) that clients verify the mirror with, served as
+	// /ca.crt; nil when the certificate comes from a CA that clients know.
+	CA []byte
+	// ScrubRate bounds the background hashing in bytes per second; 0 means 100 MiB.
+	ScrubRate int64
+	// ScrubEvery is the time from the end of one pass to the next; 0 means a day.
+	ScrubEvery time.Duration
+	// WriteTimeout is how long a client may take for 4 MiB of a body; 0 means a minute.
+	WriteTimeout time.Duration
+	// Log gets one line per request and every bad blob; nil discards.
+	Log *slog.Logger
+}
+
+// Mirror answers requests from open bundles. It is an http.Handler and safe for
+// concurrent use.
+type Mirror struct {
+	options  Options
+	log      *slog.Logger
+	locks    []*manifests.Lock
+	roots    []digest.Digest
+	routes   *routes
+	registry *oci.Handler
+	sender   *files.Sender
+	pages    map[string]page
+	site     site
+	metrics  metrics
+	scrub    scrubber
+	strict   atomic.Bool // blobs are hashed before they are sent, see scrubber
+}
+
+// New returns a Mirror over open bundles, which must stay open until Close. The
+// error lists everything that hinders serving them together: equal names with
+// different content, names that cannot be served, manifests that are not what
+// the index says. Blobs are not hashed; see Verify and Scrub.
+func New[B Bundle](bundles []B, o Options) (*Mirror, error) {
+	if len(bundles) == 0 {
+		return nil, errors.New("mirror: no bundle to serve")
+	}
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	blobs, err := collect(bundles)
+	if err != nil {
+		return nil, err
+	}
+	m := &Mirror{options: o, log: o.Log, sender: files.NewSender(files.Options{WriteTimeout: o.WriteTimeout})}
+	var images []oci.Image
+	for _, b := range bundles {
+		m.locks, m.roots = append(m.locks, b.Lock()), append(m.roots, b.Root())
+		for _, img := range b.Images() {
+			images = append(images, oci.Image{Name: img.Name, Descriptor: img.Descriptor, Blob: b.Blob})
+		}
+	}
+	var routesErr, registryErr error
+	m.routes, routesErr = newRoutes(bundles, blobs)
+	m.registry, registryErr = oci.New(images, m.send, m.routes.blobContent)
+	if err := errors.Join(routesErr, registryErr); err != nil {
+		return nil, err
+	}
+	m.scrub.init(blobs)
+	m.site = newSite(m, bundles[0].OpenPGPKey())
+	m.pages = m.site.pages()
+	return m, nil
+}
+
+func (o *Options) complete() error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.ScrubRate == 0 {
+		o.ScrubRate = 100 << 20
+	}
+	if o.ScrubEvery == 0 {
+		o.ScrubEvery = 24 * time.Hour
+	}
+	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/")
+	if o.PublicURL != "" && !validBase(o.PublicURL) {
+		return fmt.Errorf("mirror: public URL %q: want http(s)://host[:port]", o.PublicURL)
+	}
+	return nil
+}
+
+// Close releases the files that were opened for requests; the bundles stay open.
+func (m *Mirror) Close() error { return m.sender.Close() }
+
+// ServeHTTP answers one request. Only GET and HEAD do anything.
+func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	m.metrics.inFlight.Add(1)
+	defer m.metrics.inFlight.Add(-1)
+	h := rec.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	if r.ContentLength != 0 {
+		// Request bodies mean nothing here and are not read, so the connection
+		// cannot go on after one.
+		h.Set("Connection", "close")
+	}
+	err := m.serve(rec, r)
+	m.finish(rec, r, time.Since(start), err)
+}
+
+func (m *Mirror) serve(w *recorder, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		oci.Unsupported(w)
+		return nil
+	}
+	if status := checkPath(r.URL); status != 0 {
+		refuse(w, status)
+		return nil
+	}
+	path := r.URL.Path
+	if path == "/v2" || strings.HasPrefix(path, "/v2/") {
+		return m.registry.Serve(w, r)
+	}
+	if c := m.routes.find(path); c != nil {
+		return m.send(w, r, c)
+	}
+	if p, ok := m.pages[path]; ok {
+		m.servePage(w, r, p)
+		return nil
+	}
+	refuse(w, http.StatusNotFound)
+	return nil
+}
+
+// send answers with a content unless its blob is known to be bad.
+func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) error {
+	if b := m.routes.blobs[c.Digest]; b != nil {
+		if err := m.admit(r.Context(), b); err != nil {
+			http.Error(w, "this file is damaged in the bundle; see the mirror's log", http.StatusInternalServerError)
+			return err
+		}
+	}
+	return m.sender.Serve(w, r, c)
+}
+
+// refuse answers with the plain text of a status.
+func refuse(w http.ResponseWriter, status int) {
+	http.Error(w, strings.ToLower(http.StatusText(status)), status)
+}

@@ -1,0 +1,257 @@
+package oci
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/offk8s/offk8s/mirror/files"
+)
+
+// maxPage caps the entries of one answer to tags/list and _catalog.
+const maxPage = 1000
+
+// Handler answers everything under /v2/. It is safe for concurrent use.
+type Handler struct {
+	index *index
+	send  func(w http.ResponseWriter, r *http.Request, c *files.Content) error
+	blob  func(digest.Digest) (*files.Content, error)
+}
+
+// New returns a Handler for images. send answers with a content; blob finds a
+// config or layer by digest. Two images of one name and different content are
+// an error, and so is a manifest that cannot be read or has another digest.
+func New(images []Image,
+	send func(w http.ResponseWriter, r *http.Request, c *files.Content) error,
+	blob func(digest.Digest) (*files.Content, error),
+) (*Handler, error) {
+	x, err := newIndex(images)
+	if err != nil {
+		return nil, err
+	}
+	return &Handler{index: x, send: send, blob: blob}, nil
+}
+
+// Repositories returns the full names of all repositories, sorted, with their
+// sorted tags.
+func (h *Handler) Repositories() (names []string, tags map[string][]string) {
+	tags = make(map[string][]string, len(h.index.names))
+	for _, name := range h.index.names {
+		tags[name] = h.index.repositories[name].sorted
+	}
+	return h.index.names, tags
+}
+
+// Serve answers a GET or HEAD request whose decoded path begins with /v2. The
+// error is what went wrong on the mirror's side, for its log; what is wrong with
+// the request was answered.
+func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	err := h.route(w, r)
+	if e, ok := errors.AsType[*apiError](err); ok {
+		e.write(w, r.Method == http.MethodHead)
+		return nil
+	}
+	return err
+}
+
+func (h *Handler) route(w http.ResponseWriter, r *http.Request) error {
+	path := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/v2"), "/")
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return &apiError{http.StatusBadRequest, codeUnsupported, "query cannot be parsed", nil}
+	}
+	switch path {
+	case "":
+		writeJSON(w, r.Method == http.MethodHead, http.StatusOK, "application/json", []byte("{}"))
+		return nil
+	case "_catalog":
+		return h.catalog(w, r, query)
+	}
+	name, kind, ref := splitPath(path)
+	switch kind {
+	case "manifests":
+		return h.manifest(w, r, name, query.Get("ns"), ref)
+	case "blobs":
+		return h.serveBlob(w, r, name, query.Get("ns"), ref)
+	case "referrers":
+		return h.referrers(w, r, name, ref, query)
+	case "tags":
+		return h.tags(w, r, name, query)
+	}
+	return &apiError{http.StatusNotFound, codeNameUnknown, fmt.Sprintf("no such endpoint: %q", r.URL.Path), nil}
+}
+
+// splitPath takes "<name>/<kind>/<ref>" apart from its end: a name may have any
+// number of components, even one called "manifests".
+func splitPath(path string) (name, kind, ref string) {
+	last := strings.LastIndexByte(path, '/')
+	if last < 0 {
+		return "", "", ""
+	}
+	ref = path[last+1:]
+	before := strings.LastIndexByte(path[:last], '/')
+	if before < 0 || ref == "" {
+		return "", "", ""
+	}
+	name, kind = path[:before], path[before+1:last]
+	if kind == "tags" && ref != "list" {
+		return "", "", ""
+	}
+	return name, kind, ref
+}
+
+// wanted returns ref as a digest when it is one, for the lookup of the name.
+func wanted(ref string) digest.Digest {
+	if d := digest.Digest(ref); d.Validate() == nil {
+		return d
+	}
+	return ""
+}
+
+func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, name, ns, ref string) error {
+	repo, err := h.index.find(name, ns, wanted(ref))
+	if err != nil {
+		return err
+	}
+	m, err := repo.manifest(ref)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Docker-Content-Digest", m.descriptor.Digest.String())
+	return h.send(w, r, &files.Content{
+		Name:      repo.name + "@" + m.descriptor.Digest.String(),
+		Digest:    m.descriptor.Digest,
+		Data:      io.NewSectionReader(bytes.NewReader(m.body), 0, int64(len(m.body))),
+		Type:      m.descriptor.MediaType,
+		Immutable: wanted(ref) != "",
+	})
+}
+
+func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, name, ns, ref string) error {
+	d := digest.Digest(ref)
+	if err := d.Validate(); err != nil {
+		return &apiError{http.StatusBadRequest, codeDigestInvalid, fmt.Sprintf("digest %q: %v", ref, err), nil}
+	}
+	repo, err := h.index.find(name, ns, d)
+	if err != nil {
+		return err
+	}
+	var c *files.Content
+	if repo.holds(d) {
+		c, err = h.blob(d)
+	}
+	if c == nil || err != nil {
+		return &apiError{http.StatusNotFound, codeBlobUnknown, fmt.Sprintf("no blob %s of %q in the bundle", d, repo.name), nil}
+	}
+	w.Header().Set("Docker-Content-Digest", d.String())
+	return h.send(w, r, c)
+}
+
+// referrers lists the manifests whose subject is ref; none is an empty index
+// and no error (distribution-spec v1.1, "Listing Referrers").
+func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, name, ref string, query url.Values) error {
+	d := digest.Digest(ref)
+	if err := d.Validate(); err != nil {
+		return &apiError{http.StatusBadRequest, codeDigestInvalid, fmt.Sprintf("digest %q: %v", ref, err), nil}
+	}
+	repo, err := h.index.find(name, query.Get("ns"), d)
+	if err != nil {
+		return err
+	}
+	list := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: []ocispec.Descriptor{},
+	}
+	filter := query.Get("artifactType")
+	for _, d := range repo.referrers[d] {
+		if filter == "" || d.ArtifactType == filter {
+			list.Manifests = append(list.Manifests, d)
+		}
+	}
+	if filter != "" {
+		w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	body, err := json.Marshal(list)
+	if err != nil {
+		return fmt.Errorf("referrers of %s: %w", d, err)
+	}
+	writeJSON(w, r.Method == http.MethodHead, http.StatusOK, ocispec.MediaTypeImageIndex, body)
+	return nil
+}
+
+func (h *Handler) tags(w http.ResponseWriter, r *http.Request, name string, query url.Values) error {
+	repo, err := h.index.find(name, query.Get("ns"), "")
+	if err != nil {
+		return err
+	}
+	page, err := paginate(w, r, repo.sorted, query)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}{name, page})
+	if err != nil {
+		return fmt.Errorf("tags of %q: %w", repo.name, err)
+	}
+	writeJSON(w, r.Method == http.MethodHead, http.StatusOK, "application/json", body)
+	return nil
+}
+
+func (h *Handler) catalog(w http.ResponseWriter, r *http.Request, query url.Values) error {
+	page, err := paginate(w, r, h.index.names, query)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(struct {
+		Repositories []string `json:"repositories"`
+	}{page})
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	writeJSON(w, r.Method == http.MethodHead, http.StatusOK, "application/json", body)
+	return nil
+}
+
+// paginate cuts the page that n and last ask for out of a sorted list, and sets
+// the Link header when there is more. n is capped, whatever it says.
+func paginate(w http.ResponseWriter, r *http.Request, all []string, query url.Values) ([]string, error) {
+	n := maxPage
+	if text := query.Get("n"); text != "" {
+		asked, err := strconv.ParseUint(text, 10, 63)
+		if err != nil {
+			return nil, &apiError{http.StatusBadRequest, codePagination, fmt.Sprintf("n=%q is not a number", text), nil}
+		}
+		n = int(min(asked, maxPage))
+	}
+	page := []string{}
+	last := query.Get("last")
+	for i, name := range all {
+		if name <= last {
+			continue
+		}
+		end := min(i+n, len(all))
+		page = append(page, all[i:end]...)
+		if n > 0 && end < len(all) {
+			query.Set("n", strconv.Itoa(n))
+			query.Set("last", all[end-1])
+			next := url.URL{Path: r.URL.Path, RawQuery: query.Encode()}
+			w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", next.String()))
+		}
+		break
+	}
+	return page, nil
+}

@@ -1,0 +1,164 @@
+package mirror
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Server runs a Mirror on listeners. The zero value of each option has a usable
+// default; Mirror and Listeners must be set.
+type Server struct {
+	Mirror *Mirror
+	// Listeners that clients connect to; Run closes them.
+	Listeners []net.Listener
+	// TLS of the listeners; nil serves plain HTTP.
+	TLS *tls.Config
+	// Admin serves /metrics and /debug/pprof/ without TLS and must listen on
+	// loopback; nil for neither.
+	Admin net.Listener
+	// VerifyFirst hashes every blob before the first request is answered.
+	VerifyFirst bool
+	// MaxConnections bounds open connections; further ones wait in the kernel's
+	// queue. 0 means 4096.
+	MaxConnections int
+	// HeaderTimeout is how long a client may take for the head of a request, 0
+	// means 10 seconds; IdleTimeout how long it may keep a connection without a
+	// request, 0 means 90 seconds.
+	HeaderTimeout, IdleTimeout time.Duration
+	// ShutdownTimeout is how long transfers in flight may take after the context
+	// is done; 0 means 30 seconds.
+	ShutdownTimeout time.Duration
+}
+
+// maxHeader bounds the head of a request in bytes.
+const maxHeader = 16 << 10
+
+// Run serves until ctx is done, lets transfers in flight finish, and returns
+// nil. Errors come from VerifyFirst (wrapping bundle.ErrVerify) and from
+// listeners that break.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.closeListeners()
+	if s.Mirror == nil || len(s.Listeners) == 0 {
+		return errors.New("serve: no mirror or no listener given")
+	}
+	if s.Admin != nil && !loopback(s.Admin.Addr()) {
+		return fmt.Errorf("serve: metrics on %q: only a loopback address is allowed", s.Admin.Addr())
+	}
+	if s.VerifyFirst {
+		if err := s.Mirror.Verify(ctx); err != nil {
+			return fmt.Errorf("serve: verify before listening: %w", err)
+		}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	scrubbed := make(chan struct{})
+	go func() {
+		defer close(scrubbed)
+		s.Mirror.Scrub(ctx)
+	}()
+	err := s.serve(ctx)
+	stop()
+	<-scrubbed
+	return err
+}
+
+// serve runs the HTTP servers until ctx is done or one breaks.
+func (s *Server) serve(ctx context.Context) error {
+	main := s.mainServer()
+	limit := newLimit(orInt(s.MaxConnections, 4096))
+	main.ConnState = limit.state
+	broken := make(chan error, len(s.Listeners)+1)
+	for _, l := range s.Listeners {
+		go func() { broken <- serveOn(main, limit.listener(l), s.TLS) }()
+	}
+	servers := []*http.Server{main}
+	if s.Admin != nil {
+		admin := &http.Server{Handler: s.adminHandler(limit), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxHeader}
+		servers = append(servers, admin)
+		go func() { broken <- serveOn(admin, s.Admin, nil) }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-broken:
+	}
+	limit.close()
+	return errors.Join(err, s.shutdown(ctx, servers))
+}
+
+func (s *Server) mainServer() *http.Server {
+	// HTTP/1.1 alone: bulk transfers are faster over it, dnf and apt speak
+	// nothing else, and one request per connection makes the cap on
+	// connections a cap on requests.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Server{
+		Handler:                      s.Mirror,
+		Protocols:                    &protocols,
+		ReadHeaderTimeout:            orDuration(s.HeaderTimeout, 10*time.Second),
+		IdleTimeout:                  orDuration(s.IdleTimeout, 90*time.Second),
+		MaxHeaderBytes:               maxHeader,
+		ErrorLog:                     slog.NewLogLogger(s.Mirror.log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+func serveOn(server *http.Server, l net.Listener, config *tls.Config) error {
+	if config != nil {
+		config = config.Clone()
+		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+		config.NextProtos = []string{"http/1.1"}
+		l = tls.NewListener(l, config)
+	}
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// shutdown lets requests in flight finish, up to the bound.
+func (s *Server) shutdown(ctx context.Context, servers []*http.Server) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDuration(s.ShutdownTimeout, 30*time.Second))
+	defer cancel()
+	var errs []error
+	for _, server := range servers {
+		if err := server.Shutdown(ctx); err != nil {
+			s.Mirror.log.Warn("transfers were cut", "error", err)
+			errs = append(errs, server.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) closeListeners() {
+	for _, l := range append(s.Listeners, s.Admin) {
+		if l != nil {
+			_ = l.Close() // already closed by the server in the good case
+		}
+	}
+}
+
+func loopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+func orInt(n, otherwise int) int {
+	if n == 0 {
+		return otherwise
+	}
+	return n
+}
+
+func orDuration(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}

@@ -1,0 +1,188 @@
+package mirror
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Where the generated configuration expects things on a host.
+const (
+	// CAPath is the mirror's CA certificate.
+	CAPath = "/etc/offk8s/ca.crt"
+	// KeyringPath is the OpenPGP key of the apt repository.
+	KeyringPath = "/etc/apt/keyrings/offk8s.asc"
+)
+
+// site is what the generated pages are made of.
+type site struct {
+	bundles []bundleInfo
+	yum     []string // distros with a yum repository, sorted
+	apt     []aptRepository
+	keys    map[string][]string // names of vendor keys by yum distro
+	vendor  map[string]string   // armoured vendor keys by path, "/keys/centos-7/centos-7.asc"
+	images  []string            // full names with tag, sorted
+	hosts   []string            // registries of the images, sorted
+	files   []string            // paths of the group files, sorted
+	self    []binary            // the offk8s binaries of the bundle
+	ca      []byte              // PEM, certificates only
+	openPGP []byte
+	fixed   string // PublicURL, empty for the request's own
+}
+
+type bundleInfo struct {
+	Lock *manifests.Lock
+	Root digest.Digest
+}
+
+// aptRepository is one apt repository and its components.
+type aptRepository struct {
+	distro     string
+	components []string
+}
+
+// binary is an offk8s program in the bundle.
+type binary struct {
+	Machines string // what uname -m prints there, as a shell pattern
+	Path     string
+	Digest   digest.Digest
+}
+
+// machines maps Go's architecture names to what uname -m prints.
+var machines = map[string]string{"amd64": "x86_64|amd64", "arm64": "aarch64|arm64"}
+
+func newSite(m *Mirror, openPGP []byte) site {
+	s := site{
+		keys: make(map[string][]string), vendor: make(map[string]string),
+		ca: certificates(m.options.CA), openPGP: openPGP, fixed: m.options.PublicURL,
+	}
+	components := make(map[string][]string)
+	for path := range m.routes.paths {
+		parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+		switch {
+		case parts[0] == "files":
+			s.files = append(s.files, path)
+		case parts[0] == "yum" && len(parts) > 3 && !slices.Contains(s.yum, parts[1]):
+			s.yum = append(s.yum, parts[1])
+		case parts[0] == "apt" && len(parts) > 6 && parts[2] == "dists" && parts[3] == "offk8s":
+			if !slices.Contains(components[parts[1]], parts[4]) {
+				components[parts[1]] = append(components[parts[1]], parts[4])
+			}
+		}
+	}
+	for distro, list := range components {
+		slices.Sort(list)
+		s.apt = append(s.apt, aptRepository{distro, list})
+	}
+	slices.SortFunc(s.apt, func(a, b aptRepository) int { return strings.Compare(a.distro, b.distro) })
+	slices.Sort(s.yum)
+	slices.Sort(s.files)
+	names, tags := m.registry.Repositories()
+	for _, name := range names {
+		host, _, _ := strings.Cut(name, "/")
+		if !slices.Contains(s.hosts, host) {
+			s.hosts = append(s.hosts, host)
+		}
+		for _, tag := range tags[name] {
+			s.images = append(s.images, name+":"+tag)
+		}
+	}
+	for i, lock := range m.locks {
+		s.bundles = append(s.bundles, bundleInfo{lock, m.roots[i]})
+		s.addLock(m, lock)
+	}
+	return s
+}
+
+// addLock takes from a Lock what cannot be told from the paths: which files are
+// offk8s itself, and the vendor keys that the packages are signed with.
+func (s *site) addLock(m *Mirror, lock *manifests.Lock) {
+	for _, a := range lock.Artifacts {
+		path := "/" + a.Group + "/" + a.Path
+		c := m.routes.paths[path]
+		_, arch, _ := strings.Cut(a.Platform, "/")
+		pattern := machines[arch]
+		if a.Kind != manifests.KindFile || a.Name != "offk8s" || c == nil || pattern == "" || !shellSafe(path) {
+			continue
+		}
+		plain := c.Digest
+		if !c.Plain.IsZero() {
+			plain = c.Plain.Digest
+		}
+		if !slices.ContainsFunc(s.self, func(b binary) bool { return b.Machines == pattern }) {
+			s.self = append(s.self, binary{pattern, path, plain})
+		}
+	}
+	for _, distro := range s.yum {
+		data := lock.DistroData[distro]
+		for _, repo := range data.Yum {
+			for _, file := range repo.KeyFiles {
+				path := "/keys/" + distro + "/" + file
+				if data.Keys[file] != "" && canonical(path) && s.vendor[path] == "" {
+					s.vendor[path] = data.Keys[file]
+					s.keys[distro] = append(s.keys[distro], path)
+				}
+			}
+		}
+	}
+}
+
+var shellPattern = regexp.MustCompile(`^[A-Za-z0-9./_+~@-]+$`)
+
+// shellSafe reports whether s means itself in any shell.
+func shellSafe(s string) bool { return shellPattern.MatchString(s) }
+
+// certificates returns the certificates of a PEM file and nothing else of it: a
+// key that was put into the same file by mistake is not published.
+func certificates(in []byte) []byte {
+	var out bytes.Buffer
+	for block, rest := pem.Decode(in); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			// A bytes.Buffer takes everything.
+			_ = pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes})
+		}
+	}
+	return out.Bytes()
+}
+
+// fingerprint is the one of the first certificate, "sha256:<hex>" of its DER as
+// in caFingerprint of cluster.yaml; empty without one.
+func (s *site) fingerprint() string {
+	block, _ := pem.Decode(s.ca)
+	if block == nil {
+		return ""
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+var basePattern = regexp.MustCompile(`^https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`)
+
+// validBase reports whether s is scheme, host and port and nothing else: it is
+// written into shell scripts and configuration files.
+func validBase(s string) bool { return basePattern.MatchString(s) }
+
+// base is the URL that the client of r reaches the mirror under.
+func (s *site) base(r *http.Request) (string, error) {
+	if s.fixed != "" {
+		return s.fixed, nil
+	}
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	if base := scheme + r.Host; validBase(base) {
+		return base, nil
+	}
+	return "", fmt.Errorf("host %q is not a host name with an optional port", r.Host)
+}
