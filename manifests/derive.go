@@ -14,6 +14,9 @@ const (
 	DefaultProxyMode   = "iptables"
 	DefaultAPIPort     = "6443"
 	DefaultCgroup      = "systemd"
+	DefaultMaxSkew     = "60s"
+	DefaultSSHPort     = 22
+	DefaultSSHUser     = "root"
 )
 
 // PodCIDR is the range pods get their addresses from.
@@ -43,6 +46,36 @@ func (c *Cluster) Endpoint() string {
 		}
 	}
 	return ""
+}
+
+// SetDefaults writes into every empty field what it means: the version of rel,
+// the network, and for each host how it is reached. A Cluster read from a file
+// stays as it was written until then.
+func (c *Cluster) SetDefaults(rel Release) {
+	c.Kubernetes = orDefault(c.Kubernetes, rel.Version)
+	c.Network = ClusterNetwork{c.PodCIDR(), c.ServiceCIDR(), c.DNSDomain(), c.ProxyMode()}
+	c.Runtime.CgroupDriver = c.CgroupDriver()
+	c.ControlPlane.Endpoint = c.Endpoint()
+	c.Time.MaxSkew = orDefault(c.Time.MaxSkew, DefaultMaxSkew)
+	for i := range c.Hosts {
+		c.Hosts[i].SSH = c.Hosts[i].sshOver(c.SSH)
+	}
+}
+
+// sshOver is how h is reached, with def for what h does not say.
+func (h Host) sshOver(def SSH) SSH {
+	s := h.SSH
+	s.Address = orDefault(s.Address, h.Address)
+	s.User = orDefault(s.User, orDefault(def.User, DefaultSSHUser))
+	s.KeyFile = orDefault(s.KeyFile, def.KeyFile)
+	s.KnownHosts = orDefault(s.KnownHosts, def.KnownHosts)
+	s.HostKey = orDefault(s.HostKey, def.HostKey)
+	for _, p := range []int{def.Port, DefaultSSHPort} {
+		if s.Port == 0 {
+			s.Port = p
+		}
+	}
+	return s
 }
 
 // HostsWith returns the hosts that play r, in the order of the file.

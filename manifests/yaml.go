@@ -171,7 +171,8 @@ func (d *document) err() error {
 
 func newLoadError(problems []Problem) *LoadError {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
-		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column)
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column,
+			strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
 	})
 	return &LoadError{Problems: problems}
 }

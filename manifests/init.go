@@ -1,0 +1,16 @@
+package manifests
+
+import _ "embed"
+
+//go:embed init/pack.yaml
+var initManifest []byte
+
+//go:embed init/cluster.yaml
+var initCluster []byte
+
+// InitManifest returns a commented pack.yaml to start from; it loads as it is.
+func InitManifest() []byte { return append([]byte(nil), initManifest...) }
+
+// InitCluster returns a commented cluster.yaml to start from: one control plane
+// and two workers. It loads as it is, its names and addresses are examples.
+func InitCluster() []byte { return append([]byte(nil), initCluster...) }
