@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
-	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
@@ -47,14 +47,82 @@ func VerifyDetached(k *Keyring, data io.Reader, sig []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("openpgp signature: %w: %w", ErrBadSignature, err)
 	}
-	_, signer, err := openpgp.VerifyDetachedSignature(k.entities, data, bytes.NewReader(binary), verifyConfig())
+	signatures, err := parseSignatures(binary)
 	if err != nil {
-		return "", openPGPError(err)
+		return "", fmt.Errorf("openpgp signature: %w: %w", ErrBadSignature, err)
 	}
-	if signer == nil {
-		return "", fmt.Errorf("openpgp signature: no signer: %w", ErrBadSignature)
+	fpr, err := verifyAny(k, signatures, data)
+	if err != nil {
+		return "", fmt.Errorf("openpgp signature: %w", err)
 	}
-	return fingerprint(signer), nil
+	return fpr, nil
+}
+
+// maxSignatures bounds the packets of one detached signature; InRelease of
+// Debian has three.
+const maxSignatures = 16
+
+// parseSignatures reads all packets of a detached signature. What is not a
+// signature over data, or one with a weak hash, is an error only when nothing
+// better is there.
+func parseSignatures(b []byte) ([]*packetSignature, error) {
+	var out []*packetSignature
+	reason := errors.New("no signature packet")
+	for n := 0; len(b) > 0; n++ {
+		length, err := packetLength(b)
+		if err != nil {
+			return nil, err
+		}
+		if n >= maxSignatures {
+			return nil, fmt.Errorf("more than %d packets", maxSignatures)
+		}
+		s, err := parsePacketSignature(b[:length])
+		if err == nil {
+			_, err = s.newHash()
+		}
+		if err == nil {
+			out = append(out, s)
+		} else {
+			reason = err
+		}
+		b = b[length:]
+	}
+	if len(out) == 0 {
+		return nil, reason
+	}
+	return out, nil
+}
+
+// verifyAny reads data once and returns the signer of the first good signature.
+func verifyAny(k *Keyring, signatures []*packetSignature, data io.Reader) (string, error) {
+	hashes := make([]hash.Hash, len(signatures))
+	writers := make([]io.Writer, len(signatures))
+	for i, s := range signatures {
+		h, err := s.newHash()
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", ErrBadSignature, err)
+		}
+		hashes[i], writers[i] = h, h
+		if s.text {
+			writers[i] = openpgp.NewCanonicalTextHash(h)
+		}
+	}
+	if _, err := io.Copy(io.MultiWriter(writers...), data); err != nil {
+		return "", fmt.Errorf("read signed data: %w", err)
+	}
+	var errs []error
+	for i, s := range signatures {
+		signer, err := s.verify(k, hashes[i], time.Now())
+		if err == nil {
+			return fingerprint(signer), nil
+		}
+		if !errors.Is(err, ErrUnknownKey) { // the telling one goes first
+			errs = append([]error{err}, errs...)
+			continue
+		}
+		errs = append(errs, err)
+	}
+	return "", errs[0]
 }
 
 // VerifyClearsigned checks a clear-signed message such as InRelease and returns
@@ -99,12 +167,4 @@ func unarmorSignature(sig []byte) ([]byte, error) {
 		return nil, fmt.Errorf("armour is %q, want %q", block.Type, openpgp.SignatureType)
 	}
 	return io.ReadAll(block.Body)
-}
-
-// openPGPError tells "signed by somebody else" from "not what was signed".
-func openPGPError(err error) error {
-	if errors.Is(err, pgperrors.ErrUnknownIssuer) {
-		return fmt.Errorf("openpgp signature: %w: %w", ErrUnknownKey, err)
-	}
-	return fmt.Errorf("openpgp signature: %w: %w", ErrBadSignature, err)
 }

@@ -97,6 +97,9 @@ func (p *RPM) readSignatures() ([]*rpmSignature, error) {
 	var out []*rpmSignature
 	add := func(tag int, blob []byte, payload bool) error {
 		s, err := parsePacketSignature(blob)
+		if err == nil && s.text {
+			err = errors.New("signature over text")
+		}
 		if err == nil {
 			r := &rpmSignature{packetSignature: s, tag: tag, payload: payload}
 			r.hash, err = s.newHash()

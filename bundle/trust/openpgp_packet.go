@@ -21,6 +21,7 @@ type packetSignature struct {
 	v4 *packet.Signature // nil for version 3
 
 	// Version 3 (RFC 4880, 5.2.2).
+	text    bool // over text with canonical line ends
 	keyID   uint64
 	created time.Time
 	hash    crypto.Hash
@@ -38,7 +39,7 @@ const (
 // MD5, SHA-1, RIPEMD-160 and SHA-224 are not.
 var strongHashes = map[byte]crypto.Hash{8: crypto.SHA256, 9: crypto.SHA384, 10: crypto.SHA512}
 
-// parsePacketSignature reads exactly one signature packet.
+// parsePacketSignature reads exactly one signature packet, over binary data or text.
 func parsePacketSignature(b []byte) (*packetSignature, error) {
 	body, err := packetBody(b)
 	if err != nil {
@@ -55,18 +56,51 @@ func parsePacketSignature(b []byte) (*packetSignature, error) {
 	if !ok || sig.IssuerKeyId == nil {
 		return nil, errors.New("signature packet without an issuer")
 	}
-	if sig.SigType != packet.SigTypeBinary {
-		return nil, fmt.Errorf("signature type %#x, want binary", byte(sig.SigType))
+	if sig.SigType != packet.SigTypeBinary && sig.SigType != packet.SigTypeText {
+		return nil, fmt.Errorf("signature type %#x, want one over data", byte(sig.SigType))
 	}
-	return &packetSignature{v4: sig, keyID: *sig.IssuerKeyId, created: sig.CreationTime, hash: sig.Hash}, nil
+	for _, n := range sig.Notations {
+		if n.IsCritical {
+			return nil, fmt.Errorf("critical notation %q", n.Name)
+		}
+	}
+	return &packetSignature{
+		v4: sig, text: sig.SigType == packet.SigTypeText,
+		keyID: *sig.IssuerKeyId, created: sig.CreationTime, hash: sig.Hash,
+	}, nil
 }
 
-// packetBody returns the body of the only packet in b (RFC 4880, 4.2).
+// packetBody returns the body of the only packet in b.
 func packetBody(b []byte) ([]byte, error) {
-	if len(b) < 2 || b[0]&0x80 == 0 {
-		return nil, errors.New("not an openpgp packet")
+	header, length, err := packetHeader(b)
+	if err != nil {
+		return nil, err
 	}
-	tag, header, length := int(b[0]&0x3f), 0, 0
+	if len(b)-header != length {
+		return nil, fmt.Errorf("openpgp packet of %d bytes in %d", length, len(b)-header)
+	}
+	return b[header:], nil
+}
+
+// packetLength returns how many bytes the first packet of b has in all.
+func packetLength(b []byte) (int, error) {
+	header, length, err := packetHeader(b)
+	if err != nil {
+		return 0, err
+	}
+	if length > len(b)-header {
+		return 0, fmt.Errorf("openpgp packet of %d bytes in %d", length, len(b)-header)
+	}
+	return header + length, nil
+}
+
+// packetHeader returns the lengths of a signature packet's header and body
+// (RFC 4880, 4.2). Partial and indeterminate lengths are not for signatures.
+func packetHeader(b []byte) (header, length int, err error) {
+	if len(b) < 2 || b[0]&0x80 == 0 {
+		return 0, 0, errors.New("not an openpgp packet")
+	}
+	tag := int(b[0] & 0x3f)
 	if b[0]&0x40 != 0 { // new format
 		switch first := int(b[1]); {
 		case first < 192:
@@ -88,12 +122,9 @@ func packetBody(b []byte) ([]byte, error) {
 		}
 	}
 	if header == 0 || tag != packetTagSignature {
-		return nil, fmt.Errorf("openpgp packet tag %d, want one signature", tag)
+		return 0, 0, fmt.Errorf("openpgp packet tag %d, want a signature", tag)
 	}
-	if len(b)-header != length {
-		return nil, fmt.Errorf("openpgp packet of %d bytes in %d", length, len(b)-header)
-	}
-	return b[header:], nil
+	return header, length, nil
 }
 
 // parseV3 reads the body of a version 3 packet: version, 5, type, time (4),
@@ -150,7 +181,7 @@ func (s *packetSignature) verify(k *Keyring, h hash.Hash, now time.Time) (*openp
 		return nil, fmt.Errorf("%w: signed in the future, %s", ErrBadSignature, s.created)
 	}
 	if s.v4 != nil {
-		if s.v4.SigExpired(now) {
+		if s.v4.SigExpired(now) { // or made after now
 			return nil, fmt.Errorf("%w: signature expired", ErrBadSignature)
 		}
 		if err := key.PublicKey.VerifySignature(h, s.v4); err != nil {
