@@ -129,6 +129,9 @@ func (s *Sysctl) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 
 func setSysctls(env *Env, values map[string]string) error {
 	for _, k := range slices.Sorted(maps.Keys(values)) {
+		if have, err := env.ReadFile(sysctlPath(k)); err == nil && sameFields(string(have), values[k]) {
+			continue
+		}
 		f, err := os.OpenFile(env.Path(sysctlPath(k)), os.O_WRONLY|os.O_TRUNC, 0)
 		if err != nil {
 			return fmt.Errorf("set %s: %w", k, err)

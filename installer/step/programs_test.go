@@ -1,0 +1,211 @@
+package step_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
+)
+
+func TestPackages(t *testing.T) {
+	tests := []struct {
+		manager string
+		want    [][]string // calls that change something
+	}{
+		{"apt", [][]string{
+			{"apt-get", "-q", "update"},
+			{"apt-get", "-q", "-y", "--no-install-recommends", "install", "socat"},
+		}},
+		{"yum", [][]string{
+			{"yum", "-q", "-y", "--setopt=reposdir=/etc/offk8s/r", "--setopt=cachedir=/var/cache/offk8s/yum", "--disablerepo=*", "--enablerepo=offk8s*", "clean", "expire-cache"},
+			{"yum", "-y", "--setopt=reposdir=/etc/offk8s/r", "--setopt=cachedir=/var/cache/offk8s/yum", "--disablerepo=*", "--enablerepo=offk8s*", "install", "socat"},
+		}},
+	}
+	for _, tt := range tests {
+		w := steptest.New(t)
+		installed := map[string]bool{"chrony": true}
+		var changes [][]string
+		w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+			last := c.Argv[len(c.Argv)-1]
+			switch c.Argv[0] {
+			case "dpkg-query":
+				if installed[last] {
+					return steptest.Say("ii ")
+				}
+				return steptest.Say("rc ") // removed, its configuration stayed
+			case "rpm":
+				if installed[last] {
+					return steptest.Say(last)
+				}
+				return steptest.Exit(c.Argv, 1, "no package provides "+last)
+			}
+			changes = append(changes, c.Argv)
+			installed[last] = true
+			return steptest.Say("")
+		}
+		p := &step.Packages{Manager: tt.manager, Names: []string{"chrony", "socat"}, Source: "/etc/offk8s/r", CAFile: "/etc/offk8s/ca.crt"}
+		steptest.Suite(t, steptest.Case{Name: tt.manager, Step: p, World: w, Leaves: true})
+		if diff := cmp.Diff(tt.want, changes); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.manager, diff)
+		}
+		if tt.manager == "apt" {
+			conf := w.Read(t, "var/cache/offk8s/apt/apt.conf")
+			for _, want := range []string{`Dir::Etc::SourceParts "/etc/offk8s/r"`, `Dir::Etc::Parts "/dev/null"`, `CAInfo "/etc/offk8s/ca.crt"`, `AllowUnauthenticated "false"`} {
+				if !strings.Contains(conf, want) {
+					t.Errorf("apt.conf lacks %s", want)
+				}
+			}
+		}
+		if got := p.Stays([]byte(`{"missing":["socat"]}`)); !slices.Equal(got, []string{"socat"}) {
+			t.Errorf("stays: %q", got)
+		}
+	}
+	for _, bad := range []string{"-o", "--root=/x", "", "a b", "./x.rpm", "$(x)"} {
+		if (&step.Packages{Manager: "apt", Names: []string{bad}, Source: "/x"}).Validate() == nil {
+			t.Errorf("accepts package %q", bad)
+		}
+	}
+}
+
+func TestFirewall(t *testing.T) {
+	fw := &step.Firewall{Ports: []string{"6443/tcp", "30000-32767/tcp"}, Sources: []string{"10.0.0.0/8", "10.9.9.9"}, Trusted: []string{"10.244.0.0/16"}}
+	t.Run("none", func(t *testing.T) {
+		w := steptest.New(t)
+		if res, err := fw.Check(t.Context(), w.Env()); err != nil || res.State != step.OK || res.Reason != "no firewall is active" {
+			t.Errorf("%+v %v", res, err)
+		}
+	})
+	d := map[string][]string{}
+	w := steptest.New(t)
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) { return firewallCmd(d, c) }
+	steptest.Suite(t, steptest.Case{Name: "firewalld", Step: fw, World: w})
+	if n := len(d["runtime"]) + len(d["permanent"]); n != 0 {
+		t.Errorf("%d rules left after undo: %q", n, d)
+	}
+	var rules []string
+	u := steptest.New(t)
+	u.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) { return ufwCmd(&rules, c) }
+	steptest.Suite(t, steptest.Case{Name: "ufw", Step: fw, World: u})
+	if len(rules) != 0 {
+		t.Errorf("rules left after undo: %q", rules)
+	}
+}
+
+// firewallCmd keeps rules by "runtime" and "permanent", with the zone before each.
+func firewallCmd(d map[string][]string, c step.Cmd) (step.Output, error) {
+	if c.Argv[0] != "firewall-cmd" {
+		return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
+	}
+	when, zone := "runtime", ""
+	for _, a := range c.Argv[1:] {
+		kind, rule, _ := strings.Cut(a, "=")
+		switch {
+		case a == "--state":
+			return steptest.Say("running\n")
+		case a == "--permanent":
+			when = "permanent"
+		case kind == "--zone":
+			zone = rule + " "
+		case strings.HasPrefix(kind, "--list-"):
+			var out []string
+			for _, r := range d[when] {
+				if rest, ok := strings.CutPrefix(r, zone+strings.TrimSuffix(strings.TrimPrefix(kind, "--list-"), "s")+"="); ok {
+					out = append(out, rest)
+				}
+			}
+			return steptest.Say(strings.Join(out, "\n"))
+		case strings.HasPrefix(kind, "--add-"):
+			d[when] = append(d[when], zone+strings.TrimPrefix(a, "--add-"))
+		case strings.HasPrefix(kind, "--remove-"):
+			d[when] = slices.DeleteFunc(d[when], func(r string) bool { return r == zone+strings.TrimPrefix(a, "--remove-") })
+		}
+	}
+	return steptest.Say("success\n")
+}
+
+func ufwCmd(rules *[]string, c step.Cmd) (step.Output, error) {
+	if c.Argv[0] != "ufw" {
+		return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
+	}
+	line := strings.Join(c.Argv[1:], " ")
+	switch {
+	case line == "status":
+		return steptest.Say("Status: active\n")
+	case line == "show added":
+		out := "Added user rules (see 'ufw status' for running firewall):\n"
+		for _, r := range *rules {
+			out += "ufw " + r + "\n"
+		}
+		return steptest.Say(out)
+	case strings.Contains(line, "delete "):
+		gone := strings.Replace(line, "delete ", "", 1)
+		*rules = slices.DeleteFunc(*rules, func(r string) bool { return r == gone })
+	default:
+		*rules = append(*rules, line)
+	}
+	return steptest.Say("")
+}
+
+func TestSELinux(t *testing.T) {
+	for _, semanage := range []bool{true, false} {
+		w := steptest.New(t)
+		w.Write(t, "sys/fs/selinux/enforce", "1", 0o644)
+		w.Write(t, "usr/local/bin/kubelet", "", 0o755)
+		label, policy := "default_t", "default_t"
+		w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+			switch c.Argv[0] {
+			case "stat":
+				return steptest.Say("system_u:object_r:" + label + ":s0\n")
+			case "semanage":
+				if !semanage {
+					return step.Output{}, &step.NotFoundError{Name: "semanage"}
+				}
+				policy = "default_t"
+				if c.Argv[2] != "-d" {
+					policy = c.Argv[4]
+				}
+			case "restorecon":
+				label = policy
+			case "chcon":
+				label = c.Argv[2]
+			}
+			return steptest.Say("")
+		}
+		s := &step.SELinux{Labels: []step.Label{{Path: "/usr/local/bin/kubelet", Type: "bin_t"}}}
+		steptest.Suite(t, steptest.Case{Name: fmt.Sprintf("semanage %t", semanage), Step: s, World: w})
+		if label != "default_t" {
+			t.Errorf("label after undo: %s", label)
+		}
+	}
+	w := steptest.New(t)
+	res, err := (&step.SELinux{}).Check(t.Context(), w.Env())
+	if err != nil || res.State != step.Skipped {
+		t.Errorf("without SELinux: %s %v, want skipped", res.State, err)
+	}
+}
+
+func TestRoute(t *testing.T) {
+	have := ""
+	w := steptest.New(t)
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		switch c.Argv[2] {
+		case "show":
+			return steptest.Say(have)
+		case "replace":
+			have = strings.Join(c.Argv[3:], " ") + " \n"
+		case "del":
+			have = ""
+		}
+		return steptest.Say("")
+	}
+	steptest.Suite(t, steptest.Case{Name: "unreachable", Step: &step.Route{Destination: "169.254.169.254"}, World: w})
+	if have != "" {
+		t.Errorf("after undo: %q", have)
+	}
+}

@@ -1,0 +1,164 @@
+// Package steptest holds what every step kind must pass (Suite) and a host in a
+// temporary folder to pass it on (World).
+package steptest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// World is a host in a folder: files below Root, programs answered by Programs.
+type World struct {
+	Root string
+	// Programs answers program calls; nil answers every call with "not found".
+	Programs func(ctx context.Context, c step.Cmd) (step.Output, error)
+	// Calls are the program calls so far.
+	Calls [][]string
+	// Secrets and Artifacts are what a step may ask for, by reference and by content.
+	Secrets map[string]string
+	// Log is what the steps logged.
+	Log bytes.Buffer
+
+	stamps    map[string]string
+	artifacts map[string][]byte
+}
+
+// New returns a host with an empty root, where programs do not exist.
+func New(t testing.TB) *World {
+	t.Helper()
+	return &World{
+		Root: t.TempDir(), Secrets: map[string]string{},
+		stamps: map[string]string{}, artifacts: map[string][]byte{},
+	}
+}
+
+// Env returns what a step gets on this host.
+func (w *World) Env() *step.Env {
+	return &step.Env{
+		Root: w.Root, Log: slog.New(slog.NewTextHandler(&w.Log, nil)), Run: runner{w},
+		Secret: func(ref string) ([]byte, error) {
+			if s, ok := w.Secrets[ref]; ok {
+				return []byte(s), nil
+			}
+			return nil, fmt.Errorf("secret %q: not in the request", ref)
+		},
+		Fetch: func(_ context.Context, plain string) (io.ReadCloser, error) {
+			b, ok := w.artifacts[plain]
+			if !ok {
+				return nil, fmt.Errorf("artifact %s: not in the lock", plain)
+			}
+			return io.NopCloser(bytes.NewReader(b)), nil
+		},
+		Stamp:    func(key string) string { return w.stamps[key] },
+		SetStamp: func(key, value string) error { w.stamps[key] = value; return nil },
+	}
+}
+
+// Artifact puts content on the mirror and returns its digest.
+func (w *World) Artifact(content string) digest.Digest {
+	d := digest.FromString(content)
+	w.artifacts[d.String()] = []byte(content)
+	return d
+}
+
+// Forge makes the mirror answer with other bytes than d stands for.
+func (w *World) Forge(d digest.Digest, content string) { w.artifacts[d.String()] = []byte(content) }
+
+// Write puts a file on the host.
+func (w *World) Write(t testing.TB, path, content string, mode fs.FileMode) {
+	t.Helper()
+	p := filepath.Join(w.Root, path)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(p, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Read returns a file of the host.
+func (w *World) Read(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(w.Root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Tree returns every path of the host with mode and content or link target.
+func (w *World) Tree(t testing.TB) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(w.Root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(w.Root, p)
+		if err != nil {
+			return err
+		}
+		st, err := os.Lstat(p)
+		if err != nil {
+			return err
+		}
+		out[rel], err = entry(p, st)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func entry(p string, st fs.FileInfo) (string, error) {
+	switch {
+	case st.Mode()&fs.ModeSymlink != 0:
+		to, err := os.Readlink(p)
+		return "-> " + to, err
+	case st.IsDir():
+		return st.Mode().String(), nil
+	}
+	b, err := os.ReadFile(p)
+	return st.Mode().String() + " " + string(b), err
+}
+
+// runner answers programs from World.
+type runner struct{ w *World }
+
+// Run records the call and asks World.Programs.
+func (r runner) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
+	if err := context.Cause(ctx); err != nil {
+		return step.Output{}, err
+	}
+	r.w.Calls = append(r.w.Calls, c.Argv)
+	if r.w.Programs == nil {
+		return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
+	}
+	return r.w.Programs(ctx, c)
+}
+
+// Exit is a program that ends with code and says stderr.
+func Exit(argv []string, code int, stderr string) (step.Output, error) {
+	out := step.Output{Stderr: []byte(stderr)}
+	return out, step.NewExitError(argv, code, out)
+}
+
+// Say is a program that succeeds and prints stdout.
+func Say(stdout string) (step.Output, error) {
+	return step.Output{Stdout: []byte(stdout)}, nil
+}

@@ -1,0 +1,177 @@
+package step_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
+)
+
+// systemd is a stand-in for one unit: it is there when its file is.
+type systemd struct {
+	t               *testing.T
+	w               *steptest.World
+	packaged        bool
+	enabled, active bool
+	failStart       bool
+	verbs           []string
+}
+
+func (s *systemd) run(_ context.Context, c step.Cmd) (step.Output, error) {
+	if c.Argv[0] == "journalctl" {
+		return steptest.Say("etcd: bind: address already in use\n")
+	}
+	if c.Argv[1] == "show" {
+		_, there := s.w.Tree(s.t)["etc/systemd/system/etcd.service"]
+		load, active, file := "not-found", "inactive", ""
+		if there || s.packaged {
+			load, file = "loaded", "disabled"
+		}
+		if s.enabled {
+			file = "enabled"
+		}
+		if s.active {
+			active = "active"
+		}
+		return steptest.Say(fmt.Sprintf("LoadState=%s\nActiveState=%s\nSubState=x\nUnitFileState=%s\nNeedDaemonReload=no\n",
+			load, active, file))
+	}
+	s.verbs = append(s.verbs, c.Argv[1])
+	switch c.Argv[1] {
+	case "enable":
+		s.enabled = true
+	case "disable":
+		s.enabled = false
+	case "start", "restart":
+		if s.failStart {
+			return steptest.Exit(c.Argv, 1, "Job for etcd.service failed")
+		}
+		s.active = true
+	case "stop":
+		s.active = false
+	}
+	return steptest.Say("")
+}
+
+func newSystemd(t *testing.T) *systemd {
+	s := &systemd{t: t, w: steptest.New(t)}
+	s.w.Write(t, "etc/systemd/system/other.service", "", 0o644)
+	s.w.Write(t, "etc/etcd.conf", "a", 0o644)
+	s.w.Programs = s.run
+	return s
+}
+
+func TestUnit(t *testing.T) {
+	unit := &step.Unit{
+		Name: "etcd.service", Content: "[Service]\n", Enable: true, Running: true, Triggers: []string{"/etc/etcd.conf", "/etc/none"},
+	}
+	s := newSystemd(t)
+	steptest.Suite(t, steptest.Case{Name: "own unit", Step: unit, World: s.w})
+	if s.active || s.enabled {
+		t.Errorf("after undo: active %t, enabled %t", s.active, s.enabled)
+	}
+	p := newSystemd(t)
+	p.packaged = true
+	steptest.Suite(t, steptest.Case{
+		Name: "packaged unit", World: p.w, Step: &step.Unit{Name: "etcd.service", Running: true, Triggers: []string{"/etc/etcd.conf"}},
+	})
+	q := newSystemd(t)
+	q.packaged, q.active, q.enabled = true, true, true
+	steptest.Suite(t, steptest.Case{Name: "stopped", World: q.w, Step: &step.Unit{Name: "etcd.service", Stopped: true}})
+	if !q.enabled {
+		t.Error("stopped unit is not enabled again after undo")
+	}
+}
+
+func TestUnitRestarts(t *testing.T) {
+	tests := []struct {
+		name   string
+		unit   step.Unit
+		change func(s *systemd)
+		want   []string
+	}{
+		{name: "nothing changed"},
+		{
+			name: "trigger changed", want: []string{"daemon-reload", "restart"},
+			change: func(s *systemd) { s.w.Write(s.t, "etc/etcd.conf", "b", 0o644) },
+		},
+		{
+			name: "trigger changed, reload", unit: step.Unit{Reload: true}, want: []string{"daemon-reload", "reload"},
+			change: func(s *systemd) { s.w.Write(s.t, "etc/etcd.conf", "b", 0o644) },
+		},
+		{
+			name: "unit file changed by hand", unit: step.Unit{Reload: true}, want: []string{"daemon-reload"},
+			change: func(s *systemd) { s.w.Write(s.t, "etc/systemd/system/etcd.service", "x", 0o644) },
+		},
+		{name: "died", want: []string{"daemon-reload", "start"}, change: func(s *systemd) { s.active = false }},
+		{name: "disabled", want: []string{"daemon-reload", "enable"}, change: func(s *systemd) { s.enabled = false }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSystemd(t)
+			u := tt.unit
+			u.Name, u.Content, u.Enable, u.Running = "etcd.service", "[Service]\n", true, true
+			u.Triggers = []string{"/etc/etcd.conf"}
+			env := s.w.Env()
+			if _, err := u.Apply(t.Context(), env); err != nil {
+				t.Fatal(err)
+			}
+			s.verbs = nil
+			if tt.change != nil {
+				tt.change(s)
+			}
+			res, err := u.Check(t.Context(), env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (res.State == step.OK) != (tt.change == nil) {
+				t.Fatalf("check: %s %q", res.State, res.Reason)
+			}
+			if res.State != step.OK {
+				if _, err := u.Apply(t.Context(), env); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(tt.want, s.verbs); diff != "" {
+				t.Errorf("systemctl verbs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestUnitFailureShowsItsLog(t *testing.T) {
+	s := newSystemd(t)
+	s.failStart = true
+	_, err := (&step.Unit{Name: "etcd.service", Content: "x", Running: true}).Apply(t.Context(), s.w.Env())
+	if err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("error %v, want the unit's log", err)
+	}
+}
+
+func TestUnitUndoOfPackagedDaemon(t *testing.T) {
+	s := newSystemd(t)
+	s.packaged, s.active, s.enabled = true, true, true
+	u := &step.Unit{Name: "etcd.service", Enable: true, Running: true, Triggers: []string{"/etc/etcd.conf"}}
+	env := s.w.Env()
+	res, err := u.Apply(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var after [][]string
+	env.After = func(argv []string) { after = append(after, argv) }
+	if err := u.Undo(t.Context(), env, res.Prior); err != nil {
+		t.Fatal(err)
+	}
+	if !s.active || !s.enabled || slices.Contains(s.verbs, "stop") {
+		t.Errorf("daemon that ran before was stopped: %q", s.verbs)
+	}
+	if len(after) != 1 || !slices.Contains(after[0], "restart") {
+		t.Errorf("after undo: %q, want a restart with the former configuration", after)
+	}
+}
