@@ -3,6 +3,7 @@ package manifests
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -75,9 +76,7 @@ func LoadCluster(name string, data []byte) (*Cluster, error) {
 	return c, nil
 }
 
-// load reads a document of one kind and then checks what it says. What was of
-// the wrong type is not checked any further: a missing value would be reported
-// that the user did write.
+// load reads a document of one kind and then checks what it says.
 func (d *document) load(data []byte, v any, kind string, validate func() []Problem) {
 	root, ok := d.parse(data)
 	if !ok {
@@ -85,17 +84,19 @@ func (d *document) load(data []byte, v any, kind string, validate func() []Probl
 	}
 	d.decodeRoot(root, v)
 	d.header(v, kind)
-	broken := map[string]bool{}
-	for _, p := range d.problems {
-		broken[p.Path] = true
-	}
-	var more []Problem
-	for _, p := range validate() {
-		if !broken[p.Path] {
-			more = append(more, p)
+	unread := append([]Problem(nil), d.problems...)
+	d.place(slices.DeleteFunc(validate(), func(p Problem) bool { return concerns(p, unread) }))
+}
+
+// concerns reports that p is about a value that could not be read, or about one
+// that such a value is part of: it would call missing what the user did write.
+func concerns(p Problem, unread []Problem) bool {
+	for _, u := range unread {
+		if strings.HasPrefix(u.Path, p.Path) {
+			return true
 		}
 	}
-	d.place(more)
+	return false
 }
 
 // header checks apiVersion and kind.
