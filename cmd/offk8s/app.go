@@ -1,0 +1,192 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// app is what every command shares: the streams and the global flags.
+// stdout carries results only; everything else goes to stderr, in lower case
+// and without a full stop.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	format    string // text, json or yaml: form of the result
+	progress  string // auto, tty, plain, json or none
+	logFormat string // text or json
+	verbose   int
+	quiet     bool
+}
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{stdin: stdin, stdout: stdout, stderr: stderr}
+}
+
+// command builds the command tree.
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "offk8s",
+		Short: "Kubernetes for places without internet",
+		Long: `offk8s packs everything a Kubernetes cluster needs into one signed tarball,
+serves it inside an offline network, and installs clusters from there.
+
+  online    offk8s pack --version 1.36     downloads, checks and seals a bundle
+  anywhere  offk8s verify BUNDLE           checks every byte where it lies
+  offline   offk8s serve BUNDLE            HTTP, yum, apt and registry mirror
+  targets   offk8s install                 a cluster from the mirror
+
+Every flag can be set as OFFK8S_<FLAG> (--cache-dir is OFFK8S_CACHE_DIR); a flag
+on the command line wins.
+
+Exit status: 0 done; 1 error; 2 usage or configuration; 3 partly done; 4 verification
+failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
+12 wrong passphrase; 130 and 143 on signals.`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&a.format, "format", "text", "form of the result: text, json or yaml")
+	f.StringVar(&a.progress, "progress", "auto", "progress on stderr: auto, tty, plain, json or none")
+	f.StringVar(&a.logFormat, "log-format", "text", "form of log lines on stderr: text or json")
+	f.CountVarP(&a.verbose, "verbose", "v", "say more on stderr (repeat for details)")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors on stderr")
+	root.AddCommand(
+		a.versionsCommand(), a.initCommand(), a.keysCommand(),
+		a.packCommand(), a.verifyCommand(), a.inspectCommand(),
+		a.serveCommand(), a.installCommand(), a.resetCommand(),
+		a.versionCommand(), a.agentCommand(), a.smokeServerCommand(),
+	)
+	return root
+}
+
+// prepare fills flags from the environment and checks the global ones.
+func (a *app) prepare(cmd *cobra.Command) error {
+	var errs []error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		name := "OFFK8S_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if value, ok := os.LookupEnv(name); ok && !f.Changed && f.Name != "help" {
+			if err := cmd.Flags().Set(f.Name, value); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+	})
+	for _, c := range []struct {
+		flag, value string
+		allowed     []string
+	}{
+		{"format", a.format, []string{"text", "json", "yaml"}},
+		{"progress", a.progress, []string{"auto", "tty", "plain", "json", "none"}},
+		{"log-format", a.logFormat, []string{"text", "json"}},
+	} {
+		if !contains(c.allowed, c.value) {
+			errs = append(errs, fmt.Errorf("--%s %q: want one of %s", c.flag, c.value, strings.Join(c.allowed, ", ")))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// log returns the logger of the command: warnings by default, more with -v.
+func (a *app) log() *slog.Logger {
+	level := slog.LevelWarn
+	switch {
+	case a.quiet:
+		level = slog.LevelError
+	case a.verbose == 1:
+		level = slog.LevelInfo
+	case a.verbose > 1:
+		level = slog.LevelDebug
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if a.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(a.stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, o))
+}
+
+// result writes v to stdout in the wanted format; text writes the text form.
+func (a *app) result(v any, text func(w io.Writer) error) error {
+	switch a.format {
+	case "json":
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	case "yaml":
+		// By way of JSON, so that both forms have the same field names.
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		out, err := yaml.JSONToYAML(b)
+		if err != nil {
+			return err
+		}
+		_, err = a.stdout.Write(out)
+		return err
+	default:
+		return text(a.stdout)
+	}
+}
+
+// say writes a line for people to stderr, unless --quiet.
+func (a *app) say(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
+	}
+}
+
+// version returns the version of this build: the module's from the build
+// info, or "0.0.0-dev" for a build from a working tree.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return strings.TrimPrefix(info.Main.Version, "v")
+	}
+	return "0.0.0-dev"
+}
+
+// xdgDir returns a folder of offk8s below an XDG base directory, such as
+// $XDG_CACHE_HOME or ~/.cache.
+func xdgDir(variable, fallback string) string {
+	base := os.Getenv(variable)
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			home = "."
+		}
+		base = filepath.Join(home, fallback)
+	}
+	return filepath.Join(base, "offk8s")
+}
+
+func configDir() string { return xdgDir("XDG_CONFIG_HOME", ".config") }
+func cacheDir() string  { return xdgDir("XDG_CACHE_HOME", ".cache") }
+func stateDir() string  { return xdgDir("XDG_STATE_HOME", ".local/state") }

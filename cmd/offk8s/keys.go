@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/offk8s/offk8s/bundle/trust"
+)
+
+// passphrase is where the passphrase of a key comes from: a file, the
+// environment, or a prompt; never a flag's value.
+type passphrase struct {
+	file string
+	none bool
+}
+
+func (p *passphrase) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.file, "passphrase-file", "", "file whose first line is the key's passphrase (default: prompt)")
+}
+
+// read returns the passphrase; confirm asks twice for a new one.
+func (p *passphrase) read(a *app, prompt string, confirm bool) ([]byte, error) {
+	if p.none {
+		return nil, nil
+	}
+	if p.file != "" {
+		b, err := os.ReadFile(p.file)
+		if err != nil {
+			return nil, usagef("--passphrase-file: %w", err)
+		}
+		line, _, _ := bytes.Cut(b, []byte("\n"))
+		return bytes.TrimSuffix(line, []byte("\r")), nil
+	}
+	tty, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(tty.Fd())) {
+		return nil, withHint(usagef("the key needs a passphrase and there is no terminal to ask on"),
+			"give --passphrase-file FILE; keys generate also takes --no-passphrase")
+	}
+	first, err := askSecret(a, tty, prompt)
+	if err != nil || !confirm {
+		return first, err
+	}
+	second, err := askSecret(a, tty, "again: ")
+	if err == nil && !bytes.Equal(first, second) {
+		err = usagef("the two passphrases differ")
+	}
+	return first, err
+}
+
+func askSecret(a *app, tty *os.File, prompt string) ([]byte, error) {
+	fmt.Fprint(a.stderr, prompt)
+	b, err := term.ReadPassword(int(tty.Fd()))
+	fmt.Fprintln(a.stderr)
+	return b, err
+}
+
+func (a *app) keysCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "keys",
+		Short: "Make and show signing keys",
+		Args:  cobra.NoArgs,
+	}
+	cmd.AddCommand(a.keysGenerateCommand(), a.keysShowCommand())
+	return cmd
+}
+
+func (a *app) keysGenerateCommand() *cobra.Command {
+	output := ""
+	var pass passphrase
+	cmd := &cobra.Command{
+		Use:   "generate",
+		Short: "Make a signing key and its public half",
+		Long: `Makes offk8s.key (0600: a P-256 key that signs bundles and an OpenPGP key that
+signs repository metadata, encrypted with a passphrase) and offk8s.pub, the
+public key. Bring offk8s.pub, or its fingerprint, to the offline site on another
+way than the bundles: it is what everything there is checked against.`,
+		Example: `  offk8s keys generate
+  offk8s keys generate -o /safe/offk8s.key --passphrase-file pass.txt`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if output == "" {
+				output = filepath.Join(configDir(), "offk8s.key")
+			}
+			secret, err := pass.read(a, "passphrase for the new key: ", true)
+			if err != nil {
+				return err
+			}
+			if len(secret) == 0 && !pass.none {
+				return withHint(usagef("the passphrase is empty"), "say --no-passphrase if the key shall not be encrypted")
+			}
+			k, err := generateKey(output, secret)
+			if err != nil {
+				return err
+			}
+			return a.showKey(k, output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "key file to write; the public key goes beside it as .pub (default $XDG_CONFIG_HOME/offk8s/offk8s.key)")
+	pass.flags(cmd)
+	cmd.Flags().BoolVar(&pass.none, "no-passphrase", false, "write the key unencrypted (0600)")
+	return cmd
+}
+
+// generateKey makes a key pair and writes both halves; it overwrites nothing.
+func generateKey(path string, secret []byte) (*trust.KeyPair, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	// Backdated, because the clocks of the hosts that check it may be behind.
+	k, err := trust.GenerateKeys(created().Add(-24 * time.Hour))
+	if err != nil {
+		return nil, err
+	}
+	b, err := k.MarshalEncrypted(secret)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeNew(path, b, 0o600); err != nil {
+		return nil, err
+	}
+	return k, writeNew(publicPath(path), k.PublicPEM(), 0o644)
+}
+
+func publicPath(key string) string { return strings.TrimSuffix(key, ".key") + ".pub" }
+
+func (a *app) showKey(k *trust.KeyPair, path string) error {
+	v := map[string]string{"key": path, "publicKey": publicPath(path), "fingerprint": k.Fingerprint()}
+	return a.result(v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "key          %s\npublic key   %s\nfingerprint  %s\n", v["key"], v["publicKey"], v["fingerprint"])
+		return err
+	})
+}
+
+func (a *app) keysShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show [FILE]",
+		Short:   "Print the fingerprint of a public key",
+		Example: "  offk8s keys show offk8s.pub",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			name := filepath.Join(configDir(), "offk8s.pub")
+			if len(args) == 1 {
+				name = args[0]
+			}
+			keys, err := readPublicKeys([]string{name})
+			if err != nil {
+				return err
+			}
+			return a.result(fingerprints(keys), func(w io.Writer) error {
+				for _, f := range fingerprints(keys) {
+					fmt.Fprintln(w, f)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func fingerprints(keys []trust.PublicKey) []string {
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = k.Fingerprint()
+	}
+	return out
+}
+
+// readPublicKeys reads every key of every file.
+func readPublicKeys(files []string) ([]trust.PublicKey, error) {
+	var keys []trust.PublicKey
+	var errs []error
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			errs = append(errs, usagef("public key: %w", err))
+			continue
+		}
+		k, err := trust.ParsePublicKeys(b)
+		if err != nil {
+			errs = append(errs, usagef("public key %q: %w", name, err))
+		}
+		keys = append(keys, k...)
+	}
+	return keys, errors.Join(errs...)
+}

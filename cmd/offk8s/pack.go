@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/store"
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// packOptions are the flags of pack.
+type packOptions struct {
+	file     string
+	manifest manifests.Manifest
+	mirrors  []string
+	catalog  string
+	lock     string
+	key      string
+	pass     passphrase
+	output   string
+	cache    string
+	self     []string
+	require  string
+	parallel int
+	reread   bool
+	dryRun   bool
+}
+
+func (a *app) packCommand() *cobra.Command {
+	var o packOptions
+	cmd := &cobra.Command{
+		Use:   "pack --version VERSION",
+		Short: "Download, check and seal everything a cluster needs into one tarball",
+		Long: `Resolves a Kubernetes version to exact artifacts (binaries, OS packages with their
+dependencies, container images), downloads them in parallel with resume, checks
+every digest and signature, and seals one signed bundle. Beside the bundle it
+leaves BUNDLE.lock.json: packing with --lock and the same key gives the same bytes.
+
+An interrupted pack is simply run again; what is in the cache is not fetched twice.
+
+Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
+4 an artifact is not what it should be; 5 refused by --require; 11 cache in use;
+12 wrong passphrase.`,
+		Example: `  offk8s pack --version 1.36
+  offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
+  offk8s pack -f pack.yaml --mirror registry.k8s.io=registry.example.com/k8s`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.pack(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "pack.yaml (see offk8s init pack); flags override it")
+	f.StringVar(&o.manifest.Kubernetes, "version", "", "Kubernetes minor or version, as offk8s versions lists them")
+	f.StringVar(&o.manifest.Name, "name", "", "name of the bundle (default kubernetes-<minor>)")
+	f.StringSliceVar(&o.manifest.Arches, "arch", nil, "architectures (default: the release's)")
+	f.StringSliceVar(&o.manifest.Distros, "os", nil, "distributions of the hosts (default: the release's)")
+	f.StringVar(&o.manifest.CNI, "cni", "", "pod network (default: the release's)")
+	f.StringSliceVar(&o.manifest.Images, "image", nil, "more images to take along")
+	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
+	f.StringArrayVar(&o.mirrors, "mirror", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
+	f.StringVar(&o.catalog, "catalog", "", "folder with catalog entries that add to or override the built-in ones")
+	f.StringVar(&o.lock, "lock", "", "pack exactly this Lock instead of resolving")
+	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, made on first use)")
+	o.pass.flags(cmd)
+	f.StringVarP(&o.output, "output", "o", "", "bundle to write (default ./NAME.tar)")
+	f.StringVar(&o.cache, "cache-dir", "", "folder of the download cache (default $XDG_CACHE_HOME/offk8s)")
+	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for another architecture than this machine's")
+	f.StringVar(&o.require, "require", "", `"pinned" refuses artifacts that no digest or signature vouches for`)
+	f.IntVar(&o.parallel, "parallel", 4, "downloads at a time")
+	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and check it before it gets its name")
+	f.BoolVar(&o.dryRun, "dry-run", false, "resolve and print what would be packed; seal nothing")
+	return cmd
+}
+
+func (a *app) pack(ctx context.Context, o packOptions) error {
+	m, err := o.wanted()
+	if err != nil {
+		return err
+	}
+	self, err := selfBinaries(o.self)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(o.cacheDir())
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	client, err := fetch.NewClient(fetch.Options{Rewrites: m.Mirrors, UserAgent: "offk8s/" + version(), Log: a.log()})
+	if err != nil {
+		return usageError{err}
+	}
+	progress, endProgress := a.newProgress()
+	defer endProgress()
+	lock, err := a.lock(ctx, o, m, bundle.ResolveOptions{
+		Client: client, Store: st, Created: created(), SelfBinaries: self, Offk8sVersion: version(),
+		RequirePinned: o.require == "pinned", Progress: progress, Log: a.log(),
+	})
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return a.result(lock, func(w io.Writer) error { return writeLock(w, lock) })
+	}
+	key, err := a.signingKey(o)
+	if err != nil {
+		return err
+	}
+	output := o.output
+	if output == "" {
+		output = lock.Name + ".tar"
+	}
+	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
+		Client: client, Store: st, Key: key, Output: output, Parallel: o.parallel, SelfBinaries: self,
+		VerifyAfterWrite: o.reread, Progress: progress, Log: a.log(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := writeFile(output+".lock.json", lock.Encode(), 0o644); err != nil {
+		return err
+	}
+	return a.packed(res, key)
+}
+
+// wanted returns the Manifest of file and flags.
+func (o packOptions) wanted() (manifests.Manifest, error) {
+	m := manifests.Manifest{APIVersion: manifests.APIVersion, Kind: manifests.KindManifest}
+	if o.file != "" {
+		b, err := os.ReadFile(o.file)
+		if err != nil {
+			return m, usageError{err}
+		}
+		loaded, err := manifests.LoadManifest(o.file, b)
+		if err != nil {
+			return m, err
+		}
+		m = *loaded
+	}
+	override(&m.Kubernetes, o.manifest.Kubernetes)
+	override(&m.Name, o.manifest.Name)
+	override(&m.CNI, o.manifest.CNI)
+	overrideList(&m.Arches, o.manifest.Arches)
+	overrideList(&m.Distros, o.manifest.Distros)
+	m.Images = append(m.Images, o.manifest.Images...)
+	if o.manifest.Sequence != 0 {
+		m.Sequence = o.manifest.Sequence
+	}
+	var errs []error
+	for _, s := range o.mirrors {
+		from, to, ok := strings.Cut(s, "=")
+		if !ok || from == "" || to == "" {
+			errs = append(errs, fmt.Errorf("--mirror %q: want FROM=TO", s))
+		}
+		m.Mirrors = append(m.Mirrors, manifests.Rewrite{From: from, To: to})
+	}
+	if m.Kubernetes == "" && o.lock == "" {
+		errs = append(errs, errors.New("pack: no Kubernetes version: give --version (offk8s versions lists them) or -f pack.yaml"))
+	}
+	if o.require != "" && o.require != "pinned" {
+		errs = append(errs, fmt.Errorf("--require %q: want pinned", o.require))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return m, usageError{err}
+	}
+	return m, nil
+}
+
+func override(dst *string, v string) {
+	if v != "" {
+		*dst = v
+	}
+}
+
+func overrideList(dst *[]string, v []string) {
+	if len(v) > 0 {
+		*dst = v
+	}
+}
+
+func (o packOptions) cacheDir() string {
+	if o.cache != "" {
+		return o.cache
+	}
+	return cacheDir()
+}
+
+// lock reads the Lock that --lock names, or resolves the Manifest.
+func (a *app) lock(ctx context.Context, o packOptions, m manifests.Manifest, ro bundle.ResolveOptions) (*manifests.Lock, error) {
+	if o.lock != "" {
+		b, err := os.ReadFile(o.lock)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		lock, err := manifests.LoadLock(b)
+		if err != nil {
+			return nil, usagef("lock %q: %w", o.lock, err)
+		}
+		return lock, nil
+	}
+	cat, err := loadCatalog(o.catalog)
+	if err != nil {
+		return nil, err
+	}
+	if r, err := cat.Release(m.Kubernetes); err == nil && r.EndOfLife != "" {
+		if eol, err := time.Parse("2006-01-02", r.EndOfLife); err == nil && eol.Before(time.Now()) {
+			a.say("offk8s: warning: Kubernetes %s is out of support since %s; known holes stay open", r.Minor, r.EndOfLife)
+		}
+	}
+	return bundle.Resolve(ctx, m, cat, ro)
+}
+
+// created is the time of a new Lock: SOURCE_DATE_EPOCH when set, else now.
+func created() time.Time {
+	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		return time.Unix(s, 0).UTC()
+	}
+	return time.Now().UTC()
+}
+
+// selfBinaries returns the offk8s binaries per architecture: this program and what --self names.
+func selfBinaries(flags []string) (map[string]string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	self := map[string]string{runtime.GOARCH: exe}
+	for _, s := range flags {
+		arch, file, ok := strings.Cut(s, "=")
+		if !ok || arch == "" || file == "" {
+			return nil, usagef("--self %q: want ARCH=FILE", s)
+		}
+		self[arch] = file
+	}
+	return self, nil
+}
+
+// signingKey loads the key; the default one is made on first use.
+func (a *app) signingKey(o packOptions) (*trust.KeyPair, error) {
+	path := o.key
+	if path == "" {
+		path = filepath.Join(configDir(), "offk8s.key")
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			k, err := generateKey(path, nil)
+			if err != nil {
+				return nil, err
+			}
+			a.say("offk8s: made the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
+			return k, nil
+		}
+	}
+	return trust.LoadKeyFile(path, func() ([]byte, error) { return o.pass.read(a, "passphrase of "+path+": ", false) })
+}
+
+// packed prints the result: path, digest, and what was believed on first use.
+func (a *app) packed(res bundle.PackResult, key *trust.KeyPair) error {
+	if n := len(res.FirstUse); n > 0 {
+		a.say("offk8s: note: %d artifacts had no pinned digest and are recorded in the Lock as seen now: %s", n, strings.Join(res.FirstUse, ", "))
+	}
+	v := struct {
+		Path        string                         `json:"path"`
+		Root        string                         `json:"root"`
+		Size        int64                          `json:"size"`
+		Counts      map[manifests.ArtifactKind]int `json:"counts"`
+		FirstUse    []string                       `json:"firstUse,omitempty"`
+		Fingerprint string                         `json:"fingerprint"`
+	}{res.Path, res.Root.String(), res.Size, res.Counts, res.FirstUse, key.Fingerprint()}
+	return a.result(v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s\n%s\n", res.Path, res.Root)
+		return err
+	})
+}
+
+// writeLock lists the artifacts of a Lock for people.
+func writeLock(w io.Writer, lock *manifests.Lock) error {
+	for _, x := range lock.Artifacts {
+		if _, err := fmt.Fprintf(w, "%-6s %s %s %s %s\n", x.Kind, x.Name, x.Version, x.Platform+x.Distro, x.Source.Trust); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFile replaces a file in one step: temporary file, sync, rename.
+func writeFile(name string, content []byte, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.partial")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err = f.Write(content); err == nil {
+		err = errors.Join(f.Chmod(mode), f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

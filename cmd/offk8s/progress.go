@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"github.com/offk8s/offk8s/bundle/fetch"
+)
+
+// newProgress returns the progress display that --progress asks for and a
+// function that ends it. "auto" means bars on a terminal, plain lines in a
+// pipe or where CI is set.
+func (a *app) newProgress() (fetch.Progress, func()) {
+	mode := a.progress
+	if mode == "auto" {
+		mode = "plain"
+		if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("CI") == "" {
+			mode = "tty"
+		}
+	}
+	if a.quiet {
+		mode = "none"
+	}
+	switch mode {
+	case "tty":
+		p := mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
+		return bars{p}, p.Wait
+	case "json":
+		return &lines{w: a.stderr, write: jsonLine}, func() {}
+	case "plain":
+		return &lines{w: a.stderr, write: plainLine}, func() {}
+	default:
+		return fetch.Silent(), func() {}
+	}
+}
+
+// bars draws one bar an item on a terminal; finished ones make room.
+type bars struct{ p *mpb.Progress }
+
+func (b bars) Start(name string, size int64) fetch.Task {
+	bar := b.p.AddBar(size, mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(shorten(name, 48), decor.WC{W: 50, C: decor.DindentRight})),
+		mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f")))
+	return barTask{bar}
+}
+
+type barTask struct{ bar *mpb.Bar }
+
+func (t barTask) Total(size int64) { t.bar.SetTotal(size, false) }
+
+func (t barTask) Add(n int64) { t.bar.IncrInt64(n) }
+
+func (t barTask) Done(err error) {
+	if err != nil {
+		t.bar.Abort(true)
+		return
+	}
+	t.bar.SetTotal(-1, true)
+}
+
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return "…" + s[len(s)-n+1:]
+}
+
+// lineEvent is one line of plain or JSON progress.
+type lineEvent struct {
+	Event string  `json:"event"` // start, progress, done or failed
+	Name  string  `json:"name"`
+	Bytes int64   `json:"bytes"`
+	Size  int64   `json:"size,omitempty"`
+	Took  float64 `json:"seconds,omitempty"`
+	Error string  `json:"error,omitempty"`
+}
+
+// lines writes a line when an item ends, and every ten seconds for a long one.
+type lines struct {
+	mu    sync.Mutex
+	w     io.Writer
+	write func(io.Writer, lineEvent)
+}
+
+func (l *lines) emit(e lineEvent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.write(l.w, e)
+}
+
+func (l *lines) Start(name string, size int64) fetch.Task {
+	now := time.Now()
+	return &lineTask{l: l, name: name, size: size, start: now, told: now}
+}
+
+type lineTask struct {
+	l           *lines
+	name        string
+	size        int64
+	mu          sync.Mutex
+	done        int64
+	start, told time.Time
+}
+
+func (t *lineTask) Total(size int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.size = size
+}
+
+func (t *lineTask) Add(n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done += n
+	if time.Since(t.told) >= 10*time.Second {
+		t.told = time.Now()
+		t.l.emit(lineEvent{Event: "progress", Name: t.name, Bytes: t.done, Size: t.size, Took: time.Since(t.start).Seconds()})
+	}
+}
+
+func (t *lineTask) Done(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := lineEvent{Event: "done", Name: t.name, Bytes: t.done, Size: t.size, Took: time.Since(t.start).Seconds()}
+	if err != nil {
+		e.Event, e.Error = "failed", err.Error()
+	}
+	t.l.emit(e)
+}
+
+func plainLine(w io.Writer, e lineEvent) {
+	switch {
+	case e.Event == "failed":
+		fmt.Fprintf(w, "failed    %s: %s\n", e.Name, e.Error)
+	case e.Event == "progress" && e.Size > 0:
+		fmt.Fprintf(w, "%-9s %s %s of %s\n", e.Event, e.Name, size(e.Bytes), size(e.Size))
+	case e.Bytes > 0:
+		fmt.Fprintf(w, "%-9s %s %s\n", e.Event, e.Name, size(e.Bytes))
+	default:
+		fmt.Fprintf(w, "%-9s %s\n", e.Event, e.Name)
+	}
+}
+
+func jsonLine(w io.Writer, e lineEvent) { _ = json.NewEncoder(w).Encode(e) }
+
+// size writes bytes for people: "1.5 MiB".
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, suffix := float64(n), ""
+	for _, s := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if v < unit {
+			break
+		}
+		v, suffix = v/unit, s
+	}
+	return fmt.Sprintf("%.1f %s", v, suffix)
+}

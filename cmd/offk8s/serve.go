@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/mirror"
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	trust     trustOptions
+	listen    string
+	metrics   string
+	state     string
+	names     []string
+	publicURL string
+	certFile  string
+	keyFile   string
+	plainHTTP bool
+	verify    bool
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve [BUNDLE]",
+		Short: "Serve a bundle as file, yum, apt and registry mirror",
+		Long: `Serves a bundle straight from the tarball: nothing is unpacked or copied. Signature,
+index and structure are checked before the first request; all blobs are hashed in
+the background at once (--verify hashes them first), and a bad one answers 500.
+
+TLS is on. On the first start a CA for this mirror alone is made in --state; its
+fingerprint, which is printed, goes into cluster.yaml. Without a BUNDLE the only
+one in the current folder is taken.
+
+Exit status: 0 ended by a signal's orderly stop or done; 4 the bundle is bad; 5 it is not signed by a known key.`,
+		Example: `  offk8s serve --key offk8s.pub b.tar
+  offk8s serve --key offk8s.pub --listen 0.0.0.0:8443 --state /var/lib/offk8s-mirror b.tar`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.serve(cmd.Context(), o, args) },
+	}
+	o.trust.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", ":8443", "address to listen on")
+	f.StringVar(&o.metrics, "metrics", "", "loopback address for /metrics and /debug/pprof/ (default off)")
+	f.StringVar(&o.state, "state", "", "folder of the mirror's CA and certificate (default $XDG_STATE_HOME/offk8s/mirror)")
+	f.StringSliceVar(&o.names, "name", nil, "more host names or addresses for the certificate")
+	f.StringVar(&o.publicURL, "public-url", "", "URL that clients use, when it differs from the address they reach")
+	f.StringVar(&o.certFile, "tls-cert", "", "serve with this certificate instead of an own CA")
+	f.StringVar(&o.keyFile, "tls-key", "", "private key of --tls-cert")
+	f.BoolVar(&o.plainHTTP, "insecure-plain-http", false, "serve without TLS")
+	f.BoolVar(&o.verify, "verify", false, "hash every blob before the first request")
+	return cmd
+}
+
+func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
+	b, err := o.trust.open(ctx, args)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer l.Close()
+	cert, err := o.tls(l.Addr())
+	if err != nil {
+		return err
+	}
+	base := baseURL(o, l.Addr())
+	m, err := mirror.New([]*bundle.Bundle{b}, mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Log: a.log()})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	server := &mirror.Server{Mirror: m, Listeners: []net.Listener{l}, TLS: cert.config, VerifyFirst: o.verify}
+	if o.metrics != "" {
+		if server.Admin, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.metrics); err != nil {
+			return fmt.Errorf("serve: metrics: %w", err)
+		}
+	}
+	if err := a.announce(b, m, base, cert.fingerprint); err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
+
+// announce prints where the mirror is and how clients are configured for it.
+func (a *app) announce(b *bundle.Bundle, m *mirror.Mirror, base, fingerprint string) error {
+	v := map[string]string{
+		"bundle": b.Path(), "root": b.Root().String(), "mirror": base, "fingerprint": fingerprint,
+	}
+	return a.result(v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "bundle       %s\nroot         %s\nmirror       %s\nfingerprint  %s\n\n%s\n",
+			v["bundle"], v["root"], base, orWord(fingerprint, "-"), m.ClientConfig(base))
+		return err
+	})
+}
+
+func orWord(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// serverCert is what the mirror shows to clients.
+type serverCert struct {
+	config      *tls.Config // nil for plain HTTP
+	ca          []byte      // PEM of an own CA
+	fingerprint string
+}
+
+// tls loads the given certificate, or opens (and on first start makes) the mirror's own CA.
+func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
+	switch {
+	case o.plainHTTP:
+		return serverCert{}, nil
+	case o.certFile != "" || o.keyFile != "":
+		if err := privateFile(o.keyFile); err != nil {
+			return serverCert{}, err
+		}
+		c, err := tls.LoadX509KeyPair(o.certFile, o.keyFile)
+		if err != nil {
+			return serverCert{}, usagef("--tls-cert, --tls-key: %w", err)
+		}
+		return serverCert{config: &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}}, nil
+	}
+	dir := o.state
+	if dir == "" {
+		dir = filepath.Join(stateDir(), "mirror")
+	}
+	names, err := serverNames(addr, o.names)
+	if err != nil {
+		return serverCert{}, err
+	}
+	own, err := pki.MirrorCA(dir, names, time.Now())
+	if err != nil {
+		return serverCert{}, fmt.Errorf("serve: mirror CA in %q: %w", dir, err)
+	}
+	return serverCert{
+		config: &tls.Config{Certificates: []tls.Certificate{own.Certificate}, MinVersion: tls.VersionTLS12},
+		ca:     own.CA, fingerprint: own.Fingerprint,
+	}, nil
+}
+
+// privateFile refuses a key that others may read.
+func privateFile(name string) error {
+	st, err := os.Stat(name)
+	if err != nil {
+		return usagef("--tls-key: %w", err)
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return withHint(usagef("--tls-key %q: mode %#o lets others read it", name, st.Mode().Perm()), "chmod 600 %s", name)
+	}
+	return nil
+}
+
+// serverNames are the names and addresses under which clients may reach the
+// mirror: the listening address, or all of this machine when it listens on all.
+func serverNames(addr net.Addr, extra []string) ([]string, error) {
+	names := append([]string{"localhost", "127.0.0.1"}, extra...)
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return nil, fmt.Errorf("serve: %q is no TCP address", addr)
+	}
+	if !tcp.IP.IsUnspecified() {
+		return unique(append(names, tcp.IP.String())), nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, errors.Join(errors.New("serve: this machine's addresses"), err)
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && !ip.IP.IsLinkLocalUnicast() {
+			names = append(names, ip.IP.String())
+		}
+	}
+	return unique(names), nil
+}
+
+func unique(in []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, s := range in {
+		if s != "" && !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// baseURL is the URL to print: the public one, or this machine's.
+func baseURL(o serveOptions, addr net.Addr) string {
+	if o.publicURL != "" {
+		return strings.TrimSuffix(o.publicURL, "/")
+	}
+	scheme := "https"
+	if o.plainHTTP {
+		scheme = "http"
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return scheme + "://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			host = "localhost"
+		}
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of offk8s",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+			return a.result(v, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "offk8s %s (%s, %s)\n", v["version"], v["go"], v["platform"])
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) versionsCommand() *cobra.Command {
+	var overlay string
+	cmd := &cobra.Command{
+		Use:   "versions",
+		Short: "List the Kubernetes versions that can be packed",
+		Example: `  offk8s versions
+  offk8s versions --format json`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cat, err := loadCatalog(overlay)
+			if err != nil {
+				return err
+			}
+			releases := cat.Versions()
+			return a.result(releases, func(w io.Writer) error { return writeVersions(w, releases) })
+		},
+	}
+	cmd.Flags().StringVar(&overlay, "catalog", "", "folder with catalog entries that add to or override the built-in ones")
+	return cmd
+}
+
+func writeVersions(w io.Writer, releases []manifests.Release) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "VERSION\tETCD\tRUNTIME\tCNI\tDISTROS\tARCHES\tEND OF LIFE")
+	for _, r := range releases {
+		eol := r.EndOfLife
+		if eol == "" {
+			eol = "-"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s %s\t%s\t%s\t%s\t%s\n", r.Version, component(r, "etcd"),
+			r.Defaults.Runtime, component(r, r.Defaults.Runtime), r.Defaults.CNI,
+			strings.Join(r.Defaults.Distros, ","), strings.Join(r.Defaults.Arches, ","), eol)
+	}
+	return tw.Flush()
+}
+
+func component(r manifests.Release, name string) string {
+	for _, c := range r.Components {
+		if c.Name == name {
+			return strings.TrimPrefix(c.Version, "v")
+		}
+	}
+	return "-"
+}
+
+// loadCatalog returns the built-in catalog with the entries of dir over it.
+func loadCatalog(dir string) (*manifests.Catalog, error) {
+	cat, err := manifests.Embedded()
+	if err != nil || dir == "" {
+		return cat, err
+	}
+	return cat, cat.Overlay(dir)
+}
+
+func (a *app) initCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "init {pack|cluster}",
+		Short: "Write a commented pack.yaml or cluster.yaml",
+		Example: `  offk8s init cluster              writes ./cluster.yaml
+  offk8s init pack -o -            prints pack.yaml`,
+		ValidArgs: []string{"pack", "cluster"},
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		RunE: func(_ *cobra.Command, args []string) error {
+			content, name := manifests.InitCluster(), "cluster.yaml"
+			if args[0] == "pack" {
+				content, name = manifests.InitManifest(), "pack.yaml"
+			}
+			if output == "-" {
+				_, err := a.stdout.Write(content)
+				return err
+			}
+			if output != "" {
+				name = output
+			}
+			if err := writeNew(name, content, 0o644); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(a.stdout, name)
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, - for stdout (default ./pack.yaml or ./cluster.yaml)")
+	return cmd
+}
+
+// writeNew creates a file; one that is there is never overwritten.
+func writeNew(name string, content []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if os.IsExist(err) {
+		return withHint(usagef("%q is there already", name), "name another file with -o, or remove this one first")
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(content); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
