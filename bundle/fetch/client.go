@@ -86,7 +86,8 @@ func NewClient(o Options) (*Client, error) {
 	if o.Transport == nil {
 		c.tr.(*policyTransport).next = newTransport()
 	}
-	c.http = &http.Client{Transport: c.tr, CheckRedirect: checkRedirect}
+	// The bound on redirects is in the transport, which the registry client shares.
+	c.http = &http.Client{Transport: c.tr, CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
 	return c, nil
 }
 

@@ -27,3 +27,8 @@ func (noProgress) Done(error)               {}
 
 // Silent is a Progress that shows nothing.
 func Silent() Progress { return noProgress{} }
+
+// shared is a part of a task whose total was set for all parts together.
+type shared struct{ Task }
+
+func (shared) Total(int64) {}

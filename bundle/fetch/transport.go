@@ -29,13 +29,6 @@ func newTransport() *http.Transport {
 	}
 }
 
-func checkRedirect(req *http.Request, via []*http.Request) error {
-	if len(via) >= maxRedirects {
-		return fmt.Errorf("%w: more than %d redirects", errPolicy, maxRedirects)
-	}
-	return nil
-}
-
 // policyTransport holds what is true of every request, whichever client sends it.
 type policyTransport struct {
 	next      http.RoundTripper
@@ -45,10 +38,8 @@ type policyTransport struct {
 
 // RoundTrip refuses a redirect that leaves TLS and ends a body that stands still.
 func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	// http.Client sets Response on a request that follows a redirect.
-	if req.Response != nil && req.Response.Request != nil &&
-		req.Response.Request.URL.Scheme == "https" && req.URL.Scheme != "https" {
-		return nil, fmt.Errorf("%w: redirect from %q to %q leaves TLS", errPolicy, req.Response.Request.URL.Redacted(), req.URL.Redacted())
+	if err := checkHop(req); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	req = req.Clone(ctx)
@@ -60,6 +51,22 @@ func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = newIdleBody(resp.Body, t.idle, cancel)
 	return resp, nil
+}
+
+// checkHop is here and not in CheckRedirect because the registry client brings
+// an http.Client of its own. http.Client sets Response on a request that
+// follows a redirect, and so leaves a chain to its origin.
+func checkHop(req *http.Request) error {
+	hops := 0
+	for from := req.Response; from != nil && from.Request != nil; from = from.Request.Response {
+		if hops++; hops > maxRedirects {
+			return fmt.Errorf("%w: more than %d redirects", errPolicy, maxRedirects)
+		}
+		if from.Request.URL.Scheme == "https" && req.URL.Scheme != "https" {
+			return fmt.Errorf("%w: redirect from %q to %q leaves TLS", errPolicy, from.Request.URL.Redacted(), req.URL.Redacted())
+		}
+	}
+	return nil
 }
 
 // idleBody cancels its request when no byte came for a while. A drip of bytes

@@ -1,0 +1,266 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/cavaliergopher/grab/v3"
+	"github.com/opencontainers/go-digest"
+)
+
+// maxFileSize bounds a download whose size nobody told, in bytes.
+const maxFileSize = 8 << 30
+
+// ErrMismatch says that upstream served something else than was expected.
+var ErrMismatch = errors.New("content is not what was expected")
+
+// MismatchError is an ErrMismatch with what was found.
+type MismatchError struct {
+	What        string // "digest", "size", "name" …
+	Found, Want string
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("%s %s from upstream, expected %s", e.What, e.Found, e.Want)
+}
+
+// Is makes every MismatchError an ErrMismatch.
+func (e *MismatchError) Is(target error) bool { return target == ErrMismatch }
+
+// errRange says that the server did not continue where the part file ends.
+var errRange = errors.New("server does not continue the download")
+
+// download is one file on its way into a part file.
+type download struct {
+	client *Client
+	http   *http.Client  // nil: the client's own
+	url    string        // before rewrites
+	want   digest.Digest // empty: first use
+	size   int64         // bytes, 0 when unknown
+	path   string        // of the part file
+	task   Task
+
+	target  string // after rewrites; set by run when empty
+	hash    hasher
+	counted int64 // bytes told to task
+}
+
+// run downloads into d.path and returns the sums of what is there, checked
+// against d.want and d.size. A wrong content is deleted and asked for once more
+// from its first byte, since a proxy may have spliced two versions (T-26).
+func (d *download) run(ctx context.Context) (sums, error) {
+	if d.http == nil {
+		d.http = d.client.http
+	}
+	if d.target == "" {
+		target, err := d.client.URL(d.url)
+		if err != nil {
+			return sums{}, err
+		}
+		d.target = target
+	}
+	for round := 1; ; round++ {
+		var s sums
+		err := d.client.retry(ctx, d.url, func() (progressed bool, err error) {
+			s, progressed, err = d.attempt(ctx)
+			return progressed, err
+		})
+		if err == nil {
+			return s, nil
+		}
+		if !errors.Is(err, ErrMismatch) && !errors.Is(err, errRange) {
+			return sums{}, err
+		}
+		if rmErr := os.Remove(d.path); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+			return sums{}, errors.Join(err, rmErr)
+		}
+		if round == 2 {
+			return sums{}, err
+		}
+		d.client.o.Log.Warn("download again from its start", "url", d.url, "err", err)
+	}
+}
+
+// attempt is one request, continuing the part file where there is one.
+func (d *download) attempt(ctx context.Context) (s sums, progressed bool, err error) {
+	before, err := d.prepare()
+	if err != nil {
+		return sums{}, false, permanent{err}
+	}
+	req, err := grab.NewRequest(d.path, d.target)
+	if err != nil {
+		return sums{}, false, permanent{err}
+	}
+	req.Size = d.size
+	req.NoCreateDirectories = true
+	req.IgnoreRemoteTime = true
+	req.BufferSize = 256 << 10
+	resp := (&grab.Client{HTTPClient: d}).Do(req.WithContext(ctx))
+	err = resp.Err()
+	after := d.partSize()
+	progressed = after > before
+	if err != nil {
+		return sums{}, progressed, d.explain(err, after)
+	}
+	s, err = d.hash.sums(d.path)
+	if err != nil {
+		return sums{}, progressed, permanent{err}
+	}
+	d.count(s.size - d.counted)
+	return s, progressed, d.check(s)
+}
+
+// prepare deletes a part file that cannot be continued and returns the size of
+// what is left of it.
+func (d *download) prepare() (int64, error) {
+	n := d.partSize()
+	// Without a digest nobody would notice that the two halves differ in origin.
+	if d.want == "" || d.size > 0 && n > d.size {
+		if err := os.Remove(d.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, err
+		}
+		n = 0
+	}
+	d.hash = hasher{}
+	d.count(-d.counted)
+	d.task.Total(d.size)
+	return n, nil
+}
+
+func (d *download) partSize() int64 {
+	fi, err := os.Stat(d.path)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
+
+func (d *download) count(n int64) {
+	d.counted += n
+	d.task.Add(n)
+}
+
+// explain turns an error of grab into one of ours.
+func (d *download) explain(err error, have int64) error {
+	var pathErr *fs.PathError
+	switch {
+	case errors.Is(err, grab.ErrBadLength) && have < d.size:
+		return fmt.Errorf("connection ended after %d of %d bytes", have, d.size)
+	case errors.Is(err, grab.ErrBadLength):
+		return permanent{d.sizeMismatch(have)}
+	case errors.As(err, &pathErr): // our own disk
+		return permanent{err}
+	}
+	return err
+}
+
+func (d *download) check(s sums) error {
+	if d.size > 0 && s.size != d.size {
+		return permanent{d.sizeMismatch(s.size)}
+	}
+	if d.want == "" {
+		return nil
+	}
+	if got := s.of(d.want.Algorithm()); got != d.want {
+		return permanent{&MismatchError{What: "digest", Found: got.String(), Want: d.want.String()}}
+	}
+	return nil
+}
+
+func (d *download) sizeMismatch(found int64) error {
+	return &MismatchError{What: "size", Found: fmt.Sprint(found), Want: fmt.Sprint(d.size)}
+}
+
+// Do is grab's HTTP client: it checks what grab does not (that a range really
+// continues the part) and hashes the body on its way.
+func (d *download) Do(req *http.Request) (*http.Response, error) {
+	resp, err := d.http.Do(req)
+	if err != nil || req.Method == http.MethodHead {
+		return resp, err
+	}
+	if err := d.accept(req, resp); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (d *download) accept(req *http.Request, resp *http.Response) error {
+	start, err := d.start(req, resp)
+	if err != nil {
+		return err
+	}
+	limit := int64(maxFileSize)
+	if d.size > 0 {
+		limit = d.size
+	}
+	if resp.ContentLength >= 0 {
+		total := start + resp.ContentLength
+		if d.size > 0 && total != d.size {
+			return permanent{d.sizeMismatch(total)}
+		}
+		if total > limit {
+			return permanent{fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, total, limit)}
+		}
+		d.task.Total(total)
+	}
+	if err := d.hash.start(d.path, start, strings.HasPrefix(d.want.String(), "sha512:")); err != nil {
+		return permanent{err}
+	}
+	d.count(start)
+	resp.Body = &hashedBody{ReadCloser: resp.Body, d: d, left: limit - start}
+	return nil
+}
+
+// start returns the offset at which the body of resp begins in the file.
+func (d *download) start(req *http.Request, resp *http.Response) (int64, error) {
+	asked := req.Header.Get("Range")
+	if asked == "" {
+		if resp.StatusCode != http.StatusOK {
+			return 0, &StatusError{URL: d.target, Code: resp.StatusCode}
+		}
+		return 0, nil
+	}
+	if resp.StatusCode >= 400 && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+		return 0, &StatusError{URL: d.target, Code: resp.StatusCode}
+	}
+	have := d.partSize()
+	var first int64 = -1
+	if spec, ok := strings.CutPrefix(resp.Header.Get("Content-Range"), "bytes "); ok {
+		from, _, _ := strings.Cut(spec, "-")
+		if n, err := strconv.ParseInt(from, 10, 64); err == nil {
+			first = n
+		}
+	}
+	if resp.StatusCode != http.StatusPartialContent || first != have {
+		return 0, permanent{fmt.Errorf("%w: asked for %s, got status %d and content range %q",
+			errRange, asked, resp.StatusCode, resp.Header.Get("Content-Range"))}
+	}
+	return have, nil
+}
+
+// hashedBody hashes and counts a body while grab reads it, and cuts it off when
+// it is longer than it may be.
+type hashedBody struct {
+	io.ReadCloser
+	d    *download
+	left int64
+}
+
+func (b *hashedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left+1)])
+	if int64(n) > b.left {
+		return 0, permanent{fmt.Errorf("%w: body does not end where it should", ErrMismatch)}
+	}
+	b.left -= int64(n)
+	b.d.hash.write(p[:n])
+	b.d.count(int64(n))
+	return n, err
+}

@@ -1,0 +1,125 @@
+package fetch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/unpack"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// files fetches binaries and plain files, single or as members of an archive.
+type files struct{ Env }
+
+func (*files) Kind() manifests.ArtifactKind { return manifests.KindFile }
+
+func (f *files) Fetch(ctx context.Context, group []*manifests.Artifact, task Task) error {
+	if group[0].Source.Trust == manifests.TrustLocal {
+		return f.fetchLocal(ctx, group)
+	}
+	missing, err := f.recallAll(group)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	source := missing[0].Source
+	part, err := f.partial(source.URL, source.Digest)
+	if err != nil {
+		return err
+	}
+	d := &download{client: f.Client, url: source.URL, want: source.Digest, size: source.Size, path: part, task: task}
+	if _, err := d.run(ctx); err != nil {
+		return err
+	}
+	if err := f.take(ctx, part, missing); err != nil {
+		return err
+	}
+	return removePart(part)
+}
+
+// recallAll fills the artifacts that an earlier run stored and returns the others.
+func (e Env) recallAll(group []*manifests.Artifact) (missing []*manifests.Artifact, err error) {
+	for _, a := range group {
+		r, ok := e.recall(a)
+		if !ok {
+			missing = append(missing, a)
+			continue
+		}
+		if err := fill(a, r.Plain, r.Blob); err != nil {
+			return nil, err
+		}
+	}
+	return missing, nil
+}
+
+// take stores the wanted parts of the verified file at path.
+func (f *files) take(ctx context.Context, path string, group []*manifests.Artifact) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if group[0].Source.Member == "" {
+		plain, blob, err := f.ingest(ctx, file)
+		if err != nil {
+			return err
+		}
+		return f.settle(group, "", plain, blob)
+	}
+	var names []string
+	for _, a := range group {
+		names = append(names, a.Source.Member)
+	}
+	return unpack.Members(ctx, file, names, func(name string, size int64, r io.Reader) error {
+		plain, blob, err := f.ingest(ctx, r)
+		if err == nil && plain.Size != size {
+			err = fmt.Errorf("member %q has %d bytes, its header says %d", name, plain.Size, size)
+		}
+		if err != nil {
+			return err
+		}
+		return f.settle(group, name, plain, blob)
+	})
+}
+
+// settle records the stored content and fills every artifact that is it.
+func (e Env) settle(group []*manifests.Artifact, member string, plain, blob manifests.Descriptor) error {
+	if err := e.remember(record{Source: group[0].Source.Digest, Member: member, Plain: plain, Blob: blob}); err != nil {
+		return err
+	}
+	for _, a := range group {
+		if a.Source.Member != member {
+			continue
+		}
+		if err := fill(a, plain, blob); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// FirstUse downloads url, for which no digest is known, and returns the one it
+// has. The content stays in the store's partial folder, under that digest, for
+// the Fetch that follows.
+func (e Env) FirstUse(ctx context.Context, url string, task Task) (digest.Digest, int64, error) {
+	part, err := e.partial(url, "")
+	if err != nil {
+		return "", 0, err
+	}
+	d := &download{client: e.Client, url: url, path: part, task: task}
+	s, err := d.run(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	final, err := e.partial(url, s.sha256)
+	if err != nil {
+		return "", 0, err
+	}
+	if err := os.Rename(part, final); err != nil {
+		return "", 0, err
+	}
+	return s.sha256, s.size, nil
+}

@@ -1,0 +1,93 @@
+package fetch
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// compressed are the first bytes of formats that zstd would not make smaller.
+var compressed = [][]byte{
+	{0x1f, 0x8b},             // gzip
+	{0x28, 0xb5, 0x2f, 0xfd}, // zstd
+	{0xfd, '7', 'z', 'X', 'Z', 0},
+	{'B', 'Z', 'h'},
+	{'P', 'K', 3, 4},
+	{0xed, 0xab, 0xee, 0xdb}, // rpm
+	[]byte("!<arch>\n"),      // deb
+}
+
+func isCompressed(head []byte) bool {
+	for _, magic := range compressed {
+		if bytes.HasPrefix(head, magic) {
+			return true
+		}
+	}
+	return false
+}
+
+// ingest stores a verified content, zstd-compressed unless it is compressed
+// already, and returns the descriptors of both forms.
+func (e Env) ingest(ctx context.Context, r io.Reader) (plain, blob manifests.Descriptor, err error) {
+	buffered := bufio.NewReaderSize(r, 256<<10)
+	head, err := buffered.Peek(16)
+	if err != nil && err != io.EOF {
+		return plain, blob, err
+	}
+	if isCompressed(head) {
+		blob, err = e.Store.Add(ctx, buffered)
+		blob.MediaType = manifests.MediaTypeFile
+		return blob, blob, err
+	}
+	sum := &counter{}
+	pr, pw := io.Pipe()
+	go func() {
+		pw.CloseWithError(e.compress(pw, io.TeeReader(buffered, sum)))
+	}()
+	blob, err = e.Store.Add(ctx, pr)
+	// Unblocks the goroutine when Add gave up early, and waits for its last write.
+	pr.CloseWithError(err)
+	if err != nil {
+		return plain, blob, err
+	}
+	blob.MediaType = manifests.MediaTypeFileZstd
+	plain = manifests.Descriptor{MediaType: manifests.MediaTypeFile, Digest: sum.digest(), Size: sum.n}
+	return plain, blob, nil
+}
+
+func (e Env) compress(w io.Writer, r io.Reader) error {
+	enc, err := e.Compress(w)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(enc, r); err != nil {
+		return err
+	}
+	return enc.Close()
+}
+
+// counter hashes and counts what is written to it.
+type counter struct {
+	digester digest.Digester
+	n        int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	if c.digester == nil {
+		c.digester = digest.SHA256.Digester()
+	}
+	c.n += int64(len(p))
+	return c.digester.Hash().Write(p)
+}
+
+func (c *counter) digest() digest.Digest {
+	if c.digester == nil {
+		return digest.SHA256.FromBytes(nil)
+	}
+	return c.digester.Digest()
+}

@@ -1,0 +1,104 @@
+package fetch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// record remembers what became of a source, so that a second pack neither
+// downloads nor compresses it again. It is a cache entry: losing it costs time
+// only, and the content it names is in the store under its own digest.
+type record struct {
+	Source   digest.Digest        `json:"source"` // as pinned
+	Member   string               `json:"member,omitempty"`
+	Encoding string               `json:"encoding"`
+	Plain    manifests.Descriptor `json:"plain"`
+	Blob     manifests.Descriptor `json:"blob"`
+}
+
+// recordPath is <store>/records/<hex of the key>.json.
+func (e Env) recordPath(source digest.Digest, member string) (string, error) {
+	part, err := e.Store.Partial(source) // <store>/<folder>/<name>
+	if err != nil {
+		return "", err
+	}
+	key := digest.FromString(string(source) + "\n" + member + "\n" + e.Encoding)
+	return filepath.Join(filepath.Dir(filepath.Dir(part)), "records", key.Encoded()+".json"), nil
+}
+
+// recall returns the record of a's source if its content is still in the store.
+func (e Env) recall(a *manifests.Artifact) (record, bool) {
+	path, err := e.recordPath(a.Source.Digest, a.Source.Member)
+	if err != nil {
+		return record{}, false
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return record{}, false
+	}
+	var r record
+	if json.Unmarshal(b, &r) != nil {
+		return record{}, false
+	}
+	ok := r.Source == a.Source.Digest && r.Member == a.Source.Member && r.Encoding == e.Encoding &&
+		r.Blob.Digest.Validate() == nil && e.Store.Has(r.Blob.Digest)
+	return r, ok
+}
+
+// remember writes a record; the content must be in the store already.
+func (e Env) remember(r record) error {
+	r.Encoding = e.Encoding
+	path, err := e.recordPath(r.Source, r.Member)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := writeAtomic(path, append(b, '\n')); err != nil {
+		return fmt.Errorf("remember %q: %w", r.Source, err)
+	}
+	return nil
+}
+
+func writeAtomic(path string, b []byte) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".record-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// removePart deletes a part file that is no longer needed.
+func removePart(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

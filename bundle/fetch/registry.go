@@ -1,0 +1,218 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+)
+
+// maxManifest is the largest image manifest in bytes (distribution-spec v1.1).
+const maxManifest = 4 << 20
+
+// ImageRef is an image reference as a Lock names it.
+type ImageRef struct {
+	Name   string        // "docker.io/library/nginx:1.27", "registry.k8s.io/pause:3.10"
+	Repo   string        // Name without tag or digest
+	Tag    string        // empty when there is only a digest
+	Digest digest.Digest // empty when there is only a tag
+}
+
+// ParseImage reads a reference with the usual defaults: docker.io, library/,
+// :latest. With a tag and a digest the name has the tag.
+func ParseImage(ref string) (ImageRef, error) {
+	base, pinned, hasDigest := strings.Cut(ref, "@")
+	var out ImageRef
+	if hasDigest {
+		out.Digest = digest.Digest(pinned)
+		if err := out.Digest.Validate(); err != nil {
+			return ImageRef{}, fmt.Errorf("image %q: digest: %w", ref, err)
+		}
+	}
+	tag, err := name.NewTag(base, name.WeakValidation)
+	if err != nil {
+		return ImageRef{}, fmt.Errorf("image %q: %w", ref, err)
+	}
+	registry := tag.RegistryStr()
+	if registry == name.DefaultRegistry {
+		registry = "docker.io"
+	}
+	out.Repo = registry + "/" + tag.RepositoryStr()
+	out.Name = out.Repo + ":" + tag.TagStr()
+	out.Tag = tag.TagStr()
+	if hasDigest && !strings.Contains(base[strings.LastIndex(base, "/")+1:], ":") {
+		out.Tag, out.Name = "", out.Repo+"@"+pinned
+	}
+	return out, nil
+}
+
+// repository returns where the images of repo are really pulled from.
+func (c *Client) repository(repo string) (name.Repository, error) {
+	target, _ := c.rewrite(repo)
+	options := []name.Option{name.WeakValidation}
+	if rest, ok := strings.CutPrefix(target, "http://"); ok {
+		target, options = rest, append(options, name.Insecure)
+	}
+	target = strings.TrimPrefix(target, "https://")
+	r, err := name.NewRepository(target, options...)
+	if err != nil {
+		return name.Repository{}, fmt.Errorf("repository %q: %w", target, err)
+	}
+	return r, nil
+}
+
+// session is an authenticated connection to one repository.
+type session struct {
+	repo   name.Repository
+	http   *http.Client
+	puller *remote.Puller
+}
+
+// registries keeps one session per repository, so that a token is asked for once.
+type registries struct {
+	client   *Client
+	mu       sync.Mutex
+	sessions map[name.Repository]*session
+}
+
+func newRegistries(c *Client) *registries {
+	return &registries{client: c, sessions: map[name.Repository]*session{}}
+}
+
+// session logs in to the registry of repo, with retries.
+func (r *registries) session(ctx context.Context, repo name.Repository) (*session, error) {
+	r.mu.Lock()
+	s := r.sessions[repo]
+	r.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	auth, err := r.client.o.Keychain.Resolve(repo)
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %q: %w", repo.RegistryStr(), err)
+	}
+	var tr http.RoundTripper
+	err = r.client.retry(ctx, repo.Name(), func() (bool, error) {
+		guard := &realmGuard{registry: repo.RegistryStr(), next: r.client.tr}
+		tr, err = transport.NewWithContext(ctx, repo.Registry, auth, guard, []string{repo.Scope(transport.PullScope)})
+		return false, registryError(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registry %q: %w", repo.RegistryStr(), err)
+	}
+	// remote neither logs in again nor retries over a transport that is set up already.
+	puller, err := remote.NewPuller(remote.WithTransport(tr))
+	if err != nil {
+		return nil, err
+	}
+	s = &session{repo: repo, puller: puller, http: &http.Client{Transport: tr, CheckRedirect: r.client.http.CheckRedirect}}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sessions[repo] = s
+	return s, nil
+}
+
+// manifest returns the bytes and the media type of the manifest that ref names;
+// those of a digest have it.
+func (r *registries) manifest(ctx context.Context, ref name.Reference) (body []byte, mediaType string, err error) {
+	s, err := r.session(ctx, ref.Context())
+	if err != nil {
+		return nil, "", err
+	}
+	err = r.client.retry(ctx, ref.String(), func() (bool, error) {
+		d, err := s.puller.Get(ctx, ref)
+		if err != nil {
+			return false, registryError(err)
+		}
+		body, mediaType = d.Manifest, string(d.MediaType)
+		return false, nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(body) > maxManifest {
+		return nil, "", fmt.Errorf("%w: manifest has %d bytes, limit %d", ErrTooLarge, len(body), maxManifest)
+	}
+	return body, mediaType, nil
+}
+
+// blobURL is where the distribution API serves a blob (distribution-spec v1.1).
+func (s *session) blobURL(d digest.Digest) string {
+	return fmt.Sprintf("%s://%s/v2/%s/blobs/%s", s.repo.Scheme(), s.repo.RegistryStr(), s.repo.RepositoryStr(), d)
+}
+
+// registryError makes the status of a registry's answer one of ours.
+func registryError(err error) error {
+	var answer *transport.Error
+	if errors.As(err, &answer) && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests {
+		return permanent{err}
+	}
+	return err
+}
+
+// ResolveImage returns the digest that the tag of ref has now.
+func (c *Client) ResolveImage(ctx context.Context, ref ImageRef) (digest.Digest, error) {
+	repo, err := c.repository(ref.Repo)
+	if err != nil {
+		return "", err
+	}
+	body, mediaType, err := newRegistries(c).manifest(ctx, repo.Tag(ref.Tag))
+	if err != nil {
+		return "", fmt.Errorf("resolve image %q: %w", ref.Name, err)
+	}
+	if t := types.MediaType(mediaType); t == types.DockerManifestSchema1 || t == types.DockerManifestSchema1Signed {
+		return "", fmt.Errorf("resolve image %q: manifest of schema 1, which has no stable digest", ref.Name)
+	}
+	return digest.FromBytes(body), nil
+}
+
+// realmGuard keeps the credentials of one registry from hosts that are not its
+// own: the address of the token service comes from the registry's answer
+// (T-24, CVE-2026-33540 in distribution).
+type realmGuard struct {
+	registry string
+	next     http.RoundTripper
+}
+
+func (g *realmGuard) RoundTrip(req *http.Request) (*http.Response, error) {
+	// Tokens for the registry itself are added for its own host only; what is
+	// left are a password for the token service and the form of a refresh token.
+	carries := req.Header.Get("Authorization") != "" || req.Method == http.MethodPost
+	if carries && !sameSite(g.registry, req.URL.Host) {
+		return nil, fmt.Errorf("%w: registry %q sends its credentials to %q", errPolicy, g.registry, req.URL.Host)
+	}
+	return g.next.RoundTrip(req)
+}
+
+// sameSite reports whether b may get the credentials of a: the same host and
+// port, or names below one registered domain ("index.docker.io", "auth.docker.io").
+func sameSite(a, b string) bool {
+	if a == b {
+		return true
+	}
+	site := func(hostport string) string {
+		h := hostport
+		if name, _, err := net.SplitHostPort(hostport); err == nil {
+			h = name
+		}
+		labels := strings.Split(strings.ToLower(h), ".")
+		if net.ParseIP(h) != nil || len(labels) < 2 {
+			return ""
+		}
+		keep := 2
+		if len(labels) > 2 && len(labels[len(labels)-2]) <= 3 { // "co.uk", "com.au"
+			keep = 3
+		}
+		return strings.Join(labels[len(labels)-keep:], ".")
+	}
+	return site(a) != "" && site(a) == site(b)
+}

@@ -1,0 +1,139 @@
+package fetch
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/apt"
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/bundle/yum"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// rpms fetches RPM packages: digest of the repository's metadata, signature of
+// the vendor, and the name that the header itself says.
+type rpms struct{ Env }
+
+func (*rpms) Kind() manifests.ArtifactKind { return manifests.KindRPM }
+
+func (r *rpms) Fetch(ctx context.Context, group []*manifests.Artifact, task Task) error {
+	return r.fetchPackage(ctx, group, task, func(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
+		return r.check(a, f, d)
+	})
+}
+
+// YumArch is RPM's name of an architecture in Go's spelling.
+func YumArch(arch string) string {
+	switch arch {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return arch
+}
+
+func (r *rpms) check(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
+	keyring, err := r.Keyring(a)
+	if err != nil {
+		return err
+	}
+	signer, err := trust.VerifyRPM(keyring, f, d.Size)
+	if err != nil {
+		return err
+	}
+	if a.Source.Signer != "" && a.Source.Signer != signer {
+		return &MismatchError{What: "signer", Found: signer, Want: a.Source.Signer}
+	}
+	meta, err := yum.FromRPM(f, d.Size, d.Digest, a.Path)
+	if err != nil {
+		return err
+	}
+	wantArch := YumArch(strings.TrimPrefix(a.Platform, "linux/"))
+	want := yum.NEVRA{Name: a.Name, Arch: meta.Arch}
+	if meta.Name != want.Name || meta.EVR() != a.Version || meta.Arch != wantArch && meta.Arch != "noarch" {
+		return &MismatchError{What: "package", Found: meta.String(), Want: fmt.Sprintf("%s-%s for %s", a.Name, a.Version, wantArch)}
+	}
+	a.Source.Signer = signer
+	return nil
+}
+
+// debs fetches Debian packages. They carry no signature of their own: the
+// signed InRelease covers the Packages index, and that the digest in the Lock.
+type debs struct{ Env }
+
+func (*debs) Kind() manifests.ArtifactKind { return manifests.KindDeb }
+
+func (d *debs) Fetch(ctx context.Context, group []*manifests.Artifact, task Task) error {
+	return d.fetchPackage(ctx, group, task, checkDeb)
+}
+
+func checkDeb(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
+	meta, err := apt.FromDeb(f, d.Size, d.Digest, a.Path)
+	if err != nil {
+		return err
+	}
+	arch := strings.TrimPrefix(a.Platform, "linux/")
+	if meta.Name != a.Name || meta.Version != a.Version || meta.Arch != arch && meta.Arch != "all" {
+		return &MismatchError{
+			What: "package", Found: fmt.Sprintf("%s %s (%s)", meta.Name, meta.Version, meta.Arch),
+			Want: fmt.Sprintf("%s %s (%s)", a.Name, a.Version, arch),
+		}
+	}
+	return nil
+}
+
+// fetchPackage downloads one package file, asks check about it, and moves it
+// into the store as it is. check runs for packages that are in the store
+// already too, so that neither signature nor name depends on who stored them.
+func (e Env) fetchPackage(ctx context.Context, group []*manifests.Artifact, task Task, check func(*manifests.Artifact, *os.File, manifests.Descriptor) error) error {
+	source := group[0].Source
+	if source.Digest == "" {
+		return fmt.Errorf("package %q has no digest in the lock", group[0].Path)
+	}
+	stored := manifests.Descriptor{MediaType: manifests.MediaTypeFile, Digest: source.Digest, Size: source.Size}
+	if source.Digest.Algorithm() != digest.SHA256 || !e.Store.Has(source.Digest) {
+		var err error
+		if stored, err = e.downloadPackage(ctx, source, task); err != nil {
+			return err
+		}
+	}
+	f, err := e.Store.Get(stored.Digest)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	stored.Size = fi.Size()
+	for _, a := range group {
+		if err := check(a, f, stored); err != nil {
+			return err
+		}
+		if err := fill(a, stored, stored); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// downloadPackage brings the package's file into the store under its sha256.
+func (e Env) downloadPackage(ctx context.Context, source manifests.Source, task Task) (manifests.Descriptor, error) {
+	part, err := e.partial(source.URL, source.Digest)
+	if err != nil {
+		return manifests.Descriptor{}, err
+	}
+	d := &download{client: e.Client, url: source.URL, want: source.Digest, size: source.Size, path: part, task: task}
+	s, err := d.run(ctx)
+	if err != nil {
+		return manifests.Descriptor{}, err
+	}
+	stored := manifests.Descriptor{MediaType: manifests.MediaTypeFile, Digest: s.sha256, Size: s.size}
+	return stored, e.Store.Import(ctx, part, stored)
+}
