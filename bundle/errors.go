@@ -1,8 +1,10 @@
 package bundle
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 )
 
 // Sentinels that callers map to exit codes; errors.Is finds them through every
@@ -47,7 +49,12 @@ func verifyFailure(err error) error { return &classified{ErrVerify, err} }
 // policyFailure marks err as ErrPolicy.
 func policyFailure(err error) error { return &classified{ErrPolicy, err} }
 
-// badArtifact is an ArtifactError of class ErrVerify.
+// badArtifact is an ArtifactError of class ErrVerify, unless err says that the
+// content could not be read at all: a device that fails is no forged bundle.
 func badArtifact(op, artifact string, err error) error {
+	var device *fs.PathError
+	if errors.As(err, &device) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return &ArtifactError{Op: op, Artifact: artifact, Err: err}
+	}
 	return &ArtifactError{Op: op, Artifact: artifact, Err: verifyFailure(err)}
 }

@@ -3,11 +3,13 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -16,28 +18,94 @@ import (
 type OpenOptions struct {
 	// Keys are the trusted public keys.
 	Keys []trust.PublicKey
-	// AllowUnsigned accepts a bundle without any signature, and with no Keys
-	// also a signed one whose signature is then not checked.
+	// AllowUnsigned accepts a bundle without any signature. With no Keys it also
+	// accepts a signed one, by whomever: the signature must then be that of a
+	// key the bundle itself names, and Signer reports none.
 	AllowUnsigned bool
 }
 
-// Bundle is an open bundle. It is safe for concurrent use.
+// Bundle is an open bundle. It is immutable and safe for concurrent use until
+// Close. All its slices are shared: callers must not change them.
 type Bundle struct {
-	images []ImageEntry
-	files  []FileEntry
-	lock   *manifests.Lock
-	config Config
-	root   digest.Digest
+	r      io.ReaderAt
+	index  *tarfile.Index
+	file   *tarfile.File // nil when opened from a reader
+	head   map[string][]byte
+	signer *trust.PublicKey
+
+	images  []ImageEntry
+	files   []FileEntry
+	lock    *manifests.Lock
+	config  Config
+	openPGP []byte
+	root    digest.Digest
+	blobs   map[digest.Digest]ocispec.Descriptor
+	labels  map[digest.Digest]string
 }
 
-// Open opens the bundle that lies in paths (one file today).
+// Open opens the bundle that lies in paths (one file today): it checks the
+// signature, parses every document of ours and of the images, each only after
+// its digest was checked, and demands that the tar holds exactly the members
+// that index.json reaches. Other blobs are not hashed: that is Verify.
+//
+// Errors are of class ErrPolicy (unsigned, no key) or ErrVerify (all that is
+// wrong with the bundle; all missing and extra members are named), else I/O.
 func Open(ctx context.Context, paths []string, o OpenOptions) (*Bundle, error) {
-	return nil, errors.New("open: under construction")
+	f, err := tarfile.OpenParts(ctx, paths)
+	if err != nil {
+		return nil, tarFailure(err)
+	}
+	b, err := open(f, f.Index, o)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open bundle %q: %w", f.Path(), err), f.Close())
+	}
+	b.file = f
+	return b, nil
 }
 
-// OpenReader is Open over a reader of size bytes; Path is then empty.
+// OpenReader is Open over a reader of size bytes. Close does not close r, and
+// Path is empty.
 func OpenReader(ctx context.Context, r io.ReaderAt, size int64, o OpenOptions) (*Bundle, error) {
-	return nil, errors.New("open: under construction")
+	index, err := tarfile.ReadIndex(ctx, r, size)
+	if err != nil {
+		return nil, tarFailure(err)
+	}
+	b, err := open(r, index, o)
+	if err != nil {
+		return nil, fmt.Errorf("open bundle: %w", err)
+	}
+	return b, nil
+}
+
+// tarFailure marks what is wrong with the container, as opposed to reading it.
+func tarFailure(err error) error {
+	for _, target := range []error{tarfile.ErrFormat, tarfile.ErrTruncated, tarfile.ErrName} {
+		if errors.Is(err, target) {
+			err = verifyFailure(err)
+			break
+		}
+	}
+	return fmt.Errorf("open bundle: %w", err)
+}
+
+func open(r io.ReaderAt, index *tarfile.Index, o OpenOptions) (*Bundle, error) {
+	b := &Bundle{r: r, index: index}
+	if err := b.readHead(); err != nil {
+		return nil, err
+	}
+	if err := b.checkSignature(o); err != nil {
+		return nil, err
+	}
+	if err := b.readContent(); err != nil {
+		return nil, err
+	}
+	if err := b.checkMembers(); err != nil {
+		return nil, err
+	}
+	if err := matchLock(b.lock, b.images, b.files); err != nil {
+		return nil, verifyFailure(err)
+	}
+	return b, b.checkSelfSigned()
 }
 
 // Root returns the digest of index.json: the identity of the bundle.
@@ -49,36 +117,68 @@ func (b *Bundle) Lock() *manifests.Lock { return b.lock }
 // Config returns the config blob.
 func (b *Bundle) Config() Config { return b.config }
 
-// Signer returns the key that signed the bundle, false when unsigned or not checked.
-func (b *Bundle) Signer() (trust.PublicKey, bool) { return trust.PublicKey{}, false }
+// Signer returns the trusted key that signed the bundle, false when the bundle
+// is unsigned or was opened without keys.
+func (b *Bundle) Signer() (trust.PublicKey, bool) {
+	if b.signer == nil {
+		return trust.PublicKey{}, false
+	}
+	return *b.signer, true
+}
 
-// OpenPGPKey returns the armoured OpenPGP public key of the repositories, nil when there is none.
-func (b *Bundle) OpenPGPKey() []byte { return nil }
+// OpenPGPKey returns the armoured OpenPGP public key of the repositories, nil
+// when there is none.
+func (b *Bundle) OpenPGPKey() []byte { return b.openPGP }
 
-// Images returns the images sorted by name; callers must not change the slice.
+// Images returns the images sorted by name.
 func (b *Bundle) Images() []ImageEntry { return b.images }
 
-// Files returns the files sorted by group and path; callers must not change the slice.
+// Files returns the files sorted by group and path.
 func (b *Bundle) Files() []FileEntry { return b.files }
 
 // Blob returns a reader over a blob as stored; its bytes are not hashed here.
-func (b *Bundle) Blob(d digest.Digest) (*io.SectionReader, error) { return nil, nil }
+// The error wraps fs.ErrNotExist when the bundle has no such blob.
+func (b *Bundle) Blob(d digest.Digest) (*io.SectionReader, error) {
+	off, size, ok := b.Offset(d)
+	if !ok {
+		return nil, fmt.Errorf("blob %q: %w", d, errNoBlob)
+	}
+	return io.NewSectionReader(b.r, off, size), nil
+}
 
-// Descriptor returns the descriptor of a blob as its referring manifest has it
-// (media type, digest, size).
+// Descriptor returns the descriptor of a blob as its first referrer has it:
+// media type, digest, size, annotations.
 func (b *Bundle) Descriptor(d digest.Digest) (ocispec.Descriptor, bool) {
-	return ocispec.Descriptor{}, false
+	desc, ok := b.blobs[d]
+	return desc, ok
 }
 
 // HeadFile returns the content of a member before the blobs ("index.json",
 // "index.json.sig", …), nil when the bundle has none of that name.
-func (b *Bundle) HeadFile(name string) []byte { return nil }
+func (b *Bundle) HeadFile(name string) []byte { return b.head[name] }
 
 // Path returns the file that holds the blobs, "" when opened from a reader.
-func (b *Bundle) Path() string { return "" }
+func (b *Bundle) Path() string {
+	if b.file == nil {
+		return ""
+	}
+	return b.file.Path()
+}
 
-// Offset returns where in Path the stored bytes of a blob begin, and their length.
-func (b *Bundle) Offset(d digest.Digest) (off, size int64, ok bool) { return 0, 0, false }
+// Offset returns where in Path the stored bytes of a blob begin, and their
+// length.
+func (b *Bundle) Offset(d digest.Digest) (off, size int64, ok bool) {
+	if _, ok := b.blobs[d]; !ok {
+		return 0, 0, false
+	}
+	m, ok := b.index.Lookup(blobName(d))
+	return m.Offset, m.Size, ok
+}
 
 // Close releases the file.
-func (b *Bundle) Close() error { return nil }
+func (b *Bundle) Close() error {
+	if b.file == nil {
+		return nil
+	}
+	return b.file.Close()
+}

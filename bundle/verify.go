@@ -3,18 +3,187 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // VerifyOptions tune Verify; the zero value is good.
 type VerifyOptions struct {
 	// Workers hash in parallel; 0 means one for each core.
 	Workers int
-	// Progress is called with bytes hashed so far and in all, never concurrently.
+	// Progress is called with stored bytes hashed so far and in all, never
+	// concurrently. May be nil.
 	Progress func(done, total int64)
 }
 
-// Verify hashes every blob. All bad members are reported, joined, each an
-// *ArtifactError of class ErrVerify.
+// Verify hashes every blob, and of the compressed ones the decoded content too.
+// Blobs are started in the order of the tar, which suits slow sticks. All bad
+// blobs are reported, joined and sorted, each an *ArtifactError of class
+// ErrVerify. An error of the device or of ctx ends it at once.
 func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) error {
-	return errors.New("verify: under construction")
+	v := verifier{b: b, progress: o.Progress, plain: map[digest.Digest][]manifests.Descriptor{}}
+	for _, f := range b.files {
+		if f.MediaType == manifests.MediaTypeFileZstd && !slices.Contains(v.plain[f.Blob.Digest], f.Plain) {
+			v.plain[f.Blob.Digest] = append(v.plain[f.Blob.Digest], f.Plain)
+		}
+	}
+	workers := o.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for _, d := range b.inTarOrder() {
+		v.total += b.blobs[d].Size
+	}
+	for _, d := range b.inTarOrder() {
+		g.Go(func() error { return v.blob(ctx, d) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	slices.SortFunc(v.bad, func(x, y error) int { return strings.Compare(x.Error(), y.Error()) })
+	return errors.Join(v.bad...)
 }
+
+// VerifyBlob hashes one blob, and its decoded content when it is a compressed
+// file: what a background scrub does bit by bit.
+func (b *Bundle) VerifyBlob(ctx context.Context, d digest.Digest) error {
+	if _, ok := b.blobs[d]; !ok {
+		return fmt.Errorf("verify %q: %w", d, errNoBlob)
+	}
+	v := verifier{b: b, plain: map[digest.Digest][]manifests.Descriptor{}}
+	for _, f := range b.files {
+		if f.Blob.Digest == d && f.MediaType == manifests.MediaTypeFileZstd {
+			v.plain[d] = append(v.plain[d], f.Plain)
+		}
+	}
+	if err := v.blob(ctx, d); err != nil {
+		return err
+	}
+	return errors.Join(v.bad...)
+}
+
+// Blobs returns the digests of all blobs in the order of the tar.
+func (b *Bundle) Blobs() []digest.Digest { return b.inTarOrder() }
+
+func (b *Bundle) inTarOrder() []digest.Digest {
+	list := make([]digest.Digest, 0, len(b.blobs))
+	for d := range b.blobs {
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(x, y digest.Digest) int { return strings.Compare(blobName(x), blobName(y)) })
+	return list
+}
+
+// verifier is the state of one Verify.
+type verifier struct {
+	b     *Bundle
+	plain map[digest.Digest][]manifests.Descriptor // what a compressed blob must decode to
+
+	mu       sync.Mutex
+	progress func(done, total int64)
+	done     int64
+	total    int64
+	bad      []error
+}
+
+// blob returns only what must end the whole run; a bad blob goes into v.bad.
+func (v *verifier) blob(ctx context.Context, d digest.Digest) error {
+	err := v.stored(ctx, d)
+	for _, plain := range v.plain[d] {
+		if err != nil {
+			break
+		}
+		err = v.decoded(ctx, d, plain)
+	}
+	if err == nil {
+		return nil
+	}
+	err = badArtifact("verify", v.b.labels[d], err)
+	if !errors.Is(err, ErrVerify) {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.bad = append(v.bad, err)
+	return nil
+}
+
+func (v *verifier) stored(ctx context.Context, d digest.Digest) error {
+	r, err := v.b.Blob(d)
+	if err != nil {
+		return err
+	}
+	h := d.Verifier()
+	n, err := io.CopyBuffer(h, struct{ io.Reader }{v.counting(ctx, r)}, make([]byte, 1<<20))
+	if err != nil {
+		return err
+	}
+	if n != r.Size() {
+		return fmt.Errorf("member %q ends after %d bytes, expected %d", blobName(d), n, r.Size())
+	}
+	if !h.Verified() {
+		return fmt.Errorf("member %q: content does not have that digest", blobName(d))
+	}
+	return nil
+}
+
+// decoded checks the plain content of a blob whose stored form is verified. It
+// stops at the first byte too many, whatever the blob claims.
+func (v *verifier) decoded(ctx context.Context, d digest.Digest, plain manifests.Descriptor) error {
+	r, err := v.b.Blob(d)
+	if err != nil {
+		return err
+	}
+	z, err := NewZstdReader(contextReader{ctx, r})
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	h := plain.Digest.Verifier()
+	n, err := io.CopyBuffer(h, struct{ io.Reader }{io.LimitReader(z, plain.Size+1)}, make([]byte, 1<<20))
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("member %q: decode: %w", blobName(d), err)
+	case n > plain.Size:
+		return fmt.Errorf("member %q decodes to more than the expected %d bytes", blobName(d), plain.Size)
+	case n < plain.Size:
+		return fmt.Errorf("member %q decodes to %d bytes, expected %d", blobName(d), n, plain.Size)
+	case !h.Verified():
+		return fmt.Errorf("member %q decodes to something else than %s", blobName(d), plain.Digest)
+	}
+	return nil
+}
+
+// counting reports what passes and ends with the context.
+func (v *verifier) counting(ctx context.Context, r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n, err := r.Read(p)
+		if v.progress != nil && n > 0 {
+			v.mu.Lock()
+			v.done += int64(n)
+			v.progress(v.done, v.total)
+			v.mu.Unlock()
+		}
+		return n, err
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

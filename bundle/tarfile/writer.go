@@ -6,6 +6,9 @@ import (
 	"io"
 )
 
+// ErrSize reports content that is shorter or longer than announced.
+var ErrSize = errors.New("unexpected size")
+
 // Writer writes a container. The same members in the same order give the same
 // bytes. It is not safe for concurrent use.
 type Writer struct {
@@ -50,13 +53,13 @@ func (w *Writer) add(name string, size int64, r io.Reader) error {
 		return fmt.Errorf("write member %q: %w", name, err)
 	}
 	if n != size {
-		return fmt.Errorf("member %q has %d bytes, expected %d", name, n, size)
+		return fmt.Errorf("%w: member %q has %d bytes, expected %d", ErrSize, name, n, size)
 	}
 	if extra, err := io.ReadFull(r, w.buf[:1]); extra != 0 || !errors.Is(err, io.EOF) {
 		if extra == 0 {
 			return fmt.Errorf("read member %q: %w", name, err)
 		}
-		return fmt.Errorf("member %q has more than the expected %d bytes", name, size)
+		return fmt.Errorf("%w: member %q has more than %d bytes", ErrSize, name, size)
 	}
 	if _, err := w.w.Write(make([]byte, padding(size))); err != nil {
 		return fmt.Errorf("write padding of %q: %w", name, err)

@@ -1,0 +1,105 @@
+package bundletest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// AddImage adds an image of one architecture without an index.
+func (b *Builder) AddImage(t testing.TB, name, arch string) {
+	t.Helper()
+	m := b.manifest(t, name, arch)
+	b.addImage(name, m, nil)
+}
+
+// AddIndex adds an image with an index over arches and absent; of the latter
+// the bundle holds nothing.
+func (b *Builder) AddIndex(t testing.TB, name string, arches, absent []string) {
+	t.Helper()
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	var missing []digest.Digest
+	for _, arch := range append(append([]string{}, arches...), absent...) {
+		side := b
+		if len(index.Manifests) >= len(arches) {
+			side = &Builder{Blobs: map[digest.Digest][]byte{}} // made, so that the digest is true, and dropped
+		}
+		m := side.manifest(t, name, arch)
+		if side != b {
+			missing = append(missing, m.Digest)
+		}
+		m.Platform = &ocispec.Platform{OS: "linux", Architecture: arch}
+		index.Manifests = append(index.Manifests, m)
+	}
+	b.addImage(name, b.json(t, ocispec.MediaTypeImageIndex, index), missing)
+}
+
+func (b *Builder) addImage(name string, d ocispec.Descriptor, absent []digest.Digest) {
+	b.Lock.Artifacts = append(b.Lock.Artifacts, manifests.Artifact{
+		Kind: manifests.KindImage, Name: name, Version: "1",
+		Source: manifests.Source{URL: name, Digest: d.Digest, Trust: "catalog"},
+		Blob:   manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size},
+		Absent: absent,
+	})
+}
+
+// manifest makes an image manifest with one layer of one file.
+func (b *Builder) manifest(t testing.TB, name, arch string) ocispec.Descriptor {
+	t.Helper()
+	plain, layer := layerTar(t, "hello from "+name+" "+arch)
+	var image ocispec.Image
+	image.Architecture, image.OS = arch, "linux"
+	image.Created = &Created
+	image.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(plain)}}
+	return b.json(t, ocispec.MediaTypeImageManifest, ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config:    b.json(t, ocispec.MediaTypeImageConfig, image),
+		Layers:    []ocispec.Descriptor{oci(b.Blob(ocispec.MediaTypeImageLayerGzip, layer))},
+	})
+}
+
+func (b *Builder) json(t testing.TB, mediaType string, v any) ocispec.Descriptor {
+	t.Helper()
+	content, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return oci(b.Blob(mediaType, content))
+}
+
+func oci(d manifests.Descriptor) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+}
+
+// layerTar returns a layer that holds the file /hello, plain and gzipped.
+func layerTar(t testing.TB, content string) (plain, zipped []byte) {
+	t.Helper()
+	var out, packed bytes.Buffer
+	w := tar.NewWriter(&out)
+	if err := w.WriteHeader(&tar.Header{Name: "hello", Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(out.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes(), packed.Bytes()
+}

@@ -1,0 +1,124 @@
+package bundle
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Summary is what a person wants to know of a bundle.
+type Summary struct {
+	Name       string        `json:"name"`
+	Sequence   int64         `json:"sequence"`
+	Created    time.Time     `json:"created"`
+	Expires    time.Time     `json:"expires,omitzero"`
+	Previous   digest.Digest `json:"previous,omitempty"`
+	Root       digest.Digest `json:"root"`
+	Signed     bool          `json:"signed"`
+	Signer     string        `json:"signer,omitempty"` // fingerprint; empty when no key was given to check with
+	Kubernetes string        `json:"kubernetes"`
+	Arches     []string      `json:"arches"`
+	Distros    []string      `json:"distros"`
+	CNI        string        `json:"cni"`
+	Runtime    string        `json:"runtime"`
+
+	Blobs int   `json:"blobs"`
+	Bytes int64 `json:"bytes"` // of all blobs as stored, each once
+	// Kinds are in the order image, file, rpm, deb, metadata; absent ones left out.
+	Kinds     []KindSummary     `json:"kinds"`
+	Artifacts []ArtifactSummary `json:"artifacts"` // in the order of the Lock
+}
+
+// KindSummary counts one kind of artifact. Kind "metadata" are the files of
+// repositories that are no packages.
+type KindSummary struct {
+	Kind  string `json:"kind"`
+	Count int    `json:"count"`
+	Bytes int64  `json:"bytes"` // as stored; of an image all that the bundle holds of it
+}
+
+// ArtifactSummary is one line of a listing.
+type ArtifactSummary struct {
+	Kind     string        `json:"kind"`
+	Name     string        `json:"name"`
+	Version  string        `json:"version,omitempty"`
+	Platform string        `json:"platform,omitempty"`
+	Distro   string        `json:"distro,omitempty"`
+	Path     string        `json:"path,omitempty"` // on the mirror, without the leading slash
+	Digest   digest.Digest `json:"digest"`         // of the plain content; of an image its index or manifest
+	Bytes    int64         `json:"bytes"`          // as stored
+	Trust    string        `json:"trust"`
+	Source   string        `json:"source"`
+}
+
+const kindMetadata = "metadata"
+
+// Inspect summarises an open bundle; nothing is read from disk but image
+// manifests.
+func Inspect(b *Bundle) (Summary, error) {
+	c, l := b.config, b.lock
+	s := Summary{
+		Name: c.Name, Sequence: c.Sequence, Created: c.Created, Expires: c.Expires, Previous: c.Previous,
+		Root: b.root, Signed: b.head[MemberSignature] != nil,
+		Kubernetes: l.Kubernetes, Arches: l.Arches, Distros: l.Distros, CNI: l.CNI, Runtime: l.Runtime,
+		Blobs: len(b.blobs),
+	}
+	if signer, ok := b.Signer(); ok {
+		s.Signer = signer.Fingerprint()
+	}
+	for _, d := range b.blobs {
+		s.Bytes += d.Size
+	}
+	kinds := map[string]*KindSummary{}
+	count := func(kind string, bytes int64) {
+		if kinds[kind] == nil {
+			kinds[kind] = &KindSummary{Kind: kind}
+		}
+		kinds[kind].Count++
+		kinds[kind].Bytes += bytes
+	}
+	listed := map[string]bool{}
+	for _, a := range l.Artifacts {
+		line, err := b.summarise(a)
+		if err != nil {
+			return Summary{}, err
+		}
+		s.Artifacts = append(s.Artifacts, line)
+		listed[line.Path] = true
+		count(line.Kind, line.Bytes)
+	}
+	for _, f := range b.files {
+		if !listed[f.Label()] {
+			count(kindMetadata, f.Blob.Size)
+		}
+	}
+	for _, k := range []manifests.ArtifactKind{manifests.KindImage, manifests.KindFile, manifests.KindRPM, manifests.KindDeb, kindMetadata} {
+		if kinds[string(k)] != nil {
+			s.Kinds = append(s.Kinds, *kinds[string(k)])
+		}
+	}
+	return s, nil
+}
+
+func (b *Bundle) summarise(a manifests.Artifact) (ArtifactSummary, error) {
+	s := ArtifactSummary{
+		Kind: string(a.Kind), Name: a.Name, Version: a.Version, Platform: a.Platform, Distro: a.Distro,
+		Digest: a.Blob.Digest, Bytes: a.Blob.Size, Trust: a.Source.Trust, Source: a.Source.URL,
+	}
+	if a.Kind != manifests.KindImage {
+		f := fileOf(a)
+		s.Path, s.Digest = f.Label(), f.Plain.Digest
+		return s, nil
+	}
+	c := newClosure(b.readDocument)
+	if err := c.image(imageOf(a)); err != nil {
+		return s, badArtifact("inspect", a.Name, err)
+	}
+	s.Bytes = 0
+	for _, d := range c.blobs {
+		s.Bytes += d.Size
+	}
+	return s, nil
+}
