@@ -1,0 +1,176 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// Apply is Kubernetes objects that are in the cluster with at least these
+// fields. What the API server fills in beside them does not count as a difference.
+type Apply struct {
+	sticky
+	// Objects are whole objects as JSON, in the order they are created in.
+	Objects []json.RawMessage `json:"objects"`
+	// Text says what they are, "flannel".
+	Text string `json:"text"`
+}
+
+// ObjectKey names an object.
+type ObjectKey struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// String is "Deployment kube-system/coredns".
+func (k ObjectKey) String() string {
+	if k.Namespace == "" {
+		return k.Kind + " " + k.Name
+	}
+	return k.Kind + " " + k.Namespace + "/" + k.Name
+}
+
+// KeyOf returns kind, namespace and name of an object.
+func KeyOf(object []byte) (ObjectKey, error) {
+	var o struct {
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Name      string `json:"name"`
+			Namespace string `json:"namespace"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(object, &o); err != nil {
+		return ObjectKey{}, fmt.Errorf("object: %w", err)
+	}
+	if o.Kind == "" || o.Metadata.Name == "" {
+		return ObjectKey{}, errors.New("object: no kind or no name")
+	}
+	return ObjectKey{o.Kind, o.Metadata.Namespace, o.Metadata.Name}, nil
+}
+
+// Kind returns "kube-apply".
+func (*Apply) Kind() string { return "kube-apply" }
+
+// Describe tells Text and how many objects.
+func (a *Apply) Describe() string { return fmt.Sprintf("%d objects of %s", len(a.Objects), a.Text) }
+
+// Validate wants at least one object, each with kind and name.
+func (a *Apply) Validate() error {
+	if len(a.Objects) == 0 {
+		return errors.New("objects: none")
+	}
+	for i, o := range a.Objects {
+		if _, err := KeyOf(o); err != nil {
+			return fmt.Errorf("objects[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// Check compares the objects with the live ones.
+func (a *Apply) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	var live liveList
+	// One call for all; objects that are not there are left out of the answer.
+	out, err := kubectl(ctx, env, a.list(), "get", "--ignore-not-found", "-o", "json", "-f", "-")
+	if err != nil {
+		return notYet(ctx, err)
+	}
+	if err := live.read(out); err != nil {
+		return notYet(ctx, fmt.Errorf("kubectl get: %w", err))
+	}
+	var differs []string
+	for _, o := range a.Objects {
+		k, err := KeyOf(o)
+		if err != nil {
+			return notYet(ctx, err)
+		}
+		var want any
+		if err := json.Unmarshal(o, &want); err != nil {
+			return notYet(ctx, err)
+		}
+		have, ok := live.find(k)
+		if !ok {
+			differs = append(differs, k.String()+" is not there")
+		} else if where := lacks(want, have, ""); where != "" {
+			differs = append(differs, k.String()+where)
+		}
+	}
+	if len(differs) > 0 {
+		return step.Result{State: step.Differs, Reason: strings.Join(differs, "; ")}, nil
+	}
+	return step.Result{State: step.OK}, nil
+}
+
+// Apply sends the objects to the API server.
+func (a *Apply) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	if _, err := kubectl(ctx, env, a.list(), "apply", "-f", "-"); err != nil {
+		return step.Result{}, err
+	}
+	return step.Result{State: step.Changed, Reason: fmt.Sprintf("applied %d objects of %s", len(a.Objects), a.Text)}, nil
+}
+
+// list is the objects as one v1 List.
+func (a *Apply) list() []byte {
+	var b bytes.Buffer
+	b.WriteString(`{"apiVersion":"v1","kind":"List","items":[`)
+	for i, o := range a.Objects {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(o)
+	}
+	b.WriteString("]}\n")
+	return b.Bytes()
+}
+
+// liveList is what kubectl get printed: nothing, one object or a List.
+type liveList map[ObjectKey]any
+
+func (l *liveList) read(out []byte) error {
+	*l = liveList{}
+	if len(bytes.TrimSpace(out)) == 0 {
+		return nil
+	}
+	var doc struct {
+		Kind  string            `json:"kind"`
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(out, &doc); err != nil {
+		return err
+	}
+	items := doc.Items
+	if doc.Kind != "List" {
+		items = []json.RawMessage{out}
+	}
+	for _, it := range items {
+		k, err := KeyOf(it)
+		if err != nil {
+			return err
+		}
+		var v any
+		if err := json.Unmarshal(it, &v); err != nil {
+			return err
+		}
+		(*l)[k] = v
+	}
+	return nil
+}
+
+// find also finds what was asked for without a namespace.
+func (l liveList) find(k ObjectKey) (any, bool) {
+	if v, ok := l[k]; ok {
+		return v, true
+	}
+	if k.Namespace == "" {
+		k.Namespace = "default"
+		v, ok := l[k]
+		return v, ok
+	}
+	return nil, false
+}

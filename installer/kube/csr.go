@@ -1,0 +1,242 @@
+package kube
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// NodeAddress is a node with the address that its certificate may name.
+type NodeAddress struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+}
+
+// ApproveCSRs approves the kubelets' requests for serving certificates, which
+// Kubernetes leaves to somebody who knows the hosts: each request is held
+// against the inventory, so that a node gets a certificate for itself alone.
+// It is done when every kubelet serves a certificate of the cluster's authority.
+type ApproveCSRs struct {
+	sticky
+	Nodes   []NodeAddress `json:"nodes"`
+	CAFile  string        `json:"caFile"`            // of the cluster, on this host
+	Port    int           `json:"port,omitempty"`    // default 10250
+	Timeout step.Duration `json:"timeout,omitempty"` // default 5 minutes
+}
+
+// Kind returns "kube-csr".
+func (*ApproveCSRs) Kind() string { return "kube-csr" }
+
+// Describe counts the nodes.
+func (a *ApproveCSRs) Describe() string {
+	return fmt.Sprintf("serving certificates of %d kubelets, requests checked against the inventory", len(a.Nodes))
+}
+
+// Validate checks names and addresses.
+func (a *ApproveCSRs) Validate() error {
+	var errs []error
+	for _, n := range a.Nodes {
+		errs = append(errs, checkName("node", n.Name))
+		if _, err := netip.ParseAddr(n.Address); err != nil {
+			errs = append(errs, fmt.Errorf("node %q: address %q: not an address", n.Name, n.Address))
+		}
+	}
+	if !filepath.IsAbs(a.CAFile) {
+		errs = append(errs, fmt.Errorf("caFile %q: want an absolute path", a.CAFile))
+	}
+	return errors.Join(errs...)
+}
+
+// Check asks every kubelet for its certificate.
+func (a *ApproveCSRs) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	ok, reason, err := a.serving(ctx, env)
+	if err != nil {
+		return notYet(ctx, err)
+	}
+	if !ok {
+		return step.Result{State: step.Differs, Reason: reason}, nil
+	}
+	return step.Result{State: step.OK}, nil
+}
+
+// Apply approves what comes in until all kubelets serve their certificates. A
+// request that does not fit the inventory is left alone and named.
+func (a *ApproveCSRs) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	approved, refused := 0, map[string]string{}
+	err := poll(ctx, timeout(a.Timeout, 5*time.Minute), interval, "serving certificates of the kubelets",
+		func(ctx context.Context) (bool, string, error) {
+			n, err := a.approve(ctx, env, refused)
+			approved += n
+			if err != nil {
+				return false, "", err
+			}
+			return a.serving(ctx, env)
+		})
+	var notes []error
+	for _, name := range slices.Sorted(keys(refused)) {
+		notes = append(notes, fmt.Errorf("request %s left alone: %s", name, refused[name]))
+		env.Log.Warn("certificate request left alone", "request", name, "reason", refused[name])
+	}
+	if err != nil {
+		return step.Result{}, errors.Join(append([]error{err}, notes...)...)
+	}
+	return step.Result{State: step.Changed, Reason: fmt.Sprintf("approved %d requests", approved)}, nil
+}
+
+func keys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// serving reports whether every kubelet has a certificate that the cluster's
+// authority signed for its address.
+func (a *ApproveCSRs) serving(ctx context.Context, env *step.Env) (bool, string, error) {
+	ca, err := os.ReadFile(filepath.Join(env.Root, a.CAFile))
+	if err != nil {
+		return false, "", err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		return false, "", fmt.Errorf("no certificate in %q", a.CAFile)
+	}
+	port := a.Port
+	if port == 0 {
+		port = 10250
+	}
+	var bad []string
+	for _, n := range a.Nodes {
+		d := tls.Dialer{
+			NetDialer: &net.Dialer{Timeout: 5 * time.Second},
+			Config:    &tls.Config{RootCAs: pool, ServerName: n.Address, MinVersion: tls.VersionTLS12},
+		}
+		conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(n.Address, fmt.Sprint(port)))
+		if err != nil {
+			bad = append(bad, fmt.Sprintf("kubelet of %s: %v", n.Name, err))
+			continue
+		}
+		_ = conn.Close()
+	}
+	return len(bad) == 0, strings.Join(bad, "; "), nil
+}
+
+type csr struct {
+	Metadata struct {
+		Name string `json:"name"`
+	} `json:"metadata"`
+	Spec struct {
+		Request    []byte   `json:"request"` // PEM
+		SignerName string   `json:"signerName"`
+		Username   string   `json:"username"`
+		Groups     []string `json:"groups"`
+		Usages     []string `json:"usages"`
+	} `json:"spec"`
+	Status struct {
+		Conditions []struct {
+			Type string `json:"type"`
+		} `json:"conditions"`
+	} `json:"status"`
+}
+
+func (a *ApproveCSRs) approve(ctx context.Context, env *step.Env, refused map[string]string) (int, error) {
+	var list struct{ Items []csr }
+	if err := getList(ctx, env, &list, "csr"); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, c := range list.Items {
+		if len(c.Status.Conditions) > 0 || !c.servingRequest() {
+			continue
+		}
+		if err := a.fits(c); err != nil {
+			refused[c.Metadata.Name] = err.Error()
+			continue
+		}
+		if err := checkName("request", c.Metadata.Name); err != nil {
+			return n, err
+		}
+		if _, err := kubectl(ctx, env, nil, "certificate", "approve", c.Metadata.Name); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// servingRequest tells the kubelets' serving requests from other ones, also
+// where requests have no signer's name (before Kubernetes 1.18).
+func (c csr) servingRequest() bool {
+	if c.Spec.SignerName != "" && c.Spec.SignerName != "kubernetes.io/legacy-unknown" {
+		return c.Spec.SignerName == "kubernetes.io/kubelet-serving"
+	}
+	return slices.Contains(c.Spec.Usages, "server auth")
+}
+
+// fits says why c is not the request of an inventory's node for itself.
+func (a *ApproveCSRs) fits(c csr) error {
+	name, ok := strings.CutPrefix(c.Spec.Username, "system:node:")
+	i := slices.IndexFunc(a.Nodes, func(n NodeAddress) bool { return ok && n.Name == name })
+	if i < 0 {
+		return fmt.Errorf("requester %q is no node of the inventory", c.Spec.Username)
+	}
+	if !slices.Contains(c.Spec.Groups, "system:nodes") {
+		return fmt.Errorf("requester %q is not in group system:nodes", c.Spec.Username)
+	}
+	for _, u := range c.Spec.Usages {
+		if !slices.Contains([]string{"digital signature", "key encipherment", "server auth"}, u) {
+			return fmt.Errorf("usage %q", u)
+		}
+	}
+	block, _ := pem.Decode(c.Spec.Request)
+	if block == nil {
+		return errors.New("no PEM in the request")
+	}
+	req, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return err
+	}
+	if err := req.CheckSignature(); err != nil {
+		return err
+	}
+	return a.Nodes[i].names(req, c.Spec.Username)
+}
+
+func (n NodeAddress) names(req *x509.CertificateRequest, username string) error {
+	if req.Subject.CommonName != username || !slices.Equal(req.Subject.Organization, []string{"system:nodes"}) {
+		return fmt.Errorf("subject %q is not the requester", req.Subject)
+	}
+	if len(req.EmailAddresses)+len(req.URIs) > 0 || len(req.DNSNames)+len(req.IPAddresses) == 0 {
+		return errors.New("wants other names than DNS names and addresses")
+	}
+	for _, d := range req.DNSNames {
+		if d != n.Name {
+			return fmt.Errorf("DNS name %q, the node is %q", d, n.Name)
+		}
+	}
+	want, err := netip.ParseAddr(n.Address)
+	if err != nil {
+		return err
+	}
+	for _, ip := range req.IPAddresses {
+		if got, ok := netip.AddrFromSlice(ip); !ok || got.Unmap() != want {
+			return fmt.Errorf("address %s, the node's is %s", ip, want)
+		}
+	}
+	return nil
+}

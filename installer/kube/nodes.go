@@ -1,0 +1,234 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// Nodes waits until nodes are registered, or Ready, and changes nothing.
+type Nodes struct {
+	sticky
+	Names   []string      `json:"names"`
+	Ready   bool          `json:"ready,omitempty"`
+	Timeout step.Duration `json:"timeout,omitempty"` // default 5 minutes
+}
+
+// Kind returns "kube-nodes".
+func (*Nodes) Kind() string { return "kube-nodes" }
+
+// Describe lists the nodes.
+func (n *Nodes) Describe() string {
+	return fmt.Sprintf("wait: nodes %s are %s", strings.Join(n.Names, ", "), n.word())
+}
+
+func (n *Nodes) word() string {
+	if n.Ready {
+		return "ready"
+	}
+	return "registered"
+}
+
+// Validate checks the names.
+func (n *Nodes) Validate() error {
+	if len(n.Names) == 0 {
+		return errors.New("names: none")
+	}
+	var errs []error
+	for _, x := range n.Names {
+		errs = append(errs, checkName("node", x))
+	}
+	return errors.Join(errs...)
+}
+
+// Check looks once.
+func (n *Nodes) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	ok, reason, err := n.look(ctx, env)
+	if err != nil {
+		return notYet(ctx, err)
+	}
+	if !ok {
+		return step.Result{State: step.Differs, Reason: reason}, nil
+	}
+	return step.Result{State: step.OK}, nil
+}
+
+// Apply waits.
+func (n *Nodes) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	err := poll(ctx, timeout(n.Timeout, 5*time.Minute), interval, "nodes "+n.word(),
+		func(ctx context.Context) (bool, string, error) { return n.look(ctx, env) })
+	if err != nil {
+		return step.Result{}, err
+	}
+	return step.Result{State: step.Verified, Reason: fmt.Sprintf("%d nodes are %s", len(n.Names), n.word())}, nil
+}
+
+func (n *Nodes) look(ctx context.Context, env *step.Env) (bool, string, error) {
+	live, err := nodes(ctx, env)
+	if err != nil {
+		return false, "", err
+	}
+	var bad []string
+	for _, name := range n.Names {
+		l, ok := live[name]
+		switch {
+		case !ok:
+			bad = append(bad, fmt.Sprintf("%s is not registered", name))
+		case n.Ready && l.notReady() != "":
+			bad = append(bad, fmt.Sprintf("%s is not ready: %s", name, l.notReady()))
+		}
+	}
+	return len(bad) == 0, strings.Join(bad, "; "), nil
+}
+
+type node struct {
+	Metadata struct {
+		Name   string            `json:"name"`
+		Labels map[string]string `json:"labels"`
+	} `json:"metadata"`
+	Spec struct {
+		Taints []taint `json:"taints"`
+	} `json:"spec"`
+	Status struct {
+		Conditions []struct {
+			Type    string `json:"type"`
+			Status  string `json:"status"`
+			Message string `json:"message"`
+		} `json:"conditions"`
+	} `json:"status"`
+}
+
+type taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"`
+}
+
+// notReady is the reason, "" for a ready node.
+func (n node) notReady() string {
+	for _, c := range n.Status.Conditions {
+		if c.Type == "Ready" {
+			if c.Status == "True" {
+				return ""
+			}
+			return c.Message
+		}
+	}
+	return "it has not reported yet"
+}
+
+func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {
+	var list struct{ Items []node }
+	if err := getList(ctx, env, &list, "nodes"); err != nil {
+		return nil, err
+	}
+	out := map[string]node{}
+	for _, n := range list.Items {
+		out[n.Metadata.Name] = n
+	}
+	return out, nil
+}
+
+// Node is labels and taints of one node. Others that are there stay.
+type Node struct {
+	sticky
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Taints []string          `json:"taints,omitempty"` // "key=value:Effect", "key:Effect"
+}
+
+// Kind returns "kube-node".
+func (*Node) Kind() string { return "kube-node" }
+
+// Describe lists labels and taints.
+func (n *Node) Describe() string {
+	return fmt.Sprintf("node %s: labels %s taints %s", n.Name,
+		strings.Join(n.labelArgs(), " "), strings.Join(n.Taints, " "))
+}
+
+// Validate checks that nothing can be read as an option.
+func (n *Node) Validate() error {
+	errs := []error{checkName("name", n.Name)}
+	for _, l := range n.labelArgs() {
+		if strings.HasPrefix(l, "-") || strings.HasSuffix(l, "-") {
+			errs = append(errs, fmt.Errorf("label %q: not a label", l))
+		}
+	}
+	for _, t := range n.Taints {
+		if _, err := parseTaint(t); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) labelArgs() []string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+		out = append(out, k+"="+n.Labels[k])
+	}
+	return out
+}
+
+func parseTaint(s string) (taint, error) {
+	rest, effect, _ := strings.Cut(s, ":")
+	key, value, _ := strings.Cut(rest, "=")
+	if key == "" || strings.HasPrefix(key, "-") || !slices.Contains([]string{"NoSchedule", "PreferNoSchedule", "NoExecute"}, effect) {
+		return taint{}, fmt.Errorf("taint %q: want key=value:Effect", s)
+	}
+	return taint{Key: key, Value: value, Effect: effect}, nil
+}
+
+// Check compares with the live node.
+func (n *Node) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	live, err := nodes(ctx, env)
+	if err != nil {
+		return notYet(ctx, err)
+	}
+	l, ok := live[n.Name]
+	if !ok {
+		return step.Result{State: step.Differs, Reason: "node " + n.Name + " is not registered"}, nil
+	}
+	var missing []string
+	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+		if have, ok := l.Metadata.Labels[k]; !ok || have != n.Labels[k] {
+			missing = append(missing, "label "+k)
+		}
+	}
+	for _, t := range n.Taints {
+		want, err := parseTaint(t)
+		if err != nil {
+			return notYet(ctx, err)
+		}
+		if !slices.Contains(l.Spec.Taints, want) {
+			missing = append(missing, "taint "+t)
+		}
+	}
+	if len(missing) > 0 {
+		return step.Result{State: step.Differs, Reason: "missing: " + strings.Join(missing, ", ")}, nil
+	}
+	return step.Result{State: step.OK}, nil
+}
+
+// Apply labels and taints the node.
+func (n *Node) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	if len(n.Labels) > 0 {
+		args := append([]string{"label", "node", n.Name, "--overwrite"}, n.labelArgs()...)
+		if _, err := kubectl(ctx, env, nil, args...); err != nil {
+			return step.Result{}, err
+		}
+	}
+	if len(n.Taints) > 0 {
+		args := append([]string{"taint", "node", n.Name, "--overwrite"}, n.Taints...)
+		if _, err := kubectl(ctx, env, nil, args...); err != nil {
+			return step.Result{}, err
+		}
+	}
+	return step.Result{State: step.Changed}, nil
+}

@@ -1,0 +1,201 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// Rollout waits until workloads have all their pods ready, and changes nothing.
+type Rollout struct {
+	sticky
+	// Workloads are Deployments and DaemonSets; other kinds are refused.
+	Workloads []ObjectKey   `json:"workloads"`
+	Timeout   step.Duration `json:"timeout,omitempty"` // default 5 minutes
+}
+
+// Workloads picks the Deployments and DaemonSets of objects.
+func Workloads(objects []json.RawMessage) ([]ObjectKey, error) {
+	var out []ObjectKey
+	for _, o := range objects {
+		k, err := KeyOf(o)
+		if err != nil {
+			return nil, err
+		}
+		if k.Kind == "Deployment" || k.Kind == "DaemonSet" {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+// Kind returns "kube-rollout".
+func (*Rollout) Kind() string { return "kube-rollout" }
+
+// Describe lists the workloads.
+func (r *Rollout) Describe() string {
+	var names []string
+	for _, w := range r.Workloads {
+		names = append(names, w.String())
+	}
+	return "wait: pods of " + strings.Join(names, ", ") + " are ready"
+}
+
+// Validate checks kinds and names.
+func (r *Rollout) Validate() error {
+	if len(r.Workloads) == 0 {
+		return errors.New("workloads: none")
+	}
+	var errs []error
+	for _, w := range r.Workloads {
+		if w.Kind != "Deployment" && w.Kind != "DaemonSet" {
+			errs = append(errs, fmt.Errorf("workload %q: want a Deployment or a DaemonSet", w))
+		}
+		errs = append(errs, checkName("name", w.Name), checkName("namespace", w.Namespace))
+	}
+	return errors.Join(errs...)
+}
+
+// Check looks once.
+func (r *Rollout) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	for _, w := range r.Workloads {
+		ok, reason, err := workloadReady(ctx, env, w)
+		if err != nil {
+			return notYet(ctx, err)
+		}
+		if !ok {
+			return step.Result{State: step.Differs, Reason: reason}, nil
+		}
+	}
+	return step.Result{State: step.OK}, nil
+}
+
+// Apply waits.
+func (r *Rollout) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	for _, w := range r.Workloads {
+		err := poll(ctx, timeout(r.Timeout, 5*time.Minute), interval, "pods of "+w.String(),
+			func(ctx context.Context) (bool, string, error) { return workloadReady(ctx, env, w) })
+		if err != nil {
+			return step.Result{}, errors.Join(err, podTrouble(ctx, env, w.Namespace))
+		}
+	}
+	return step.Result{State: step.Verified, Reason: "all pods are ready"}, nil
+}
+
+// workload is the part of Deployments and DaemonSets that tells readiness.
+type workload struct {
+	Metadata struct {
+		Generation int64 `json:"generation"`
+	} `json:"metadata"`
+	Spec struct {
+		Replicas *int64 `json:"replicas"`
+	} `json:"spec"`
+	Status struct {
+		ObservedGeneration     int64 `json:"observedGeneration"`
+		Replicas               int64 `json:"replicas"`
+		UpdatedReplicas        int64 `json:"updatedReplicas"`
+		AvailableReplicas      int64 `json:"availableReplicas"`
+		DesiredNumberScheduled int64 `json:"desiredNumberScheduled"`
+		UpdatedNumberScheduled int64 `json:"updatedNumberScheduled"`
+		NumberAvailable        int64 `json:"numberAvailable"`
+	} `json:"status"`
+}
+
+func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (bool, string, error) {
+	var w workload
+	if err := getList(ctx, env, &w, "-n", k.Namespace, strings.ToLower(k.Kind), k.Name); err != nil {
+		return false, "", err
+	}
+	s := w.Status
+	want, updated, ready := s.DesiredNumberScheduled, s.UpdatedNumberScheduled, s.NumberAvailable
+	if k.Kind == "Deployment" {
+		want, updated, ready = 1, s.UpdatedReplicas, s.AvailableReplicas
+		if w.Spec.Replicas != nil {
+			want = *w.Spec.Replicas
+		}
+	}
+	switch {
+	case s.ObservedGeneration < w.Metadata.Generation:
+		return false, k.String() + " is not seen by its controller yet", nil
+	case k.Kind == "DaemonSet" && want == 0:
+		return false, k.String() + " has no node yet", nil
+	case updated < want || ready < want:
+		return false, fmt.Sprintf("%s has %d of %d pods ready", k, ready, want), nil
+	}
+	return true, "", nil
+}
+
+// podTrouble gathers why pods of a namespace are not ready, as an error to join.
+func podTrouble(ctx context.Context, env *step.Env, namespace string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	var notes []string
+	for _, args := range [][]string{
+		{"get", "pods", "-n", namespace, "-o", "wide"},
+		{"get", "events", "-n", namespace, "--field-selector", "type=Warning", "--sort-by", ".lastTimestamp"},
+	} {
+		out, err := kubectl(ctx, env, nil, args...)
+		if err == nil {
+			notes = append(notes, lastLines(string(out), 15))
+		}
+	}
+	var pods struct{ Items []podStatus }
+	if getList(ctx, env, &pods, "pods", "-n", namespace) == nil {
+		for _, p := range pods.Items {
+			if !p.ready() && p.Status.Phase != "Pending" && p.Status.Phase != "Succeeded" && len(notes) < 6 {
+				out, err := kubectl(ctx, env, nil, "logs", "-n", namespace, p.Metadata.Name, "--all-containers", "--tail=10")
+				if err == nil {
+					notes = append(notes, "logs of "+p.Metadata.Name+":\n"+lastLines(string(out), 10))
+				}
+			}
+		}
+	}
+	if len(notes) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(notes, "\n"))
+}
+
+type podStatus struct {
+	Metadata struct {
+		Name              string            `json:"name"`
+		Labels            map[string]string `json:"labels"`
+		DeletionTimestamp string            `json:"deletionTimestamp"`
+	} `json:"metadata"`
+	Spec struct {
+		NodeName string `json:"nodeName"`
+	} `json:"spec"`
+	Status struct {
+		Phase      string `json:"phase"`
+		PodIP      string `json:"podIP"`
+		Conditions []struct {
+			Type   string `json:"type"`
+			Status string `json:"status"`
+		} `json:"conditions"`
+	} `json:"status"`
+}
+
+func (p podStatus) ready() bool {
+	if p.Metadata.DeletionTimestamp != "" {
+		return false
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == "Ready" {
+			return c.Status == "True"
+		}
+	}
+	return false
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return strings.Join(lines, "\n")
+}

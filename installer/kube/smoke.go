@@ -1,0 +1,334 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// The two namespaces of the smoke test.
+const (
+	smokeA = "offk8s-smoke-a"
+	smokeB = "offk8s-smoke-b"
+)
+
+// Smoke proves that the cluster runs pods: a Deployment whose pods come and go
+// behind a Service whose address stays, names in DNS, Jobs, a DaemonSet on every
+// node that is reached from other nodes, selection by label, and two namespaces
+// with the same names that do not mix. Afterwards all of it is gone.
+type Smoke struct {
+	sticky
+	Image  string        `json:"image"`  // name of the smoke image
+	Digest digest.Digest `json:"digest"` // of its manifest
+	Nodes  []string      `json:"nodes"`  // that the DaemonSet must reach
+	Domain string        `json:"domain"` // of the cluster, "cluster.local"
+	// Fingerprint stands for what was installed; a smoke test that passed for it
+	// is not repeated.
+	Fingerprint string        `json:"fingerprint"`
+	Timeout     step.Duration `json:"timeout,omitempty"` // of each part, default 3 minutes
+}
+
+// Kind returns "kube-smoke".
+func (*Smoke) Kind() string { return "kube-smoke" }
+
+// Describe says what is tried.
+func (*Smoke) Describe() string {
+	return "smoke test: Deployment, Service, DNS, Job, DaemonSet, labels, namespaces"
+}
+
+// Validate checks the fields.
+func (s *Smoke) Validate() error {
+	errs := []error{(&Image{Name: s.Image, Digest: s.Digest}).Validate(), checkName("domain", s.Domain)}
+	for _, n := range s.Nodes {
+		errs = append(errs, checkName("node", n))
+	}
+	if len(s.Nodes) == 0 || s.Fingerprint == "" {
+		errs = append(errs, errors.New("nodes and fingerprint: want both"))
+	}
+	return errors.Join(errs...)
+}
+
+const smokeStamp = "kube-smoke"
+
+// Check says whether this very installation has passed.
+func (s *Smoke) Check(_ context.Context, env *step.Env) (step.Result, error) {
+	if env.Stamp(smokeStamp) == s.Fingerprint {
+		return step.Result{State: step.OK, Reason: "passed before"}, nil
+	}
+	return step.Result{State: step.Differs, Reason: "not passed yet"}, nil
+}
+
+// Apply runs the parts in order; the first that fails is named, with what its
+// pods say. The namespaces are deleted in either case.
+func (s *Smoke) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	r := &smokeRun{Smoke: s, env: env}
+	if err := r.clean(ctx); err != nil {
+		return step.Result{}, fmt.Errorf("smoke: before: %w", err)
+	}
+	start := time.Now()
+	for _, p := range r.parts() {
+		env.Log.Info("smoke", "part", p.name)
+		err := p.run(ctx)
+		if err == nil {
+			continue
+		}
+		err = fmt.Errorf("smoke: %s: %w", p.name, err)
+		err = errors.Join(err, podTrouble(ctx, env, smokeA), podTrouble(ctx, env, smokeB))
+		// Also after a cancelled run; what is left the next run deletes first.
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		_, _ = kubectl(cleanup, env, nil, "delete", "namespace", smokeA, smokeB, "--ignore-not-found", "--wait=false")
+		return step.Result{}, err
+	}
+	if err := r.clean(ctx); err != nil {
+		return step.Result{}, fmt.Errorf("smoke: after: %w", err)
+	}
+	if err := env.SetStamp(smokeStamp, s.Fingerprint); err != nil {
+		return step.Result{}, err
+	}
+	return step.Result{
+		State:  step.Verified,
+		Reason: fmt.Sprintf("%d parts passed in %s", len(r.parts()), time.Since(start).Round(time.Second)),
+	}, nil
+}
+
+// Undo forgets that the test has passed.
+func (s *Smoke) Undo(_ context.Context, env *step.Env, _ json.RawMessage) error {
+	return env.SetStamp(smokeStamp, "")
+}
+
+type smokeRun struct {
+	*Smoke
+	env  *step.Env
+	jobs int
+	// address is the Service's, which must outlive all its pods.
+	address string
+}
+
+type smokePart struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (r *smokeRun) parts() []smokePart {
+	return []smokePart{
+		{"Deployments behind Services in two namespaces", r.deploy},
+		{"Service by name and by address, from a pod", r.reach},
+		{"namespaces do not mix", r.isolation},
+		{"pods go and come, the Service's address stays", r.comeAndGo},
+		{"DaemonSet on every node", r.daemonSet},
+		{"pods of all nodes reach each other", r.mesh},
+		{"selection by label", r.labels},
+	}
+}
+
+func (r *smokeRun) clean(ctx context.Context) error {
+	_, err := kubectl(ctx, r.env, nil, "delete", "namespace", smokeA, smokeB, "--ignore-not-found", "--wait=false")
+	if err != nil {
+		return err
+	}
+	return r.wait(ctx, "namespaces are gone", func(ctx context.Context) (bool, string, error) {
+		out, err := kubectl(ctx, r.env, nil, "get", "namespace", smokeA, smokeB, "--ignore-not-found", "-o", "name")
+		left := strings.Join(strings.Fields(string(out)), ", ")
+		return err == nil && left == "", left + " still there", err
+	})
+}
+
+func (r *smokeRun) wait(ctx context.Context, what string, done func(context.Context) (bool, string, error)) error {
+	return poll(ctx, timeout(r.Timeout, 3*time.Minute), interval, what, done)
+}
+
+func (r *smokeRun) apply(ctx context.Context, objects ...any) error {
+	b, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
+	if err != nil {
+		return err
+	}
+	_, err = kubectl(ctx, r.env, b, "apply", "-f", "-")
+	return err
+}
+
+func (r *smokeRun) ready(ctx context.Context, k ObjectKey) error {
+	return r.wait(ctx, k.String(), func(ctx context.Context) (bool, string, error) {
+		return workloadReady(ctx, r.env, k)
+	})
+}
+
+func (r *smokeRun) deploy(ctx context.Context) error {
+	if err := r.apply(ctx, smokeNamespace(smokeA), smokeNamespace(smokeB)); err != nil {
+		return err
+	}
+	for _, ns := range []string{smokeA, smokeB} {
+		if err := r.apply(ctx, r.deployment(ns, 2), smokeService(ns, "web", map[string]string{"app": "web"})); err != nil {
+			return err
+		}
+	}
+	for _, ns := range []string{smokeA, smokeB} {
+		if err := r.ready(ctx, ObjectKey{"Deployment", ns, "web"}); err != nil {
+			return err
+		}
+	}
+	var err error
+	r.address, err = r.clusterIP(ctx, "web")
+	return err
+}
+
+func (r *smokeRun) clusterIP(ctx context.Context, service string) (string, error) {
+	var s struct {
+		Spec struct {
+			ClusterIP string `json:"clusterIP"`
+		} `json:"spec"`
+	}
+	if err := getList(ctx, r.env, &s, "-n", smokeA, "service", service); err != nil {
+		return "", err
+	}
+	if net.ParseIP(s.Spec.ClusterIP) == nil {
+		return "", fmt.Errorf("service %q has no address but %q", service, s.Spec.ClusterIP)
+	}
+	return s.Spec.ClusterIP, nil
+}
+
+func (r *smokeRun) reach(ctx context.Context) error {
+	return r.job(ctx, "namespace="+smokeA, "http://web/", r.url("web", smokeA), "http://"+net.JoinHostPort(r.address, "80")+"/")
+}
+
+func (r *smokeRun) url(service, ns string) string {
+	return "http://" + service + "." + ns + ".svc." + r.Domain + "/"
+}
+
+func (r *smokeRun) isolation(ctx context.Context) error {
+	if err := r.job(ctx, "namespace="+smokeB, r.url("web", smokeB)); err != nil {
+		return err
+	}
+	a, err := r.pods(ctx, smokeA, "app=web")
+	if err != nil {
+		return err
+	}
+	b, err := r.pods(ctx, smokeB, "app=web")
+	if err != nil {
+		return err
+	}
+	if len(a) != 2 || len(b) != 2 {
+		return fmt.Errorf("found %d and %d pods, want 2 and 2", len(a), len(b))
+	}
+	return nil
+}
+
+// comeAndGo takes the Deployment down to nothing and up to three.
+func (r *smokeRun) comeAndGo(ctx context.Context) error {
+	before, err := r.pods(ctx, smokeA, "app=web")
+	if err != nil {
+		return err
+	}
+	if err := r.scale(ctx, 0); err != nil {
+		return err
+	}
+	if err := r.scale(ctx, 3); err != nil {
+		return err
+	}
+	if err := r.ready(ctx, ObjectKey{"Deployment", smokeA, "web"}); err != nil {
+		return err
+	}
+	after, err := r.pods(ctx, smokeA, "app=web")
+	if err != nil {
+		return err
+	}
+	for _, p := range after {
+		if slices.ContainsFunc(before, func(o podStatus) bool { return o.Metadata.Name == p.Metadata.Name }) {
+			return fmt.Errorf("pod %q is an old one", p.Metadata.Name)
+		}
+	}
+	now, err := r.clusterIP(ctx, "web")
+	if err != nil {
+		return err
+	}
+	if now != r.address {
+		return fmt.Errorf("the Service's address was %s and is %s", r.address, now)
+	}
+	return r.job(ctx, "namespace="+smokeA, r.url("web", smokeA), "http://"+net.JoinHostPort(r.address, "80")+"/")
+}
+
+func (r *smokeRun) scale(ctx context.Context, n int) error {
+	if _, err := kubectl(ctx, r.env, nil, "scale", "deployment", "web", "-n", smokeA, fmt.Sprintf("--replicas=%d", n)); err != nil {
+		return err
+	}
+	return r.wait(ctx, fmt.Sprintf("%d pods", n), func(ctx context.Context) (bool, string, error) {
+		p, err := r.pods(ctx, smokeA, "app=web")
+		return err == nil && len(p) == n, fmt.Sprintf("there are %d", len(p)), err
+	})
+}
+
+func (r *smokeRun) pods(ctx context.Context, ns, selector string) ([]podStatus, error) {
+	var list struct{ Items []podStatus }
+	err := getList(ctx, r.env, &list, "pods", "-n", ns, "-l", selector)
+	return list.Items, err
+}
+
+func (r *smokeRun) daemonSet(ctx context.Context) error {
+	if err := r.apply(ctx, r.everywhere()); err != nil {
+		return err
+	}
+	if err := r.ready(ctx, ObjectKey{"DaemonSet", smokeA, "everywhere"}); err != nil {
+		return err
+	}
+	pods, err := r.pods(ctx, smokeA, "app=everywhere")
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, n := range r.Nodes {
+		if !slices.ContainsFunc(pods, func(p podStatus) bool { return p.Spec.NodeName == n && p.ready() }) {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("no ready pod on %s", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// mesh reaches every node's pod from a pod on every node.
+func (r *smokeRun) mesh(ctx context.Context) error {
+	pods, err := r.pods(ctx, smokeA, "app=everywhere")
+	if err != nil {
+		return err
+	}
+	var urls []string
+	for _, p := range pods {
+		urls = append(urls, "http://"+net.JoinHostPort(p.Status.PodIP, "8080")+"/")
+	}
+	for _, n := range r.Nodes {
+		if err := r.jobOn(ctx, n, "namespace="+smokeA, urls...); err != nil {
+			return fmt.Errorf("from node %q: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// labels marks one of the pods and expects a Service that selects the mark to
+// answer from that pod alone.
+func (r *smokeRun) labels(ctx context.Context) error {
+	pods, err := r.pods(ctx, smokeA, "app=web")
+	if err != nil {
+		return err
+	}
+	if len(pods) == 0 {
+		return errors.New("no pod to mark")
+	}
+	one := pods[0].Metadata.Name
+	if _, err := kubectl(ctx, r.env, nil, "label", "pod", one, "-n", smokeA, "picked=yes"); err != nil {
+		return err
+	}
+	if err := r.apply(ctx, smokeService(smokeA, "picked", map[string]string{"app": "web", "picked": "yes"})); err != nil {
+		return err
+	}
+	return r.job(ctx, "hostname="+one, slices.Repeat([]string{r.url("picked", smokeA)}, 5)...)
+}

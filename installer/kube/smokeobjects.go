@@ -1,0 +1,141 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+type object = map[string]any
+
+func smokeNamespace(name string) object {
+	return object{"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": name}}
+}
+
+func smokeService(ns, name string, selector map[string]string) object {
+	return object{
+		"apiVersion": "v1", "kind": "Service", "metadata": object{"name": name, "namespace": ns},
+		"spec": object{
+			"selector": selector,
+			"ports":    []any{object{"name": "http", "port": 80, "targetPort": 8080}},
+		},
+	}
+}
+
+// podSpec is a pod of the smoke image with as few rights as any user's.
+func (r *smokeRun) podSpec(args ...string) object {
+	field := func(name, path string) object {
+		return object{"name": name, "valueFrom": object{"fieldRef": object{"fieldPath": path}}}
+	}
+	return object{
+		"automountServiceAccountToken":  false,
+		"terminationGracePeriodSeconds": 1,
+		"securityContext":               object{"runAsNonRoot": true, "runAsUser": 65534, "runAsGroup": 65534},
+		"containers": []any{object{
+			"name": "smoke", "image": ImageRef(r.Image, r.Digest), "imagePullPolicy": "IfNotPresent",
+			"command": []string{"/offk8s", "smoke-server"}, "args": args,
+			"env": []any{
+				field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"),
+				field("NODE_NAME", "spec.nodeName"),
+			},
+			"securityContext": object{
+				"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+				"capabilities": object{"drop": []string{"ALL"}},
+			},
+		}},
+	}
+}
+
+func (r *smokeRun) server() object {
+	spec := r.podSpec("serve", "--listen", ":8080")
+	c := spec["containers"].([]any)[0].(object)
+	c["ports"] = []any{object{"containerPort": 8080}}
+	c["readinessProbe"] = object{
+		"httpGet": object{"path": "/healthz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 30,
+	}
+	return spec
+}
+
+func workloadObject(kind, ns, name string, spec object) object {
+	labels := object{"app": name}
+	template := object{"metadata": object{"labels": labels}, "spec": spec}
+	return object{
+		"apiVersion": "apps/v1", "kind": kind, "metadata": object{"name": name, "namespace": ns},
+		"spec": object{"selector": object{"matchLabels": labels}, "template": template},
+	}
+}
+
+func (r *smokeRun) deployment(ns string, replicas int) object {
+	d := workloadObject("Deployment", ns, "web", r.server())
+	d["spec"].(object)["replicas"] = replicas
+	return d
+}
+
+func (r *smokeRun) everywhere() object {
+	spec := r.server()
+	spec["tolerations"] = []any{object{"operator": "Exists"}}
+	return workloadObject("DaemonSet", smokeA, "everywhere", spec)
+}
+
+// job runs a client pod in the first namespace that asks every URL and wants
+// expect in each answer.
+func (r *smokeRun) job(ctx context.Context, expect string, urls ...string) error {
+	return r.jobOn(ctx, "", expect, urls...)
+}
+
+func (r *smokeRun) jobOn(ctx context.Context, node, expect string, urls ...string) error {
+	r.jobs++
+	name := fmt.Sprintf("client-%d", r.jobs)
+	spec := r.podSpec(append([]string{"get", "--expect", expect, "--timeout", "60s"}, urls...)...)
+	spec["restartPolicy"] = "Never"
+	if node != "" {
+		spec["nodeSelector"] = object{"kubernetes.io/hostname": node}
+		spec["tolerations"] = []any{object{"operator": "Exists"}}
+	}
+	err := r.apply(ctx, object{
+		"apiVersion": "batch/v1", "kind": "Job", "metadata": object{"name": name, "namespace": smokeA},
+		"spec": object{"backoffLimit": 0, "template": object{"metadata": object{"labels": object{"job": name}}, "spec": spec}},
+	})
+	if err != nil {
+		return err
+	}
+	err = r.wait(ctx, "Job "+name, func(ctx context.Context) (bool, string, error) {
+		var j struct {
+			Status struct{ Active, Succeeded, Failed int } `json:"status"`
+		}
+		if err := getList(ctx, r.env, &j, "-n", smokeA, "job", name); err != nil {
+			return false, "", err
+		}
+		if j.Status.Failed > 0 {
+			return true, "", nil
+		}
+		return j.Status.Succeeded > 0, fmt.Sprintf("%d active", j.Status.Active), nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.outcome(ctx, name)
+}
+
+// outcome tells a Job that failed from one that did its work, with its words.
+func (r *smokeRun) outcome(ctx context.Context, name string) error {
+	var j struct {
+		Status struct{ Succeeded int } `json:"status"`
+	}
+	out, err := kubectl(ctx, r.env, nil, "get", "-o", "json", "-n", smokeA, "job", name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(out, &j); err != nil {
+		return err
+	}
+	if j.Status.Succeeded > 0 {
+		return nil
+	}
+	said, _ := kubectl(ctx, r.env, nil, "logs", "-n", smokeA, "-l", "job="+name, "--tail=5")
+	if len(said) == 0 {
+		return errors.New("the client pod failed without a word")
+	}
+	return fmt.Errorf("the client pod failed: %s", lastLines(string(said), 5))
+}

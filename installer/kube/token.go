@@ -1,0 +1,162 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// Group is the group of nodes that join with a bootstrap token, beside
+// system:bootstrappers; the bindings of the controlplane phase name it.
+const Group = "system:bootstrappers:offk8s"
+
+// tokenLabel marks the token Secrets that offk8s made.
+const tokenLabel = "app.kubernetes.io/managed-by=offk8s"
+
+// Token is the bootstrap token in the cluster for as long as a node has to
+// join: short-lived and good for nothing but authentication.
+type Token struct {
+	sticky
+	Ref string `json:"ref"` // the secret "id.secret"
+	// Nodes are those that shall join; when all have, no token is made.
+	Nodes []string `json:"nodes"`
+	// TTL is how long it lives, default 1 hour.
+	TTL step.Duration `json:"ttl,omitempty"`
+}
+
+// Kind returns "kube-token".
+func (*Token) Kind() string { return "kube-token" }
+
+// Describe tells the lifetime.
+func (t *Token) Describe() string {
+	return fmt.Sprintf("bootstrap token for %s, unless all nodes have joined", timeout(t.TTL, time.Hour))
+}
+
+// Validate checks the fields.
+func (t *Token) Validate() error {
+	if t.Ref == "" {
+		return errors.New("ref: empty")
+	}
+	if t.TTL < 0 || timeout(t.TTL, time.Hour) > 24*time.Hour {
+		return fmt.Errorf("ttl %s: want at most 24h", t.TTL)
+	}
+	return nil
+}
+
+// Check asks for the nodes first: who has joined needs no token.
+func (t *Token) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	live, err := nodes(ctx, env)
+	if err != nil {
+		return notYet(ctx, err)
+	}
+	var missing []string
+	for _, n := range t.Nodes {
+		if _, ok := live[n]; !ok {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) == 0 {
+		return step.Result{State: step.OK, Reason: "all nodes have joined"}, nil
+	}
+	id, _, err := t.parts(env)
+	if err != nil {
+		return notYet(ctx, err)
+	}
+	var list struct {
+		Items []struct {
+			Metadata struct {
+				Name string `json:"name"`
+			} `json:"metadata"`
+		}
+	}
+	if err := getList(ctx, env, &list, "secrets", "-n", "kube-system", "-l", tokenLabel); err != nil {
+		return notYet(ctx, err)
+	}
+	for _, s := range list.Items {
+		if s.Metadata.Name == "bootstrap-token-"+id {
+			return step.Result{State: step.OK, Reason: "the token is there"}, nil
+		}
+	}
+	return step.Result{State: step.Differs, Reason: "not joined yet: " + strings.Join(missing, ", ")}, nil
+}
+
+// Apply makes the token's Secret; its expiry counts on the control plane's clock.
+func (t *Token) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	id, secret, err := t.parts(env)
+	if err != nil {
+		return step.Result{}, err
+	}
+	ttl := timeout(t.TTL, time.Hour)
+	object, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+		"metadata": map[string]any{
+			"name": "bootstrap-token-" + id, "namespace": "kube-system",
+			"labels": map[string]string{"app.kubernetes.io/managed-by": "offk8s"},
+		},
+		"stringData": map[string]string{
+			"token-id": id, "token-secret": secret, "expiration": time.Now().UTC().Add(ttl).Format(time.RFC3339),
+			"usage-bootstrap-authentication": "true", "auth-extra-groups": Group,
+		},
+	})
+	if err != nil {
+		return step.Result{}, err
+	}
+	// create, not apply: apply would repeat the secret in an annotation.
+	if _, err := kubectl(ctx, env, object, "create", "-f", "-"); err != nil {
+		return step.Result{}, fmt.Errorf("make bootstrap token: %w", err)
+	}
+	return step.Result{State: step.Changed, Reason: fmt.Sprintf("bootstrap token for %s", ttl)}, nil
+}
+
+func (t *Token) parts(env *step.Env) (id, secret string, err error) {
+	b, err := env.Secret(t.Ref)
+	if err != nil {
+		return "", "", fmt.Errorf("bootstrap token: %w", err)
+	}
+	id, secret, ok := strings.Cut(strings.TrimSpace(string(b)), ".")
+	if !ok || len(id) != 6 || len(secret) != 16 {
+		return "", "", errors.New("bootstrap token: not of the form id.secret")
+	}
+	return id, secret, nil
+}
+
+// TokenGone deletes the bootstrap tokens that offk8s made, those of interrupted
+// runs as well.
+type TokenGone struct{ sticky }
+
+// Kind returns "kube-token-gone".
+func (*TokenGone) Kind() string { return "kube-token-gone" }
+
+// Describe says what will be so.
+func (*TokenGone) Describe() string { return "no bootstrap token" }
+
+// Validate has nothing to check.
+func (*TokenGone) Validate() error { return nil }
+
+// Check looks for tokens.
+func (*TokenGone) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	var list struct{ Items []json.RawMessage }
+	if err := getList(ctx, env, &list, "secrets", "-n", "kube-system", "-l", tokenLabel,
+		"--field-selector", "type=bootstrap.kubernetes.io/token"); err != nil {
+		return notYet(ctx, err)
+	}
+	if len(list.Items) > 0 {
+		return step.Result{State: step.Differs, Reason: fmt.Sprintf("%d bootstrap tokens are there", len(list.Items))}, nil
+	}
+	return step.Result{State: step.OK}, nil
+}
+
+// Apply deletes them.
+func (*TokenGone) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	_, err := kubectl(ctx, env, nil, "delete", "secrets", "-n", "kube-system", "-l", tokenLabel,
+		"--field-selector", "type=bootstrap.kubernetes.io/token")
+	if err != nil {
+		return step.Result{}, err
+	}
+	return step.Result{State: step.Changed, Reason: "deleted the bootstrap token"}, nil
+}
