@@ -71,12 +71,12 @@ func New[B Bundle](bundles []B, o Options) (*Mirror, error) {
 	for _, b := range bundles {
 		m.locks, m.roots = append(m.locks, b.Lock()), append(m.roots, b.Root())
 		for _, img := range b.Images() {
-			images = append(images, oci.Image{Name: img.Name, Descriptor: img.Descriptor, Blob: b.Blob})
+			images = append(images, oci.Image{Name: img.Name, Descriptor: img.Descriptor})
 		}
 	}
 	var routesErr, registryErr error
 	m.routes, routesErr = newRoutes(bundles, blobs)
-	m.registry, registryErr = oci.New(images, m.send, m.routes.blobContent)
+	m.registry, registryErr = oci.New(images, store{m})
 	if err := errors.Join(routesErr, registryErr); err != nil {
 		return nil, err
 	}
@@ -96,6 +96,9 @@ func (o *Options) complete() error {
 	if o.ScrubEvery == 0 {
 		o.ScrubEvery = 24 * time.Hour
 	}
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = time.Minute
+	}
 	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/")
 	if o.PublicURL != "" && !validBase(o.PublicURL) {
 		return fmt.Errorf("mirror: public URL %q: want http(s)://host[:port]", o.PublicURL)
@@ -114,6 +117,9 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer m.metrics.inFlight.Add(-1)
 	h := rec.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
+	// For what is sent whole; long bodies set a new one with every piece. A
+	// writer without deadlines (tests) is let be.
+	_ = http.NewResponseController(w).SetWriteDeadline(start.Add(m.options.WriteTimeout))
 	if r.ContentLength != 0 {
 		// Request bodies mean nothing here and are not read, so the connection
 		// cannot go on after one.
@@ -156,6 +162,15 @@ func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) 
 		}
 	}
 	return m.sender.Serve(w, r, c)
+}
+
+// store is the mirror as the registry sees it.
+type store struct{ m *Mirror }
+
+func (s store) Blob(d digest.Digest) (*files.Content, error) { return s.m.routes.blobContent(d) }
+
+func (s store) Send(w http.ResponseWriter, r *http.Request, c *files.Content) error {
+	return s.m.send(w, r, c)
 }
 
 // refuse answers with the plain text of a status.

@@ -24,22 +24,17 @@ const maxPage = 1000
 // Handler answers everything under /v2/. It is safe for concurrent use.
 type Handler struct {
 	index *index
-	send  func(w http.ResponseWriter, r *http.Request, c *files.Content) error
-	blob  func(digest.Digest) (*files.Content, error)
+	store Store
 }
 
-// New returns a Handler for images. send answers with a content; blob finds a
-// config or layer by digest. Two images of one name and different content are
-// an error, and so is a manifest that cannot be read or has another digest.
-func New(images []Image,
-	send func(w http.ResponseWriter, r *http.Request, c *files.Content) error,
-	blob func(digest.Digest) (*files.Content, error),
-) (*Handler, error) {
-	x, err := newIndex(images)
+// New returns a Handler for images. Two images of one name and different content
+// are an error, and so is a manifest that cannot be read or has another digest.
+func New(images []Image, store Store) (*Handler, error) {
+	x, err := newIndex(images, store)
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{index: x, send: send, blob: blob}, nil
+	return &Handler{index: x, store: store}, nil
 }
 
 // Repositories returns the full names of all repositories, sorted, with their
@@ -129,7 +124,7 @@ func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, name, ns, ref
 		return err
 	}
 	w.Header().Set("Docker-Content-Digest", m.descriptor.Digest.String())
-	return h.send(w, r, &files.Content{
+	return h.store.Send(w, r, &files.Content{
 		Name:      repo.name + "@" + m.descriptor.Digest.String(),
 		Digest:    m.descriptor.Digest,
 		Data:      io.NewSectionReader(bytes.NewReader(m.body), 0, int64(len(m.body))),
@@ -149,13 +144,13 @@ func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, name, ns, re
 	}
 	var c *files.Content
 	if repo.holds(d) {
-		c, err = h.blob(d)
+		c, err = h.store.Blob(d)
 	}
 	if c == nil || err != nil {
 		return &apiError{http.StatusNotFound, codeBlobUnknown, fmt.Sprintf("no blob %s of %q in the bundle", d, repo.name), nil}
 	}
 	w.Header().Set("Docker-Content-Digest", d.String())
-	return h.send(w, r, c)
+	return h.store.Send(w, r, c)
 }
 
 // referrers lists the manifests whose subject is ref; none is an empty index

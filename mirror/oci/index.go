@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/offk8s/offk8s/mirror/files"
 )
 
 const (
@@ -28,8 +31,14 @@ type Image struct {
 	Name string
 	// Descriptor of its manifest or index.
 	Descriptor ocispec.Descriptor
-	// Blob opens stored bytes by digest; an error means that the bundle lacks them.
-	Blob func(digest.Digest) (*io.SectionReader, error)
+}
+
+// Store is where blobs come from and how they are sent.
+type Store interface {
+	// Blob finds a blob by digest; an error means that no bundle has it.
+	Blob(d digest.Digest) (*files.Content, error)
+	// Send answers a request with a content.
+	Send(w http.ResponseWriter, r *http.Request, c *files.Content) error
 }
 
 // manifest is a manifest or index in memory; its bytes had the digest when read.
@@ -63,14 +72,16 @@ type repository struct {
 
 // index is all repositories of all bundles.
 type index struct {
+	store        Store
 	repositories map[string]*repository
 	names        []string                 // sorted
 	short        map[string][]*repository // by name without host
 	manifests    map[digest.Digest]*manifest
 }
 
-func newIndex(images []Image) (*index, error) {
+func newIndex(images []Image, store Store) (*index, error) {
 	x := &index{
+		store:        store,
 		repositories: make(map[string]*repository),
 		short:        make(map[string][]*repository),
 		manifests:    make(map[digest.Digest]*manifest),
@@ -123,14 +134,14 @@ func (x *index) add(img Image) error {
 		}
 		r.tags[ref.tag] = root
 	}
-	if err := x.walk(r, img, img.Descriptor, 0); err != nil {
+	if err := x.walk(r, img.Descriptor, 0); err != nil {
 		return fmt.Errorf("image %q: %w", img.Name, err)
 	}
 	return nil
 }
 
 // walk reads the manifest d and everything below it into r.
-func (x *index) walk(r *repository, img Image, d ocispec.Descriptor, depth int) error {
+func (x *index) walk(r *repository, d ocispec.Descriptor, depth int) error {
 	if r.manifests[d.Digest] != nil {
 		return nil
 	}
@@ -139,7 +150,7 @@ func (x *index) walk(r *repository, img Image, d ocispec.Descriptor, depth int) 
 	}
 	m := x.manifests[d.Digest]
 	if m == nil {
-		section, err := img.Blob(d.Digest)
+		c, err := x.store.Blob(d.Digest)
 		if err != nil {
 			if depth == 0 {
 				return fmt.Errorf("manifest %s: %w", d.Digest, err)
@@ -147,7 +158,7 @@ func (x *index) walk(r *repository, img Image, d ocispec.Descriptor, depth int) 
 			r.absent[d.Digest] = platform(d)
 			return nil
 		}
-		if m, err = readManifest(section, d); err != nil {
+		if m, err = readManifest(c.Data, d); err != nil {
 			return err
 		}
 		x.manifests[d.Digest] = m
@@ -162,7 +173,7 @@ func (x *index) walk(r *repository, img Image, d ocispec.Descriptor, depth int) 
 		r.blobs[layer.Digest] = true
 	}
 	for _, child := range m.parsed.Manifests {
-		if err := x.walk(r, img, child, depth+1); err != nil {
+		if err := x.walk(r, child, depth+1); err != nil {
 			return err
 		}
 	}
