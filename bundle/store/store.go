@@ -1,65 +1,255 @@
-// Package store is the content-addressed cache of pack: every blob lies under
-// its digest, is verified while it is written, and appears at once or not at all.
 package store
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Sentinels.
+// Sentinels of a store.
 var (
-	ErrLocked   = errors.New("store is in use")
-	ErrNotFound = errors.New("blob not in store")
-	ErrDigest   = errors.New("content does not match its digest")
+	// ErrLocked means that another process, or another Store of this one, has
+	// the folder open (exit code 11).
+	ErrLocked = errors.New("store is in use")
+	// ErrNotFound means that the store has no such blob. It wraps fs.ErrNotExist.
+	ErrNotFound = fmt.Errorf("not in the store: %w", fs.ErrNotExist)
+	// ErrDigest means that content is not what its descriptor says.
+	ErrDigest = errors.New("content does not match its digest")
 )
 
-// Store is an open store.
-type Store struct{ dir string }
+const (
+	blobsDir   = "blobs"
+	partialDir = "partial"
+	tmpDir     = "tmp"
+	lockFile   = "lock"
+)
 
-// Open opens, and where needed makes, the store in dir and locks it; ErrLocked when another process has it.
-func Open(dir string) (*Store, error) { return nil, errors.New("under construction") }
-
-// Close gives the lock back.
-func (s *Store) Close() error { return nil }
-
-// Has reports whether the blob is there.
-func (s *Store) Has(d digest.Digest) bool { return false }
-
-// Get opens a blob; ErrNotFound.
-func (s *Store) Get(d digest.Digest) (*os.File, error) { return nil, ErrNotFound }
-
-// Open opens a blob of which the size is known too: ErrDigest when it differs.
-func (s *Store) Open(want manifests.Descriptor) (*os.File, error) { return nil, ErrNotFound }
-
-// Put stores r, which must have want.Digest and, unless zero, want.Size.
-func (s *Store) Put(ctx context.Context, want manifests.Descriptor, r io.Reader) error { return nil }
-
-// Add stores r under the sha256 it turns out to have.
-func (s *Store) Add(ctx context.Context, r io.Reader) (manifests.Descriptor, error) {
-	return manifests.Descriptor{}, nil
+// Store is an open store. Its methods are safe for concurrent use; the same
+// blob put twice at a time is written twice and ends up there once.
+type Store struct {
+	dir  string
+	lock *os.File
 }
 
-// Partial returns the path for an unfinished download of d, in the store's file
-// system; it survives a crash so that the download resumes.
-func (s *Store) Partial(d digest.Digest) (string, error) { return "", nil }
+// Open opens the store in dir, makes it where needed, locks it and clears what
+// a crash left in tmp. The error is ErrLocked, with who holds it, when another
+// process has the store open. On NFS the lock holds only among processes of
+// one machine unless the server supports it.
+func Open(dir string) (*Store, error) {
+	for _, sub := range []string{blobsDir, partialDir, tmpDir} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, fmt.Errorf("open store: %w", err)
+		}
+	}
+	lock, err := acquire(filepath.Join(dir, lockFile))
+	if err != nil {
+		return nil, fmt.Errorf("open store %q: %w", dir, err)
+	}
+	s := &Store{dir: dir, lock: lock}
+	if err := s.clearTmp(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %q: %w", dir, err), s.Close())
+	}
+	return s, nil
+}
 
-// Import verifies the file path and moves it into the store.
-func (s *Store) Import(ctx context.Context, path string, want manifests.Descriptor) error { return nil }
+// Close gives the lock back. Files that Get returned stay readable.
+func (s *Store) Close() error { return s.lock.Close() }
 
-// Verify hashes every blob and returns those that are bad.
-func (s *Store) Verify(ctx context.Context) ([]digest.Digest, error) { return nil, nil }
+// Dir returns the folder of the store.
+func (s *Store) Dir() string { return s.dir }
 
-// Remove deletes a blob.
-func (s *Store) Remove(d digest.Digest) error { return nil }
+func (s *Store) clearTmp() error {
+	entries, err := os.ReadDir(filepath.Join(s.dir, tmpDir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(s.dir, tmpDir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-// Prune deletes every blob and partial file that keep does not want.
+// path returns where a blob lies; the digest is validated before it becomes a
+// path.
+func (s *Store) path(d digest.Digest) (string, error) {
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("digest %q: %w", d, err)
+	}
+	return filepath.Join(s.dir, blobsDir, d.Algorithm().String(), d.Encoded()), nil
+}
+
+// Has reports whether the blob is there. It looks at the name, not the content.
+func (s *Store) Has(d digest.Digest) bool {
+	path, err := s.path(d)
+	if err != nil {
+		return false
+	}
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Get opens a blob for reading. The error is ErrNotFound when it is not there.
+// Who knows the size calls Open instead.
+func (s *Store) Get(d digest.Digest) (*os.File, error) {
+	path, err := s.path(d)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("blob %s: %w", d, ErrNotFound)
+	}
+	return f, err
+}
+
+// Open opens a blob and checks its size: ErrDigest when that is not want.Size,
+// ErrNotFound when the blob is not there. The content is not hashed.
+func (s *Store) Open(want manifests.Descriptor) (*os.File, error) {
+	f, err := s.Get(want.Digest)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != want.Size {
+		err = fmt.Errorf("blob %s: %w: %d bytes in the store, expected %d", want.Digest, ErrDigest, info.Size(), want.Size)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Remove deletes a blob, such as one that Verify found bad; one that is not
+// there is no error.
+func (s *Store) Remove(d digest.Digest) error {
+	path, err := s.path(d)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Partial returns the path for an unfinished download of d. It is in the file
+// system of the store, so that Import only renames, and stays over a crash, so
+// that the download resumes. The file need not exist.
+func (s *Store) Partial(d digest.Digest) (string, error) {
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("digest %q: %w", d, err)
+	}
+	return filepath.Join(s.dir, partialDir, d.Algorithm().String()+"-"+d.Encoded()), nil
+}
+
+// Temp returns a new empty file in the store's file system for content whose
+// digest is not known yet. The caller removes it; a crash leaves it to the
+// next Open.
+func (s *Store) Temp() (*os.File, error) {
+	return os.CreateTemp(filepath.Join(s.dir, tmpDir), "temp-*")
+}
+
+// Verify hashes every blob and returns the bad ones, sorted. Nothing is
+// changed: the caller decides to Remove.
+func (s *Store) Verify(ctx context.Context) ([]digest.Digest, error) {
+	var bad []digest.Digest
+	err := s.each(func(d digest.Digest, path string, _ fs.FileInfo) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		v := d.Verifier()
+		if _, err := io.Copy(v, contextReader{ctx, f}); err != nil {
+			return err
+		}
+		if !v.Verified() {
+			bad = append(bad, d)
+		}
+		return nil
+	})
+	if err != nil {
+		return bad, fmt.Errorf("verify store: %w", err)
+	}
+	return bad, nil
+}
+
+// Prune deletes every blob and unfinished download that keep does not want and
+// returns how many bytes that freed. Files that are no blobs are left alone.
 func (s *Store) Prune(ctx context.Context, keep func(digest.Digest) bool) (freed int64, err error) {
-	return 0, nil
+	remove := func(d digest.Digest, path string, info fs.FileInfo) error {
+		if err := ctx.Err(); err != nil || keep(d) {
+			return err
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+		freed += info.Size()
+		return nil
+	}
+	if err := errors.Join(s.each(remove), s.eachPartial(remove)); err != nil {
+		return freed, fmt.Errorf("prune store: %w", err)
+	}
+	return freed, nil
+}
+
+// List calls fn for every blob in the order of its digest.
+func (s *Store) List(fn func(manifests.Descriptor) error) error {
+	return s.each(func(d digest.Digest, _ string, info fs.FileInfo) error {
+		return fn(manifests.Descriptor{Digest: d, Size: info.Size()})
+	})
+}
+
+// each visits the blobs in order; what does not look like one is passed by.
+func (s *Store) each(fn func(digest.Digest, string, fs.FileInfo) error) error {
+	algorithms, err := os.ReadDir(filepath.Join(s.dir, blobsDir))
+	if err != nil {
+		return err
+	}
+	for _, a := range algorithms {
+		dir := filepath.Join(s.dir, blobsDir, a.Name())
+		if err := visit(dir, a.Name()+":", fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) eachPartial(fn func(digest.Digest, string, fs.FileInfo) error) error {
+	return visit(filepath.Join(s.dir, partialDir), "", fn)
+}
+
+func visit(dir, prefix string, fn func(digest.Digest, string, fs.FileInfo) error) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := prefix + e.Name()
+		if prefix == "" {
+			name = partialDigest(e.Name())
+		}
+		d, err := digest.Parse(name)
+		if err != nil || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if err := fn(d, filepath.Join(dir, e.Name()), info); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Put stores the content of r, which must have want.Digest and, unless it is
+// zero, want.Size; if not, nothing is stored and the error is ErrDigest. It
+// reads r to its end, at most one byte over want.Size. A blob that is there
+// already is written again, so that a damaged one heals.
+func (s *Store) Put(ctx context.Context, want manifests.Descriptor, r io.Reader) error {
+	dest, err := s.path(want.Digest)
+	if err != nil {
+		return err
+	}
+	if want.Size > 0 {
+		r = io.LimitReader(r, want.Size+1)
+	}
+	v := want.Digest.Verifier()
+	tmp, n, err := s.spool(ctx, io.TeeReader(r, v))
+	if err != nil {
+		return fmt.Errorf("store %s: %w", want.Digest, err)
+	}
+	switch {
+	case want.Size > 0 && n != want.Size:
+		err = fmt.Errorf("%w: %d bytes or more, expected %d", ErrDigest, n, want.Size)
+	case !v.Verified():
+		err = ErrDigest
+	default:
+		err = publish(tmp, dest)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("store %s: %w", want.Digest, err), os.RemoveAll(tmp))
+	}
+	return nil
+}
+
+// Add stores the content of r under the sha256 it turns out to have and
+// returns digest and size.
+func (s *Store) Add(ctx context.Context, r io.Reader) (manifests.Descriptor, error) {
+	h := digest.SHA256.Digester()
+	tmp, n, err := s.spool(ctx, io.TeeReader(r, h.Hash()))
+	if err != nil {
+		return manifests.Descriptor{}, fmt.Errorf("store: %w", err)
+	}
+	d := manifests.Descriptor{Digest: h.Digest(), Size: n}
+	dest, err := s.path(d.Digest)
+	if err == nil {
+		err = publish(tmp, dest)
+	}
+	if err != nil {
+		return manifests.Descriptor{}, errors.Join(fmt.Errorf("store %s: %w", d.Digest, err), os.RemoveAll(tmp))
+	}
+	return d, nil
+}
+
+// Import verifies the file path, which lies in the file system of the store
+// (Partial, Temp), and moves it in. If its content is not want, the error is
+// ErrDigest and the file stays where it is.
+func (s *Store) Import(ctx context.Context, path string, want manifests.Descriptor) error {
+	dest, err := s.path(want.Digest)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("import %s: %w", want.Digest, err)
+	}
+	defer f.Close()
+	v := want.Digest.Verifier()
+	n, err := io.Copy(v, contextReader{ctx, f})
+	switch {
+	case err != nil:
+	case want.Size > 0 && n != want.Size:
+		err = fmt.Errorf("%w: %d bytes, expected %d", ErrDigest, n, want.Size)
+	case !v.Verified():
+		err = ErrDigest
+	default:
+		if err = f.Sync(); err == nil {
+			err = publish(path, dest)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("import %s: %w", want.Digest, err)
+	}
+	return nil
+}
+
+// spool writes r to a synced file in tmp. After an error there is no file.
+func (s *Store) spool(ctx context.Context, r io.Reader) (path string, n int64, err error) {
+	f, err := os.CreateTemp(filepath.Join(s.dir, tmpDir), "put-*")
+	if err != nil {
+		return "", 0, err
+	}
+	n, err = io.Copy(f, contextReader{ctx, r})
+	if err == nil {
+		err = f.Sync()
+	}
+	// A failed sync or close is final: a second try could claim success for
+	// data that the kernel has dropped.
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", 0, errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), n, nil
+}
+
+// publish makes a synced file a blob.
+func publish(path, dest string) error {
+	if err := os.Chmod(path, 0o444); err != nil {
+		return err
+	}
+	dir := filepath.Dir(dest)
+	err := os.Mkdir(dir, 0o755)
+	if err == nil {
+		err = syncDir(filepath.Dir(dir))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := os.Rename(path, dest); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync folder %q: %w", dir, err)
+	}
+	return nil
+}
+
+func partialDigest(name string) string {
+	return strings.Replace(name, "-", ":", 1)
+}
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
