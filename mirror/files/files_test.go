@@ -1,0 +1,349 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// serve runs a server that answers with c; the error of each request goes to
+// the channel.
+func serve(t *testing.T, s *Sender, c *Content) (url string, errs chan error) {
+	t.Helper()
+	errs = make(chan error, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		errs <- s.Serve(w, r, c)
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server.URL, errs
+}
+
+func fetch(t *testing.T, url string, header ...string) (*http.Response, []byte, error) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Said by name, so that the client decodes nothing by itself.
+	r.Header.Set("Accept-Encoding", "identity")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, body, err
+}
+
+// section writes content into the middle of a file.
+func section(t *testing.T, content []byte) (*os.File, *io.SectionReader) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "bundle.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	if _, err := f.WriteAt(append(append(make([]byte, 512), content...), "trailer"...), 0); err != nil {
+		t.Fatal(err)
+	}
+	// A section of a section, as a tar over a part of a file gives it.
+	outer := io.NewSectionReader(f, 500, int64(len(content))+19)
+	return f, io.NewSectionReader(outer, 12, int64(len(content)))
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	x := uint32(1)
+	for i := range b {
+		x = x*1664525 + 1013904223
+		b[i] = byte(x >> 24)
+	}
+	return b
+}
+
+func TestServeLargeFromFile(t *testing.T) {
+	content := random(2*piece + 12345)
+	_, data := section(t, content)
+	s := NewSender(Options{})
+	url, errs := serve(t, s, &Content{Name: "large", Digest: digest.FromBytes(content), Data: data})
+	for range 3 { // the second and third time from the pool
+		_, got, err := fetch(t, url)
+		if err != nil || !bytes.Equal(got, content) {
+			t.Fatalf("%d bytes of %d, %v", len(got), len(content), err)
+		}
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	resp, got, err := fetch(t, url, "Range", "bytes=100-5000099")
+	if err != nil || resp.StatusCode != http.StatusPartialContent || !bytes.Equal(got, content[100:5000100]) {
+		t.Fatalf("range: status %d, %d bytes, %v", resp.StatusCode, len(got), err)
+	}
+}
+
+// readFromSpy sees what the Sender hands to the connection.
+type readFromSpy struct {
+	*httptest.ResponseRecorder
+	files int
+}
+
+func (s *readFromSpy) ReadFrom(src io.Reader) (int64, error) {
+	if l, ok := src.(*io.LimitedReader); ok {
+		if _, ok := l.R.(*os.File); ok {
+			s.files++
+		}
+	}
+	return io.Copy(s.ResponseRecorder, src)
+}
+
+// Sendfile happens when net/http's ReadFrom is given an *os.File, alone or
+// under an io.LimitedReader.
+func TestLargeGoesThroughReadFrom(t *testing.T) {
+	content := random(piece + 1)
+	_, data := section(t, content)
+	s := NewSender(Options{})
+	w := &readFromSpy{ResponseRecorder: httptest.NewRecorder()}
+	if err := s.Serve(w, httptest.NewRequest(http.MethodGet, "/", nil), &Content{Digest: digest.FromBytes(content), Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	if w.files != 2 || !bytes.Equal(w.Body.Bytes(), content) {
+		t.Errorf("%d pieces were handed over as a file, want 2; %d bytes", w.files, w.Body.Len())
+	}
+}
+
+func TestServeLargeFromMemory(t *testing.T) {
+	content := random(5*chunk + 1)
+	s := NewSender(Options{})
+	url, _ := serve(t, s, &Content{Digest: digest.FromBytes(content), Data: io.NewSectionReader(bytes.NewReader(content), 0, int64(len(content)))})
+	if _, got, err := fetch(t, url); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(content), err)
+	}
+}
+
+func TestT33TruncatedFileIs500(t *testing.T) {
+	for _, size := range []int{1000, piece} {
+		content := random(size)
+		f, data := section(t, content)
+		if err := f.Truncate(int64(512 + size - 1)); err != nil {
+			t.Fatal(err)
+		}
+		s := NewSender(Options{})
+		url, errs := serve(t, s, &Content{Name: "cut", Digest: digest.FromBytes(content), Data: data})
+		resp, body, err := fetch(t, url)
+		if err != nil || resp.StatusCode != http.StatusInternalServerError || resp.Header.Get("Etag") != "" {
+			t.Errorf("%d bytes: status %d, %v: %.50q", size, resp.StatusCode, err, body)
+		}
+		if err := <-errs; !errors.Is(err, ErrStorage) {
+			t.Errorf("%d bytes: error %v, want ErrStorage", size, err)
+		}
+	}
+}
+
+// shrinking loses its middle after the ends were looked at.
+type shrinking struct{ *bytes.Reader }
+
+func (s shrinking) ReadAt(b []byte, off int64) (int, error) {
+	if off < 2*chunk && off+int64(len(b)) > 2*chunk || off == 2*chunk {
+		return 0, errors.New("input/output error")
+	}
+	return s.Reader.ReadAt(b, off)
+}
+
+func TestT33ReadErrorBreaksTheConnection(t *testing.T) {
+	content := random(8 * chunk)
+	s := NewSender(Options{})
+	data := io.NewSectionReader(shrinking{bytes.NewReader(content)}, 0, int64(len(content)))
+	url, errs := serve(t, s, &Content{Name: "broken", Digest: digest.FromBytes(content), Data: data})
+	resp, got, err := fetch(t, url)
+	if err == nil {
+		t.Errorf("status %d with %d bytes looks like a good answer", resp.StatusCode, len(got))
+	}
+	if err := <-errs; !errors.Is(err, ErrStorage) {
+		t.Errorf("error %v, want ErrStorage", err)
+	}
+}
+
+// A file that shrinks while sendfile reads it must end in a broken connection.
+func TestT33FileShrinksWhileSending(t *testing.T) {
+	content := random(6 * piece)
+	f, data := section(t, content)
+	s := NewSender(Options{})
+	c := &Content{Name: "shrinks", Digest: digest.FromBytes(content), Data: data}
+	errs := make(chan error, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { errs <- s.Serve(w, r, c) }))
+	defer server.Close()
+	resp, err := http.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, chunk)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(piece); err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err == nil {
+		t.Errorf("the client got %d bytes and no error", n)
+	}
+	if err := <-errs; !errors.Is(err, ErrStorage) {
+		t.Errorf("error %v, want ErrStorage", err)
+	}
+}
+
+func zstdContent(t *testing.T, plain []byte) *Content {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := w.EncodeAll(plain, nil)
+	return &Content{
+		Name: "tool", Digest: digest.FromBytes(stored),
+		Data:  io.NewSectionReader(bytes.NewReader(stored), 0, int64(len(stored))),
+		Plain: manifests.Descriptor{Digest: digest.FromBytes(plain), Size: int64(len(plain))},
+	}
+}
+
+func TestDecoded(t *testing.T) {
+	for _, size := range []int{0, 1, chunk - 1, chunk, chunk + 1, 3*chunk + 7} {
+		plain := random(size)
+		s := NewSender(Options{})
+		url, errs := serve(t, s, zstdContent(t, plain))
+		for range 2 { // the second time with a decoder from the pool
+			_, got, err := fetch(t, url)
+			if err != nil || !bytes.Equal(got, plain) {
+				t.Errorf("%d bytes: got %d, %v", size, len(got), err)
+			}
+			if err := <-errs; err != nil {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+		}
+	}
+}
+
+func TestT33DecodedThatIsNotWhatTheBundleSays(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(c *Content)
+	}{
+		{"another digest", func(c *Content) { c.Plain.Digest = digest.FromString("other") }},
+		{"longer", func(c *Content) { c.Plain.Size-- }},
+		{"shorter", func(c *Content) { c.Plain.Size++ }},
+		{"cut", func(c *Content) { c.Data = io.NewSectionReader(c.Data, 0, c.Data.Size()-9) }},
+		{"not zstd", func(c *Content) { c.Data = io.NewSectionReader(strings.NewReader("plain text"), 0, 10) }},
+	}
+	for _, tt := range tests {
+		for _, size := range []int{100, 4*chunk + 5} {
+			t.Run(tt.name, func(t *testing.T) {
+				c := zstdContent(t, random(size))
+				tt.change(c)
+				url, errs := serve(t, NewSender(Options{}), c)
+				resp, got, err := fetch(t, url)
+				if err == nil && resp.StatusCode == http.StatusOK {
+					t.Errorf("%d bytes with status 200 look like a good answer", len(got))
+				}
+				if err := <-errs; !errors.Is(err, ErrStorage) {
+					t.Errorf("error %v, want ErrStorage", err)
+				}
+			})
+		}
+	}
+}
+
+func TestDecodersAreBounded(t *testing.T) {
+	c := zstdContent(t, random(chunk))
+	s := NewSender(Options{Decoders: 1, WriteTimeout: 20 * time.Millisecond})
+	s.decoders <- struct{}{} // somebody else has the only one
+	url, _ := serve(t, s, c)
+	resp, _, err := fetch(t, url)
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("status %d, %v, want 503 with Retry-After", resp.StatusCode, err)
+	}
+	resp, _, err = fetch(t, url, "Accept-Encoding", "zstd")
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("stored form: status %d, %v", resp.StatusCode, err)
+	}
+}
+
+// A client that reads nothing must not hold a connection for ever (T-32).
+func TestT32StalledReaderIsCut(t *testing.T) {
+	content := random(6 * piece)
+	_, data := section(t, content)
+	s := NewSender(Options{WriteTimeout: 100 * time.Millisecond})
+	url, errs := serve(t, s, &Content{Digest: digest.FromBytes(content), Data: data})
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := <-errs; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("error %v, want the write deadline", err)
+	}
+}
+
+func TestAcceptsZstd(t *testing.T) {
+	tests := []struct {
+		lines []string
+		want  bool
+	}{
+		{nil, false},
+		{[]string{"gzip"}, false},
+		{[]string{"zstd"}, true},
+		{[]string{"gzip, ZSTD ;q=0.5"}, true},
+		{[]string{"gzip", "zstd"}, true},
+		{[]string{"zstd;q=0"}, false},
+		{[]string{"zstd;q=0.000"}, false},
+		{[]string{"zstd;q=x"}, false},
+		{[]string{"*"}, false},
+		{[]string{"zstdx"}, false},
+	}
+	for _, tt := range tests {
+		if got := acceptsZstd(http.Header{"Accept-Encoding": tt.lines}); got != tt.want {
+			t.Errorf("%q: %v, want %v", tt.lines, got, tt.want)
+		}
+	}
+}
+
+func TestReopenSurvivesRename(t *testing.T) {
+	f, _ := section(t, []byte("old"))
+	if err := os.Rename(f.Name(), f.Name()+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(f.Name(), []byte("another file lies there now"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, err := reopen(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	got := make([]byte, 3)
+	if _, err := again.ReadAt(got, 512); err != nil || string(got) != "old" {
+		t.Errorf("%q, %v, want the bytes of the opened file", got, err)
+	}
+	if _, err := again.WriteString("x"); err == nil {
+		t.Error("the file can be written to")
+	}
+}
