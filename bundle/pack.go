@@ -3,15 +3,24 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"os"
+	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
+
+// defaultParallel is how many downloads run at a time.
+const defaultParallel = 4
 
 // PackOptions say where Pack takes from and writes to.
 type PackOptions struct {
@@ -44,12 +53,148 @@ type PackResult struct {
 	FirstUse []string
 }
 
+// PartialError says that some artifacts could not be had; the others are in the
+// store, and a second run fetches only the rest. errors.Is and errors.As look
+// into every failure.
+type PartialError struct {
+	Failed []error // each an *ArtifactError
+	Total  int     // downloads that were tried
+}
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%d of %d downloads failed:\n%v", len(e.Failed), e.Total, errors.Join(e.Failed...))
+}
+
+// Unwrap returns the failures.
+func (e *PartialError) Unwrap() []error { return e.Failed }
+
 // Pack fetches the artifacts of lock, makes the repository metadata, completes
 // lock in place and seals it all into o.Output. Nothing else is written outside
-// the store. When artifacts fail the others are fetched all the same, so that a
-// second run needs only the rest; the error joins an *ArtifactError for each.
+// the store. When artifacts fail the others are fetched all the same and the
+// error is a *PartialError. Content that is not what lock says is of class
+// ErrVerify.
 //
 // The same Lock and key give the same bytes, also after an interrupted run.
 func Pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult, error) {
-	return PackResult{}, errors.New("pack: under construction")
+	if err := o.check(lock); err != nil {
+		return PackResult{}, fmt.Errorf("pack: %w", err)
+	}
+	client, err := withHostArchives(o.Client, lock, o.HostRoot)
+	if err != nil {
+		return PackResult{}, fmt.Errorf("pack: apt sources: %w", err)
+	}
+	env := newEnv(client, o.Store, lock.Arches, o.SelfBinaries)
+	env.Keyring = keyringFor(lock)
+	if err := fetchAll(ctx, lock, fetch.Fetchers(env), o); err != nil {
+		return PackResult{}, fmt.Errorf("pack: %w", err)
+	}
+	slices.SortStableFunc(lock.Artifacts, manifests.CompareArtifacts)
+	metadata, err := writeRepositories(ctx, lock, o.Store, o.Key)
+	if err != nil {
+		return PackResult{}, fmt.Errorf("pack: %w", err)
+	}
+	task := o.Progress.Start("seal "+o.Output, 0)
+	root, err := SealFile(ctx, o.Output, SealInput{
+		Lock: lock, Metadata: metadata, Key: o.Key,
+		Open: func(d digest.Digest) (io.ReadCloser, error) { return o.Store.Get(d) },
+	}, o.VerifyAfterWrite)
+	task.Done(err)
+	if err != nil {
+		return PackResult{}, fmt.Errorf("pack: %w", err)
+	}
+	return result(lock, o.Output, root)
+}
+
+// check completes the options and refuses what cannot be packed.
+func (o *PackOptions) check(lock *manifests.Lock) error {
+	if o.Parallel <= 0 {
+		o.Parallel = defaultParallel
+	}
+	if o.Progress == nil {
+		o.Progress = fetch.Silent()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Key == nil {
+		return policyFailure(errors.New("no signing key"))
+	}
+	if o.Output == "" {
+		return errors.New("no output file")
+	}
+	return lock.Validate()
+}
+
+// fetchAll brings every artifact into the store, several at a time.
+func fetchAll(ctx context.Context, lock *manifests.Lock, fetchers []fetch.Fetcher, o PackOptions) error {
+	byKind := map[manifests.ArtifactKind]fetch.Fetcher{}
+	for _, f := range fetchers {
+		byKind[f.Kind()] = f
+	}
+	groups := fetch.Group(lock.Artifacts)
+	var mu sync.Mutex
+	var failed []error
+	var g errgroup.Group
+	g.SetLimit(o.Parallel)
+	for _, group := range groups {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if err := fetchGroup(ctx, byKind, group, o.Progress); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	slices.SortFunc(failed, func(a, b error) int {
+		if a.Error() < b.Error() {
+			return -1
+		}
+		return 1
+	})
+	return &PartialError{Failed: failed, Total: len(groups)}
+}
+
+func fetchGroup(ctx context.Context, byKind map[manifests.ArtifactKind]fetch.Fetcher, group []*manifests.Artifact, p fetch.Progress) error {
+	label := fetch.Label(group)
+	f, ok := byKind[group[0].Kind]
+	if !ok {
+		return &ArtifactError{Op: "fetch", Artifact: label, Err: fmt.Errorf("unknown kind %q", group[0].Kind)}
+	}
+	task := p.Start(label, group[0].Source.Size)
+	err := f.Fetch(ctx, group, task)
+	task.Done(err)
+	if err != nil {
+		return &ArtifactError{Op: "fetch", Artifact: label, Err: classify(err)}
+	}
+	return nil
+}
+
+func result(lock *manifests.Lock, output string, root digest.Digest) (PackResult, error) {
+	fi, err := os.Stat(output)
+	if err != nil {
+		return PackResult{}, fmt.Errorf("pack: %w", err)
+	}
+	r := PackResult{Path: output, Root: root, Size: fi.Size(), Counts: map[manifests.ArtifactKind]int{}}
+	for _, a := range lock.Artifacts {
+		r.Counts[a.Kind]++
+		if a.Source.Trust == manifests.TrustFirstUse {
+			r.FirstUse = append(r.FirstUse, a.Name)
+		}
+	}
+	slices.Sort(r.FirstUse)
+	r.FirstUse = slices.Compact(r.FirstUse)
+	return r, nil
 }

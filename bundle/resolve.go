@@ -3,7 +3,11 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/offk8s/offk8s/bundle/fetch"
@@ -35,9 +39,164 @@ type ResolveOptions struct {
 }
 
 // Resolve turns m into the exact list of artifacts, with cat as the knowledge of
-// upstream. Every problem of the input is reported, joined, not only the first.
-// Artifacts without a digest in cat are looked up or downloaded once and
-// recorded as first use.
+// upstream. Every problem is reported, joined, not only the first; those of the
+// input before anything is asked of the network. Artifacts without a digest in
+// cat are looked up or downloaded once and recorded as first use.
 func Resolve(ctx context.Context, m manifests.Manifest, cat *manifests.Catalog, o ResolveOptions) (*manifests.Lock, error) {
-	return nil, errors.New("resolve: under construction")
+	r := &resolver{ctx: ctx, m: m, o: o}
+	if r.o.Progress == nil {
+		r.o.Progress = fetch.Silent()
+	}
+	if r.o.Log == nil {
+		r.o.Log = slog.New(slog.DiscardHandler)
+	}
+	r.settle(cat)
+	r.planFiles()
+	r.planSelf()
+	r.planImages()
+	r.planExtraFiles()
+	r.checkPins()
+	if err := r.failed(); err != nil {
+		return nil, err
+	}
+	r.env = newEnv(r.o.Client, r.o.Store, r.lock.Arches, o.SelfBinaries)
+	r.firstUse()
+	r.smokeImage()
+	r.packages()
+	if err := r.failed(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(r.lock.Artifacts, manifests.CompareArtifacts)
+	if err := r.lock.Validate(); err != nil {
+		return nil, fmt.Errorf("resolve: %w", err)
+	}
+	return r.lock, nil
+}
+
+// resolver is the state of one Resolve.
+type resolver struct {
+	ctx  context.Context
+	m    manifests.Manifest
+	o    ResolveOptions
+	env  fetch.Env
+	lock *manifests.Lock
+	errs []error
+}
+
+// fail records a problem with one artifact or setting.
+func (r *resolver) fail(what string, err error) {
+	r.errs = append(r.errs, &ArtifactError{Op: "resolve", Artifact: what, Err: classify(err)})
+}
+
+func (r *resolver) failed() error {
+	if err := r.ctx.Err(); err != nil {
+		return fmt.Errorf("resolve: %w", err)
+	}
+	return errors.Join(r.errs...)
+}
+
+func (r *resolver) add(a manifests.Artifact) { r.lock.Artifacts = append(r.lock.Artifacts, a) }
+
+// newEnv is what the fetchers work with, for Resolve and for Pack.
+func newEnv(c *fetch.Client, s *store.Store, arches []string, self map[string]string) fetch.Env {
+	return fetch.Env{
+		Client: c, Store: s, Arches: arches, SelfBinaries: self,
+		Compress: func(w io.Writer) (io.WriteCloser, error) { return NewZstdWriter(w) },
+		Encoding: zstdEncoding,
+	}
+}
+
+// zstdEncoding names what NewZstdWriter makes; it changes when the settings or
+// the bytes of a new encoder do, so that the store's records are made anew.
+const zstdEncoding = "zstd-1"
+
+// classify marks what upstream got wrong as ErrVerify, so that a swapped file
+// ends with another exit code than a broken connection.
+func classify(err error) error {
+	if errors.Is(err, fetch.ErrMismatch) || errors.Is(err, store.ErrDigest) || isSignature(err) {
+		return verifyFailure(err)
+	}
+	return err
+}
+
+// settle takes the defaults of the catalog and fills in the head of the Lock.
+func (r *resolver) settle(cat *manifests.Catalog) {
+	r.lock = &manifests.Lock{
+		APIVersion: manifests.APIVersion, Kind: manifests.KindLock,
+		Name: r.m.Name, Sequence: max(r.m.Sequence, 1), Expires: r.m.Expires,
+		Created:    r.o.Created.UTC().Truncate(time.Second),
+		DistroData: map[string]manifests.Distro{},
+	}
+	release, err := cat.Release(r.m.Kubernetes)
+	if err != nil {
+		r.fail("kubernetes", err)
+		return
+	}
+	l := r.lock
+	l.Release, l.Kubernetes, l.Minor = release, strings.TrimPrefix(release.Version, "v"), release.Minor
+	if l.Name == "" {
+		l.Name = "kubernetes-" + l.Minor
+	}
+	l.Arches = sortedOr(r.m.Arches, release.Defaults.Arches)
+	l.Distros = sortedOr(r.m.Distros, release.Defaults.Distros)
+	l.CNI, l.Runtime = r.m.CNI, r.m.Runtime
+	if l.CNI == "" {
+		l.CNI = release.Defaults.CNI
+	}
+	if l.Runtime == "" {
+		l.Runtime = release.Defaults.Runtime
+	}
+	if !slices.ContainsFunc(release.Components, func(d manifests.Download) bool { return d.Name == l.Runtime }) {
+		r.fail("runtime", fmt.Errorf("%q is not among the components of kubernetes %s", l.Runtime, l.Minor))
+	}
+	cni, err := cat.CNI(l.CNI)
+	if err == nil {
+		l.CNIRelease, err = cni.For(l.Minor)
+	}
+	if err != nil {
+		r.fail("cni", err)
+	}
+	for _, name := range l.Distros {
+		r.settleDistro(cat, name)
+	}
+}
+
+func (r *resolver) settleDistro(cat *manifests.Catalog, name string) {
+	d, err := cat.Distro(name)
+	if err != nil {
+		r.fail("distros", err)
+		return
+	}
+	if path := r.m.Keyrings[name]; path != "" {
+		if err := useKeyring(&d, path); err != nil {
+			r.fail("keyring of "+name, err)
+		}
+	}
+	if len(distroArches(d, r.lock.Arches)) == 0 {
+		r.fail(name, fmt.Errorf("has packages for %s only, the bundle is for %s",
+			strings.Join(d.Arches, ", "), strings.Join(r.lock.Arches, ", ")))
+	}
+	r.lock.DistroData[name] = d
+}
+
+// distroArches are the architectures of the bundle that the distro has. A
+// bundle of several distros may have one that lacks an architecture.
+func distroArches(d manifests.Distro, arches []string) []string {
+	var out []string
+	for _, a := range arches {
+		if len(d.Arches) == 0 || slices.Contains(d.Arches, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// sortedOr returns want without duplicates, or def when it is empty.
+func sortedOr(want, def []string) []string {
+	if len(want) == 0 {
+		want = def
+	}
+	out := slices.Clone(want)
+	slices.Sort(out)
+	return slices.Compact(out)
 }

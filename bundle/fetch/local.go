@@ -69,6 +69,9 @@ func (f *files) fetchLocal(ctx context.Context, group []*manifests.Artifact) err
 		return err
 	}
 	a := missing[0]
+	if a.Source.URL != SelfURL {
+		return fmt.Errorf("file %q with digest %s is not in the store: it was on the machine where the lock was made", a.Name, a.Source.Digest)
+	}
 	path, err := f.self(strings.TrimPrefix(a.Platform, "linux/"), a.Source.Digest)
 	if err != nil {
 		return err
@@ -105,4 +108,22 @@ func (e Env) self(arch string, want digest.Digest) (string, error) {
 		return "", &MismatchError{What: fmt.Sprintf("offk8s binary for linux/%s: digest", arch), Found: got.String(), Want: want.String()}
 	}
 	return path, nil
+}
+
+// AddLocal stores a file of this machine for the artifacts of group, whose
+// source has its digest. Pack finds it in the store.
+func (e Env) AddLocal(ctx context.Context, path string, group []*manifests.Artifact) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	plain, blob, err := e.ingest(ctx, file)
+	if err != nil {
+		return err
+	}
+	if want := group[0].Source.Digest; plain.Digest != want {
+		return &MismatchError{What: fmt.Sprintf("%q: digest", path), Found: plain.Digest.String(), Want: want.String()}
+	}
+	return e.remember(record{Source: plain.Digest, Plain: plain, Blob: blob})
 }

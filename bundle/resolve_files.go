@@ -1,0 +1,210 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/unpack"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+const (
+	groupFiles = "files"
+
+	modeBinary = 0o755
+	modeFile   = 0o644
+)
+
+// filePath is where the mirror serves a file of a component:
+// "<component>/<version>/linux/<arch>/<base name>".
+func filePath(component, version, arch, base string) string {
+	return path.Join(component, version, "linux", arch, base)
+}
+
+// planFiles lists the binaries of every component for every architecture.
+func (r *resolver) planFiles() {
+	for _, d := range r.lock.Release.Components {
+		for _, arch := range r.lock.Arches {
+			remote, ok := d.Arches[arch]
+			if !ok {
+				r.fail(d.Name+" "+d.Version, fmt.Errorf("the catalog has it for %s, not for %q", strings.Join(archesOf(d), ", "), arch))
+				continue
+			}
+			r.planComponent(d, arch, remote)
+		}
+	}
+}
+
+func archesOf(d manifests.Download) []string {
+	var out []string
+	for a := range d.Arches {
+		out = append(out, a)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (r *resolver) planComponent(d manifests.Download, arch string, remote manifests.Remote) {
+	source, err := sourceOf(remote.URL, remote.Digest)
+	if err != nil {
+		r.fail(d.Name+" "+d.Version, err)
+		return
+	}
+	a := manifests.Artifact{
+		Kind: manifests.KindFile, Name: d.Name, Version: d.Version, Platform: "linux/" + arch,
+		Group: groupFiles, Path: filePath(d.Name, d.Version, arch, d.Name), Mode: modeBinary, Source: source,
+	}
+	if len(d.Members) == 0 {
+		r.add(a)
+	}
+	for _, member := range d.Members {
+		member = strings.ReplaceAll(member, "{arch}", arch)
+		if err := unpack.CheckName(member); err != nil {
+			r.fail(d.Name+" "+d.Version, err)
+			continue
+		}
+		a.Source.Member, a.Name = member, path.Base(member)
+		a.Path = filePath(d.Name, d.Version, arch, a.Name)
+		r.add(a)
+	}
+}
+
+// sourceOf checks an address and its digest; without one it is a first use.
+func sourceOf(rawURL, pin string) (manifests.Source, error) {
+	s := manifests.Source{URL: rawURL, Digest: digest.Digest(pin), Trust: manifests.TrustCatalog}
+	if u, err := url.Parse(rawURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return s, fmt.Errorf("address %q: want a http or https URL", rawURL)
+	}
+	if pin == "" {
+		s.Trust = manifests.TrustFirstUse
+		return s, nil
+	}
+	if err := s.Digest.Validate(); err != nil {
+		return s, fmt.Errorf("digest %q: %w", pin, err)
+	}
+	return s, nil
+}
+
+// planSelf adds our own binary for every architecture: the DMZ and the hosts need it.
+func (r *resolver) planSelf() {
+	version := r.o.Offk8sVersion
+	for _, arch := range r.lock.Arches {
+		binary, ok := r.o.SelfBinaries[arch]
+		if !ok {
+			r.fail("offk8s", fmt.Errorf("no offk8s binary for linux/%s was given", arch))
+			continue
+		}
+		if err := fetch.CheckSelf(binary, arch); err != nil {
+			r.fail("offk8s", err)
+			continue
+		}
+		d, size, err := fetch.DigestFile(binary)
+		if err != nil {
+			r.fail("offk8s", err)
+			continue
+		}
+		r.add(manifests.Artifact{
+			Kind: manifests.KindFile, Name: "offk8s", Version: version, Platform: "linux/" + arch,
+			Group: groupFiles, Path: filePath("offk8s", version, arch, "offk8s"), Mode: modeBinary,
+			Source: manifests.Source{URL: fetch.SelfURL, Digest: d, Size: size, Trust: manifests.TrustLocal},
+		})
+	}
+}
+
+// planExtraFiles adds the user's own files; "file:" ones are of this machine.
+func (r *resolver) planExtraFiles() {
+	for _, f := range r.m.Files {
+		a := manifests.Artifact{
+			Kind: manifests.KindFile, Name: f.Name, Group: groupFiles,
+			Path: path.Join("extra", f.Name), Mode: modeFile,
+		}
+		var err error
+		if local, ok := strings.CutPrefix(f.URL, "file://"); ok {
+			a.Source, err = localSource(f, local)
+		} else {
+			a.Source, err = sourceOf(f.URL, f.Digest)
+		}
+		if err != nil {
+			r.fail(f.Name, err)
+			continue
+		}
+		r.add(a)
+	}
+}
+
+func localSource(f manifests.ExtraFile, local string) (manifests.Source, error) {
+	d, size, err := fetch.DigestFile(local)
+	if err != nil {
+		return manifests.Source{}, err
+	}
+	if pin := digest.Digest(f.Digest); pin != "" && pin.Validate() == nil && pin.Algorithm() == digest.SHA256 && pin != d {
+		return manifests.Source{}, &fetch.MismatchError{What: "digest", Found: d.String(), Want: f.Digest}
+	}
+	// The path stays out of the Lock, which others read.
+	return manifests.Source{URL: "file:" + f.Name, Digest: d, Size: size, Trust: manifests.TrustLocal}, nil
+}
+
+// checkPins refuses first uses before the network is asked for them.
+func (r *resolver) checkPins() {
+	if !r.o.RequirePinned {
+		return
+	}
+	for _, a := range r.lock.Artifacts {
+		if a.Source.Trust == manifests.TrustFirstUse {
+			r.fail(a.Name, policyFailure(errors.New("no digest is pinned for it in the catalog")))
+		}
+	}
+}
+
+// firstUse finds the digests that nobody told, and stores what is on this
+// machine only. Images are asked by tag, files downloaded.
+func (r *resolver) firstUse() {
+	for _, group := range fetch.Group(r.lock.Artifacts) {
+		a := group[0]
+		if r.ctx.Err() != nil {
+			return
+		}
+		switch {
+		case a.Kind == manifests.KindFile && a.Source.Trust == manifests.TrustLocal && a.Name != "offk8s":
+			r.storeLocal(group)
+		case a.Source.Digest != "":
+		case a.Kind == manifests.KindImage:
+			r.resolveTag(a)
+		case a.Kind == manifests.KindFile:
+			r.firstDownload(group)
+		}
+	}
+}
+
+func (r *resolver) firstDownload(group []*manifests.Artifact) {
+	label := fetch.Label(group)
+	task := r.o.Progress.Start(label, 0)
+	d, size, err := r.env.FirstUse(r.ctx, group[0].Source.URL, task)
+	task.Done(err)
+	if err != nil {
+		r.fail(label, err)
+		return
+	}
+	r.o.Log.Info("first use", "artifact", label, "digest", d)
+	for _, a := range group {
+		a.Source.Digest, a.Source.Size = d, size
+	}
+}
+
+func (r *resolver) storeLocal(group []*manifests.Artifact) {
+	for _, f := range r.m.Files {
+		if f.Name != group[0].Name {
+			continue
+		}
+		if err := r.env.AddLocal(r.ctx, strings.TrimPrefix(f.URL, "file://"), group); err != nil {
+			r.fail(f.Name, err)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package bundle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// planImages lists the images of the release, of the pod network and the
+// user's own, each once.
+func (r *resolver) planImages() {
+	var want []manifests.Image
+	for _, roles := range []map[string]manifests.Image{r.lock.Release.Images, r.lock.CNIRelease.Images} {
+		for _, role := range slices.Sorted(maps.Keys(roles)) {
+			want = append(want, roles[role])
+		}
+	}
+	for _, ref := range r.m.Images {
+		want = append(want, manifests.Image{Ref: ref})
+	}
+	pinned := map[string]digest.Digest{}
+	for _, image := range want {
+		a, err := imageArtifact(image)
+		if err != nil {
+			r.fail(image.Ref, err)
+			continue
+		}
+		have, again := pinned[a.Name]
+		if again && have != a.Source.Digest && have != "" && a.Source.Digest != "" {
+			r.fail(a.Name, fmt.Errorf("is wanted as %s and as %s", have, a.Source.Digest))
+		}
+		if !again {
+			r.add(a)
+			pinned[a.Name] = a.Source.Digest
+		}
+	}
+}
+
+func imageArtifact(image manifests.Image) (manifests.Artifact, error) {
+	ref, err := fetch.ParseImage(image.Ref)
+	if err != nil {
+		return manifests.Artifact{}, err
+	}
+	d := ref.Digest
+	if image.Digest != "" {
+		pin := digest.Digest(image.Digest)
+		if err := pin.Validate(); err != nil {
+			return manifests.Artifact{}, fmt.Errorf("digest %q: %w", pin, err)
+		}
+		if d != "" && d != pin {
+			return manifests.Artifact{}, fmt.Errorf("is pinned as %s and as %s", d, pin)
+		}
+		d = pin
+	}
+	a := manifests.Artifact{
+		Kind: manifests.KindImage, Name: ref.Name, Version: ref.Tag,
+		Source: manifests.Source{URL: ref.Name, Digest: d, Trust: manifests.TrustCatalog},
+	}
+	if d == "" {
+		a.Source.Trust = manifests.TrustFirstUse
+	}
+	return a, nil
+}
+
+// resolveTag asks the registry once what the tag is; from here on the digest counts.
+func (r *resolver) resolveTag(a *manifests.Artifact) {
+	ref, err := fetch.ParseImage(a.Source.URL)
+	if err == nil {
+		a.Source.Digest, err = r.o.Client.ResolveImage(r.ctx, ref)
+	}
+	if err != nil {
+		r.fail(a.Name, err)
+		return
+	}
+	r.o.Log.Info("first use", "artifact", a.Name, "digest", a.Source.Digest)
+}
+
+// smokeImage makes the image of our own binary that proves a cluster.
+func (r *resolver) smokeImage() {
+	name := fetch.SmokeName(r.o.Offk8sVersion)
+	d, err := r.env.BuildSmoke(r.ctx)
+	if err != nil {
+		r.fail(name, err)
+		return
+	}
+	r.add(manifests.Artifact{
+		Kind: manifests.KindImage, Name: name, Version: r.o.Offk8sVersion,
+		Source: manifests.Source{URL: fetch.SmokeURL, Digest: d, Trust: manifests.TrustLocal},
+	})
+}
