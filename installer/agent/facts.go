@@ -43,6 +43,10 @@ type Facts struct {
 	Manager string `json:"manager,omitempty"`
 	// State are paths that an earlier Kubernetes, etcd or runtime left, see StatePaths.
 	State []string `json:"state,omitempty"`
+	// Resolvers are the name servers that pods can reach too, none in many closed
+	// networks; ResolvConf is the file that lists them, "" without any.
+	Resolvers  []string `json:"resolvers,omitempty"`
+	ResolvConf string   `json:"resolvConf,omitempty"`
 	// Installed is what offk8s installed before; nil: nothing.
 	Installed *Installed `json:"installed,omitempty"`
 }
@@ -134,6 +138,7 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	errs = append(errs, err)
 	f.Addresses, err = addresses()
 	errs = append(errs, err)
+	f.ResolvConf, f.Resolvers = resolvers(env)
 	for _, p := range StatePaths() {
 		if _, err := os.Lstat(env.Path(p)); err == nil {
 			f.State = append(f.State, p)
