@@ -206,8 +206,6 @@ func (r *road) serve(t *testing.T) {
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	parent := t
-	_ = parent
 	r.stopLater(cmd, log)
 	lines := bufio.NewScanner(stdout)
 	print := regexp.MustCompile(`sha256:[0-9a-f]{64}`)

@@ -193,6 +193,12 @@ func openBinary(dirs []string, name string) (*os.File, error) {
 	return nil, fmt.Errorf("no binary %q in %v", name, dirs)
 }
 
+// archives are the roots of the distributions' archives that rpms.sh lays out below.
+var archives = map[string]string{
+	"rocky-9":  "https://dl.rockylinux.org/pub/rocky/9/",
+	"centos-7": "https://vault.centos.org/7.9.2009/",
+}
+
 // distros points every yum repository of the RPM-family distros at the lab's
 // repository and its key.
 func (u *Upstream) distros(c Config) error {
@@ -206,8 +212,7 @@ func (u *Upstream) distros(c Config) error {
 	for _, d := range c.Distros {
 		var repos []map[string]any
 		for _, r := range d.Yum {
-			from := strings.ReplaceAll(r.BaseURL, "{arch}", "x86_64")
-			u.mirrors = append(u.mirrors, manifests.Rewrite{From: from, To: u.server.URL + "/rpms/" + d.Name + "/"})
+			u.mirrors = append(u.mirrors, manifests.Rewrite{From: archives[d.Name], To: u.server.URL + "/rpms/" + d.Name + "/"})
 			repos = append(repos, map[string]any{
 				"id": r.ID, "baseURL": r.BaseURL, "keyFiles": []string{"lab.asc"}, "signedMetadata": true,
 			})
