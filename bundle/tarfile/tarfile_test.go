@@ -1,0 +1,187 @@
+package tarfile
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/test/testenv"
+)
+
+func TestRoundTrip(t *testing.T) {
+	b := build(t, sample)
+	path := filepath.Join(t.TempDir(), "x.tar")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenParts(t.Context(), []string{path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var got []file
+	for _, m := range f.Members() {
+		r, err := f.Section(m.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		off, size, ok := f.Offset(m.Name)
+		if !ok || string(b[off:off+size]) != string(content) {
+			t.Errorf("%q: offset %d, size %d, %v", m.Name, off, size, ok)
+		}
+		got = append(got, file{m.Name, string(content)})
+	}
+	if diff := cmp.Diff(sample, got, cmp.AllowUnexported(file{})); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
+	if f.Path() != path || f.Size() != int64(len(b)) {
+		t.Errorf("path %q, size %d", f.Path(), f.Size())
+	}
+	if _, _, ok := f.Offset("nothing"); ok {
+		t.Error("found a member that is not there")
+	}
+	if _, err := f.Section("nothing"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("section of a missing member: %v", err)
+	}
+}
+
+// TestStandardReaders has archive/tar and the system's tar read what we write.
+func TestStandardReaders(t *testing.T) {
+	b := build(t, sample)
+	r := tar.NewReader(bytes.NewReader(b))
+	for _, want := range sample {
+		h, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Name != want.name || string(content) != want.content || h.Mode != 0o644 || h.Uid != 0 || h.ModTime.Unix() != 0 {
+			t.Errorf("archive/tar reads %+v, want %q", h, want.name)
+		}
+	}
+	if _, err := r.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+
+	testenv.NeedTool(t, "tar")
+	cmd := exec.Command("tar", "-tf", "-")
+	cmd.Stdin = bytes.NewReader(b)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("tar: %v: %s", err, out)
+	}
+	var names []string
+	for _, f := range sample {
+		names = append(names, f.name)
+	}
+	if diff := cmp.Diff(names, strings.Fields(string(out))); diff != "" {
+		t.Errorf("tar -t (-want +got):\n%s", diff)
+	}
+}
+
+// TestHeaderIsUstar compares with what archive/tar writes.
+func TestHeaderIsUstar(t *testing.T) {
+	for _, f := range []struct {
+		name string
+		size int64
+	}{{"a", 0}, {"blobs/sha256/" + hex64, 12345}, {"big", maxOctal}} {
+		var want bytes.Buffer
+		w := tar.NewWriter(&want)
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.name, Size: f.size, Mode: 0o644, Format: tar.FormatUSTAR}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want.Bytes(), encodeHeader(f.name, f.size)); diff != "" {
+			t.Errorf("header of %q (-archive/tar +ours):\n%s", f.name, diff)
+		}
+	}
+}
+
+// TestHugeMembers indexes members around and over the 8 GiB that a ustar header
+// can say, in a file that nobody has to store.
+func TestHugeMembers(t *testing.T) {
+	sizes := []int64{maxOctal, maxOctal + 1, 5 << 40, 3}
+	s := sparse{pieces: map[int64][]byte{}}
+	var want []Member
+	for i, size := range sizes {
+		name := string(rune('a'+i)) + strings.Repeat("x", 60*i)
+		h := encodeHeader(name, size)
+		s.pieces[s.size] = h
+		s.size += int64(len(h))
+		want = append(want, Member{name, s.size, size})
+		s.size += size + padding(size)
+
+		// The standard reader agrees on name and size.
+		got, err := tar.NewReader(bytes.NewReader(h)).Next()
+		if err != nil || got.Name != name || got.Size != size {
+			t.Errorf("archive/tar reads %+v, %v", got, err)
+		}
+	}
+	s.size += trailerSize
+	x, err := ReadIndex(t.Context(), s, s.size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, x.Members()); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
+}
+
+func TestWriterRefuses(t *testing.T) {
+	tests := []struct {
+		name    string
+		member  string
+		size    int64
+		content string
+		err     error
+	}{
+		{"bad name", "../x", 1, "x", ErrName},
+		{"twice", "there", 1, "x", ErrName},
+		{"file as folder", "there/x", 1, "x", ErrName},
+		{"too short", "x", 2, "x", ErrSize},
+		{"too long", "x", 1, "xx", ErrSize},
+		{"negative", "x", -1, "", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := NewWriter(io.Discard)
+			if err := w.Add("there", 0, strings.NewReader("")); err != nil {
+				t.Fatal(err)
+			}
+			err := w.Add(tt.member, tt.size, strings.NewReader(tt.content))
+			if err == nil || tt.err != nil && !errors.Is(err, tt.err) {
+				t.Fatalf("got %v, want %v", err, tt.err)
+			}
+			if w.Add("next", 0, strings.NewReader("")) == nil || w.Close() == nil {
+				t.Error("the writer goes on after an error")
+			}
+		})
+	}
+}
+
+func TestOpenFileRefuses(t *testing.T) {
+	if _, err := OpenFile(t.Context(), t.TempDir()); err == nil {
+		t.Error("opened a folder")
+	}
+	if _, err := OpenFile(t.Context(), filepath.Join(t.TempDir(), "x")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing file: %v", err)
+	}
+	if _, err := OpenParts(t.Context(), []string{"a", "b"}); err == nil {
+		t.Error("opened two parts")
+	}
+}
