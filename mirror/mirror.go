@@ -115,15 +115,16 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w}
 	m.metrics.inFlight.Add(1)
 	defer m.metrics.inFlight.Add(-1)
-	h := rec.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
+	rec.Header().Set("X-Content-Type-Options", "nosniff")
 	// For what is sent whole; long bodies set a new one with every piece. A
 	// writer without deadlines (tests) is let be.
-	_ = http.NewResponseController(w).SetWriteDeadline(start.Add(m.options.WriteTimeout))
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(start.Add(m.options.WriteTimeout))
 	if r.ContentLength != 0 {
-		// Request bodies mean nothing here and are not read, so the connection
-		// cannot go on after one.
-		h.Set("Connection", "close")
+		// Request bodies mean nothing here. net/http would wait for the rest of
+		// one after the answer, so reading ends now, and the connection with it.
+		rec.Header().Set("Connection", "close")
+		_ = control.SetReadDeadline(start)
 	}
 	err := m.serve(rec, r)
 	m.finish(rec, r, time.Since(start), err)

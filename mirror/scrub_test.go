@@ -1,0 +1,127 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle"
+)
+
+const plugins = "/files/cni/cni-plugins.tgz"
+
+func TestVerify(t *testing.T) {
+	s := newSample(t)
+	m := mirrorOf(t, Options{}, s.fake)
+	if err := m.Verify(t.Context()); err != nil {
+		t.Fatalf("a good bundle: %v", err)
+	}
+	s.damage(digest.FromString("cni plugins"))
+	s.damage(digest.FromBytes(s.layer))
+	err := m.Verify(t.Context())
+	if !errors.Is(err, bundle.ErrVerify) {
+		t.Fatalf("error %v, want ErrVerify", err)
+	}
+	var artifact *bundle.ArtifactError
+	if !errors.As(err, &artifact) || !strings.Contains(err.Error(), plugins) || !strings.Contains(err.Error(), "pause:3.10") {
+		t.Errorf("the damaged artifacts are not named: %v", err)
+	}
+	for _, path := range []string{plugins, "/v2/pause/blobs/" + digest.FromBytes(s.layer).String()} {
+		r := get(m, "GET", path)
+		if r.StatusCode != 500 || r.Header.Get("Etag") != "" {
+			t.Errorf("%s: status %d, want 500", path, r.StatusCode)
+		}
+	}
+	if r := get(m, "GET", "/apt/debian-12/dists/offk8s/InRelease"); r.StatusCode != 200 {
+		t.Errorf("a good file: status %d", r.StatusCode)
+	}
+}
+
+func TestVerifyStopsWithItsContext(t *testing.T) {
+	s := newSample(t)
+	m := mirrorOf(t, Options{}, s.fake)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Verify(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+	if r := get(m, "GET", plugins); r.StatusCode != 200 {
+		t.Errorf("an interrupted scrub made %s bad: status %d", plugins, r.StatusCode)
+	}
+}
+
+// The scrub starts by itself and finds a bad blob nobody has asked for.
+func TestScrubInTheBackground(t *testing.T) {
+	s := newSample(t)
+	var log bytes.Buffer
+	m := mirrorOf(t, Options{ScrubRate: 1 << 40, Log: slog.New(slog.NewTextHandler(&log, nil))}, s.fake)
+	s.damage(digest.FromString("cni plugins"))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { m.Scrub(ctx); close(done) }()
+	for m.scrub.passes.Load() == 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("the scrub never ended a pass")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	<-done
+	if r := get(m, "GET", plugins); r.StatusCode != 500 {
+		t.Errorf("status %d, want 500", r.StatusCode)
+	}
+	if !strings.Contains(log.String(), plugins) {
+		t.Errorf("the log does not name the file: %s", log.String())
+	}
+}
+
+// T-33: a file that is written to while it is served is not believed any more.
+func TestT33ChangedFileIsHashedBeforeItIsSent(t *testing.T) {
+	s := newSample(t)
+	m := mirrorOf(t, Options{}, s.fake)
+	if err := m.Verify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m.changed() {
+		t.Fatal("a change was seen before there was one")
+	}
+	s.damage(digest.FromString("cni plugins"))
+	later := time.Now().Add(time.Minute)
+	if err := os.Chtimes(s.file.Name(), later, later); err != nil {
+		t.Fatal(err)
+	}
+	if !m.changed() {
+		t.Fatal("the change was not seen")
+	}
+	if r := get(m, "GET", plugins); r.StatusCode != 500 {
+		t.Errorf("%s: status %d, want 500", plugins, r.StatusCode)
+	}
+	if r := get(m, "GET", "/apt/debian-12/dists/offk8s/InRelease"); r.StatusCode != 200 {
+		t.Errorf("an unchanged file: status %d", r.StatusCode)
+	}
+	if m.changed() {
+		t.Error("one change was seen twice")
+	}
+}
+
+func TestPauseKeepsTheRate(t *testing.T) {
+	start := time.Now()
+	if err := pause(t.Context(), 1000, 50, 0); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < 50*time.Millisecond {
+		t.Errorf("50 bytes at 1000 a second took %v", took)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := pause(ctx, 1, 1<<40, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled at once", err)
+	}
+}

@@ -1,0 +1,381 @@
+package mirror
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle"
+)
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// start runs s until the test ends, or until stop is called, which returns what
+// Run returned.
+func start(t testing.TB, s *Server) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stopped := false
+	stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return <-done
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	return stop
+}
+
+// testCertificate makes a CA and a certificate of it for 127.0.0.1.
+func testCertificate(t testing.TB) (caPEM []byte, pool *x509.CertPool, cert tls.Certificate) {
+	t.Helper()
+	key := func() *ecdsa.PrivateKey {
+		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	sign := func(c, parent *x509.Certificate, pub *ecdsa.PrivateKey, by *ecdsa.PrivateKey) []byte {
+		der, err := x509.CreateCertificate(rand.Reader, c, parent, &pub.PublicKey, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	from, to := time.Now().Add(-time.Hour), time.Now().Add(48*time.Hour)
+	caKey, leafKey := key(), key()
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mirror CA"}, NotBefore: from, NotAfter: to,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "mirror"}, NotBefore: from, NotAfter: to,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	caDER := sign(ca, ca, caKey, caKey)
+	caPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
+	pool = x509.NewCertPool()
+	pool.AppendCertsFromPEM(caPEM)
+	return caPEM, pool, tls.Certificate{Certificate: [][]byte{sign(leaf, ca, leafKey, caKey)}, PrivateKey: leafKey}
+}
+
+func TestServerTLSAndMetrics(t *testing.T) {
+	s := newSample(t)
+	ca, pool, cert := testCertificate(t)
+	main, admin := listen(t), listen(t)
+	server := &Server{
+		Mirror: mirrorOf(t, Options{CA: ca}, s.fake), Listeners: []net.Listener{main},
+		TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Admin: admin, VerifyFirst: true,
+	}
+	start(t, server)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
+	defer client.CloseIdleConnections()
+	for path, want := range map[string]string{plugins: "cni plugins", "/ca.crt": string(ca)} {
+		r, err := client.Get("https://" + main.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := body(t, r); got != want || r.ProtoMajor != 1 {
+			t.Errorf("%s: %q over HTTP/%d", path, got, r.ProtoMajor)
+		}
+	}
+	if _, err := tls.Dial("tcp", main.Addr().String(), &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11}); err == nil {
+		t.Error("TLS 1.1 was accepted")
+	}
+	r, err := http.Get("http://" + admin.Addr().String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := body(t, r)
+	for _, want := range []string{
+		`offk8s_requests_total{kind="files",code="200"} 1`, `offk8s_response_bytes_total{kind="files"} 11`,
+		`offk8s_blobs{state="bad"} 0`, `offk8s_blobs{state="unchecked"} 0`, "offk8s_scrub_last_pass_timestamp_seconds ",
+		`offk8s_bundle_sequence{name="kubernetes-1.36",root="sha256:`, "offk8s_bundle_created_timestamp_seconds{", "offk8s_connections ",
+		"offk8s_certificate_expiry_timestamp_seconds ",
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %q:\n%s", want, metrics)
+		}
+	}
+	for _, path := range []string{"/metrics", "/debug/pprof/"} {
+		r, err := client.Get("https://" + main.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = body(t, r); r.StatusCode != http.StatusNotFound {
+			t.Errorf("%s on the public listener: status %d", path, r.StatusCode)
+		}
+	}
+}
+
+func TestServerRefuses(t *testing.T) {
+	s := newSample(t)
+	m := mirrorOf(t, Options{}, s.fake)
+	everywhere, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Server{Mirror: m, Listeners: []net.Listener{listen(t)}, Admin: everywhere}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "loopback") {
+		t.Errorf("metrics on all interfaces: %v", err)
+	}
+	if err := (&Server{Mirror: m}).Run(t.Context()); err == nil {
+		t.Error("a server without a listener runs")
+	}
+	s.damage(digest.FromString("cni plugins"))
+	l := listen(t)
+	if err := (&Server{Mirror: m, Listeners: []net.Listener{l}, VerifyFirst: true}).Run(t.Context()); !errors.Is(err, bundle.ErrVerify) {
+		t.Errorf("error %v, want ErrVerify", err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener was left open: %v", err)
+	}
+}
+
+// slowBundle has a file too large for socket buffers.
+func slowBundle(t *testing.T) (f *fake, content []byte) {
+	t.Helper()
+	f = newFake(t)
+	content = bytes.Repeat([]byte("0123456789abcdef"), 2<<20)
+	f.addFile("files", "large", content)
+	return f.seal(), content
+}
+
+func TestShutdownLetsTransfersFinish(t *testing.T) {
+	f, content := slowBundle(t)
+	l := listen(t)
+	stop := start(t, &Server{Mirror: mirrorOf(t, Options{}, f), Listeners: []net.Listener{l}})
+	r, err := http.Get("http://" + l.Addr().String() + "/files/large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	// The listener is closed before the transfer has ended.
+	for {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+	}
+	got, err := io.ReadAll(r.Body)
+	if err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(content), err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownIsBounded(t *testing.T) {
+	f, _ := slowBundle(t)
+	l := listen(t)
+	stop := start(t, &Server{Mirror: mirrorOf(t, Options{}, f), Listeners: []net.Listener{l}, ShutdownTimeout: 50 * time.Millisecond})
+	r, err := http.Get("http://" + l.Addr().String() + "/files/large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close() // nothing is read
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.ReadAll(r.Body); err == nil {
+		t.Error("a cut transfer looks complete")
+	}
+}
+
+// T-32: 500 clients that never finish their request do not keep others out for
+// longer than the header timeout, and their connections are closed.
+func TestT32SlowlorisIsBounded(t *testing.T) {
+	s := newSample(t)
+	l := listen(t)
+	const slow = 500
+	start(t, &Server{
+		Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l},
+		MaxConnections: slow, HeaderTimeout: 500 * time.Millisecond,
+	})
+	conns := make([]net.Conn, slow)
+	for i := range conns {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: m\r\nX-Slow: ", plugins); err != nil {
+			t.Fatal(err)
+		}
+		conns[i] = c
+	}
+	client := &http.Client{Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	r, err := client.Get("http://" + l.Addr().String() + plugins)
+	if err != nil {
+		t.Fatalf("an honest client beside %d slow ones: %v", slow, err)
+	}
+	if got := body(t, r); got != "cni plugins" {
+		t.Errorf("body %q", got)
+	}
+	for _, c := range conns {
+		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("a slow connection was never closed")
+		}
+	}
+}
+
+func TestConnectionsAreCapped(t *testing.T) {
+	s := newSample(t)
+	l := listen(t)
+	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}, MaxConnections: 1})
+	ask := func(c net.Conn) *http.Response {
+		if _, err := fmt.Fprintf(c, "GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := ask(first); r.StatusCode != 200 {
+		t.Fatalf("status %d", r.StatusCode)
+	}
+	second, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	answered := make(chan *http.Response, 1)
+	go func() { answered <- ask(second) }()
+	select {
+	case <-answered:
+		t.Error("a second connection was answered")
+	case <-time.After(50 * time.Millisecond):
+	}
+	_ = first.Close()
+	if r := <-answered; r.StatusCode != 200 {
+		t.Errorf("after the first was closed: status %d", r.StatusCode)
+	}
+}
+
+// T-32: a body is never waited for nor read, however long it says it is.
+func TestT32BodiesAreNotRead(t *testing.T) {
+	s := newSample(t)
+	l := listen(t)
+	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}})
+	for _, head := range []string{
+		"GET " + plugins + " HTTP/1.1\r\nHost: m\r\nContent-Length: 100000000\r\nContent-Encoding: gzip\r\n\r\n",
+		"GET " + plugins + " HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"POST /v2/pause/blobs/uploads/ HTTP/1.1\r\nHost: m\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+		"PUT /v2/pause/manifests/x HTTP/1.1\r\nHost: m\r\nContent-Length: 100000000\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, head); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(c) // to the end: the server closes
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 ") || strings.Contains(string(answer), "100 Continue") {
+			t.Errorf("%.30s: %q, %v", head, answer, err)
+		}
+		_ = c.Close()
+	}
+}
+
+func TestHeaderFloodIsRefused(t *testing.T) {
+	s := newSample(t)
+	l := listen(t)
+	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}})
+	r, err := http.NewRequest(http.MethodGet, "http://"+l.Addr().String()+plugins, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Flood", strings.Repeat("a", 64<<10))
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return // refused so early that the client still wrote
+	}
+	if _ = body(t, resp); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %d, want 431", resp.StatusCode)
+	}
+}
+
+// Requests must not leave file descriptors behind.
+func TestFileDescriptorsAreBounded(t *testing.T) {
+	f, _ := slowBundle(t)
+	l := listen(t)
+	stop := start(t, &Server{Mirror: mirrorOf(t, Options{}, f), Listeners: []net.Listener{l}})
+	before := openFiles(t)
+	for range 200 {
+		r, err := http.Get("http://" + l.Addr().String() + "/files/large")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close() // mid-transfer
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if after := openFiles(t); after > before+70 {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
