@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// keep stores a verified document for the next phase.
+func (c *content) keep(env *step.Env, name string, b []byte) error {
+	if err := os.MkdirAll(env.Path(headDir), 0o700); err != nil {
+		return err
+	}
+	return writeFile(env, headDir+"/"+name, b)
+}
+
+// open is step.Env.Fetch: an artifact of the Lock by its plain digest.
+func (c *content) open(ctx context.Context, plain string) (io.ReadCloser, error) {
+	d, err := digest.Parse(plain)
+	if err != nil {
+		return nil, fmt.Errorf("digest %q: %w", plain, err)
+	}
+	a, ok := c.files[d]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s is not in the bundle's Lock", ErrVerify, plain)
+	}
+	// No Accept-Encoding: the mirror decodes what it stores compressed.
+	r, err := c.get(ctx, "/"+a.Group+"/"+a.Path)
+	if err != nil {
+		return nil, err
+	}
+	return &verified{r: r, want: d, size: a.Plain.Size, name: a.Name, hash: d.Algorithm().Hash()}, nil
+}
+
+// verified fails at the end when the bytes are not the artifact, and at once
+// when there are too many of them.
+type verified struct {
+	r    io.ReadCloser
+	want digest.Digest
+	size int64
+	name string
+	hash hash.Hash
+	n    int64
+}
+
+// Read implements io.Reader.
+func (v *verified) Read(b []byte) (int, error) {
+	n, err := v.r.Read(b)
+	v.hash.Write(b[:n])
+	v.n += int64(n)
+	if v.n > v.size {
+		return n, fmt.Errorf("artifact %q: %w: more than %d bytes", v.name, ErrVerify, v.size)
+	}
+	if errors.Is(err, io.EOF) {
+		if got := digest.NewDigest(v.want.Algorithm(), v.hash); got != v.want {
+			return n, fmt.Errorf("artifact %q: %w: digest %s, want %s", v.name, ErrVerify, got, v.want)
+		}
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (v *verified) Close() error { return v.r.Close() }

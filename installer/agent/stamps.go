@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+const (
+	stampsFile = StateDir + "/stamps.json"
+	marksFile  = StateDir + "/marks.json"
+)
+
+// stamps are small facts between runs, step.Env.Stamp.
+type stamps struct {
+	env    *step.Env
+	values map[string]string
+}
+
+func openStamps(env *step.Env) (*stamps, error) {
+	s := &stamps{env: env, values: map[string]string{}}
+	return s, readJSON(env, stampsFile, &s.values)
+}
+
+func (s *stamps) get(key string) string { return s.values[key] }
+
+func (s *stamps) set(key, value string) error {
+	if s.values[key] == value {
+		return nil
+	}
+	s.values[key] = value
+	if value == "" {
+		delete(s.values, key)
+	}
+	return writeJSON(s.env, stampsFile, s.values)
+}
+
+// readJSON leaves v as it is when there is no file.
+func readJSON(env *step.Env, path string, v any) error {
+	b, err := env.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%q: %w", path, err)
+	}
+	return nil
+}
+
+func writeJSON(env *step.Env, path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeFile(env, path, append(b, '\n'))
+}
+
+// writeFile replaces a file of StateDir, 0600, in one step.
+func writeFile(env *step.Env, path string, b []byte) error {
+	full := env.Path(path)
+	tmp, err := os.CreateTemp(filepath.Dir(full), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(b)
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), full)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// mark is the newest bundle of a name that the host has seen.
+type mark struct {
+	Sequence int64  `json:"sequence"`
+	Root     string `json:"root"`
+}
+
+// checkMark refuses a bundle older than the host has seen, however well it is
+// signed: a rolled-back mirror is noticed by the hosts themselves.
+func checkMark(env *step.Env, name string, sequence int64, allow bool) error {
+	marks := map[string]mark{}
+	if err := readJSON(env, marksFile, &marks); err != nil {
+		return err
+	}
+	if m := marks[name]; sequence < m.Sequence && !allow {
+		return fmt.Errorf("%w: bundle %q has sequence %d, this host has seen %d", ErrPolicy, name, sequence, m.Sequence)
+	}
+	return nil
+}
+
+// setMark notes a verified bundle that is about to be used.
+func setMark(env *step.Env, name string, m mark) error {
+	marks := map[string]mark{}
+	if err := readJSON(env, marksFile, &marks); err != nil {
+		return err
+	}
+	if marks[name] == m {
+		return nil
+	}
+	marks[name] = m
+	return writeJSON(env, marksFile, marks)
+}

@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// work checks or applies the items in order and stops at the first failure.
+func (s *session) work(ctx context.Context, j *Journal) error {
+	items, err := s.decode()
+	if err != nil {
+		return err
+	}
+	if err := s.useBundle(ctx, j); err != nil {
+		return err
+	}
+	pending := s.req.Pending
+	for i, it := range items {
+		if err := s.out.send(Event{Type: EventStart, ID: it.ID}); err != nil {
+			return err
+		}
+		start := time.Now()
+		res, err := s.one(ctx, j, it, pending)
+		if err != nil {
+			res = step.Result{State: step.Failed, Reason: err.Error()}
+		}
+		pending = pending || res.State == step.Differs
+		sendErr := s.out.send(Event{Type: EventStep, ID: it.ID, State: res.State, Reason: res.Reason, Took: time.Since(start)})
+		if err != nil || sendErr != nil {
+			for _, rest := range items[i+1:] {
+				sendErr = errors.Join(sendErr, s.out.send(Event{Type: EventStep, ID: rest.ID, State: NotRun}))
+			}
+			if err != nil {
+				err = fmt.Errorf("%w: %q: %w", ErrStep, it.ID, err)
+			}
+			return errors.Join(err, sendErr)
+		}
+	}
+	return nil
+}
+
+// decode reads all items before the first is done, and refuses IDs that the
+// journal could not tell apart.
+func (s *session) decode() ([]step.Item, error) {
+	var items []step.Item
+	seen := map[string]bool{}
+	var errs []error
+	for _, raw := range s.req.Items {
+		it, err := s.kinds.Decode(raw)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if seen[it.ID] {
+			errs = append(errs, fmt.Errorf("step %q: twice", it.ID))
+		}
+		seen[it.ID] = true
+		items = append(items, it)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	return items, nil
+}
+
+// useBundle verifies the bundle, and in mode apply notes on the host which one
+// and whose it is.
+func (s *session) useBundle(ctx context.Context, j *Journal) error {
+	if s.req.Bundle == (Bundle{}) {
+		return nil
+	}
+	c, err := openContent(ctx, s.env, s.req.Bundle, s.req.Mirror)
+	if err != nil {
+		return err
+	}
+	s.env.Fetch = c.open
+	name, seq := c.lock.Name, c.lock.Sequence
+	if err := checkMark(s.env, name, seq, s.req.AllowDowngrade); err != nil {
+		return err
+	}
+	if s.req.Mode != ModeApply {
+		return nil
+	}
+	if err := setMark(s.env, name, mark{seq, c.root.String()}); err != nil {
+		return err
+	}
+	return j.own(Installed{
+		Cluster: s.req.Cluster, Host: s.req.Host, Bundle: name, Root: c.root.String(), Sequence: seq,
+	})
+}
+
+// one does one item.
+func (s *session) one(ctx context.Context, j *Journal, it step.Item, pending bool) (step.Result, error) {
+	if err := context.Cause(ctx); err != nil {
+		return step.Result{}, err
+	}
+	if it.Unless != "" {
+		if _, err := os.Lstat(s.env.Path(it.Unless)); err == nil {
+			return step.Result{State: step.Skipped, Reason: it.Unless + " is there"}, nil
+		}
+	}
+	env := *s.env
+	env.Owned = j.Owned(it)
+	res, err := it.Step.Check(ctx, &env)
+	if s.req.Mode == ModeCheck {
+		if err != nil && pending && ctx.Err() == nil {
+			return step.Result{State: step.Differs, Reason: "after earlier changes: " + err.Error()}, nil
+		}
+		return res, err
+	}
+	if err != nil || res.State != step.Differs {
+		return res, err
+	}
+	return s.apply(ctx, j, it, &env, res)
+}
+
+// apply makes the change between its two journal entries, and looks again.
+func (s *session) apply(ctx context.Context, j *Journal, it step.Item, env *step.Env, checked step.Result) (step.Result, error) {
+	if o, ok := it.Step.(step.Observer); ok && o.Observes() {
+		return it.Step.Apply(ctx, env)
+	}
+	if err := j.intent(it, checked.Prior); err != nil {
+		return step.Result{}, err
+	}
+	res, err := it.Step.Apply(ctx, env)
+	if err != nil {
+		return res, err
+	}
+	if err := j.done(it, res.Prior); err != nil {
+		return res, err
+	}
+	if res.State != step.Changed {
+		return res, nil
+	}
+	env.Owned = true
+	again, err := it.Step.Check(ctx, env)
+	if err != nil {
+		return again, fmt.Errorf("look again after the change: %w", err)
+	}
+	if again.State == step.Differs {
+		return again, fmt.Errorf("still differs after the change: %s", again.Reason)
+	}
+	// Why it was changed says more than that it was.
+	if checked.Reason != "" {
+		res.Reason = checked.Reason
+	}
+	return res, nil
+}
