@@ -25,7 +25,6 @@ import (
 //   - lost: nothing there although this member ran before. Starting it as a new
 //     one could lose acknowledged writes, so a person has to replace it.
 type EtcdData struct {
-	sticky
 	Dir   string `json:"dir"`
 	Name  string `json:"name"`  // of the member
 	Token string `json:"token"` // of the cluster, --initial-cluster-token

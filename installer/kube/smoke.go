@@ -26,7 +26,6 @@ const (
 // node that is reached from other nodes, selection by label, and two namespaces
 // with the same names that do not mix. Afterwards all of it is gone.
 type Smoke struct {
-	sticky
 	Image  string        `json:"image"`  // name of the smoke image
 	Digest digest.Digest `json:"digest"` // of its manifest
 	Nodes  []string      `json:"nodes"`  // that the DaemonSet must reach
