@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -218,11 +219,10 @@ func (l *loader) link() {
 // file of this folder that has the entry, where there is one.
 func (l *loader) check() {
 	report := func(p string, problems []Problem) {
-		d := l.docs[p]
-		if d == nil {
-			d = newDocument(path.Join(l.name, p))
-		} else if len(d.problems) > 0 {
-			return // already known to be wrong
+		d := newDocument(path.Join(l.name, p))
+		if known := l.docs[p]; known != nil {
+			d.at = known.at
+			problems = slices.DeleteFunc(problems, func(p Problem) bool { return concerns(p, known.problems) })
 		}
 		d.place(problems)
 		l.problems = append(l.problems, d.problems...)

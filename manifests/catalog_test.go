@@ -1,0 +1,285 @@
+package manifests
+
+import (
+	"encoding/json"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+var embeddedOnce = sync.OnceValues(Embedded)
+
+// loadEmbedded returns a catalog of the caller's own. Its entries are shared, so
+// a merge that wrote into them would show in other tests.
+func loadEmbedded(t testing.TB) *Catalog {
+	t.Helper()
+	c, err := embeddedOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := *c
+	return &own
+}
+
+// golden compares got with testdata/golden/name.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", "golden", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (go test -update rewrites it):\n%s", file, diff)
+	}
+}
+
+func TestReleaseGolden(t *testing.T) {
+	c := loadEmbedded(t)
+	for _, r := range c.Versions() {
+		cni, err := c.CNI(r.Defaults.CNI)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := cni.For(r.Minor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.DNSTemplate, n.Objects = "", "" // have goldens of their own
+		b, err := json.MarshalIndent(map[string]any{"release": r, "cni": n}, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "release-"+r.Minor+".json", append(b, '\n'))
+	}
+}
+
+func TestObjectsGolden(t *testing.T) {
+	c := loadEmbedded(t)
+	for _, r := range c.Versions() {
+		cni, _ := c.CNI(r.Defaults.CNI)
+		n, err := cni.For(r.Minor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"cni": n.Objects, "dns": r.DNSTemplate} {
+			data := sampleData("flannel", "plugin", "coredns")
+			data.Forward = r.Minor == "1.16"
+			b, err := RenderObjects(text, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+"-"+r.Minor+".yaml", b)
+			checkObjects(t, r.Minor, b)
+		}
+	}
+}
+
+// checkObjects reads what was rendered: every document is an object whose
+// apiVersion 1.16 to 1.36 all serve.
+func checkObjects(t *testing.T, minor string, b []byte) {
+	t.Helper()
+	served := map[string]string{
+		"Namespace": "v1", "ServiceAccount": "v1", "ConfigMap": "v1", "Service": "v1",
+		"ClusterRole": "rbac.authorization.k8s.io/v1", "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
+		"DaemonSet": "apps/v1", "Deployment": "apps/v1",
+	}
+	n := 0
+	for _, doc := range strings.Split(string(b), "\n---\n") {
+		var o struct {
+			APIVersion, Kind string
+			Metadata         struct{ Name string }
+		}
+		var raw map[string]any
+		if err := yaml.Unmarshal([]byte(doc), &raw); err != nil {
+			t.Fatalf("%s: %v\n%s", minor, err, doc)
+		}
+		if len(raw) == 0 {
+			continue
+		}
+		o.APIVersion, _ = raw["apiVersion"].(string)
+		o.Kind, _ = raw["kind"].(string)
+		if served[o.Kind] == "" || served[o.Kind] != o.APIVersion {
+			t.Errorf("%s: %s %s", minor, o.APIVersion, o.Kind)
+		}
+		n++
+	}
+	if n < 5 {
+		t.Errorf("%s: %d objects", minor, n)
+	}
+}
+
+func TestRenderObjectsMissingRole(t *testing.T) {
+	if _, err := RenderObjects("{{.Images.x}}", ObjectData{Images: map[string]string{"y": "z"}}); err == nil {
+		t.Error("an image that nobody names was rendered")
+	}
+}
+
+// TestCatalogPins holds for the embedded catalog, beyond what loading checks:
+// every download comes by https with a digest, but for those named here.
+func TestCatalogPins(t *testing.T) {
+	unpinned := []string{"cfssl-certinfo/arm64"} // no public digest
+	for _, r := range loadEmbedded(t).Versions() {
+		for _, d := range r.Components {
+			if got := sortedKeys(d.Arches); !slices.Equal(got, knownArches) {
+				t.Errorf("%s %s: architectures %v", r.Minor, d.Name, got)
+			}
+			for a, remote := range d.Arches {
+				if !strings.HasPrefix(remote.URL, "https://") {
+					t.Errorf("%s %s: %s", r.Minor, d.Name, remote.URL)
+				}
+				if (remote.Digest == "") != slices.Contains(unpinned, d.Name+"/"+a) {
+					t.Errorf("%s %s %s: digest %q", r.Minor, d.Name, a, remote.Digest)
+				}
+				if !strings.Contains(remote.URL, strings.TrimPrefix(d.Version, "v")) || !strings.Contains(remote.URL, a) {
+					t.Errorf("%s %s %s: %s is another one", r.Minor, d.Name, d.Version, remote.URL)
+				}
+			}
+		}
+	}
+}
+
+func TestT46FixFloor(t *testing.T) {
+	// The first version of each line without the holes named beside it.
+	floors := map[string]map[string]string{
+		"kubernetes": {"1.16": "1.16.13"},                               // CVE-2020-8557, -8558, -8559
+		"runc":       {"1.2": "1.2.8", "1.3": "1.3.3", "1.4": "1.4.0"},  // CVE-2025-31133, -52565, -52881
+		"containerd": {"1.7": "1.7.29", "2.1": "2.1.5", "2.2": "2.2.0"}, // CVE-2024-25621, CVE-2025-64329
+	}
+	for _, r := range loadEmbedded(t).Versions() {
+		for _, d := range r.Components {
+			lines, ok := floors[d.Name]
+			if !ok {
+				continue
+			}
+			v, err := ParseVersion(d.Version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			floor, known := lines[v.MinorString()]
+			if !known {
+				if d.Name != "kubernetes" {
+					t.Errorf("%s %s: no fix floor is known for this line", d.Name, d.Version)
+				}
+				continue
+			}
+			if f, _ := ParseVersion(floor); v.Compare(f) < 0 {
+				t.Errorf("%s: %s %s is below %s", r.Minor, d.Name, d.Version, floor)
+			}
+		}
+		if v, _ := ParseVersion(r.Version); r.EndOfLife == "" && v.Minor < 30 {
+			t.Errorf("%s: old, but no end of life is given", r.Minor)
+		}
+	}
+}
+
+// TestCatalogFilesAreUsed finds keys and templates that nothing names.
+func TestCatalogFilesAreUsed(t *testing.T) {
+	c := loadEmbedded(t)
+	used := map[string]bool{}
+	for _, n := range c.cnis {
+		for _, r := range n.Releases {
+			used["catalog/cni/"+n.Name+"/"+r.Template] = true
+		}
+	}
+	for _, d := range c.distros {
+		for _, f := range d.keyFiles() {
+			used["catalog/keys/"+f] = true
+		}
+	}
+	err := fs.WalkDir(embedded, "catalog", func(p string, e fs.DirEntry, err error) error {
+		named := strings.HasPrefix(p, "catalog/keys/") || strings.HasPrefix(p, "catalog/cni/") && !strings.HasSuffix(p, "/cni.yaml")
+		if err == nil && !e.IsDir() && named && !used[p] {
+			t.Errorf("%s is not used", p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCatalogLookups(t *testing.T) {
+	c := loadEmbedded(t)
+	for _, s := range []string{"1.36", "1.36.3", "v1.36.3", "v1.36"} {
+		r, err := c.Release(s)
+		if err != nil || r.Version != "1.36.3" || r.DNSTemplate == "" {
+			t.Errorf("%s: %q, %v", s, r.Version, err)
+		}
+	}
+	for _, s := range []string{"1.36.2", "1.17", "", "1", "x.y", "1.36.3-rc.1", "1.036", "1.36.3.1"} {
+		if _, err := c.Release(s); err == nil {
+			t.Errorf("%q was found", s)
+		}
+	}
+	if _, err := c.Release("1.17"); !strings.Contains(err.Error(), "1.16.15, 1.36.3") {
+		t.Errorf("%v does not say what there is", err)
+	}
+	flannel, err := c.CNI("flannel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for minor, want := range map[string]string{"1.16": "v0.15.1", "1.24": "v0.15.1", "1.25": "v0.28.9", "1.36": "v0.28.9", "1.9": ""} {
+		if r, _ := flannel.For(minor); r.Version != want {
+			t.Errorf("flannel for %s is %q, want %q", minor, r.Version, want)
+		}
+	}
+	if _, err := c.CNI("x"); err == nil || !strings.Contains(err.Error(), "flannel") {
+		t.Error(err)
+	}
+	if _, err := c.Distro("x"); err == nil || !strings.Contains(err.Error(), "centos-7, debian-12, rocky-9") {
+		t.Error(err)
+	}
+	d, err := c.Distro("debian-12")
+	if err != nil || len(d.Keys) != 2 || !strings.Contains(d.Keys["debian-12-archive.asc"], "BEGIN PGP PUBLIC KEY") {
+		t.Errorf("%v %v", d.Keys, err)
+	}
+}
+
+func TestVersionOrder(t *testing.T) {
+	order := []string{"1.9", "1.16", "1.16.0", "1.16.15", "1.36", "1.36.3", "2.0"}
+	for i := range order {
+		for j := range order {
+			v, errV := ParseVersion(order[i])
+			w, errW := ParseVersion("v" + order[j])
+			if errV != nil || errW != nil {
+				t.Fatal(errV, errW)
+			}
+			if got, want := v.Compare(w), min(1, max(-1, i-j)); got != want {
+				t.Errorf("%s against %s: %d, want %d", v, w, got, want)
+			}
+		}
+	}
+}
+
+func TestOverlayLeavesSharedEntriesAlone(t *testing.T) {
+	before, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := overlay(t, map[string]string{"kubernetes/1.36.yaml": releaseHead +
+		"components: [{name: etcd, version: v9, arches: {amd64: {url: 'https://a/b'}}}]\nargs: {kube-controller-manager: {v: 9}}\n"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before.releases, loadEmbedded(t).releases); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,185 @@
+package manifests
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func sampleCluster(t testing.TB) *Cluster {
+	t.Helper()
+	c, err := LoadCluster("c.yaml", []byte(goodCluster))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// hostile are values that would mean something else to a shell, a unit file, a
+// hosts file or a certificate.
+var hostile = []string{
+	"$(touch x)", "`id`", "a;b", "a b", "a\tb", "a\nb", "a\rb", "a'b", `a"b`, "a|b", "a&b", "a>b", "*", "../x",
+	"-oProxyCommand=x", "a\x00b", "a\u2028b", "ä", "A%n", "${HOME}", "#", "",
+}
+
+func TestT41InventoryInjection(t *testing.T) {
+	fields := map[string]func(c *Cluster, v string){
+		"name":                             func(c *Cluster, v string) { c.Name = v },
+		"hosts[0].name":                    func(c *Cluster, v string) { c.Hosts[0].Name = v },
+		"hosts[0].address":                 func(c *Cluster, v string) { c.Hosts[0].Address = v },
+		"hosts[0].roles[0]":                func(c *Cluster, v string) { c.Hosts[0].Roles[0] = Role(v) },
+		"hosts[0].labels":                  func(c *Cluster, v string) { c.Hosts[0].Labels = map[string]string{v: "x"} },
+		"hosts[0].labels.x":                func(c *Cluster, v string) { c.Hosts[0].Labels = map[string]string{"x": v} },
+		"hosts[0].taints[0]":               func(c *Cluster, v string) { c.Hosts[0].Taints = []string{"k=" + v + ":NoSchedule"} },
+		"hosts[0].ssh.user":                func(c *Cluster, v string) { c.Hosts[0].SSH.User = v },
+		"hosts[0].ssh.address":             func(c *Cluster, v string) { c.Hosts[0].SSH.Address = v },
+		"hosts[0].ssh.hostKey":             func(c *Cluster, v string) { c.Hosts[0].SSH.HostKey = v },
+		"mirror.url":                       func(c *Cluster, v string) { c.Mirror.URL = "https://" + v + "/" },
+		"mirror.caFingerprint":             func(c *Cluster, v string) { c.Mirror.CAFingerprint = v },
+		"network.podCIDR":                  func(c *Cluster, v string) { c.Network.PodCIDR = v },
+		"network.serviceCIDR":              func(c *Cluster, v string) { c.Network.ServiceCIDR = v },
+		"network.dnsDomain":                func(c *Cluster, v string) { c.Network.DNSDomain = v },
+		"network.proxyMode":                func(c *Cluster, v string) { c.Network.ProxyMode = v },
+		"controlPlane.endpoint":            func(c *Cluster, v string) { c.ControlPlane.Endpoint = v + ":6443" },
+		"controlPlane.sans[0]":             func(c *Cluster, v string) { c.ControlPlane.SANs = []string{v} },
+		"kubelet.args":                     func(c *Cluster, v string) { c.Kubelet.Args = map[string]string{v: "x"} },
+		"kubelet.args.x":                   func(c *Cluster, v string) { c.Kubelet.Args = map[string]string{"x": v + "\n"} },
+		"etcd.args.x":                      func(c *Cluster, v string) { c.Etcd.Args = map[string]string{"x": v + "\x1b"} },
+		"runtime.cgroupDriver":             func(c *Cluster, v string) { c.Runtime.CgroupDriver = v },
+		"time.servers[0]":                  func(c *Cluster, v string) { c.Time.Servers = []string{v} },
+		"time.args[0]":                     func(c *Cluster, v string) { c.Time.Args = []string{v + " "} },
+		"time.maxSkew":                     func(c *Cluster, v string) { c.Time.MaxSkew = v },
+		"hostPreparation.sysctls":          func(c *Cluster, v string) { c.HostPrep.Sysctls = map[string]string{v: "1"} },
+		"hostPreparation.sysctls[\"a.b\"]": func(c *Cluster, v string) { c.HostPrep.Sysctls = map[string]string{"a.b": v + "\n"} },
+		"hostPreparation.skip[0]":          func(c *Cluster, v string) { c.HostPrep.Skip = []string{v} },
+		"hostPreparation.ignorePreflight[0]": func(c *Cluster, v string) {
+			c.HostPrep.IgnorePreflight = []string{v}
+		},
+	}
+	for path, set := range fields {
+		for _, v := range hostile {
+			t.Run(fmt.Sprintf("%s=%q", path, v), func(t *testing.T) {
+				c := sampleCluster(t)
+				set(c, v)
+				if v == "" && len(c.Validate()) == 0 {
+					t.Skip("the field may be empty")
+				}
+				for _, p := range c.Validate() {
+					if strings.HasPrefix(p.Path, path) {
+						return
+					}
+				}
+				t.Errorf("accepted; problems: %v", c.Validate())
+			})
+		}
+	}
+}
+
+func TestClusterValidate(t *testing.T) {
+	tests := []struct {
+		name, path, want string // no want: fine
+		change           func(*Cluster)
+	}{
+		{"as it is", "", "", func(*Cluster) {}},
+		{"one host for all", "", "", func(c *Cluster) {
+			c.Hosts = c.Hosts[:1]
+			c.Hosts[0].Roles = []Role{RoleControlPlane, RoleEtcd, RoleWorker}
+		}},
+		{"load balancer", "", "", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleLoadBalancer} }},
+		{"IPv6", "", "", func(c *Cluster) {
+			c.Hosts[0].Address, c.Hosts[1].Address = "fd00::1", "fd00::2"
+			c.Network.PodCIDR, c.Network.ServiceCIDR = "fd01::/48", "fd02::/112"
+			c.ControlPlane.Endpoint = "[fd00::1]:6443"
+		}},
+		{"taints and labels", "", "", func(c *Cluster) {
+			c.Hosts[1].Taints = []string{"a:NoExecute", "example.com/gpu=yes:NoSchedule", "b=:PreferNoSchedule"}
+			c.Hosts[1].Labels = map[string]string{"example.com/rack": "a1", "empty": ""}
+		}},
+		{"flag values", "", "", func(c *Cluster) { c.APIServer.Args = map[string]string{"v": "2", "audit-log-path": "/var/log/a b.log"} }},
+		{"no hosts", "hosts", "none given", func(c *Cluster) { c.Hosts = nil }},
+		{"no control plane", "hosts", `"control-plane"`, func(c *Cluster) { c.Hosts[0].Roles = []Role{RoleEtcd} }},
+		{"no worker", "hosts", `"worker"`, func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleLoadBalancer} }},
+		{"two etcd", "hosts", "want 1, 3 or 5", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleEtcd} }},
+		{"same name", "hosts[1].name", "already hosts[0]", func(c *Cluster) { c.Hosts[1].Name = c.Hosts[0].Name }},
+		{"same address", "hosts[1].address", "already that of", func(c *Cluster) { c.Hosts[1].Address = "::ffff:10.0.0.11" }},
+		{"loopback", "hosts[0].address", "other hosts reach", func(c *Cluster) { c.Hosts[0].Address = "127.0.0.1" }},
+		{"zone", "hosts[0].address", "other hosts reach", func(c *Cluster) { c.Hosts[0].Address = "fe80::1%eth0" }},
+		{"name like an address", "hosts[0].name", "RFC 1123", func(c *Cluster) { c.Hosts[0].Name = "10.0.0.1" }},
+		{"localhost", "hosts[0].name", "RFC 1123", func(c *Cluster) { c.Hosts[0].Name = "localhost" }},
+		{"upper case", "hosts[0].name", "RFC 1123", func(c *Cluster) { c.Hosts[0].Name = "CP-1" }},
+		{"long label", "hosts[0].name", "RFC 1123", func(c *Cluster) { c.Hosts[0].Name = strings.Repeat("a", 64) }},
+		{"two local", "hosts[1].local", "local one already", func(c *Cluster) { c.Hosts[0].Local, c.Hosts[1].Local = true, true }},
+		{"role twice", "hosts[1].roles[1]", "there twice", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleWorker} }},
+		{"taint effect", "hosts[1].taints[0]", "NoSchedule", func(c *Cluster) { c.Hosts[1].Taints = []string{"a=b:Never"} }},
+		{"ssh port", "hosts[1].ssh.port", "65535", func(c *Cluster) { c.Hosts[1].SSH.Port = 65536 }},
+		{"ssh address for all", "ssh.address", "its own", func(c *Cluster) { c.SSH.Address = "10.0.0.9" }},
+		{"host in pod range", "hosts[0].address", "pod range", func(c *Cluster) { c.Network.PodCIDR = "10.0.0.0/16" }},
+		{"host in service range", "hosts[0].address", "service range", func(c *Cluster) { c.Network.ServiceCIDR = "10.0.0.0/16" }},
+		{"ranges overlap", "network.serviceCIDR", "overlaps", func(c *Cluster) { c.Network.ServiceCIDR = "10.244.5.0/24" }},
+		{"bits beyond the mask", "network.podCIDR", "want 10.244.0.0/16", func(c *Cluster) { c.Network.PodCIDR = "10.244.1.0/16" }},
+		{"families", "network.serviceCIDR", "families", func(c *Cluster) { c.Network.ServiceCIDR = "fd00::/112" }},
+		{"large service range", "network.serviceCIDR", "4 to 20 bits", func(c *Cluster) { c.Network.ServiceCIDR = "11.0.0.0/8" }},
+		{"small service range", "network.serviceCIDR", "4 to 20 bits", func(c *Cluster) { c.Network.ServiceCIDR = "11.0.0.0/29" }},
+		{"small pod range", "network.podCIDR", "no /24", func(c *Cluster) { c.Network.PodCIDR = "10.244.0.0/24" }},
+		{"mirror scheme", "mirror.url", "https://dmz:8443", func(c *Cluster) { c.Mirror.URL = "ftp://a" }},
+		{"mirror path", "mirror.url", "alone", func(c *Cluster) { c.Mirror.URL = "https://a/b" }},
+		{"mirror password", "mirror.url", "alone", func(c *Cluster) { c.Mirror.URL = "https://u:p@a" }},
+		{"fingerprint of http", "mirror.caFingerprint", "does nothing", func(c *Cluster) {
+			c.Mirror = ClusterMirror{URL: "http://a", CAFingerprint: "sha256:" + strings.Repeat("0", 64)}
+		}},
+		{"flag with dashes", "kubelet.args.--v", "without dashes", func(c *Cluster) { c.Kubelet.Args = map[string]string{"--v": "2"} }},
+		{"endpoint without port", "controlPlane.endpoint", "host:port", func(c *Cluster) { c.ControlPlane.Endpoint = "a.example" }},
+		{"kubernetes", "kubernetes", "1.36", func(c *Cluster) { c.Kubernetes = "latest" }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := sampleCluster(t)
+			tt.change(c)
+			got := c.Validate()
+			if tt.want == "" {
+				if len(got) > 0 {
+					t.Errorf("got %v", got)
+				}
+				return
+			}
+			for _, p := range got {
+				if p.Path == tt.path && strings.Contains(p.Message, tt.want) {
+					return
+				}
+			}
+			t.Errorf("got %v, want %q at %q", got, tt.want, tt.path)
+		})
+	}
+}
+
+func TestT41PasswordStaysOut(t *testing.T) {
+	c := sampleCluster(t)
+	c.Mirror.URL = "https://u:geheim@a"
+	if got := fmt.Sprint(c.Validate()); strings.Contains(got, "geheim") {
+		t.Error(got)
+	}
+}
+
+func TestSetDefaults(t *testing.T) {
+	c := sampleCluster(t)
+	c.SSH = SSH{User: "admin", KeyFile: "k", Port: 2222}
+	c.Hosts[1].SSH = SSH{User: "root", Port: 22, Address: "jump"}
+	c.SetDefaults(Release{Version: "1.36.3"})
+	want := sampleCluster(t)
+	want.Kubernetes = "1.36.3"
+	want.Network = ClusterNetwork{DefaultPodCIDR, DefaultServiceCIDR, DefaultDNSDomain, DefaultProxyMode}
+	want.Runtime.CgroupDriver = "systemd"
+	want.ControlPlane.Endpoint = "10.0.0.11:6443"
+	want.Time.MaxSkew = "60s"
+	want.SSH = c.SSH
+	want.Hosts[0].SSH = SSH{Address: "10.0.0.11", User: "admin", KeyFile: "k", Port: 2222}
+	want.Hosts[1].SSH = SSH{Address: "jump", User: "root", KeyFile: "k", Port: 22}
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Error(diff)
+	}
+	if p := c.Validate(); len(p) > 0 {
+		t.Errorf("with defaults it is no longer valid: %v", p)
+	}
+}
