@@ -52,7 +52,7 @@ mirror() {
 
 # basedir KIND: where a base is; the name changes with the recipe.
 basedir() {
-  local key="1 $suite $packages"
+  local key="2 $suite $packages"
   [[ $1 == rpm ]] && key+=" $rpm_packages"
   echo "$cache/bases/$1-$(sha256sum <<<"$key" | cut -c1-12)"
 }
@@ -89,8 +89,10 @@ base() {
     rm -rf "$tmp"/usr/bin/{apt,apt-get,apt-cache,apt-mark,apt-key,dpkg,dpkg-query,dpkg-deb} "$tmp"/etc/{debian_version,apt} \
       "$tmp"/var/lib/apt/lists/* "$tmp/var/lib/rpm"
     ln -sf dnf "$tmp/usr/bin/yum"
+    mkdir -p "$tmp/etc/yum.repos.d" "$tmp/etc/sysconfig" "$tmp/etc/rpm"
+    # Debian's rpm keeps a database per user.
+    echo '%_dbpath /var/lib/rpm' >"$tmp/etc/rpm/macros"
     chroot "$tmp" rpm --initdb
-    mkdir -p "$tmp/etc/yum.repos.d" "$tmp/etc/sysconfig"
   fi
   mv -T "$tmp" "$dir"
 }
@@ -162,6 +164,9 @@ plug() {
   ip -n "$1" link set lo up
   ip link add "v-$1" netns $bridge type veth peer name host0 netns "$1"
   ip -n $bridge link set "v-$1" master br0 up
+  # The same card for the same address, so that neighbours survive a host made anew.
+  # shellcheck disable=SC2046
+  ip -n "$1" link set host0 address "$(printf '02:00:%02x:%02x:%02x:%02x' $(sed 's,/.*,,; s/[.]/ /g' <<<"$2"))"
   ip -n "$1" addr add "$2" dev host0
   ip -n "$1" link set host0 up
   ip -n "$1" route add default via $gateway
@@ -317,6 +322,8 @@ down() {
   known "" "$n"
   if [[ $(cat "$d/kind") == host ]]; then
     stop "$n"
+    # A killed nspawn leaves its lock, named after the root's device and inode.
+    [[ ! -d $d/root ]] || rm -f "/run/systemd/nspawn/locks/inode-$(stat -c %d:%i "$d/root")"
     # Mounts under the folder, the deepest first.
     while read -r m; do umount "$m" 2>/dev/null || umount -l "$m" || true; done < <(awk -v d="$d/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
     for t in $(trees "$n"); do

@@ -77,7 +77,7 @@ compile() {
 # compile_1_16 VERSION OUT: the module of this release lacks one generated file and the
 # module cache cannot be written, so: vendor tree, make the file there, build from there.
 compile_1_16() {
-  local v=$1 out=$2 p ld cgo
+  local v=$1 out=$2 src=$PWD p ld cgo
   local -a inputs programs
   go mod vendor -e 2>vendor.log # -e: modules needed on Windows alone cannot be had
   go build -mod=vendor -o openapi-gen k8s.io/kube-openapi/cmd/openapi-gen
@@ -89,9 +89,9 @@ compile_1_16() {
     xargs -n1 dirname | sort -u | grep -vE '^k8s.io/(gengo|kube-openapi)(/|$)')
   (
     cd gopath/src
-    GO111MODULE=off GOFLAGS='' GOPATH=${PWD%/src} GODEBUG=gotypesalias=0 ../../openapi-gen \
+    GO111MODULE=off GOFLAGS='' GOPATH=${PWD%/src} GODEBUG=gotypesalias=0 "$src/openapi-gen" \
       -i "$(IFS=,; echo "${inputs[*]}")" -p k8s.io/kubernetes/pkg/generated/openapi -O zz_generated.openapi \
-      -h ../../empty -r ../../report --output-base .
+      -h "$src/empty" -r "$src/report" --output-base .
   ) >openapi.log 2>&1 || { tail openapi.log >&2; return 1; }
   ld="-s -w -checklinkname=0$(stamp "$v" k8s.io/kubernetes/pkg/version k8s.io/component-base/version k8s.io/client-go/pkg/version k8s.io/kubectl/pkg/version)"
   mapfile -t programs < <(awk '$1 ~ /^k8s.io\/kubernetes\/cmd\// { print $1 }' go.mod)
