@@ -12,7 +12,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/offk8s/offk8s/bundle"
-	"github.com/offk8s/offk8s/mirror/files"
 )
 
 // maxManifest bounds a manifest or index that is read into memory.
@@ -41,7 +40,7 @@ func (b *blob) known() blobState { return blobState(b.state.Load()) }
 
 // collect opens every blob of the bundles, by digest. A blob that two bundles
 // have is read from the first.
-func collect[B Bundle](bundles []B) (map[digest.Digest]*blob, error) {
+func collect(bundles []*opened) (map[digest.Digest]*blob, error) {
 	all := make(map[digest.Digest]*blob)
 	for _, b := range bundles {
 		c := collector{bundle: b, all: all, names: make(map[digest.Digest]string)}
@@ -60,7 +59,7 @@ func collect[B Bundle](bundles []B) (map[digest.Digest]*blob, error) {
 
 // collector walks one bundle from its index.json.
 type collector struct {
-	bundle Bundle
+	bundle *opened
 	all    map[digest.Digest]*blob
 	names  map[digest.Digest]string
 }
@@ -109,14 +108,13 @@ func (c *collector) add(d digest.Digest, parent string) *blob {
 		return b
 	}
 	section, err := c.bundle.Blob(d)
-	if err != nil || section == nil {
+	if err != nil {
 		return nil
 	}
-	b := &blob{digest: d, name: c.names[d], data: section}
+	b := &blob{digest: d, name: c.names[d], data: section, file: c.bundle.file}
 	if b.name == "" {
 		b.name = fmt.Sprintf("%s (blob %s)", parent, d)
 	}
-	b.file, _ = files.Origin(section)
 	c.all[d] = b
 	return b
 }

@@ -34,6 +34,8 @@ type fake struct {
 	layers []ocispec.Descriptor
 	index  []byte
 	key    []byte
+
+	inMemory bool // the mirror gets no file, only readers
 }
 
 func newFake(t testing.TB) *fake {
@@ -175,6 +177,18 @@ func (f *fake) Lock() *manifests.Lock       { return &f.lock }
 func (f *fake) Images() []bundle.ImageEntry { return f.images }
 func (f *fake) Files() []bundle.FileEntry   { return f.files }
 func (f *fake) OpenPGPKey() []byte          { return f.key }
+
+func (f *fake) Path() string {
+	if f.inMemory {
+		return ""
+	}
+	return f.file.Name()
+}
+
+func (f *fake) Offset(d digest.Digest) (off, size int64, ok bool) {
+	at, ok := f.at[d]
+	return at[0], at[1], ok
+}
 
 func (f *fake) HeadFile(name string) []byte {
 	switch name {

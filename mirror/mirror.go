@@ -39,6 +39,7 @@ type Options struct {
 type Mirror struct {
 	options  Options
 	log      *slog.Logger
+	bundles  []*opened
 	locks    []*manifests.Lock
 	roots    []digest.Digest
 	routes   *routes
@@ -62,28 +63,43 @@ func New[B Bundle](bundles []B, o Options) (*Mirror, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	blobs, err := collect(bundles)
-	if err != nil {
-		return nil, err
-	}
 	m := &Mirror{options: o, log: o.Log, sender: files.NewSender(files.Options{WriteTimeout: o.WriteTimeout})}
-	var images []oci.Image
 	for _, b := range bundles {
+		own, err := openBundle(b)
+		if err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		m.bundles = append(m.bundles, own)
+	}
+	if err := m.build(); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// build makes everything that requests look things up in.
+func (m *Mirror) build() error {
+	blobs, err := collect(m.bundles)
+	if err != nil {
+		return err
+	}
+	var images []oci.Image
+	for _, b := range m.bundles {
 		m.locks, m.roots = append(m.locks, b.Lock()), append(m.roots, b.Root())
 		for _, img := range b.Images() {
 			images = append(images, oci.Image{Name: img.Name, Descriptor: img.Descriptor})
 		}
 	}
 	var routesErr, registryErr error
-	m.routes, routesErr = newRoutes(bundles, blobs)
+	m.routes, routesErr = newRoutes(m.bundles, blobs)
 	m.registry, registryErr = oci.New(images, store{m})
 	if err := errors.Join(routesErr, registryErr); err != nil {
-		return nil, err
+		return err
 	}
 	m.scrub.init(blobs)
-	m.site = newSite(m, bundles[0].OpenPGPKey())
+	m.site = newSite(m, m.bundles[0].OpenPGPKey())
 	m.pages = m.site.pages()
-	return m, nil
+	return nil
 }
 
 func (o *Options) complete() error {
@@ -106,8 +122,15 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Close releases the files that were opened for requests; the bundles stay open.
-func (m *Mirror) Close() error { return m.sender.Close() }
+// Close releases the files of the mirror, after its last request; the bundles
+// stay open.
+func (m *Mirror) Close() error {
+	errs := []error{m.sender.Close()}
+	for _, b := range m.bundles {
+		errs = append(errs, b.close())
+	}
+	return errors.Join(errs...)
+}
 
 // ServeHTTP answers one request. Only GET and HEAD do anything.
 func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -54,7 +54,7 @@ type routes struct {
 }
 
 // newRoutes maps the files and head members of the bundles.
-func newRoutes[B Bundle](bundles []B, blobs map[digest.Digest]*blob) (*routes, error) {
+func newRoutes(bundles []*opened, blobs map[digest.Digest]*blob) (*routes, error) {
 	t := &routes{blobs: blobs, paths: make(map[string]*files.Content), from: make(map[string]digest.Digest)}
 	var errs []error
 	for i, b := range bundles {

@@ -20,9 +20,9 @@ type handles struct {
 	closed bool
 }
 
-// Origin returns the file that a section lies in and the offset there; nil when
+// origin returns the file that a section lies in and the offset there; nil when
 // it lies in none.
-func Origin(r io.ReaderAt) (*os.File, int64) {
+func origin(r io.ReaderAt) (*os.File, int64) {
 	for off := int64(0); ; {
 		switch x := r.(type) {
 		case *os.File:

@@ -52,7 +52,7 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 		}
 	}
 	var src *os.File
-	file, base := Origin(c.Data)
+	file, base := origin(c.Data)
 	if _, ok := w.(io.ReaderFrom); ok && r.TLS == nil && file != nil && r.Method != http.MethodHead {
 		own, err := s.handles.get(file)
 		if err != nil {
