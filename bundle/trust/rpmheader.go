@@ -245,3 +245,25 @@ func noEOF(err error) error {
 	}
 	return err
 }
+
+// Tags for the size of the uncompressed payload: signature header, then header.
+const (
+	rpmSigTagLongArchiveSize = 271
+	rpmSigTagPayloadSize     = 1007
+	rpmTagArchiveSize        = 1046
+)
+
+// ArchiveSize returns the size of the uncompressed payload in bytes, 0 when the
+// package does not say. The number is not signed.
+func (p *RPM) ArchiveSize() uint64 {
+	for _, v := range []uint64{
+		p.signatures.Int(rpmSigTagLongArchiveSize),
+		p.signatures.Int(rpmSigTagPayloadSize),
+		p.Header.Int(rpmTagArchiveSize),
+	} {
+		if v != 0 {
+			return v
+		}
+	}
+	return 0
+}

@@ -1,0 +1,219 @@
+package yum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// ClosureOptions say how Closure chooses.
+type ClosureOptions struct {
+	Arch    string   // "x86_64" or "aarch64": only this and noarch are taken; empty: no filter
+	Exclude []string // globs (path.Match) on package names that are never taken
+}
+
+// Closure returns the packages that names stand for and everything they
+// require, sorted by name, version and architecture: installable on a host that
+// has nothing but these. A name is a package's name, something provided, a file
+// path, or name-version[-release][.arch].
+//
+// The choice is the same for the same metadata: what is already chosen, else
+// the package called as the requirement, else the shortest name; of one name
+// the newest version; repositories of better priority first. Of a rich
+// dependency "(a if b)" a is taken where it can be had, since b may be on the
+// host already. Weak dependencies and rpmlib() are ignored. Conflicting
+// packages are avoided where there is a choice.
+//
+// Everything that nothing provides is in one error, with who requires it.
+func Closure(ctx context.Context, repos []*Repo, names []string, o ClosureOptions) ([]Package, error) {
+	for _, glob := range o.Exclude {
+		if _, err := path.Match(glob, ""); err != nil {
+			return nil, fmt.Errorf("exclude %q: %w", glob, err)
+		}
+	}
+	s := &solver{index: newIndex(ctx, repos, o.takes), chosen: map[*Package]bool{}, missing: map[string]string{}}
+	for _, name := range names {
+		s.want(name)
+	}
+	for len(s.queue) > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		p := s.queue[0]
+		s.queue = s.queue[1:]
+		s.requireAll(p)
+	}
+	s.checkRich()
+	if err := errors.Join(s.err, s.unresolved()); err != nil {
+		return nil, err
+	}
+	out := make([]Package, 0, len(s.chosen))
+	for p := range s.chosen {
+		out = append(out, *p)
+	}
+	slices.SortFunc(out, func(a, b Package) int {
+		return compareNEVRA(a.NEVRA, b.NEVRA)
+	})
+	return out, nil
+}
+
+func compareNEVRA(a, b NEVRA) int {
+	if c := strings.Compare(a.Name, b.Name); c != 0 {
+		return c
+	}
+	if c := a.Compare(b); c != 0 {
+		return c
+	}
+	return strings.Compare(a.String(), b.String())
+}
+
+func (o ClosureOptions) takes(p *Package) bool {
+	if o.Arch != "" && p.Arch != o.Arch && p.Arch != "noarch" {
+		return false
+	}
+	for _, glob := range o.Exclude {
+		if ok, _ := path.Match(glob, p.Name); ok {
+			return false
+		}
+	}
+	return true
+}
+
+// solver is one run of Closure.
+type solver struct {
+	*index
+	chosen  map[*Package]bool
+	queue   []*Package        // chosen, requirements not yet looked at
+	missing map[string]string // what is not provided → who requires it
+}
+
+// take adds p to the result; nil is not there.
+func (s *solver) take(p *Package) {
+	if p != nil && !s.chosen[p] {
+		s.chosen[p] = true
+		s.queue = append(s.queue, p)
+	}
+}
+
+// want takes what a name of the caller stands for.
+func (s *solver) want(name string) {
+	candidates := s.names[name]
+	if len(candidates) > 0 {
+		// A package that replaces it under another name and still provides the name.
+		for _, p := range s.providers(Relation{Name: name}) {
+			if p.Name != name && s.replaces(p, candidates) {
+				candidates = append(slices.Clone(candidates), p)
+			}
+		}
+	} else {
+		candidates = s.providers(Relation{Name: name})
+	}
+	if len(candidates) == 0 {
+		for _, p := range s.packages {
+			full := p.Name + "-" + p.Version
+			if slices.Contains([]string{
+				p.Name + "." + p.Arch, full, full + "-" + p.Release, full + "-" + p.Release + "." + p.Arch, p.String(),
+			}, name) {
+				candidates = append(candidates, p)
+			}
+		}
+	}
+	if p := s.best(name, candidates); p != nil {
+		s.take(p)
+		return
+	}
+	s.missing[name] = "the list of packages"
+}
+
+// replaces reports whether p obsoletes every one of the packages.
+func (s *solver) replaces(p *Package, packages []*Package) bool {
+	for _, old := range packages {
+		if !s.obsoleted(old, []*Package{p}) {
+			return false
+		}
+	}
+	return true
+}
+
+// requireAll takes what p requires. Several requirements of one name (>= 1 and
+// < 2) must be met by one package.
+func (s *solver) requireAll(p *Package) {
+	byName := map[string][]Relation{}
+	var order []string
+	for _, r := range p.Requires {
+		if strings.HasPrefix(r.Name, "rpmlib(") {
+			continue
+		}
+		if byName[r.Name] == nil {
+			order = append(order, r.Name)
+		}
+		byName[r.Name] = append(byName[r.Name], r)
+	}
+	for _, name := range order {
+		relations := byName[name]
+		if relations[0].isRich() {
+			s.requireRich(p, name)
+			continue
+		}
+		if !s.require(relations) {
+			s.missing[relations[0].String()] = p.String()
+		}
+	}
+}
+
+// require takes a package that satisfies all relations, unless one is chosen
+// already; failing that, packages that satisfy them one by one.
+func (s *solver) require(relations []Relation) bool {
+	all := s.satisfying(relations)
+	for _, p := range all {
+		if s.chosen[p] {
+			return true
+		}
+	}
+	if len(all) == 0 && len(relations) > 1 {
+		for i := range relations {
+			if !s.require(relations[i : i+1]) {
+				return false
+			}
+		}
+		return true
+	}
+	p := s.best(relations[0].Name, preferred(all, func(p *Package) bool { return !s.conflicts(p) }))
+	s.take(p)
+	return p != nil
+}
+
+// satisfying returns the packages that satisfy all relations.
+func (s *solver) satisfying(relations []Relation) []*Package {
+	all := s.providers(relations[0])
+	for _, r := range relations[1:] {
+		all = slices.DeleteFunc(all, func(p *Package) bool { return !p.satisfies(r) })
+	}
+	return all
+}
+
+// conflicts reports whether p and a chosen package exclude each other.
+func (s *solver) conflicts(p *Package) bool {
+	for other := range s.chosen {
+		for _, pair := range [][2]*Package{{p, other}, {other, p}} {
+			for _, r := range pair[0].Conflicts {
+				if !r.isRich() && pair[1].satisfies(r) && pair[0] != pair[1] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (s *solver) unresolved() error {
+	var errs []error
+	for what, who := range s.missing {
+		errs = append(errs, fmt.Errorf("%q, required by %q, is in no repository", what, who))
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}

@@ -1,0 +1,129 @@
+package yum
+
+import (
+	"strconv"
+	"time"
+)
+
+// writePrimary returns primary.xml with the fields and in the order of createrepo_c.
+func writePrimary(packages []PackageMeta, created time.Time) []byte {
+	w := newWriter()
+	w.open("metadata", "xmlns", nsCommon, "xmlns:rpm", nsRPM, "packages", strconv.Itoa(len(packages)))
+	for i := range packages {
+		writePackage(w, &packages[i], created)
+	}
+	w.close("metadata")
+	return w.Bytes()
+}
+
+func writePackage(w *writer, p *PackageMeta, created time.Time) {
+	w.open("package", "type", "rpm")
+	w.text("name", p.Name)
+	w.text("arch", p.Arch)
+	writeVersion(w, p)
+	w.text("checksum", p.Digest.Encoded(), "type", "sha256", "pkgid", "YES")
+	w.text("summary", p.summary)
+	w.text("description", p.description)
+	w.text("packager", p.packager)
+	w.text("url", p.url)
+	w.empty("time", "file", strconv.FormatInt(created.Unix(), 10), "build", number(p.buildTime))
+	w.empty("size", "package", strconv.FormatInt(p.Size, 10), "installed", number(p.installed), "archive", number(p.archive))
+	w.empty("location", "href", p.Location)
+	w.open("format")
+	w.text("rpm:license", p.license)
+	w.text("rpm:vendor", p.vendor)
+	w.text("rpm:group", p.group)
+	w.text("rpm:buildhost", p.buildHost)
+	w.text("rpm:sourcerpm", p.source)
+	w.empty("rpm:header-range", "start", strconv.FormatInt(p.headerStart, 10), "end", strconv.FormatInt(p.headerEnd, 10))
+	for _, list := range []struct {
+		name      string
+		relations []Relation
+	}{
+		{"provides", p.provides},
+		{"requires", p.requires},
+		{"conflicts", p.conflicts},
+		{"obsoletes", p.obsoletes},
+		{"suggests", p.suggests},
+		{"enhances", p.enhances},
+		{"recommends", p.recommends},
+		{"supplements", p.supplement},
+	} {
+		writeRelations(w, "rpm:"+list.name, list.relations)
+	}
+	for _, f := range p.files {
+		if isPrimaryFile(f.path) {
+			writeFile(w, f)
+		}
+	}
+	w.close("format")
+	w.close("package")
+}
+
+func writeVersion(w *writer, p *PackageMeta) {
+	w.empty("version", "epoch", epoch(p.Epoch), "ver", p.Version, "rel", p.Release)
+}
+
+func writeRelations(w *writer, name string, relations []Relation) {
+	if len(relations) == 0 {
+		return
+	}
+	flags := map[string]string{"=": "EQ", "<": "LT", "<=": "LE", ">": "GT", ">=": "GE"}
+	w.open(name)
+	for _, r := range relations {
+		attributes := []string{"name", r.Name}
+		if r.Op != "" {
+			attributes = append(attributes, "flags", flags[r.Op], "epoch", epoch(r.Epoch), "ver", r.Version)
+			if r.Release != "" {
+				attributes = append(attributes, "rel", r.Release)
+			}
+		}
+		if r.Pre && name == "rpm:requires" {
+			attributes = append(attributes, "pre", "1")
+		}
+		w.empty("rpm:entry", attributes...)
+	}
+	w.close(name)
+}
+
+func writeFile(w *writer, f metaFile) {
+	if f.kind == "" {
+		w.text("file", f.path)
+		return
+	}
+	w.text("file", f.path, "type", f.kind)
+}
+
+// writeFilelists returns filelists.xml.
+func writeFilelists(packages []PackageMeta, _ time.Time) []byte {
+	return writeList(packages, "filelists", nsFilelists, func(w *writer, p *PackageMeta) {
+		for _, f := range p.files {
+			writeFile(w, f)
+		}
+	})
+}
+
+// writeOther returns other.xml: the changelogs.
+func writeOther(packages []PackageMeta, _ time.Time) []byte {
+	return writeList(packages, "otherdata", nsOther, func(w *writer, p *PackageMeta) {
+		for _, c := range p.changelog {
+			w.text("changelog", c.text, "author", c.author, "date", number(c.time))
+		}
+	})
+}
+
+func writeList(packages []PackageMeta, root, namespace string, content func(*writer, *PackageMeta)) []byte {
+	w := newWriter()
+	w.open(root, "xmlns", namespace, "packages", strconv.Itoa(len(packages)))
+	for i := range packages {
+		p := &packages[i]
+		w.open("package", "pkgid", p.Digest.Encoded(), "name", p.Name, "arch", p.Arch)
+		writeVersion(w, p)
+		content(w, p)
+		w.close("package")
+	}
+	w.close(root)
+	return w.Bytes()
+}
+
+func number(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,200 @@
+package yum
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+)
+
+// index answers who provides what over several repositories.
+type index struct {
+	packages []*Package
+	names    map[string][]*Package // by package name
+	provides map[string][]provider // by provided name
+	files    map[string][]*Package
+	// obsoletes by the obsoleted package's name.
+	obsoletes map[string][]provider
+
+	// loadFiles adds the files that primary does not list; nil once it ran.
+	loadFiles func() error
+	err       error // of loadFiles
+}
+
+type provider struct {
+	pkg      *Package
+	relation Relation
+}
+
+// newIndex indexes the packages that may be taken.
+func newIndex(ctx context.Context, repos []*Repo, keep func(*Package) bool) *index {
+	x := &index{
+		names: map[string][]*Package{}, provides: map[string][]provider{},
+		files: map[string][]*Package{}, obsoletes: map[string][]provider{},
+	}
+	for _, r := range repos {
+		for i := range r.Packages {
+			if p := &r.Packages[i]; keep(p) {
+				x.add(p)
+			}
+		}
+	}
+	x.loadFiles = func() error {
+		wanted := missingFiles(repos)
+		for _, r := range repos {
+			if r.md == nil {
+				continue
+			}
+			if err := r.addFiles(ctx, wanted); err != nil {
+				return err
+			}
+		}
+		for _, p := range x.packages {
+			for _, f := range p.Files {
+				if wanted[f] {
+					x.files[f] = append(x.files[f], p)
+				}
+			}
+		}
+		return nil
+	}
+	return x
+}
+
+func (x *index) add(p *Package) {
+	x.packages = append(x.packages, p)
+	x.names[p.Name] = append(x.names[p.Name], p)
+	for _, r := range p.Provides {
+		x.provides[r.Name] = append(x.provides[r.Name], provider{p, r})
+	}
+	for _, f := range p.Files {
+		x.files[f] = append(x.files[f], p)
+	}
+	for _, r := range p.Obsoletes {
+		x.obsoletes[r.Name] = append(x.obsoletes[r.Name], provider{p, r})
+	}
+}
+
+// missingFiles returns the file dependencies that neither primary's file lists
+// nor provides answer.
+func missingFiles(repos []*Repo) map[string]bool {
+	have, wanted := map[string]bool{}, map[string]bool{}
+	for _, r := range repos {
+		for i := range r.Packages {
+			p := &r.Packages[i]
+			for _, f := range p.Files {
+				have[f] = true
+			}
+			for _, v := range p.Provides {
+				if strings.HasPrefix(v.Name, "/") {
+					have[v.Name] = true
+				}
+			}
+		}
+	}
+	for _, r := range repos {
+		for i := range r.Packages {
+			for _, v := range r.Packages[i].Requires {
+				if strings.HasPrefix(v.Name, "/") && !have[v.Name] {
+					wanted[v.Name] = true
+				}
+			}
+		}
+	}
+	return wanted
+}
+
+// providers returns the packages that satisfy r, without order or duplicates.
+func (x *index) providers(r Relation) []*Package {
+	var out []*Package
+	for _, p := range x.provides[r.Name] {
+		if r.matches(p.relation) && !slices.Contains(out, p.pkg) {
+			out = append(out, p.pkg)
+		}
+	}
+	if strings.HasPrefix(r.Name, "/") {
+		if len(out) == 0 && len(x.files[r.Name]) == 0 && x.loadFiles != nil {
+			x.err = x.loadFiles()
+			x.loadFiles = nil
+		}
+		for _, p := range x.files[r.Name] {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// satisfies reports whether p alone provides r.
+func (p *Package) satisfies(r Relation) bool {
+	for _, v := range p.Provides {
+		if r.matches(v) {
+			return true
+		}
+	}
+	return strings.HasPrefix(r.Name, "/") && slices.Contains(p.Files, r.Name)
+}
+
+// Modular reports whether p belongs to a module stream (EL8): its release says
+// so. Without modules.yaml on the host such a package is hidden from dnf unless
+// its stream is enabled, so it is only taken when nothing else is there.
+func (p *Package) Modular() bool { return strings.Contains(p.Release, ".module") }
+
+// best returns the candidate to take for a requirement called name: not
+// obsoleted, not modular, best repository priority, called as the requirement,
+// then the newest version of the shortest and alphabetically first name.
+func (x *index) best(name string, candidates []*Package) *Package {
+	candidates = preferred(candidates, func(p *Package) bool { return !x.obsoleted(p, candidates) })
+	candidates = preferred(candidates, func(p *Package) bool { return !p.Modular() })
+	if len(candidates) == 0 {
+		return nil
+	}
+	return slices.MinFunc(candidates, func(a, b *Package) int {
+		return cmp.Or(
+			cmp.Compare(a.priority, b.priority),
+			-compareBool(a.Name == name, b.Name == name),
+			cmp.Compare(len(a.Name), len(b.Name)),
+			cmp.Compare(a.Name, b.Name),
+			-a.Compare(b.NEVRA),
+			-compareBool(a.Arch != "noarch", b.Arch != "noarch"),
+			cmp.Compare(a.Repo, b.Repo),
+			cmp.Compare(a.Location, b.Location),
+		)
+	})
+}
+
+// preferred returns the candidates that keep likes, or all when it likes none.
+func preferred(candidates []*Package, keep func(*Package) bool) []*Package {
+	var out []*Package
+	for _, p := range candidates {
+		if keep(p) {
+			out = append(out, p)
+		}
+	}
+	if len(out) == 0 {
+		return candidates
+	}
+	return out
+}
+
+// obsoleted reports whether another candidate obsoletes p.
+func (x *index) obsoleted(p *Package, candidates []*Package) bool {
+	self := Relation{Name: p.Name, Op: "=", Epoch: p.Epoch, Version: p.Version, Release: p.Release}
+	for _, o := range x.obsoletes[p.Name] {
+		if o.pkg.Name != p.Name && o.relation.matches(self) && slices.Contains(candidates, o.pkg) {
+			return true
+		}
+	}
+	return false
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}

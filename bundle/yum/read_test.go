@@ -1,0 +1,267 @@
+package yum
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/trust"
+)
+
+var created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+
+func TestReadRepo(t *testing.T) {
+	f := makeRepo(t,
+		pkg{nevra: "chrony-4.3-1.el9.x86_64", requires: []string{"libseccomp.so.2()(64bit)", "bash >= 5"}, files: []string{"/usr/bin/chronyc"}},
+		pkg{nevra: "bash-1:5.1-2.noarch", provides: []string{"/bin/sh"}},
+		pkg{nevra: "other-1-1.aarch64"},
+		pkg{nevra: "old-1-1.i686"},
+	)
+	repo, err := ReadRepo(t.Context(), f, source(), "x86_64", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range repo.Packages {
+		got = append(got, p.String()+" "+p.URL)
+	}
+	want := []string{
+		"chrony-4.3-1.el9.x86_64 " + testBase + "/Packages/c/chrony-4.3-1.el9.x86_64.rpm",
+		"bash-1:5.1-2.noarch " + testBase + "/Packages/b/bash-5.1-2.noarch.rpm",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("packages (-want +got):\n%s", diff)
+	}
+	wantRequires := []Relation{{Name: "libseccomp.so.2()(64bit)"}, {Name: "bash", Op: ">=", Epoch: "0", Version: "5"}}
+	if diff := cmp.Diff(wantRequires, repo.Packages[0].Requires); diff != "" {
+		t.Fatalf("requires (-want +got):\n%s", diff)
+	}
+}
+
+func TestReadRepoCompressions(t *testing.T) {
+	primary := writePrimary([]PackageMeta{{
+		NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm",
+	}}, created)
+	for _, kind := range []string{"gz", "xz", "zst", "xml"} {
+		t.Run(kind, func(t *testing.T) {
+			f := files{"primary." + kind: pack(t, primary, kind)}
+			f["repodata/repomd.xml"] = repomdOf("primary."+kind, f["primary."+kind], primary)
+			repo, err := ReadRepo(t.Context(), f, source(), "x86_64", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(repo.Packages) != 1 {
+				t.Fatalf("%d packages, want 1", len(repo.Packages))
+			}
+		})
+	}
+}
+
+// repomdOf describes one primary file.
+func repomdOf(href string, packed, open []byte) []byte {
+	return fmt.Appendf(nil, `<?xml version="1.0" encoding="UTF-8"?>
+<repomd xmlns="http://linux.duke.edu/metadata/repo"><data type="primary">
+<checksum type="sha256">%x</checksum><open-checksum type="sha256">%x</open-checksum>
+<location href="%s"/><size>%d</size><open-size>%d</open-size></data></repomd>`,
+		sha256.Sum256(packed), sha256.Sum256(open), href, len(packed), len(open))
+}
+
+func TestT21RepositoryLies(t *testing.T) {
+	good := func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch"}) }
+	primaryOf := func(f files) string {
+		for name := range f {
+			if strings.Contains(name, "primary") {
+				return name
+			}
+		}
+		return ""
+	}
+	edit := func(f files, name, old, replacement string) files {
+		before := f[name]
+		f[name] = bytes.Replace(before, []byte(old), []byte(replacement), 1)
+		if bytes.Equal(before, f[name]) {
+			t.Fatalf("%q is not in %s", old, name)
+		}
+		return f
+	}
+	const md = "repodata/repomd.xml"
+	for _, tc := range []struct {
+		name  string
+		files func() files
+	}{
+		{"other primary", func() files { f := good(); f[primaryOf(f)] = pack(t, []byte("<metadata/>"), "gz"); return f }},
+		{"no primary", func() files { f := good(); delete(f, primaryOf(f)); return f }},
+		{"wrong open checksum", func() files {
+			f := good()
+			at := bytes.Index(f[md], []byte("<open-checksum")) + len(`<open-checksum type="sha256">`)
+			f[md][at] ^= 1
+			return f
+		}},
+		{"SHA-1 checksum", func() files { return edit(good(), md, `checksum type="sha256"`, `checksum type="sha"`) }},
+		{"shorter open size", func() files { return edit(good(), md, "<open-size>", "<open-size>1</open-size><x>") }},
+		{"primary elsewhere", func() files { return edit(good(), md, `href="repodata/`, `href="../repodata/`) }},
+		{"primary on another host", func() files { return edit(good(), md, `href="repodata/`, `href="https://evil.test/repodata/`) }},
+		{"primary with a base", func() files { return edit(good(), md, `<location `, `<location xml:base="https://evil.test" `) }},
+		{"two primaries", func() files {
+			f := good()
+			f[md] = bytes.ReplaceAll(f[md], []byte(`type="filelists"`), []byte(`type="primary"`))
+			return f
+		}},
+		{"no repomd", func() files { return files{} }},
+		{"traversal", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "../../etc/passwd.rpm"}) }},
+		{"absolute path", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "/etc/a.rpm"}) }},
+		{"URL", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "https://evil.test/a.rpm"}) }},
+		{"encoded traversal", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "%2e%2e/a.rpm"}) }},
+		{"query", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "a.rpm?x=.rpm"}) }},
+		{"no rpm", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "a.exe"}) }},
+		{"name with a slash", func() files { return makeRepo(t, pkg{nevra: "../a-1-1.noarch", href: "a.rpm"}) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := ReadRepo(t.Context(), tc.files(), source(), "x86_64", nil); err == nil {
+				t.Fatal("accepted")
+			}
+		})
+	}
+	if _, err := ReadRepo(t.Context(), good(), source(), "x86_64", nil); err != nil {
+		t.Fatalf("the repository that the others are made from: %v", err)
+	}
+}
+
+func TestT21RepomdSignature(t *testing.T) {
+	keys, ring := signingKey(t)
+	_, stranger := signingKey(t)
+	f := makeRepo(t, pkg{nevra: "a-1-1.noarch"})
+	sig, err := trust.SignDetached(keys, f["repodata/repomd.xml"], created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(asc []byte) files {
+		out := files{}
+		for k, v := range f {
+			out[k] = v
+		}
+		if asc != nil {
+			out["repodata/repomd.xml.asc"] = asc
+		}
+		return out
+	}
+	for _, tc := range []struct {
+		name     string
+		asc      []byte
+		ring     *trust.Keyring
+		required bool
+		good     bool
+	}{
+		{"good, required", sig, ring, true, true},
+		{"good, not required", sig, ring, false, true},
+		{"missing, required", nil, ring, true, false},
+		{"missing, not required", nil, ring, false, true},
+		{"unknown key", sig, stranger, true, false},
+		{"unknown key, not required", sig, stranger, false, false},
+		{"required, no keys", sig, nil, true, false},
+		{"garbage", []byte("x"), ring, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := source()
+			s.SignedMetadata = tc.required
+			_, err := ReadRepo(t.Context(), with(tc.asc), s, "x86_64", tc.ring)
+			if (err == nil) != tc.good {
+				t.Fatalf("error %v, want good: %t", err, tc.good)
+			}
+		})
+	}
+}
+
+// monsters are documents that must be refused quickly and without much memory.
+func monsters() map[string]string {
+	bomb := `<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "` + strings.Repeat("x", 100) + `">`
+	for i := 1; i < 10; i++ {
+		bomb += fmt.Sprintf(`<!ENTITY a%d "%s">`, i, strings.Repeat("&a;", 10))
+	}
+	attributes := ""
+	for i := range 1000 {
+		attributes += fmt.Sprintf(` a%d="x"`, i)
+	}
+	return map[string]string{
+		"billion laughs":   bomb + `]><metadata>&a9;</metadata>`,
+		"external entity":  `<!DOCTYPE m SYSTEM "file:///etc/passwd"><metadata/>`,
+		"unknown entity":   `<metadata><package>&x;</package></metadata>`,
+		"deep nesting":     `<metadata>` + strings.Repeat("<a>", 100_000) + strings.Repeat("</a>", 100_000) + `</metadata>`,
+		"deep in package":  `<metadata><package>` + strings.Repeat("<a>", 100_000) + strings.Repeat("</a>", 100_000) + `</package></metadata>`,
+		"attribute flood":  `<metadata><package` + attributes + `/></metadata>`,
+		"endless text":     `<metadata><package><name>` + strings.Repeat("x", maxToken+1) + `</name></package></metadata>`,
+		"endless comment":  `<metadata><!--` + strings.Repeat("x", maxToken+1) + `--></metadata>`,
+		"endless tag name": `<metadata><` + strings.Repeat("x", maxToken+1) + `/></metadata>`,
+		"two roots":        `<metadata/><metadata/>`,
+		"other root":       `<html/>`,
+		"cut":              `<metadata><package type="rpm"><name>a</name>`,
+		"empty":            ``,
+		"not XML":          "<<<<",
+		"latin-1":          `<?xml version="1.0" encoding="ISO-8859-1"?><metadata/>`,
+	}
+}
+
+func TestT22XMLMonsters(t *testing.T) {
+	for name, document := range monsters() {
+		t.Run(name, func(t *testing.T) {
+			packed := pack(t, []byte(document), "gz")
+			f := files{"p.xml.gz": packed, "repodata/repomd.xml": repomdOf("p.xml.gz", packed, []byte(document))}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if _, err := ReadRepo(t.Context(), f, source(), "x86_64", nil); err == nil {
+				t.Fatal("accepted")
+			}
+			runtime.ReadMemStats(&after)
+			if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<20 {
+				t.Fatalf("%d MiB allocated for a document of %d bytes", grown>>20, len(document))
+			}
+			f["repodata/repomd.xml"] = []byte(document)
+			if _, err := ReadRepo(t.Context(), f, source(), "x86_64", nil); err == nil {
+				t.Fatal("accepted as repomd.xml")
+			}
+		})
+	}
+}
+
+// A primary that unpacks to more than repomd.xml says stops there.
+func TestT22DecompressionBomb(t *testing.T) {
+	bomb := append([]byte("<metadata><!--x-->"), bytes.Repeat([]byte(" "), 64<<20)...)
+	packed := pack(t, bomb, "zst")
+	md := repomdOf("p", packed, bomb)
+	md = bytes.Replace(md, []byte("<open-size>"+strconv.Itoa(len(bomb))), []byte("<open-size>1000"), 1)
+	_, err := ReadRepo(t.Context(), files{"p": packed, "repodata/repomd.xml": md}, source(), "x86_64", nil)
+	if err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Fatalf("error %v, want one about the size", err)
+	}
+}
+
+func FuzzPrimary(f *testing.F) {
+	f.Add((writePrimary([]PackageMeta{{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm", files: []metaFile{{path: "/bin/a"}}}}, created)))
+	for _, document := range monsters() {
+		f.Add([]byte(document[:min(len(document), 512)]))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		r := &Repo{ID: "fuzz", BaseURL: testBase}
+		if err := r.readPrimary(bytes.NewReader(document), "x86_64"); err != nil {
+			return
+		}
+		for _, p := range r.Packages {
+			if !strings.HasPrefix(p.URL, testBase+"/") || strings.Contains(p.URL, "..") && strings.Contains(p.URL, "/../") {
+				t.Fatalf("URL %q", p.URL)
+			}
+			for _, rel := range p.Requires {
+				if rel.isRich() {
+					_, _ = parseRich(rel.Name)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,156 @@
+package yum
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	"github.com/ulikunitz/xz"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+const testBase = "https://example.test/repo"
+
+// files is a Getter over URLs below testBase.
+type files map[string][]byte
+
+func (f files) Get(_ context.Context, at string, limit int64) (io.ReadCloser, error) {
+	b, ok := f[strings.TrimPrefix(at, testBase+"/")]
+	if !ok {
+		return nil, fmt.Errorf("%q: %w", at, fs.ErrNotExist)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%q: longer than %d", at, limit)
+	}
+	return io.NopCloser(bytes.NewReader(b)), nil
+}
+
+// source is a repository without signed metadata.
+func source() manifests.YumRepository {
+	return manifests.YumRepository{ID: "test", BaseURL: testBase}
+}
+
+// pkg describes one package of a made-up repository in a few words.
+type pkg struct {
+	nevra     string   // "name-epoch:version-release.arch"
+	provides  []string // "name", "name = evr"; the package itself is added
+	requires  []string
+	conflicts []string
+	obsoletes []string
+	files     []string // in primary
+	more      []string // only in filelists
+	href      string
+}
+
+func parseNEVRA(s string) NEVRA {
+	s, arch := s[:strings.LastIndex(s, ".")], s[strings.LastIndex(s, ".")+1:]
+	i := strings.LastIndex(s, "-")
+	i = strings.LastIndex(s[:i], "-")
+	e, v, r := ParseEVR(s[i+1:])
+	return NEVRA{Name: s[:i], Epoch: epoch(e), Version: v, Release: r, Arch: arch}
+}
+
+func relations(list []string) []Relation {
+	var out []Relation
+	for _, s := range list {
+		if f := strings.Fields(s); len(f) == 3 && !strings.HasPrefix(s, "(") {
+			e, v, r := ParseEVR(f[2])
+			out = append(out, Relation{Name: f[0], Op: f[1], Epoch: e, Version: v, Release: r})
+			continue
+		}
+		out = append(out, Relation{Name: s})
+	}
+	return out
+}
+
+// makeRepo writes repodata for made-up packages with our own writer.
+func makeRepo(t testing.TB, packages ...pkg) files {
+	t.Helper()
+	var primary, filelists []PackageMeta
+	for _, p := range packages {
+		n := parseNEVRA(p.nevra)
+		m := PackageMeta{
+			NEVRA: n, Digest: digest.FromString(p.nevra), Size: 1, Location: n.Path(),
+			provides: append(relations(p.provides), Relation{Name: n.Name, Op: "=", Epoch: n.Epoch, Version: n.Version, Release: n.Release}),
+			requires: relations(p.requires), conflicts: relations(p.conflicts), obsoletes: relations(p.obsoletes),
+		}
+		if p.href != "" {
+			m.Location = p.href
+		}
+		for _, f := range p.files {
+			m.files = append(m.files, metaFile{path: f})
+		}
+		primary = append(primary, m)
+		for _, f := range p.more {
+			m.files = append(m.files, metaFile{path: f})
+		}
+		filelists = append(filelists, m)
+	}
+	return repodata(t, map[string][]byte{
+		"primary":   writePrimary(primary, created),
+		"filelists": writeFilelists(filelists, created),
+	})
+}
+
+// repodata writes a repomd.xml over the given documents.
+func repodata(t testing.TB, documents map[string][]byte) files {
+	t.Helper()
+	out := files{}
+	md := newWriter()
+	md.open("repomd", "xmlns", nsRepo)
+	for _, kind := range []string{"primary", "filelists"} {
+		if err := addPart(md, out, kind, documents[kind], MetadataOptions{Compression: "gz", Created: created}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	md.close("repomd")
+	out["repodata/repomd.xml"] = md.Bytes()
+	return out
+}
+
+func readFixture(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "trust", "testdata", "rpm", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// pack compresses b in one of the forms that repositories use.
+func pack(t testing.TB, b []byte, kind string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch kind {
+	case "gz":
+		w = gzip.NewWriter(&out)
+	case "xz":
+		w, err = xz.NewWriter(&out)
+	case "zst":
+		w, err = zstd.NewWriter(&out)
+	default:
+		return b
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}

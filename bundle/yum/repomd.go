@@ -1,0 +1,206 @@
+package yum
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/trust"
+)
+
+// repomd is the root of a repository's metadata.
+type repomd struct {
+	Data []repomdData `xml:"data"`
+}
+
+type repomdData struct {
+	Type     string      `xml:"type,attr"`
+	Checksum xmlChecksum `xml:"checksum"`
+	Open     xmlChecksum `xml:"open-checksum"`
+	Location struct {
+		Href string `xml:"href,attr"`
+		Base string `xml:"base,attr"`
+	} `xml:"location"`
+	Size     int64 `xml:"size"`
+	OpenSize int64 `xml:"open-size"`
+}
+
+type xmlChecksum struct {
+	Type  string `xml:"type,attr"`
+	Value string `xml:",chardata"`
+}
+
+// digest returns the checksum as a digest; only SHA-256 and SHA-512 are taken.
+func (c xmlChecksum) digest() (digest.Digest, error) {
+	var algorithm digest.Algorithm
+	switch c.Type {
+	case "sha256":
+		algorithm = digest.SHA256
+	case "sha512":
+		algorithm = digest.SHA512
+	default:
+		return "", fmt.Errorf("checksum type %q, want sha256 or sha512", c.Type)
+	}
+	d := digest.NewDigestFromEncoded(algorithm, strings.ToLower(strings.TrimSpace(c.Value)))
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("checksum %q: %w", c.Value, err)
+	}
+	return d, nil
+}
+
+// readRepomd fetches repomd.xml and checks its signature: always when signed
+// says that it must be there, else when it is there and keys are known.
+func readRepomd(ctx context.Context, g Getter, base string, keyring *trust.Keyring, signed bool) (*repomd, error) {
+	at := base + "/repodata/repomd.xml"
+	raw, err := getAll(ctx, g, at, maxRepomd)
+	if err != nil {
+		return nil, err
+	}
+	if signed || !keyring.Empty() {
+		if err := checkRepomd(ctx, g, at+".asc", raw, keyring, signed); err != nil {
+			return nil, err
+		}
+	}
+	var m repomd
+	d := newDecoder(bytes.NewReader(raw))
+	if err := d.Decode(&m); err != nil {
+		return nil, fmt.Errorf("parse %q: %w", at, noEOF(err))
+	}
+	return &m, nil
+}
+
+func checkRepomd(ctx context.Context, g Getter, at string, raw []byte, keyring *trust.Keyring, signed bool) error {
+	sig, err := getAll(ctx, g, at, maxRepomd)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !signed {
+			return nil
+		}
+		return fmt.Errorf("%q: %w", at, trust.ErrUnsigned)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = trust.VerifyDetached(keyring, bytes.NewReader(raw), sig)
+	if err != nil {
+		return fmt.Errorf("%q: %w", at, err)
+	}
+	return nil
+}
+
+// find returns the entry of one type; two of a type are refused.
+func (m *repomd) find(kind string) (*repomdData, error) {
+	var found *repomdData
+	for i := range m.Data {
+		if m.Data[i].Type != kind {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("repomd.xml: %q twice", kind)
+		}
+		found = &m.Data[i]
+	}
+	if found == nil {
+		return nil, fmt.Errorf("repomd.xml: no %q", kind)
+	}
+	return found, nil
+}
+
+// open fetches the file that d names, checks size and digest of what was
+// fetched, and returns the decompressed content. finish checks that the content
+// was of the stated size and digest; it is called after reading to the end.
+func (d *repomdData) open(ctx context.Context, g Getter, base string) (r io.ReadCloser, finish func() error, err error) {
+	want, err := d.Checksum.digest()
+	if err != nil {
+		return nil, nil, fmt.Errorf("repomd.xml: %s: %w", d.Type, err)
+	}
+	if d.Location.Base != "" {
+		return nil, nil, fmt.Errorf("repomd.xml: %s: xml:base %q, refused", d.Type, d.Location.Base)
+	}
+	at, err := resolve(base, d.Location.Href)
+	if err != nil {
+		return nil, nil, fmt.Errorf("repomd.xml: %s: %w", d.Type, err)
+	}
+	limit := int64(maxCompressed)
+	if d.Size > 0 {
+		limit = min(limit, d.Size)
+	}
+	raw, err := getAll(ctx, g, at, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	if got := want.Algorithm().FromBytes(raw); got != want {
+		return nil, nil, fmt.Errorf("%q: digest %s, repomd.xml says %s", at, got, want)
+	}
+	content, err := decompress(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%q: %w", at, err)
+	}
+	open := int64(maxOpen)
+	if d.OpenSize > 0 {
+		open = min(open, d.OpenSize)
+	}
+	hash := crypto.SHA256.New()
+	body := io.TeeReader(&limitError{r: content, n: open}, hash)
+	finish = func() error {
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			return fmt.Errorf("%q: %w", at, err)
+		}
+		got := hex.EncodeToString(hash.Sum(nil))
+		if d.Open.Type == "sha256" && got != strings.ToLower(strings.TrimSpace(d.Open.Value)) {
+			return fmt.Errorf("%q: decompressed digest %s, repomd.xml says %s", at, got, d.Open.Value)
+		}
+		return nil
+	}
+	return readCloser{body, content}, finish, nil
+}
+
+type readCloser struct {
+	io.Reader
+	io.Closer
+}
+
+// getAll reads a whole small answer.
+func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, error) {
+	body, err := g.Get(ctx, at, limit)
+	if err != nil {
+		return nil, fmt.Errorf("get %q: %w", at, err)
+	}
+	defer body.Close()
+	b, err := io.ReadAll(&limitError{r: body, n: limit})
+	if err != nil {
+		return nil, fmt.Errorf("get %q: %w", at, err)
+	}
+	return b, nil
+}
+
+// resolve returns the URL of a path that metadata states. Only plain relative
+// paths below the repository are taken: no scheme, host, "..", query, percent
+// sign, backslash or control character, so that neither the download nor our
+// own copy can end up elsewhere.
+func resolve(base, href string) (string, error) {
+	bad := strings.ContainsFunc(href, func(r rune) bool {
+		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`\%?#:*"<>|`, r)
+	})
+	if bad || len(href) > 512 || !fs.ValidPath(href) || href == "." {
+		return "", fmt.Errorf("location %q is not a plain path", href)
+	}
+	return base + "/" + (&url.URL{Path: href}).EscapedPath(), nil
+}
+
+// decodeElement is xml.Decoder.DecodeElement with an unexpected end told as such.
+func decodeElement(d *decoder, v any, start *xml.StartElement) error {
+	if err := d.DecodeElement(v, start); err != nil {
+		return noEOF(err)
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package yum
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+)
+
+// MetadataOptions say how WriteMetadata writes.
+type MetadataOptions struct {
+	Compression string    // "gz" (EL7) or "zst"
+	Created     time.Time // the Lock's; revision and every timestamp
+	// Sign makes repodata/repomd.xml.asc; nil leaves it out.
+	Sign func([]byte) ([]byte, error)
+}
+
+// WriteMetadata returns the files of repodata by their path in the repository
+// ("repodata/repomd.xml" …). The same packages and options give the same bytes,
+// in whatever order the packages are.
+func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte, error) {
+	packages = slices.Clone(packages)
+	slices.SortFunc(packages, func(a, b PackageMeta) int {
+		return cmp.Or(compareNEVRA(a.NEVRA, b.NEVRA), strings.Compare(a.Location, b.Location))
+	})
+	seen := map[string]bool{}
+	for _, p := range packages {
+		if _, err := resolve("", p.Location); err != nil {
+			return nil, fmt.Errorf("write yum metadata: %w", err)
+		}
+		if err := p.Digest.Validate(); err != nil {
+			return nil, fmt.Errorf("write yum metadata: %q: %w", p.Location, err)
+		}
+		if seen[p.Location] {
+			return nil, fmt.Errorf("write yum metadata: %q twice", p.Location)
+		}
+		seen[p.Location] = true
+	}
+	out := map[string][]byte{}
+	md := newWriter()
+	md.open("repomd", "xmlns", nsRepo, "xmlns:rpm", nsRPM)
+	md.text("revision", strconv.FormatInt(o.Created.Unix(), 10))
+	for _, part := range []struct {
+		kind  string
+		write func([]PackageMeta, time.Time) []byte
+	}{{"primary", writePrimary}, {"filelists", writeFilelists}, {"other", writeOther}} {
+		if err := addPart(md, out, part.kind, part.write(packages, o.Created), o); err != nil {
+			return nil, fmt.Errorf("write yum metadata: %s: %w", part.kind, err)
+		}
+	}
+	md.close("repomd")
+	out["repodata/repomd.xml"] = md.Bytes()
+	if o.Sign != nil {
+		sig, err := o.Sign(md.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("write yum metadata: repomd.xml: %w", err)
+		}
+		out["repodata/repomd.xml.asc"] = sig
+	}
+	return out, nil
+}
+
+// addPart compresses one metadata file and describes it in repomd.xml.
+func addPart(md *writer, out map[string][]byte, kind string, content []byte, o MetadataOptions) error {
+	packed, err := compress(content, o.Compression)
+	if err != nil {
+		return err
+	}
+	sum := digest.FromBytes(packed).Encoded()
+	href := "repodata/" + sum + "-" + kind + ".xml." + o.Compression
+	out[href] = packed
+	md.open("data", "type", kind)
+	md.text("checksum", sum, "type", "sha256")
+	md.text("open-checksum", digest.FromBytes(content).Encoded(), "type", "sha256")
+	md.empty("location", "href", href)
+	md.text("timestamp", strconv.FormatInt(o.Created.Unix(), 10))
+	md.text("size", strconv.Itoa(len(packed)))
+	md.text("open-size", strconv.Itoa(len(content)))
+	md.close("data")
+	return nil
+}
+
+// compress packs deterministically: fixed level, no names or times.
+func compress(b []byte, kind string) ([]byte, error) {
+	var out bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch kind {
+	case "gz":
+		w, err = gzip.NewWriterLevel(&out, gzip.BestCompression)
+	case "zst":
+		w, err = zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
+	default:
+		err = fmt.Errorf("compression %q, want gz or zst", kind)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(b); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+const (
+	nsRepo      = "http://linux.duke.edu/metadata/repo"
+	nsRPM       = "http://linux.duke.edu/metadata/rpm"
+	nsCommon    = "http://linux.duke.edu/metadata/common"
+	nsFilelists = "http://linux.duke.edu/metadata/filelists"
+	nsOther     = "http://linux.duke.edu/metadata/other"
+)
+
+// writer writes the few shapes of XML that metadata has; encoding/xml cannot
+// write the "rpm:" prefix.
+type writer struct {
+	bytes.Buffer
+	depth int
+}
+
+func newWriter() *writer {
+	w := &writer{}
+	w.WriteString(xml.Header)
+	return w
+}
+
+func (w *writer) start(name string, attributes []string) {
+	w.WriteString(strings.Repeat("  ", w.depth) + "<" + name)
+	for i := 0; i+1 < len(attributes); i += 2 {
+		w.WriteString(" " + attributes[i] + `="` + escapeAttribute(attributes[i+1]) + `"`)
+	}
+}
+
+func (w *writer) open(name string, attributes ...string) {
+	w.start(name, attributes)
+	w.WriteString(">\n")
+	w.depth++
+}
+
+func (w *writer) close(name string) {
+	w.depth--
+	w.WriteString(strings.Repeat("  ", w.depth) + "</" + name + ">\n")
+}
+
+func (w *writer) empty(name string, attributes ...string) {
+	w.start(name, attributes)
+	w.WriteString("/>\n")
+}
+
+func (w *writer) text(name, value string, attributes ...string) {
+	w.start(name, attributes)
+	if value == "" {
+		w.WriteString("/>\n")
+		return
+	}
+	w.WriteString(">" + escape(value) + "</" + name + ">\n")
+}
+
+// escapeAttribute makes text safe inside double quotes.
+func escapeAttribute(s string) string {
+	var b strings.Builder
+	if err := xml.EscapeText(&b, []byte(s)); err != nil { // a Builder never fails
+		return ""
+	}
+	return strings.NewReplacer("&#34;", "&quot;", "&#39;", "'").Replace(b.String())
+}
+
+// escape makes text safe between tags; line ends, tabs and quotes stay as they are.
+func escape(s string) string {
+	return strings.NewReplacer("&#xA;", "\n", "&#x9;", "\t", "&quot;", `"`).Replace(escapeAttribute(s))
+}
