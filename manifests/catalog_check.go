@@ -75,10 +75,17 @@ func (c *checks) url(path, s string, pinned bool) {
 }
 
 func (c *checks) image(path string, i Image) {
-	if !imageRef.MatchString(i.Ref) {
+	if !isImageRef(i.Ref) {
 		c.add(joinPath(path, "ref"), "%q is not a full image reference such as registry.k8s.io/pause:3.10", i.Ref)
 	}
 	c.digest(joinPath(path, "digest"), i.Digest)
+}
+
+// isImageRef reports a reference that begins with a registry: without one every
+// tool would think of another.
+func isImageRef(s string) bool {
+	host, _, _ := strings.Cut(s, "/")
+	return imageRef.MatchString(s) && (host == "localhost" || strings.ContainsAny(host, ".:"))
 }
 
 func (r Release) validate(name string) []Problem {

@@ -10,6 +10,10 @@
 // (Release, CNI, Distro) is what offk8s knows of upstream: versions, URLs,
 // digests, flags. Version differences are data in the catalog, never code.
 //
+// Reading: LoadManifest and LoadCluster (YAML, every problem with its line),
+// LoadLock and LoadSealedLock (strict JSON), Embedded and Catalog.Overlay (the
+// catalog). README.md beside this file says what a catalog entry holds.
+//
 // The package does no I/O beyond the files it is given and its own embedded
 // ones; it knows no upstream, no bundle format and no host.
 package manifests

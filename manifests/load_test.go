@@ -179,7 +179,7 @@ func TestLoadManifest(t *testing.T) {
 kind: Manifest
 kubernetes: "1.36"
 expires: 2030-01-31
-images: [nginx, "docker.io/library/nginx:1.29"]
+images: [nginx, "library/nginx:1.29", "docker.io/library/nginx", "docker.io/library/nginx:1.29"]
 files:
   - {name: ../x, url: "ftp://a/b", digest: "sha256:12"}
   - {name: y, url: "http://a.example/b"}
@@ -192,7 +192,7 @@ arches: [amd64, amd64, sparc]
 		got = append(got, strings.Split(p, ": ")[1])
 	}
 	want := []string{
-		"images[0]", "files[0].name", "files[0].url", "files[0].digest", "files[1].url",
+		"images[0]", "images[1]", "images[2]", "files[0].name", "files[0].url", "files[0].digest", "files[1].url",
 		"mirrors[0].from", "mirrors[0].to", "arches[1]", "arches[2]",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -49,7 +49,7 @@ func (m *Manifest) Validate() []Problem {
 
 // isTagged reports a full image reference that names a tag or a digest.
 func isTagged(ref string) bool {
-	return imageRef.MatchString(ref) && strings.ContainsAny(ref[strings.LastIndexByte(ref, '/')+1:], ":@")
+	return isImageRef(ref) && strings.ContainsAny(ref[strings.LastIndexByte(ref, '/')+1:], ":@")
 }
 
 func (m *Manifest) validateFiles(c *checks) {
