@@ -34,11 +34,11 @@ func (r *road) clients(t *testing.T) {
 // the fingerprint, which came on another way.
 const trustCA = `
 set -eu
-mkdir -p /etc/offk8s
-curl -fsSk https://MIRROR/ca.crt -o /etc/offk8s/mirror-ca.crt
-got=$(sed '/-----/d' /etc/offk8s/mirror-ca.crt | base64 -d | sha256sum | cut -d' ' -f1)
+mkdir -p /etc/offk8s /etc/apt/keyrings
+curl -fsSk https://MIRROR/ca.crt -o /etc/offk8s/ca.crt
+got=$(sed '/-----/d' /etc/offk8s/ca.crt | base64 -d | sha256sum | cut -d' ' -f1)
 [ "sha256:$got" = "FINGERPRINT" ]
-fetch() { curl -fsS --cacert /etc/offk8s/mirror-ca.crt "https://MIRROR$1" -o "$2"; }
+fetch() { curl -fsS --cacert /etc/offk8s/ca.crt "https://MIRROR$1" -o "$2"; }
 `
 
 const dnfInstall = `
