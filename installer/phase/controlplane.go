@@ -1,0 +1,203 @@
+package phase
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+const (
+	auditPolicy = kubeDir + "/audit-policy.yaml"
+	auditLog    = "/var/log/kubernetes/audit.log"
+	// volumePlugins is where kubelet and controller manager look for FlexVolume
+	// drivers; their default lies in /usr/libexec, which would stay after reset.
+	volumePlugins = "/var/lib/kubelet/volume-plugins"
+)
+
+// tlsCiphers are those of TLS 1.2 with forward secrecy that Go 1.12 (Kubernetes
+// 1.16) and today's Go both have; TLS 1.3 has its own.
+var tlsCiphers = []string{
+	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+}
+
+// controlPlaneSteps start API server, controller manager and scheduler, and give
+// the cluster what nodes need to join.
+func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "controlplane"}
+	if !h.HasRole(manifests.RoleControlPlane) {
+		return l.done()
+	}
+	l.install(in, h, kube.BinDir, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+	l.add("log", "", &step.Directory{Path: "/var/log/kubernetes", Mode: 0o700, Purge: true})
+	l.add("audit-policy", "", &step.File{Path: auditPolicy, Content: auditRules, Mode: 0o600})
+	api, err := in.apiServer(h)
+	l.fail(err)
+	l.add("kube-apiserver-unit", "", api.step(auditPolicy, encryption, kubeCA,
+		kubePKI+"/apiserver.crt", kubePKI+"/apiserver.key", kubePKI+"/apiserver-etcd-client.crt",
+		kubePKI+"/apiserver-kubelet-client.crt", kubePKI+"/front-proxy-client.crt", kubePKI+"/front-proxy-ca.crt",
+		kubePKI+"/etcd-ca.crt", kubePKI+"/service-account.key"))
+	l.add("healthy", "everything else talks to it", &step.Wait{
+		Argv:   []string{kube.Kubectl, "--kubeconfig", kube.AdminConf, "get", "--raw", "/healthz"},
+		Expect: "ok", Timeout: step.Duration(3 * time.Minute), Text: "the API server is healthy",
+	})
+	l.add("kube-controller-manager-unit", "", in.controllerManager().step(managerConf, kubeCA, kubePKI+"/ca.key",
+		kubePKI+"/service-account.key"))
+	l.add("kube-scheduler-unit", "", in.scheduler().step(schedulerConf))
+	l.add("kube-controller-manager-up", "", &step.Wait{URL: "tcp://127.0.0.1:10257", Text: "the controller manager listens"})
+	l.add("kube-scheduler-up", "", &step.Wait{URL: "tcp://127.0.0.1:10259", Text: "the scheduler listens"})
+	if in.leads(h) {
+		objects, err := rbacObjects()
+		l.fail(err)
+		l.add("rbac", "kubelets may ask for certificates, the API server may talk to kubelets",
+			&kube.Apply{Objects: objects, Text: "access rules for nodes"})
+		l.add("token", "nodes join with it", &kube.Token{
+			Ref: pki.RefToken, Nodes: in.nodeNames(), TTL: step.Duration(pki.TokenLifetime),
+		})
+	}
+	return l.done()
+}
+
+// auditRules log who did what; bodies and reads of secrets stay out, and so do
+// the requests that components send all the time.
+const auditRules = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: None
+    users: ["system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy"]
+    verbs: [get, list, watch]
+  - level: None
+    userGroups: ["system:nodes"]
+    verbs: [get, list, watch]
+  - level: None
+    nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/metrics"]
+  - level: None
+    resources:
+      - group: coordination.k8s.io
+        resources: [leases]
+      - group: ""
+        resources: [events]
+  - level: Metadata
+`
+
+func (in Input) apiServer(h manifests.Host) (daemon, error) {
+	bind := "0.0.0.0"
+	if strings.Contains(h.Address, ":") {
+		bind = "::"
+	}
+	common := flags{
+		"advertise-address": h.Address, "bind-address": bind, "secure-port": manifests.DefaultAPIPort,
+		"allow-privileged": "true", "anonymous-auth": "false", "profiling": "false",
+		"authorization-mode": "Node,RBAC", "enable-admission-plugins": "NodeRestriction",
+		"enable-bootstrap-token-auth": "true",
+		"client-ca-file":              kubeCA,
+		"tls-cert-file":               kubePKI + "/apiserver.crt",
+		"tls-private-key-file":        kubePKI + "/apiserver.key",
+		"tls-min-version":             "VersionTLS12",
+		"tls-cipher-suites":           strings.Join(tlsCiphers, ","),
+
+		"etcd-servers":  strings.Join(in.etcdURLs(), ","),
+		"etcd-cafile":   kubePKI + "/etcd-ca.crt",
+		"etcd-certfile": kubePKI + "/apiserver-etcd-client.crt",
+		"etcd-keyfile":  kubePKI + "/apiserver-etcd-client.key",
+
+		"kubelet-certificate-authority":      kubeCA,
+		"kubelet-client-certificate":         kubePKI + "/apiserver-kubelet-client.crt",
+		"kubelet-client-key":                 kubePKI + "/apiserver-kubelet-client.key",
+		"kubelet-preferred-address-types":    "InternalIP",
+		"service-account-issuer":             "https://kubernetes.default.svc." + in.Cluster.DNSDomain(),
+		"service-account-key-file":           kubePKI + "/service-account.pub",
+		"service-account-signing-key-file":   kubePKI + "/service-account.key",
+		"service-cluster-ip-range":           in.Cluster.ServiceCIDR(),
+		"encryption-provider-config":         encryption,
+		"audit-policy-file":                  auditPolicy,
+		"audit-log-path":                     auditLog,
+		"audit-log-maxage":                   "30",
+		"audit-log-maxbackup":                "10",
+		"audit-log-maxsize":                  "100",
+		"requestheader-client-ca-file":       kubePKI + "/front-proxy-ca.crt",
+		"requestheader-allowed-names":        pki.FrontProxyClient,
+		"requestheader-extra-headers-prefix": "X-Remote-Extra-",
+		"requestheader-group-headers":        "X-Remote-Group",
+		"requestheader-username-headers":     "X-Remote-User",
+		"proxy-client-cert-file":             kubePKI + "/front-proxy-client.crt",
+		"proxy-client-key-file":              kubePKI + "/front-proxy-client.key",
+	}
+	return daemon{
+		name: "kube-apiserver", about: "Kubernetes API server", kind: "notify",
+		after:   []string{"etcd.service"},
+		flags:   in.flagsOf("kube-apiserver", common, in.Cluster.APIServer),
+		service: append([]string{"TimeoutStartSec=180", "LimitNOFILE=65536"}, confined...),
+	}, nil
+}
+
+func (in Input) controllerManager() daemon {
+	common := flags{
+		"kubeconfig": managerConf, "authentication-kubeconfig": managerConf, "authorization-kubeconfig": managerConf,
+		"bind-address": "127.0.0.1", "leader-elect": "true", "profiling": "false",
+		"client-ca-file":               kubeCA,
+		"requestheader-client-ca-file": kubePKI + "/front-proxy-ca.crt",
+		"cluster-name":                 in.Cluster.Name,
+		"allocate-node-cidrs":          "true",
+		"cluster-cidr":                 in.Cluster.PodCIDR(),
+		"service-cluster-ip-range":     in.Cluster.ServiceCIDR(),
+		// The last two are for bootstrap tokens and off by default.
+		"controllers":                      "*,bootstrapsigner,tokencleaner",
+		"cluster-signing-cert-file":        kubeCA,
+		"cluster-signing-key-file":         kubePKI + "/ca.key",
+		"root-ca-file":                     kubeCA,
+		"service-account-private-key-file": kubePKI + "/service-account.key",
+		"use-service-account-credentials":  "true",
+		"terminated-pod-gc-threshold":      "1000",
+		"flex-volume-plugin-dir":           volumePlugins,
+	}
+	return daemon{
+		name: "kube-controller-manager", about: "Kubernetes controller manager", after: []string{"kube-apiserver.service"},
+		flags: in.flagsOf("kube-controller-manager", common, in.Cluster.ControllerManager), service: confined,
+	}
+}
+
+func (in Input) scheduler() daemon {
+	common := flags{
+		"kubeconfig": schedulerConf, "authentication-kubeconfig": schedulerConf, "authorization-kubeconfig": schedulerConf,
+		"bind-address": "127.0.0.1", "leader-elect": "true", "profiling": "false",
+	}
+	return daemon{
+		name: "kube-scheduler", about: "Kubernetes scheduler", after: []string{"kube-apiserver.service"},
+		flags: in.flagsOf("kube-scheduler", common, in.Cluster.Scheduler), service: confined,
+	}
+}
+
+// rbacObjects bind roles that Kubernetes brings along. Serving certificates are
+// not approved by a binding but by kube.ApproveCSRs, which knows the hosts.
+func rbacObjects() ([]json.RawMessage, error) {
+	binding := func(name, role, kind, subject string) table {
+		return table{
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+			"metadata": table{"name": name},
+			"roleRef":  table{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+			"subjects": []any{table{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": subject}},
+		}
+	}
+	const csr = "system:certificates.k8s.io:certificatesigningrequests:"
+	var out []json.RawMessage
+	for _, o := range []table{
+		binding("offk8s:node-bootstrapper", "system:node-bootstrapper", "Group", kube.Group),
+		binding("offk8s:node-autoapprove-bootstrap", csr+"nodeclient", "Group", kube.Group),
+		binding("offk8s:node-autoapprove-renewal", csr+"selfnodeclient", "Group", "system:nodes"),
+		binding("offk8s:apiserver-kubelet-client", "system:kubelet-api-admin", "User", pki.KubeletClient),
+	} {
+		b, err := json.Marshal(o)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}

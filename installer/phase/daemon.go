@@ -1,0 +1,107 @@
+package phase
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// flags are a daemon's arguments without dashes.
+type flags map[string]string
+
+// flagsOf merges what the release needs or no longer knows over the common set,
+// and the user's own arguments over that.
+func (in Input) flagsOf(daemon string, common flags, own manifests.Component) flags {
+	out := maps.Clone(common)
+	for k, v := range in.Lock.Release.Args[daemon] {
+		if v == nil {
+			delete(out, k)
+		} else {
+			out[k] = *v
+		}
+	}
+	maps.Copy(out, own.Args)
+	return out
+}
+
+// daemon is a program under systemd.
+type daemon struct {
+	name  string // of program and unit
+	about string
+	flags flags
+	after []string // units
+	// kind is systemd's Type; empty means simple.
+	kind string
+	// service are more lines of the [Service] section.
+	service []string
+}
+
+// unit renders the unit file. Flags are sorted, one a line, so that a diff shows
+// what changed.
+func (d daemon) unit() string {
+	var b strings.Builder
+	after := strings.Join(append([]string{"network-online.target"}, d.after...), " ")
+	fmt.Fprintf(&b, "# Written by offk8s; changes are overwritten. Use cluster.yaml.\n[Unit]\nDescription=%s\n", d.about)
+	fmt.Fprintf(&b, "After=%s\nWants=network-online.target\n\n[Service]\n", after)
+	if d.kind != "" {
+		fmt.Fprintf(&b, "Type=%s\n", d.kind)
+	}
+	for _, s := range d.service {
+		b.WriteString(s + "\n")
+	}
+	b.WriteString("ExecStart=" + kube.BinDir + "/" + d.name)
+	for _, k := range slices.Sorted(maps.Keys(d.flags)) {
+		b.WriteString(" \\\n  " + quoteArg("--"+k+"="+d.flags[k]))
+	}
+	b.WriteString("\nRestart=always\nRestartSec=5\n\n[Install]\nWantedBy=multi-user.target\n")
+	return b.String()
+}
+
+// step is the unit as a step that restarts on changes of the given files or of
+// the program.
+func (d daemon) step(triggers ...string) *step.Unit {
+	return &step.Unit{
+		Name: d.name + ".service", Content: d.unit(), Enable: true, Running: true,
+		Triggers: append([]string{kube.BinDir + "/" + d.name}, triggers...),
+	}
+}
+
+// quoteArg quotes an argument for ExecStart, systemd.service(5): percent and
+// dollar signs start expansions there.
+func quoteArg(s string) string {
+	s = strings.NewReplacer("%", "%%", "$", "$$").Replace(s)
+	if !strings.ContainsAny(s, " \t\n\"'\\;") {
+		return s
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s) + `"`
+}
+
+// Ways to keep a daemon that needs no more away from the rest of the host; all
+// are known to the systemd of EL7.
+var confined = []string{"NoNewPrivileges=yes", "ProtectSystem=full", "ProtectHome=yes", "PrivateTmp=yes"}
+
+// install adds the steps that put programs of the bundle into dir.
+func (l *list) install(in Input, h manifests.Host, dir string, names ...string) {
+	for _, n := range names {
+		a, err := in.file(h, n)
+		if err != nil {
+			l.fail(err)
+			continue
+		}
+		mode := step.Mode(a.Mode)
+		if mode == 0 {
+			mode = 0o755
+		}
+		l.add(n, "", &step.Artifact{Digest: plain(a), Path: dir + "/" + n, Mode: mode})
+	}
+}
+
+// secret adds a file whose content is a credential.
+func (l *list) secret(path, ref string) {
+	l.add(strings.TrimPrefix(path, "/"), "", &step.File{Path: path, Secret: ref, Mode: 0o600})
+}

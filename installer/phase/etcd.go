@@ -1,0 +1,96 @@
+package phase
+
+import (
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+const etcdData = "/var/lib/etcd"
+
+// etcdSteps start the member without waiting: members become ready together,
+// and the next phase waits for them.
+func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "etcd"}
+	if !h.HasRole(manifests.RoleEtcd) {
+		return l.done()
+	}
+	l.install(in, h, kube.BinDir, "etcd", "etcdctl")
+	if in.hasFile(h, "etcdutl") {
+		l.install(in, h, kube.BinDir, "etcdutl")
+	}
+	l.add("data-folder", "", &step.Directory{Path: etcdData, Mode: 0o700, Purge: true})
+	l.add("data", "a member that holds data is never bootstrapped again", in.etcdMember(h, false))
+	d := daemon{
+		name: "etcd", about: "etcd, the store of Kubernetes", kind: "notify",
+		flags: in.flagsOf("etcd", in.etcdFlags(h), in.Cluster.Etcd),
+		// A member says that it is ready when there is a quorum, however long that takes.
+		service: append([]string{"TimeoutStartSec=0", "LimitNOFILE=65536"}, confined...),
+	}
+	u := d.step(etcdPKI+"/ca.crt", etcdPKI+"/server.crt", etcdPKI+"/server.key", etcdPKI+"/peer.crt", etcdPKI+"/peer.key")
+	u.NoBlock = true
+	l.add("unit", "", u)
+	return l.done()
+}
+
+func (in Input) etcdMember(h manifests.Host, started bool) *kube.EtcdData {
+	e := &kube.EtcdData{
+		Dir: etcdData, Name: h.Name, Token: in.etcdToken(), PeerURL: etcdURL(h, "2380"),
+		CAFile: etcdPKI + "/ca.crt", Cert: etcdPKI + "/client.crt", Key: etcdPKI + "/client.key", Started: started,
+	}
+	for _, x := range in.Cluster.HostsWith(manifests.RoleEtcd) {
+		if x.Name != h.Name {
+			e.Peers = append(e.Peers, etcdURL(x, "2379"))
+		}
+	}
+	return e
+}
+
+// etcdToken keeps members of two clusters apart that meet by a wrong address.
+func (in Input) etcdToken() string { return "offk8s-" + in.Cluster.Name }
+
+func (in Input) etcdFlags(h manifests.Host) flags {
+	var initial []string
+	for _, m := range in.Cluster.HostsWith(manifests.RoleEtcd) {
+		initial = append(initial, m.Name+"="+etcdURL(m, "2380"))
+	}
+	return flags{
+		"name": h.Name, "data-dir": etcdData,
+		"listen-peer-urls":            etcdURL(h, "2380"),
+		"initial-advertise-peer-urls": etcdURL(h, "2380"),
+		"listen-client-urls":          etcdURL(h, "2379") + ",https://127.0.0.1:2379",
+		"advertise-client-urls":       etcdURL(h, "2379"),
+		"initial-cluster":             strings.Join(initial, ","),
+		"initial-cluster-token":       in.etcdToken(),
+		"initial-cluster-state":       "new", // ignored by a member that has data
+		"trusted-ca-file":             etcdPKI + "/ca.crt",
+		"cert-file":                   etcdPKI + "/server.crt",
+		"key-file":                    etcdPKI + "/server.key",
+		"client-cert-auth":            "true",
+		"peer-trusted-ca-file":        etcdPKI + "/ca.crt",
+		"peer-cert-file":              etcdPKI + "/peer.crt",
+		"peer-key-file":               etcdPKI + "/peer.key",
+		"peer-client-cert-auth":       "true",
+	}
+}
+
+// quorumSteps wait on every member until it answers through the quorum, over TLS.
+func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "quorum"}
+	if !h.HasRole(manifests.RoleEtcd) {
+		return l.done()
+	}
+	l.add("healthy", "the API server needs it", &step.Wait{
+		// etcdctl before 3.4 speaks version 2 unless told.
+		Argv: []string{
+			"env", "ETCDCTL_API=3", kube.Etcdctl, "--endpoints=" + etcdURL(h, "2379"), "--cacert=" + etcdPKI + "/ca.crt",
+			"--cert=" + etcdPKI + "/client.crt", "--key=" + etcdPKI + "/client.key", "endpoint", "health",
+		},
+		Timeout: step.Duration(3 * time.Minute), Text: "etcd member " + h.Name + " is healthy",
+	})
+	l.add("data", "it has data from now on", in.etcdMember(h, true))
+	return l.done()
+}

@@ -1,0 +1,103 @@
+package phase
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// hostSteps prepare the operating system; each group can be skipped by name.
+func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "host"}
+	sourceSteps(l, in, h)
+	if !in.skips("hostname") {
+		l.add("hostname", "it is the node's name", &step.Hostname{Name: h.Name})
+	}
+	if !in.skips("hosts") {
+		l.add("hosts", "a kubelet whose own name does not resolve stays not ready for minutes",
+			&step.Block{Path: "/etc/hosts", Lines: in.hostsLines()})
+	}
+	if h.IsNode() {
+		nodePreparation(l, in, h)
+	}
+	if !in.skips("firewall") {
+		firewallSteps(l, in, h)
+	}
+	return l.done()
+}
+
+func (in Input) hostsLines() []string {
+	var out []string
+	for _, h := range in.Cluster.Hosts {
+		names := []string{h.Name}
+		if short, _, ok := strings.Cut(h.Name, "."); ok {
+			names = append(names, short)
+		}
+		out = append(out, h.Address+" "+strings.Join(names, " "))
+	}
+	return out
+}
+
+// nodePreparation is for hosts that run pods.
+func nodePreparation(l *list, in Input, h manifests.Host) {
+	if !in.skips("swap") {
+		l.add("swap", "the kubelet refuses to start with swap on", &step.Swap{})
+	}
+	if !in.skips("modules") {
+		optional := []string{"nf_conntrack", "vxlan"}
+		if in.Cluster.ProxyMode() == "ipvs" {
+			optional = append(optional, "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh")
+		}
+		l.add("modules", "containers and pod networks need them",
+			&step.Modules{Names: []string{"overlay", "br_netfilter"}, Optional: optional})
+	}
+	if !in.skips("sysctl") {
+		l.add("sysctl", "packets between pods pass the host", &step.Sysctl{Values: in.sysctls(h)})
+	}
+}
+
+func (in Input) sysctls(h manifests.Host) map[string]string {
+	out := map[string]string{
+		"net.ipv4.ip_forward":                 "1",
+		"net.bridge.bridge-nf-call-iptables":  "1",
+		"net.bridge.bridge-nf-call-ip6tables": "1",
+	}
+	// The kernel of EL7 keeps mounts of removed containers busy without it.
+	if strings.HasPrefix(in.Facts[h.Name].Kernel, "3.10.") {
+		out["fs.may_detach_mounts"] = "1"
+	}
+	maps.Copy(out, in.Cluster.HostPrep.Sysctls)
+	return out
+}
+
+// firewallSteps open what a role listens on: to everybody what users reach, to
+// the other hosts alone what is between them.
+func firewallSteps(l *list, in Input, h manifests.Host) {
+	var open, between []string
+	if h.HasRole(manifests.RoleControlPlane) {
+		open = append(open, manifests.DefaultAPIPort+"/tcp")
+		between = append(between, "123/udp")
+	}
+	if h.HasRole(manifests.RoleEtcd) {
+		between = append(between, "2379-2380/tcp")
+	}
+	if h.IsNode() {
+		open = append(open, "30000-32767/tcp", "30000-32767/udp")
+		between = append(append(between, "10250/tcp", "10256/tcp"), in.Lock.CNIRelease.Ports...)
+	}
+	slices.Sort(between)
+	if len(open) > 0 {
+		l.add("firewall-open", "users reach the API and node ports", &step.Firewall{Ports: open})
+	}
+	if len(between) > 0 {
+		l.add("firewall-hosts", "the hosts of the cluster reach each other",
+			&step.Firewall{Ports: slices.Compact(between), Sources: in.addresses()})
+	}
+	if h.IsNode() {
+		l.add("firewall-pods", "pods reach hosts and services",
+			&step.Firewall{Trusted: []string{in.Cluster.PodCIDR(), in.Cluster.ServiceCIDR()}})
+	}
+}

@@ -1,0 +1,50 @@
+package phase
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// imageSteps bring the cluster's own images onto every node, so that nothing
+// later waits for a pull. Images that the user added are pulled when pods need them.
+func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "images"}
+	if !h.IsNode() {
+		return l.done()
+	}
+	var refs []string
+	for _, m := range []map[string]manifests.Image{in.Lock.Release.Images, in.Lock.CNIRelease.Images} {
+		for _, role := range slices.Sorted(maps.Keys(m)) {
+			refs = append(refs, m[role].Ref)
+		}
+	}
+	smoke, err := in.smokeImage()
+	l.fail(err)
+	refs = append(refs, smoke.Name)
+	for _, ref := range refs {
+		a, err := in.image(ref)
+		if err != nil {
+			l.fail(err)
+			continue
+		}
+		l.add(a.Name, "", &kube.Image{Name: a.Name, Digest: a.Blob.Digest})
+	}
+	return l.done()
+}
+
+// roleImages maps the roles of images to what pods run, by digest.
+func (in Input) roleImages(images map[string]manifests.Image) (map[string]string, error) {
+	out := map[string]string{}
+	for role, i := range images {
+		ref, err := in.imageRef(i.Ref)
+		if err != nil {
+			return nil, err
+		}
+		out[role] = ref
+	}
+	return out, nil
+}

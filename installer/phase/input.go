@@ -1,0 +1,153 @@
+package phase
+
+import (
+	"fmt"
+	"net"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/installer/distro"
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// arch is the host's architecture.
+func (in Input) arch(h manifests.Host) string {
+	if f, ok := in.Facts[h.Name]; ok && f.Arch != "" {
+		return f.Arch
+	}
+	if len(in.Lock.Arches) > 0 {
+		return in.Lock.Arches[0]
+	}
+	return "amd64"
+}
+
+// distro is the host's operating system.
+func (in Input) distro(h manifests.Host) (distro.Distro, error) {
+	if f, ok := in.Facts[h.Name]; ok {
+		d, ok := distro.Detect(f.OS.ID, f.OS.Version)
+		if !ok {
+			return d, fmt.Errorf("host %q: operating system %q %q is not supported", h.Name, f.OS.ID, f.OS.Version)
+		}
+		return d, nil
+	}
+	if len(in.Lock.Distros) == 0 {
+		return distro.Distro{}, fmt.Errorf("host %q: the bundle is for no operating system", h.Name)
+	}
+	d, ok := distro.ByName(in.Lock.Distros[0])
+	if !ok {
+		return d, fmt.Errorf("host %q: operating system %q is not supported", h.Name, in.Lock.Distros[0])
+	}
+	return d, nil
+}
+
+// file finds a program or plain file of the bundle for the host.
+func (in Input) file(h manifests.Host, name string) (manifests.Artifact, error) {
+	platform := "linux/" + in.arch(h)
+	for _, a := range in.Lock.Artifacts {
+		if a.Kind != manifests.KindFile || a.Platform != platform && a.Platform != "" {
+			continue
+		}
+		if a.Name == name || a.Source.Member != "" && path.Base(a.Source.Member) == name {
+			return a, nil
+		}
+	}
+	return manifests.Artifact{}, fmt.Errorf("file %q (%s) is not in the bundle", name, platform)
+}
+
+// hasFile reports whether the bundle has a file for the host.
+func (in Input) hasFile(h manifests.Host, name string) bool {
+	_, err := in.file(h, name)
+	return err == nil
+}
+
+// image finds an image of the bundle by its full name.
+func (in Input) image(ref string) (manifests.Artifact, error) {
+	for _, a := range in.Lock.Artifacts {
+		if a.Kind == manifests.KindImage && a.Name == ref {
+			return a, nil
+		}
+	}
+	return manifests.Artifact{}, fmt.Errorf("image %q is not in the bundle", ref)
+}
+
+// imageRef is an image's name by digest, as pods use it.
+func (in Input) imageRef(ref string) (string, error) {
+	a, err := in.image(ref)
+	if err != nil {
+		return "", err
+	}
+	return kube.ImageRef(a.Name, a.Blob.Digest), nil
+}
+
+// smokePrefix starts the name of the image that pack makes of its own binary.
+const smokePrefix = "offk8s.dev/smoke:"
+
+// smokeImage is the image of the smoke test.
+func (in Input) smokeImage() (manifests.Artifact, error) {
+	for _, a := range in.Lock.Artifacts {
+		if a.Kind == manifests.KindImage && strings.HasPrefix(a.Name, smokePrefix) {
+			return a, nil
+		}
+	}
+	return manifests.Artifact{}, fmt.Errorf("image %q is not in the bundle", smokePrefix+"…")
+}
+
+// plain is the digest of an artifact's content on the host.
+func plain(a manifests.Artifact) digest.Digest {
+	if a.Plain.Digest != "" {
+		return a.Plain.Digest
+	}
+	return a.Blob.Digest
+}
+
+// skips reports whether the user left a group of host preparation out.
+func (in Input) skips(group string) bool { return slices.Contains(in.Cluster.HostPrep.Skip, group) }
+
+// firstControlPlane is the host that cluster-side steps run on.
+func (in Input) firstControlPlane() (manifests.Host, bool) {
+	cp := in.Cluster.HostsWith(manifests.RoleControlPlane)
+	if len(cp) == 0 {
+		return manifests.Host{}, false
+	}
+	return cp[0], true
+}
+
+// leads reports whether h runs the cluster-side steps.
+func (in Input) leads(h manifests.Host) bool {
+	first, ok := in.firstControlPlane()
+	return ok && first.Name == h.Name
+}
+
+func (in Input) nodeNames() []string {
+	var out []string
+	for _, h := range in.Cluster.Nodes() {
+		out = append(out, h.Name)
+	}
+	return out
+}
+
+// etcdURLs are the client URLs of all members.
+func (in Input) etcdURLs() []string {
+	var out []string
+	for _, h := range in.Cluster.HostsWith(manifests.RoleEtcd) {
+		out = append(out, etcdURL(h, "2379"))
+	}
+	return out
+}
+
+func etcdURL(h manifests.Host, port string) string {
+	return "https://" + net.JoinHostPort(h.Address, port)
+}
+
+// addresses of all hosts, for firewalls and time.
+func (in Input) addresses() []string {
+	var out []string
+	for _, h := range in.Cluster.Hosts {
+		out = append(out, h.Address)
+	}
+	return out
+}

@@ -1,0 +1,44 @@
+package phase
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+)
+
+// merge returns base with over on top: maps are merged field by field, anything
+// else is replaced, and a null removes. Neither argument is changed.
+func merge(base, over map[string]any) map[string]any {
+	out := maps.Clone(base)
+	if out == nil {
+		out = map[string]any{}
+	}
+	for k, v := range over {
+		if v == nil {
+			delete(out, k)
+			continue
+		}
+		b, okB := out[k].(map[string]any)
+		o, okO := v.(map[string]any)
+		if okB && okO {
+			out[k] = merge(b, o)
+		} else {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// jsonConfig renders a configuration file. JSON is YAML that every minor reads,
+// with its keys sorted.
+func jsonConfig(v map[string]any) (string, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return "", fmt.Errorf("render configuration: %w", err)
+	}
+	return b.String(), nil
+}

@@ -1,0 +1,104 @@
+package phase
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// networkSteps bring up the pod network; then nodes become ready.
+func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "network"}
+	if !in.leads(h) {
+		return l.done()
+	}
+	in.templateSteps(l, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
+	l.add("ready", "", &kube.Nodes{Names: in.nodeNames(), Ready: true})
+	return l.done()
+}
+
+// dnsSteps bring up the cluster's DNS.
+func dnsSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "dns"}
+	if !in.leads(h) {
+		return l.done()
+	}
+	in.templateSteps(l, "coredns", in.Lock.Release.DNSTemplate, in.Lock.Release.Images)
+	return l.done()
+}
+
+// templateSteps apply the objects of a catalog template and wait for their pods.
+func (in Input) templateSteps(l *list, name, template string, images map[string]manifests.Image) {
+	objects, err := in.objects(template, images)
+	if err != nil {
+		l.fail(fmt.Errorf("%s: %w", name, err))
+		return
+	}
+	l.add(name, "", &kube.Apply{Objects: objects, Text: name})
+	workloads, err := kube.Workloads(objects)
+	l.fail(err)
+	if len(workloads) > 0 {
+		l.add(name+"-pods", "", &kube.Rollout{Workloads: workloads})
+	}
+}
+
+func (in Input) objects(template string, images map[string]manifests.Image) ([]json.RawMessage, error) {
+	refs, err := in.roleImages(images)
+	if err != nil {
+		return nil, err
+	}
+	dns, err := in.Cluster.ServiceIP(10)
+	if err != nil {
+		return nil, err
+	}
+	text, err := manifests.RenderObjects(template, manifests.ObjectData{
+		PodCIDR: in.Cluster.PodCIDR(), DNSAddress: dns, DNSDomain: in.Cluster.DNSDomain(),
+		Forward: in.forward(), Images: refs,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return splitObjects(string(text))
+}
+
+// forward says whether every node has a name server that DNS pods can pass other
+// names on to; DNS pods may run on any of them.
+func (in Input) forward() bool {
+	for _, h := range in.Cluster.Nodes() {
+		if len(in.Facts[h.Name].Resolvers) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// splitObjects turns YAML documents into JSON objects, in order.
+func splitObjects(text string) ([]json.RawMessage, error) {
+	var out []json.RawMessage
+	for dec := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var o map[string]any
+		err := dec.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("objects: %w", err)
+		}
+		if len(o) == 0 {
+			continue // nothing but a comment
+		}
+		b, err := json.Marshal(o)
+		if err != nil {
+			return nil, fmt.Errorf("objects: %w", err)
+		}
+		out = append(out, b)
+	}
+}

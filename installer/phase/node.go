@@ -1,0 +1,150 @@
+package phase
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+const (
+	kubeletDir  = "/var/lib/kubelet"
+	kubeletCfg  = kubeDir + "/kubelet.json"
+	proxyCfg    = kubeDir + "/kube-proxy.json"
+	kubeletConf = kubeletDir + "/kubeconfig" // the kubelet writes it
+	bootstrap   = kubeDir + "/bootstrap-kubelet.conf"
+	// metadata is the address where clouds answer and closed networks drop packets.
+	metadata = "169.254.169.254"
+)
+
+// nodeSteps start kubelet and kube-proxy, on control planes too. The kubelet gets
+// its client certificate with the bootstrap token and renews it by itself.
+func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "node"}
+	if !h.IsNode() {
+		return l.done()
+	}
+	l.install(in, h, kube.BinDir, "kubelet", "kube-proxy")
+	l.add("kubelet-folder", "", &step.Directory{Path: kubeletDir, Mode: 0o750, Purge: true})
+	if in.Lock.Release.Features.MetadataRoute {
+		l.add("metadata-route", "a kubelet of this version asks there and hangs 20 s where packets vanish",
+			&step.Route{Destination: metadata})
+	}
+	cfg, err := in.kubeletConfig(h)
+	l.fail(err)
+	l.add("kubelet-config", "", &step.File{Path: kubeletCfg, Content: cfg, Mode: 0o600})
+	l.add("bootstrap", "the kubelet asks for its certificate with it", &step.File{
+		Path: bootstrap, Secret: pki.RefBootstrapKubeconfig, Mode: 0o600,
+	}).Unless = kubeletConf
+	l.add("kubelet-unit", "", in.kubelet(h).step(kubeletCfg, kubeCA))
+	l.add("kubelet-certificate", "", &step.Wait{
+		Argv: []string{"test", "-s", kubeletConf}, Timeout: step.Duration(5 * time.Minute),
+		Text: "the kubelet has its client certificate",
+	})
+	l.add("no-bootstrap", "the token in it is not needed any more", &step.Absent{Path: bootstrap})
+	l.add("kubelet-healthy", "", &step.Wait{URL: "http://127.0.0.1:10248/healthz", Text: "the kubelet is healthy"})
+	proxy, err := in.proxyConfig(h)
+	l.fail(err)
+	l.add("kube-proxy-config", "", &step.File{Path: proxyCfg, Content: proxy, Mode: 0o600})
+	l.add("kube-proxy-unit", "", in.proxy(h).step(proxyCfg, proxyConf))
+	l.add("kube-proxy-healthy", "", &step.Wait{URL: "http://127.0.0.1:10256/healthz", Text: "kube-proxy has its rules"})
+	return l.done()
+}
+
+func (in Input) kubelet(h manifests.Host) daemon {
+	common := flags{
+		"config": kubeletCfg, "kubeconfig": kubeletConf, "bootstrap-kubeconfig": bootstrap,
+		"hostname-override": h.Name, "node-ip": h.Address,
+		"container-runtime-endpoint": criSocket,
+		"volume-plugin-dir":          volumePlugins,
+	}
+	if t := in.taints(h); len(t) > 0 {
+		// From the start, so that no pod is quicker than the taint.
+		common["register-with-taints"] = strings.Join(t, ",")
+	}
+	service := []string{"CPUAccounting=yes", "MemoryAccounting=yes", "KillMode=process"}
+	if in.Lock.Release.Features.MetadataRoute {
+		service = append(service, "ExecStartPre=-/sbin/ip route replace unreachable "+metadata)
+	}
+	return daemon{
+		name: "kubelet", about: "kubelet, the node agent of Kubernetes", after: []string{"containerd.service"},
+		flags: in.flagsOf("kubelet", common, manifests.Component{Args: in.Cluster.Kubelet.Args}), service: service,
+	}
+}
+
+// taints are those of the inventory, and on a control plane that is no worker
+// the one that keeps other pods away; "key=value:Effect".
+func (in Input) taints(h manifests.Host) []string {
+	var out []string
+	for _, t := range h.Taints {
+		key, effect, _ := strings.Cut(t, ":")
+		if !strings.Contains(key, "=") {
+			key += "=" // what kubelets of all minors read
+		}
+		out = append(out, key+":"+effect)
+	}
+	if h.HasRole(manifests.RoleControlPlane) && !h.HasRole(manifests.RoleWorker) {
+		for _, k := range in.Lock.Release.Features.ControlPlaneTaints {
+			out = append(out, k+"=:NoSchedule")
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// kubeletConfig is the KubeletConfiguration: the common fields, which all minors
+// know, those of the release, and the user's.
+func (in Input) kubeletConfig(h manifests.Host) (string, error) {
+	dns, err := in.Cluster.ServiceIP(10)
+	if err != nil {
+		return "", err
+	}
+	common := table{
+		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+		"authentication": table{
+			"anonymous": table{"enabled": false},
+			"webhook":   table{"enabled": true},
+			"x509":      table{"clientCAFile": kubeCA},
+		},
+		"authorization":      table{"mode": "Webhook"},
+		"readOnlyPort":       0,
+		"rotateCertificates": true, "serverTLSBootstrap": true,
+		"tlsMinVersion": "VersionTLS12", "tlsCipherSuites": tlsCiphers,
+		"cgroupDriver": in.Cluster.CgroupDriver(),
+		"clusterDNS":   []string{dns}, "clusterDomain": in.Cluster.DNSDomain(),
+		"healthzBindAddress": "127.0.0.1", "healthzPort": 10248,
+		"containerLogMaxSize": "10Mi", "containerLogMaxFiles": 5,
+	}
+	if conf := in.Facts[h.Name].ResolvConf; conf != "" && conf != "/etc/resolv.conf" {
+		common["resolvConf"] = conf
+	}
+	cfg := merge(merge(common, in.Lock.Release.KubeletConfig), in.Cluster.Kubelet.Config)
+	return jsonConfig(cfg)
+}
+
+func (in Input) proxy(_ manifests.Host) daemon {
+	return daemon{
+		name: "kube-proxy", about: "kube-proxy, the Services of Kubernetes", after: []string{"kubelet.service"},
+		flags: in.flagsOf("kube-proxy", flags{"config": proxyCfg}, manifests.Component{Args: in.Cluster.Proxy.Args}),
+	}
+}
+
+func (in Input) proxyConfig(h manifests.Host) (string, error) {
+	common := table{
+		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+		"bindAddress": h.Address, "hostnameOverride": h.Name,
+		"clientConnection":   table{"kubeconfig": proxyConf},
+		"clusterCIDR":        in.Cluster.PodCIDR(),
+		"mode":               in.Cluster.ProxyMode(),
+		"healthzBindAddress": "0.0.0.0:10256",
+		"metricsBindAddress": "127.0.0.1:10249",
+		// The kernel's own limit grows with memory; kube-proxy would refuse to
+		// start where it may not change it.
+		"conntrack": table{"maxPerCore": 0},
+	}
+	return jsonConfig(merge(common, in.Cluster.Proxy.Config))
+}

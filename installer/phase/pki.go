@@ -1,0 +1,69 @@
+package phase
+
+import (
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Folders and files of credentials.
+const (
+	kubeDir = "/etc/kubernetes"
+	kubePKI = kubeDir + "/pki"
+	kubeCA  = kubePKI + "/ca.crt"
+	etcdDir = "/etc/etcd"
+	etcdPKI = etcdDir + "/pki"
+
+	proxyConf     = kubeDir + "/kube-proxy.conf"
+	managerConf   = kubeDir + "/controller-manager.conf"
+	schedulerConf = kubeDir + "/scheduler.conf"
+	encryption    = kubeDir + "/encryption-config.yaml"
+)
+
+// pkiSteps put on a host what its daemons need and nothing of other hosts. All
+// files are for root alone; certificates as well, since nobody else reads them.
+func pkiSteps(_ Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "pki"}
+	if h.HasRole(manifests.RoleEtcd) {
+		l.add("etc/etcd", "", &step.Directory{Path: etcdDir, Mode: 0o700})
+		l.add("etc/etcd/pki", "", &step.Directory{Path: etcdPKI, Mode: 0o700})
+		l.secret(etcdPKI+"/ca.crt", pki.CARef(pki.Etcd))
+		for _, kind := range []string{"server", "peer", "client"} {
+			l.credential(etcdPKI+"/"+kind, pki.Name("etcd-"+kind, h))
+		}
+	}
+	if !h.IsNode() {
+		return l.done()
+	}
+	l.add("etc/kubernetes", "", &step.Directory{Path: kubeDir})
+	l.add("etc/kubernetes/pki", "", &step.Directory{Path: kubePKI, Mode: 0o700})
+	l.secret(kubeCA, pki.CARef(pki.Kubernetes))
+	l.secret(proxyConf, pki.KubeconfigRef(pki.Name("kube-proxy", h)))
+	if h.HasRole(manifests.RoleControlPlane) {
+		controlPlanePKI(l, h)
+	}
+	return l.done()
+}
+
+func controlPlanePKI(l *list, h manifests.Host) {
+	// The controller manager signs the kubelets' certificates with it.
+	l.secret(kubePKI+"/ca.key", pki.CAKeyRef(pki.Kubernetes))
+	l.secret(kubePKI+"/front-proxy-ca.crt", pki.CARef(pki.FrontProxy))
+	l.secret(kubePKI+"/etcd-ca.crt", pki.CARef(pki.Etcd))
+	for _, name := range []string{"apiserver", "apiserver-etcd-client", "apiserver-kubelet-client", "front-proxy-client"} {
+		l.credential(kubePKI+"/"+name, pki.Name(name, h))
+	}
+	l.secret(kubePKI+"/service-account.key", pki.RefServiceAccountKey)
+	l.secret(kubePKI+"/service-account.pub", pki.RefServiceAccountPub)
+	l.secret(encryption, pki.RefEncryption)
+	l.secret(managerConf, pki.KubeconfigRef(pki.Name("controller-manager", h)))
+	l.secret(schedulerConf, pki.KubeconfigRef(pki.Name("scheduler", h)))
+	l.secret(kube.AdminConf, pki.KubeconfigRef(pki.Name(pki.Admin, h)))
+}
+
+// credential adds certificate and key at base.crt and base.key.
+func (l *list) credential(base, name string) {
+	l.secret(base+".crt", pki.CertRef(name))
+	l.secret(base+".key", pki.KeyRef(name))
+}

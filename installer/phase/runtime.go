@@ -1,0 +1,186 @@
+package phase
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Where the container runtime has its things.
+const (
+	cniBin        = "/opt/cni/bin"
+	cniConf       = "/etc/cni/net.d"
+	containerdDir = "/etc/containerd"
+	containerdCfg = containerdDir + "/config.toml"
+	criSocket     = "unix:///run/containerd/containerd.sock"
+)
+
+// runtimeSteps install containerd, runc and the CNI plugins on every node.
+func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "runtime"}
+	if !h.IsNode() {
+		return l.done()
+	}
+	l.install(in, h, kube.BinDir, "containerd", "containerd-shim-runc-v2", "ctr", "runc")
+	if in.hasFile(h, "crictl") {
+		l.install(in, h, kube.BinDir, "crictl")
+		l.add("crictl.yaml", "", &step.File{Path: "/etc/crictl.yaml", Content: crictlConf})
+	}
+	l.add("cni-bin", "", &step.Directory{Path: cniBin, Purge: true})
+	l.install(in, h, cniBin, in.cniPlugins(h)...)
+	l.add("cni-conf", "", &step.Directory{Path: cniConf, Purge: true})
+	if !in.skips("selinux") {
+		l.add("selinux", "containers get a domain of their own from these types", &step.SELinux{Labels: []step.Label{
+			{Path: kube.BinDir + "/containerd", Type: "container_runtime_exec_t"},
+			{Path: kube.BinDir + "/containerd-shim-runc-v2", Type: "container_runtime_exec_t"},
+			{Path: kube.BinDir + "/runc", Type: "container_runtime_exec_t"},
+		}})
+	}
+	l.add("run", "", &step.Directory{Path: "/run/containerd", Mode: 0o711, Purge: true})
+	l.add("data", "", &step.Directory{Path: "/var/lib/containerd", Mode: 0o700, Purge: true})
+	l.add("folder", "", &step.Directory{Path: containerdDir, Purge: true})
+	for _, reg := range in.registries() {
+		l.add("registry-"+reg, "its images come from the mirror", &step.File{
+			Path: kube.CertsDir + "/" + reg + "/hosts.toml", Content: in.hostsTOML(),
+		})
+	}
+	conf, err := in.containerdConfig()
+	l.fail(err)
+	l.add("config", "", &step.File{Path: containerdCfg, Content: conf})
+	l.add("unit", "", containerdDaemon().step(containerdCfg, kube.BinDir+"/containerd-shim-runc-v2", kube.BinDir+"/runc"))
+	l.add("cleanup", "", &kube.Cleanup{
+		Interfaces: in.Lock.CNIRelease.Interfaces, Files: in.cniFiles(), PodCIDR: in.Cluster.PodCIDR(),
+	})
+	return l.done()
+}
+
+const crictlConf = "runtime-endpoint: " + criSocket + "\nimage-endpoint: " + criSocket + "\ntimeout: 10\n"
+
+func containerdDaemon() daemon {
+	return daemon{
+		name: "containerd", about: "containerd, the container runtime", kind: "notify",
+		flags: flags{"config": containerdCfg},
+		service: []string{
+			// Containers live on when containerd is restarted.
+			"KillMode=process", "Delegate=yes",
+			"LimitNOFILE=1048576", "LimitNPROC=infinity", "LimitCORE=infinity", "TasksMax=infinity",
+		},
+	}
+}
+
+// cniPlugins are the plugins of the bundle.
+func (in Input) cniPlugins(h manifests.Host) []string {
+	var out []string
+	for _, c := range in.Lock.Release.Components {
+		if c.Name != "cni-plugins" {
+			continue
+		}
+		for _, m := range c.Members {
+			out = append(out, path.Base(strings.ReplaceAll(m, "{arch}", in.arch(h))))
+		}
+	}
+	return out
+}
+
+// cniFiles are what the network leaves and no Directory step empties.
+func (in Input) cniFiles() []string {
+	var out []string
+	for _, f := range in.Lock.CNIRelease.Files {
+		if !strings.HasPrefix(f, cniBin+"/") && !strings.HasPrefix(f, cniConf+"/") {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// registries are the hosts of the names of all images in the bundle.
+func (in Input) registries() []string {
+	var out []string
+	for _, a := range in.Lock.Artifacts {
+		if a.Kind == manifests.KindImage {
+			host, _, _ := strings.Cut(a.Name, "/")
+			out = append(out, host)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// hostsTOML sends containerd to the mirror for every registry; it adds the
+// registry's name as ?ns=. The mirror is the fallback too: a closed network has
+// no upstream, and asking one would only hide the mirror's answer.
+func (in Input) hostsTOML() string {
+	var b strings.Builder
+	ca := ""
+	if f := in.caFile(); f != "" {
+		ca = "ca = " + tomlString(f) + "\n"
+	}
+	fmt.Fprintf(&b, "server = %s\n%s\n", tomlString(in.mirrorURL()), ca)
+	fmt.Fprintf(&b, "[host.%s]\ncapabilities = [\"pull\", \"resolve\"]\n%s", tomlString(in.mirrorURL()), ca)
+	return b.String()
+}
+
+// containerdConfig is config.toml in the version of the release, with
+// cluster.yaml's runtime.config merged over.
+func (in Input) containerdConfig() (string, error) {
+	pause, ok := in.Lock.Release.Images["pause"]
+	if !ok {
+		return "", fmt.Errorf("release %s names no pause image", in.Lock.Minor)
+	}
+	sandbox, err := in.imageRef(pause.Ref)
+	if err != nil {
+		return "", err
+	}
+	var base map[string]any
+	switch v := in.Lock.Release.Features.ContainerdConfig; v {
+	case 2:
+		base = in.containerdV2(sandbox)
+	case 3:
+		base = in.containerdV3(sandbox)
+	default:
+		return "", fmt.Errorf("containerd configuration version %d: want 2 or 3", v)
+	}
+	return encodeTOML(merge(base, in.Cluster.Runtime.Config))
+}
+
+type table = map[string]any
+
+func (in Input) runc() table {
+	return table{
+		"runtime_type": "io.containerd.runc.v2",
+		"options": table{
+			"BinaryName": kube.BinDir + "/runc", "SystemdCgroup": in.Cluster.CgroupDriver() == "systemd",
+		},
+	}
+}
+
+func (in Input) containerdV2(sandbox string) table {
+	return table{
+		"version": 2,
+		"plugins": table{"io.containerd.grpc.v1.cri": table{
+			"sandbox_image": sandbox,
+			"containerd":    table{"default_runtime_name": "runc", "runtimes": table{"runc": in.runc()}},
+			"registry":      table{"config_path": kube.CertsDir},
+		}},
+	}
+}
+
+func (in Input) containerdV3(sandbox string) table {
+	return table{
+		"version": 3,
+		"plugins": table{
+			"io.containerd.cri.v1.images": table{
+				"pinned_images": table{"sandbox": sandbox},
+				"registry":      table{"config_path": kube.CertsDir},
+			},
+			"io.containerd.cri.v1.runtime": table{
+				"containerd": table{"default_runtime_name": "runc", "runtimes": table{"runc": in.runc()}},
+			},
+		},
+	}
+}

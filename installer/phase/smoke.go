@@ -1,0 +1,30 @@
+package phase
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// smokeSteps prove that the cluster runs pods. One proof lasts until the bundle
+// or the cluster's description changes.
+func smokeSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "smoke"}
+	if !in.leads(h) {
+		return l.done()
+	}
+	image, err := in.smokeImage()
+	l.fail(err)
+	described, err := json.Marshal(in.Cluster)
+	l.fail(err)
+	sum := sha256.Sum256(append(described, in.Root.String()...))
+	l.add("test", "", &kube.Smoke{
+		Image: image.Name, Digest: image.Blob.Digest, Nodes: in.nodeNames(), Domain: in.Cluster.DNSDomain(),
+		Fingerprint: hex.EncodeToString(sum[:16]),
+	})
+	return l.done()
+}

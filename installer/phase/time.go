@@ -1,0 +1,96 @@
+package phase
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/distro"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// timeSteps install and configure chrony before anything that has a date on it:
+// control planes serve the time, all other hosts follow them.
+func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{phase: "time"}
+	d, err := in.distro(h)
+	if err != nil {
+		l.fail(err)
+		return l.done()
+	}
+	l.add("package", "", in.packages(d, "chrony"))
+	for _, u := range d.RivalClocks {
+		l.add("no-"+u, "only one program may set the clock", &step.Unit{Name: u, Stopped: true})
+	}
+	triggers := []string{d.Chrony.Config}
+	l.add("config", "", &step.File{Path: d.Chrony.Config, Content: in.chronyConf(d, h)})
+	if len(in.Cluster.Time.Args) > 0 {
+		triggers = append(triggers, d.Chrony.OptionFile)
+		l.add("options", "cluster.yaml time.args", &step.File{
+			Path: d.Chrony.OptionFile, Content: d.Chrony.Options(in.Cluster.Time.Args),
+		})
+	}
+	l.add("unit", "", &step.Unit{Name: d.Chrony.Unit, Enable: true, Running: true, Triggers: triggers})
+	l.add("synchronized", "certificates are good between two points in time", in.timeWait(h))
+	return l.done()
+}
+
+// chronyConf keeps to directives that chrony 3 and 4 know.
+func (in Input) chronyConf(d distro.Distro, h manifests.Host) string {
+	var b strings.Builder
+	b.WriteString("# Written by offk8s; changes are overwritten. Use cluster.yaml.\n")
+	if h.HasRole(manifests.RoleControlPlane) {
+		for _, s := range in.Cluster.Time.Servers {
+			fmt.Fprintf(&b, "server %s iburst\n", s)
+		}
+		// Without a source of its own the control plane's clock is the cluster's time.
+		b.WriteString("local stratum 8\n")
+		for _, x := range in.Cluster.Hosts {
+			fmt.Fprintf(&b, "allow %s\n", hostPrefix(x.Address))
+		}
+	} else {
+		for i, cp := range in.Cluster.HostsWith(manifests.RoleControlPlane) {
+			prefer := ""
+			if i == 0 {
+				prefer = " prefer"
+			}
+			fmt.Fprintf(&b, "server %s iburst%s\n", cp.Address, prefer)
+		}
+	}
+	fmt.Fprintf(&b, "driftfile %s\nmakestep 1.0 3\nrtcsync\n", d.Chrony.Drift)
+	return b.String()
+}
+
+// hostPrefix is an address as chrony's allow takes it.
+func hostPrefix(addr string) string {
+	a, err := netip.ParseAddr(addr)
+	if err != nil {
+		return addr
+	}
+	return netip.PrefixFrom(a, a.BitLen()).String()
+}
+
+// timeWait waits until the host follows its source. "^*" marks the selected one
+// among `chronyc sources`, chronyc(1).
+func (in Input) timeWait(h manifests.Host) *step.Wait {
+	w := &step.Wait{
+		Argv: []string{"chronyc", "-n", "sources"}, Timeout: step.Duration(3 * time.Minute),
+		Interval: step.Duration(2 * time.Second),
+	}
+	cp, ok := in.firstControlPlane()
+	switch {
+	case ok && !h.HasRole(manifests.RoleControlPlane):
+		w.Expect, w.Text = "^* "+cp.Address, "the clock follows "+cp.Name
+		if len(in.Cluster.HostsWith(manifests.RoleControlPlane)) > 1 {
+			w.Expect, w.Text = "^* ", "the clock follows a control plane"
+		}
+	case len(in.Cluster.Time.Servers) > 0:
+		w.Expect, w.Text = "^* ", "the clock follows one of "+strings.Join(in.Cluster.Time.Servers, ", ")
+	default:
+		w.Argv = []string{"chronyc", "-n", "tracking"}
+		w.Expect, w.Text = "Stratum         : 8", "the own clock is the cluster's time"
+	}
+	return w
+}
