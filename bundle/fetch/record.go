@@ -24,23 +24,16 @@ type record struct {
 	Blob     manifests.Descriptor `json:"blob"`
 }
 
+
 // recordPath is <store>/records/<hex of the key>.json.
-func (e Env) recordPath(source digest.Digest, member string) (string, error) {
-	part, err := e.Store.Partial(source) // <store>/<folder>/<name>
-	if err != nil {
-		return "", err
-	}
+func (e Env) recordPath(source digest.Digest, member string) string {
 	key := digest.FromString(string(source) + "\n" + member + "\n" + e.Encoding)
-	return filepath.Join(filepath.Dir(filepath.Dir(part)), "records", key.Encoded()+".json"), nil
+	return filepath.Join(e.Store.Dir(), "records", key.Encoded()+".json")
 }
 
 // recall returns the record of a's source if its content is still in the store.
 func (e Env) recall(a *manifests.Artifact) (record, bool) {
-	path, err := e.recordPath(a.Source.Digest, a.Source.Member)
-	if err != nil {
-		return record{}, false
-	}
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(e.recordPath(a.Source.Digest, a.Source.Member))
 	if err != nil {
 		return record{}, false
 	}
@@ -48,23 +41,24 @@ func (e Env) recall(a *manifests.Artifact) (record, bool) {
 	if json.Unmarshal(b, &r) != nil {
 		return record{}, false
 	}
-	ok := r.Source == a.Source.Digest && r.Member == a.Source.Member && r.Encoding == e.Encoding &&
-		r.Blob.Digest.Validate() == nil && e.Store.Has(r.Blob.Digest)
-	return r, ok
+	if r.Source != a.Source.Digest || r.Member != a.Source.Member || r.Encoding != e.Encoding {
+		return record{}, false
+	}
+	f, err := e.Store.Open(r.Blob)
+	if err != nil {
+		return record{}, false
+	}
+	return r, f.Close() == nil
 }
 
 // remember writes a record; the content must be in the store already.
 func (e Env) remember(r record) error {
 	r.Encoding = e.Encoding
-	path, err := e.recordPath(r.Source, r.Member)
-	if err != nil {
-		return err
-	}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	if err := writeAtomic(path, append(b, '\n')); err != nil {
+	if err := writeAtomic(e.recordPath(r.Source, r.Member), append(b, '\n')); err != nil {
 		return fmt.Errorf("remember %q: %w", r.Source, err)
 	}
 	return nil

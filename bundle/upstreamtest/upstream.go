@@ -1,31 +1,200 @@
 // Package upstreamtest is a small world of upstreams in one HTTP server: release
-// archives, a container registry, a yum repository and an apt archive, all
-// signed and all made of deterministic bytes, with the catalog that goes with
-// them. Tests and `make demo` pack from it without a network.
+// archives, a container registry, yum repositories and apt archives, all signed
+// and all made of deterministic bytes, with the catalog that goes with them.
+// Tests and `make demo` pack from it without a network.
+//
+//	up, err := upstreamtest.Start(t)
+//	err = up.WriteCatalog(dir)   // for Catalog.Overlay or --catalog
+//	rewrites := up.Rewrites()    // for Manifest.Mirrors or --mirror
+//
+// Names, addresses and structure are those of the embedded catalog; only digests
+// and keys are replaced. The binaries are shell scripts that print their name,
+// the packages hold one text file each, the images hold nothing that runs. The
+// signing key lies in the open beside the code and is worth nothing.
 package upstreamtest
 
 import (
+	_ "embed"
 	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Upstream is a running set of upstreams.
+// Built is the time in everything that the upstreams serve.
+var Built = time.Date(2024, 2, 3, 4, 5, 6, 0, time.UTC)
+
+//go:embed testdata/throwaway.key
+var throwawayKey []byte
+
+// Upstream is a running set of upstreams. Its methods are safe for concurrent use.
 type Upstream struct {
 	URL string // "http://127.0.0.1:port"
+
+	server *http.Server
+	images http.Handler
+
+	mu sync.Mutex
+	world
+	digests  map[string]string // of images by reference
+	requests []string          // method and path
+	hook     func(http.ResponseWriter, *http.Request) bool
 }
 
-// Start starts the upstreams on loopback; t may be nil, and then Close must be called.
-func Start(t testing.TB) (*Upstream, error) { return nil, errors.New("under construction") }
+// world is what all Upstreams of a process begin with: signing it takes a while.
+type world struct {
+	key     *trust.KeyPair
+	catalog *manifests.Catalog
+	files   map[string][]byte // by host and path: "dl.k8s.io/v1.36.3/…"
+}
 
-// Rewrites returns the rewrites that lead the catalog's addresses here, for
-// Manifest.Mirrors or --mirror.
-func (u *Upstream) Rewrites() []manifests.Rewrite { return nil }
+var sharedWorld = sync.OnceValues(func() (*world, error) {
+	key, err := trust.ParseKeyFile(throwawayKey, nil)
+	if err != nil {
+		return nil, fmt.Errorf("throwaway key: %w", err)
+	}
+	catalog, err := manifests.Embedded()
+	if err != nil {
+		return nil, err
+	}
+	w := &world{key: key, catalog: catalog, files: map[string][]byte{}}
+	return w, errors.Join(w.addReleases(), w.addDistros())
+})
 
-// WriteCatalog writes the catalog overlay (for --catalog) whose digests and keys
-// are those of u: release 1.36, distributions rocky-9 and debian-12, network flannel.
-func (u *Upstream) WriteCatalog(dir string) error { return errors.New("under construction") }
+// Start starts the upstreams on loopback. t may be nil, and then the caller
+// calls Close.
+func Start(t testing.TB) (*Upstream, error) {
+	w, err := sharedWorld()
+	if err != nil {
+		return nil, fmt.Errorf("make up upstreams: %w", err)
+	}
+	u := &Upstream{
+		world:  world{key: w.key, catalog: w.catalog, files: maps.Clone(w.files)},
+		images: newRegistry(), digests: map[string]string{},
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	u.URL = "http://" + listener.Addr().String()
+	u.server = &http.Server{Handler: u, ReadHeaderTimeout: time.Minute}
+	go func() { _ = u.server.Serve(listener) }()
+	if t != nil {
+		t.Cleanup(u.Close)
+	}
+	if err := u.addImages(); err != nil {
+		u.Close()
+		return nil, fmt.Errorf("fill registry: %w", err)
+	}
+	u.mu.Lock()
+	u.requests = nil
+	u.mu.Unlock()
+	return u, nil
+}
 
 // Close stops the server.
-func (u *Upstream) Close() {}
+func (u *Upstream) Close() { _ = u.server.Close() }
+
+// Rewrites returns the rewrites that lead the catalog's addresses here, for
+// Manifest.Mirrors or --mirror, sorted by From.
+func (u *Upstream) Rewrites() []manifests.Rewrite {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var out []manifests.Rewrite
+	add := func(from, to string) {
+		r := manifests.Rewrite{From: from, To: u.URL + "/" + to}
+		if !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	for path := range u.files {
+		host, rest, _ := strings.Cut(path, "/")
+		if host == "apt" {
+			archive, _, _ := strings.Cut(rest, "/")
+			add("apt:"+archive, "apt/"+archive)
+			continue
+		}
+		add("https://"+host, host)
+	}
+	for ref := range u.digests {
+		registry, _, _ := strings.Cut(ref, "/")
+		add(registry, registry)
+	}
+	slices.SortFunc(out, func(a, b manifests.Rewrite) int { return strings.Compare(a.From, b.From) })
+	return out
+}
+
+// ServeHTTP answers for all upstreams.
+func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
+	u.requests = append(u.requests, r.Method+" "+r.URL.Path)
+	hook := u.hook
+	body, ok := u.files[strings.TrimPrefix(r.URL.Path, "/")]
+	u.mu.Unlock()
+	if hook != nil && hook(w, r) {
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/v2/") {
+		u.images.ServeHTTP(w, r)
+		return
+	}
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	http.ServeContent(w, r, "", Built, strings.NewReader(string(body)))
+}
+
+// Hook sets a function that sees each request first and returns true when it
+// answered it: to cut connections or to lie.
+func (u *Upstream) Hook(f func(http.ResponseWriter, *http.Request) bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.hook = f
+}
+
+// Requests returns method and path of the requests so far, oldest first.
+func (u *Upstream) Requests() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.requests)
+}
+
+// File returns what rawURL serves, such as a URL of the catalog; false when nothing does.
+func (u *Upstream) File(rawURL string) ([]byte, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	b, ok := u.files[place(rawURL)]
+	return b, ok
+}
+
+// Replace makes rawURL serve other content.
+func (u *Upstream) Replace(rawURL string, content []byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.put(rawURL, content)
+}
+
+func (w *world) put(rawURL string, content []byte) { w.files[place(rawURL)] = content }
+
+// place is where a URL of the catalog lies on this server.
+func place(rawURL string) string {
+	if archive, ok := strings.CutPrefix(rawURL, "apt:"); ok {
+		return "apt/" + archive
+	}
+	parsed, err := url.Parse(rawURL)
+	if err != nil {
+		return rawURL
+	}
+	return parsed.Host + parsed.Path
+}

@@ -1,0 +1,80 @@
+package upstreamtest
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// WriteCatalog writes the overlay (for --catalog) that goes with u: digests of
+// every component and of the images of the releases, and the key of the
+// packages. Images of the pod networks stay without a digest, as first uses.
+func (u *Upstream) WriteCatalog(dir string) error {
+	for _, r := range u.catalog.Versions() {
+		if err := write(filepath.Join(dir, "kubernetes", r.Minor+".yaml"), u.release(r)); err != nil {
+			return err
+		}
+	}
+	for _, name := range u.catalog.DistroNames() {
+		d, err := u.catalog.Distro(name)
+		if err != nil {
+			return err
+		}
+		for file := range d.Keys {
+			if err := write(filepath.Join(dir, "keys", file), u.key.OpenPGPPublic); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Catalog returns the embedded catalog with the overlay of WriteCatalog, which
+// it writes below dir.
+func (u *Upstream) Catalog(dir string) (*manifests.Catalog, error) {
+	if err := u.WriteCatalog(dir); err != nil {
+		return nil, err
+	}
+	c, err := manifests.Embedded()
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Overlay(dir)
+}
+
+func (u *Upstream) release(r manifests.Release) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\ncomponents:\n", manifests.APIVersion, manifests.KindRelease)
+	for _, d := range r.Components {
+		fmt.Fprintf(&b, "  - name: %s\n    arches:\n", d.Name)
+		for _, arch := range slices.Sorted(maps.Keys(d.Arches)) {
+			remote := d.Arches[arch]
+			content, _ := u.File(remote.URL)
+			pin := digest.FromBytes(content)
+			if strings.HasPrefix(remote.Digest, "sha512:") {
+				pin = digest.SHA512.FromBytes(content)
+			}
+			fmt.Fprintf(&b, "      %s: {url: %q, digest: %q}\n", arch, remote.URL, pin)
+		}
+	}
+	fmt.Fprintf(&b, "images:\n")
+	for _, role := range slices.Sorted(maps.Keys(r.Images)) {
+		ref := r.Images[role].Ref
+		fmt.Fprintf(&b, "  %s: {ref: %q, digest: %q}\n", role, ref, u.ImageDigest(ref))
+	}
+	return []byte(b.String())
+}
+
+func write(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o644)
+}
