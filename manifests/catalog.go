@@ -68,6 +68,7 @@ type Features struct {
 	CRIVersion         string   `yaml:"criVersion" json:"criVersion"`                 // "v1alpha2" or "v1"
 	ContainerdConfig   int      `yaml:"containerdConfig" json:"containerdConfig"`     // version of config.toml: 2 or 3
 	CgroupV2           bool     `yaml:"cgroupV2" json:"cgroupV2"`                     // kubelet knows cgroup v2
+	CgroupV1Refused    bool     `yaml:"cgroupV1Refused" json:"cgroupV1Refused"`       // kubelet refuses cgroup v1 unless failCgroupV1 is false
 	ControlPlaneLabels []string `yaml:"controlPlaneLabels" json:"controlPlaneLabels"` // node-role labels
 	ControlPlaneTaints []string `yaml:"controlPlaneTaints" json:"controlPlaneTaints"` // taint keys
 	CSRApproverRoles   bool     `yaml:"csrApproverRoles" json:"csrApproverRoles"`     // signerName exists: approve verb on signers

@@ -122,13 +122,10 @@ func kernel(c *checks, in Input, h manifests.Host, f Facts) {
 	}
 }
 
-// refusesCgroupV1: kubelets from 1.35 on do unless their configuration says not to.
+// refusesCgroupV1 asks release and cluster.yaml.
 func (in Input) refusesCgroupV1() bool {
-	if manifests.CompareMinors(in.Lock.Minor, "1.35") < 0 {
-		return false
-	}
 	v, set := in.Cluster.Kubelet.Config["failCgroupV1"]
-	return !set || v != false
+	return in.Lock.Release.Features.CgroupV1Refused && (!set || v != false)
 }
 
 // ports are free unless a daemon of this very cluster has them.
