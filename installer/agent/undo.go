@@ -24,7 +24,7 @@ func (s *session) undo(ctx context.Context, j *Journal) error {
 		}
 	}
 	var stays []string
-	failed := 0
+	failed, all := 0, len(j.records)
 	for _, r := range slices.Backward(slices.Clone(j.records)) {
 		start := time.Now()
 		left, err := s.undoOne(ctx, j, r, &env)
@@ -54,7 +54,7 @@ func (s *session) undo(ctx context.Context, j *Journal) error {
 	}
 	if failed > 0 {
 		return fmt.Errorf("%w: %d of %d could not be undone, the journal keeps them",
-			ErrStep, failed, failed+len(j.records))
+			ErrStep, failed, all)
 	}
 	return s.forget(j)
 }
@@ -109,7 +109,7 @@ func removeTree(env *step.Env, dir string) error {
 		return err
 	}
 	if !st.IsDir() {
-		return fmt.Errorf("is not a directory")
+		return errors.New("is not a directory")
 	}
 	return os.RemoveAll(env.Path(dir))
 }

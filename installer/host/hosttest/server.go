@@ -1,0 +1,191 @@
+package hosttest
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Server is an SSH server on loopback that runs what it is told with sh, as
+// this process's user.
+type Server struct {
+	Port int
+	// HostKey is what it shows first, KeyFile a private key that may log in.
+	HostKey ssh.PublicKey
+	KeyFile string
+
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	conns []net.Conn
+	lines []string
+}
+
+// NewKey returns a fresh ed25519 key.
+func NewKey(t testing.TB) ssh.Signer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// NewServer starts a server with host keys; none means one fresh ed25519 key.
+// change, if not nil, changes its configuration. It ends with the test.
+func NewServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Signer) *Server {
+	t.Helper()
+	s := &Server{KeyFile: filepath.Join(t.TempDir(), "id")}
+	user := writeKey(t, s.KeyFile)
+	conf := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, k ssh.PublicKey) (*ssh.Permissions, error) {
+		if string(k.Marshal()) != string(user.Marshal()) {
+			return nil, errors.New("unknown user key")
+		}
+		return nil, nil
+	}}
+	if len(hostKeys) == 0 {
+		hostKeys = []ssh.Signer{NewKey(t)}
+	}
+	s.HostKey = hostKeys[0].PublicKey()
+	for _, k := range hostKeys {
+		conf.AddHostKey(k)
+	}
+	if change != nil {
+		change(conf)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Port = l.Addr().(*net.TCPAddr).Port
+	s.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.conns = append(s.conns, c)
+			s.mu.Unlock()
+			s.wg.Go(func() { s.serve(c, conf) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		s.Cut()
+		s.wg.Wait()
+	})
+	return s
+}
+
+// Address returns host and port as known_hosts writes them.
+func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
+
+// Lines returns the command lines that were run.
+func (s *Server) Lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.lines...)
+}
+
+// Cut closes all connections as a network failure would.
+func (s *Server) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		_ = c.Close()
+	}
+	s.conns = nil
+}
+
+func writeKey(t testing.TB, file string) ssh.PublicKey {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.PublicKey()
+}
+
+func (s *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
+	defer c.Close()
+	conn, chans, reqs, err := ssh.NewServerConn(c, conf)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	go ssh.DiscardRequests(reqs)
+	for n := range chans {
+		if n.ChannelType() != "session" {
+			_ = n.Reject(ssh.UnknownChannelType, "sessions only")
+			continue
+		}
+		ch, reqs, err := n.Accept()
+		if err != nil {
+			return
+		}
+		s.wg.Go(func() { s.session(ch, reqs) })
+	}
+}
+
+func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
+	defer ch.Close()
+	for r := range reqs {
+		var line struct{ Text string }
+		ok := r.Type == "exec" && ssh.Unmarshal(r.Payload, &line) == nil
+		if r.WantReply {
+			_ = r.Reply(ok, nil)
+		}
+		if !ok {
+			continue
+		}
+		s.mu.Lock()
+		s.lines = append(s.lines, line.Text)
+		s.mu.Unlock()
+		go ssh.DiscardRequests(reqs)
+		cmd := exec.Command("sh", "-c", line.Text)
+		cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return
+		}
+		go func() {
+			_, _ = io.Copy(in, ch)
+			_ = in.Close()
+		}()
+		code := 0
+		if err := cmd.Run(); err != nil {
+			code = 255
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+				code = exit.ExitCode()
+			}
+		}
+		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
+		return
+	}
+}

@@ -1,0 +1,190 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"strconv"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// SSHConfig says how to reach a host. The zero value of an optional field is
+// the usual one.
+type SSHConfig struct {
+	Name    string // of the inventory
+	Address string // host name or IP
+	Port    int    // 22
+	User    string // "root"; others need sudo without a password
+	// KeyFile is the private key; empty: ssh-agent, then id_ed25519, id_ecdsa and
+	// id_rsa in Home's .ssh.
+	KeyFile string
+	// KnownHosts are files in OpenSSH's format; empty: Home's .ssh/known_hosts and
+	// /etc/ssh/ssh_known_hosts, as far as they are there.
+	KnownHosts []string
+	// HostKey pins the key's fingerprint, "SHA256:…"; known_hosts is not asked then.
+	HostKey string
+	// Accept is asked about a host that no file knows; yes adds it to the first of
+	// KnownHosts. Nil means no. It is never asked about a changed key.
+	Accept func(address, fingerprint string) bool
+	// InsecureHostKey takes any key. For laboratories; the caller warns.
+	InsecureHostKey bool
+	// AgentSocket is ssh-agent's socket; empty: none.
+	AgentSocket string
+	// Home is the user's home folder; empty: no default files.
+	Home string
+	// Timeout bounds connecting and logging in; default 20 s.
+	Timeout time.Duration
+}
+
+// keepAlive is how often a silent connection is probed; three lost answers end it.
+const keepAlive = 15 * time.Second
+
+// SSH is a host over SSH.
+type SSH struct {
+	conf   SSHConfig
+	client *ssh.Client
+	stop   chan struct{}
+}
+
+// DialSSH connects and logs in. Errors about the host's key are *HostKeyError.
+func DialSSH(ctx context.Context, c SSHConfig) (*SSH, error) {
+	c.defaults()
+	conf, closeAgent, err := c.client(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ssh %s: %w", c.Name, err)
+	}
+	defer closeAgent()
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	addr := net.JoinHostPort(c.Address, strconv.Itoa(c.Port))
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("ssh %s: %w", c.Name, err)
+	}
+	// The handshake knows no context: closing the socket ends it.
+	unwatch := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	conn, chans, reqs, err := ssh.NewClientConn(raw, addr, conf)
+	if !unwatch() && err == nil {
+		err = errors.Join(context.Cause(ctx), conn.Close())
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no login within %s: %w", c.Timeout, context.Cause(ctx))
+		}
+		return nil, errors.Join(fmt.Errorf("ssh %s (%s@%s): %w", c.Name, c.User, addr, err), ignoreClosed(raw.Close()))
+	}
+	s := &SSH{conf: c, client: ssh.NewClient(conn, chans, reqs), stop: make(chan struct{})}
+	go s.probe()
+	return s, nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (c *SSHConfig) defaults() {
+	if c.Port == 0 {
+		c.Port = 22
+	}
+	if c.User == "" {
+		c.User = "root"
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 20 * time.Second
+	}
+}
+
+// probe keeps the connection alive through firewalls that forget, and closes
+// it when the other side is gone, so that nobody waits for ever.
+func (s *SSH) probe() {
+	t := time.NewTicker(keepAlive)
+	defer t.Stop()
+	lost := 0
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-t.C:
+		}
+		answered := make(chan error, 1)
+		go func() {
+			_, _, err := s.client.SendRequest("keepalive@openssh.com", true, nil)
+			answered <- err
+		}()
+		select {
+		case err := <-answered:
+			if lost = 0; err != nil {
+				return
+			}
+		case <-s.stop:
+			return
+		case <-time.After(keepAlive):
+			if lost++; lost == 3 {
+				_ = s.client.Close()
+				return
+			}
+		}
+	}
+}
+
+// Name implements Host.
+func (s *SSH) Name() string { return s.conf.Name }
+
+// Run implements Host.
+func (s *SSH) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	program := ""
+	if len(argv) > 0 {
+		program = argv[0]
+	}
+	if s.conf.User != "root" {
+		argv = append([]string{"sudo", "-n", "--"}, argv...)
+	}
+	line, err := quote(argv)
+	if err != nil {
+		return fmt.Errorf("run on %s: %w", s.conf.Name, err)
+	}
+	session, err := s.client.NewSession()
+	if err != nil {
+		return fmt.Errorf("ssh %s: %w", s.conf.Name, err)
+	}
+	defer session.Close()
+	session.Stdout, session.Stderr = stdout, stderr
+	in, err := session.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("ssh %s: %w", s.conf.Name, err)
+	}
+	if err := session.Start(line); err != nil {
+		return fmt.Errorf("ssh %s: %w", s.conf.Name, err)
+	}
+	err = supervise(ctx, in, stdin, session.Wait, func() {
+		_ = session.Signal(ssh.SIGTERM)
+		_ = session.Close()
+	})
+	exit, missing := (*ssh.ExitError)(nil), (*ssh.ExitMissingError)(nil)
+	switch {
+	case errors.As(err, &exit):
+		return &ExitError{Program: program, Code: exit.ExitStatus()}
+	case errors.As(err, &missing):
+		return fmt.Errorf("ssh %s: the connection was lost", s.conf.Name)
+	}
+	return err
+}
+
+// Upload implements Host.
+func (s *SSH) Upload(ctx context.Context, r io.Reader, size int64, dest string, mode fs.FileMode) error {
+	return upload(ctx, s, r, size, dest, mode)
+}
+
+// Close implements Host.
+func (s *SSH) Close() error {
+	close(s.stop)
+	return ignoreClosed(s.client.Close())
+}
