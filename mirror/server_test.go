@@ -379,3 +379,7 @@ func openFiles(t *testing.T) int {
 	}
 	return len(list)
 }
+
+func tlsConfig(cert tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+}

@@ -1,0 +1,190 @@
+package mirror
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/bundletest"
+	"github.com/offk8s/offk8s/test/testenv"
+)
+
+// site under test: a sealed bundle over TLS, and what its clients need.
+type lab struct {
+	url string // "https://127.0.0.1:port"
+	ca  string // file
+	dir string // temporary folder
+	// alter changes the body of what is answered for a path, as a mirror that
+	// is not honest would.
+	alter map[string]func([]byte) []byte
+}
+
+// newLab serves the bundle of b over TLS.
+func newLab(t *testing.T, b *bundletest.Builder) *lab {
+	t.Helper()
+	opened, err := bundle.Open(t.Context(), []string{b.Seal(t)}, bundletest.Options(b.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = opened.Close() })
+	caPEM, _, cert := testCertificate(t)
+	m, err := New([]*bundle.Bundle{opened}, Options{CA: caPEM})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	l := &lab{dir: t.TempDir(), alter: make(map[string]func([]byte) []byte)}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		change := l.alter[r.URL.Path]
+		if change == nil {
+			m.ServeHTTP(w, r)
+			return
+		}
+		good := httptest.NewRecorder()
+		m.ServeHTTP(good, r)
+		_, _ = w.Write(change(good.Body.Bytes()))
+	}))
+	server.TLS = tlsConfig(cert)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	l.url = "https://" + server.Listener.Addr().String()
+	l.ca = l.write(t, "ca.crt", string(caPEM))
+	return l
+}
+
+func (l *lab) write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(l.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// config fetches generated configuration with curl and writes it to a file, with
+// nothing changed but where this test keeps the CA and the keyring.
+func (l *lab) config(t *testing.T, path, name string) string {
+	t.Helper()
+	text := runTool(t, nil, "curl", "-fsS", "--cacert", l.ca, l.url+path)
+	text = strings.ReplaceAll(text, CAPath, l.ca)
+	text = strings.ReplaceAll(text, KeyringPath, filepath.Join(l.dir, "offk8s.asc"))
+	return l.write(t, name, text)
+}
+
+func tryTool(t *testing.T, env []string, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Env = append(append(os.Environ(), "LC_ALL=C"), env...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	return string(out) + stderr.String(), err
+}
+
+func runTool(t *testing.T, env []string, name string, args ...string) string {
+	t.Helper()
+	out, err := tryTool(t, env, name, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func smallLab(t *testing.T) *lab {
+	t.Helper()
+	b := bundletest.New(t)
+	b.AddSmall(t)
+	return newLab(t, b)
+}
+
+func TestCurl(t *testing.T) {
+	testenv.NeedTool(t, "curl")
+	l := smallLab(t)
+	curl := func(args ...string) string {
+		return runTool(t, nil, "curl", append([]string{"-sS", "--cacert", l.ca}, args...)...)
+	}
+	url := l.url + "/files/" + bundletest.PlainPath
+	whole := curl("-f", url)
+	if got := curl("-f", "-r", "0-9", url) + curl("-f", "-r", "10-", url); got != whole {
+		t.Errorf("two ranges make %q, the whole is %q", got, whole)
+	}
+	part := l.write(t, "part", whole[:7])
+	curl("-f", "-C", "-", "-o", part, url)
+	if got, err := os.ReadFile(part); err != nil || string(got) != whole {
+		t.Errorf("resumed: %q, %v", got, err)
+	}
+	kubelet := strings.Repeat("kubelet ", 4096)
+	for _, args := range [][]string{{"-f"}, {"-f", "--compressed"}} {
+		if got := curl(append(args, l.url+"/files/"+bundletest.KubeletPath)...); got != kubelet {
+			t.Errorf("%v: %d bytes, want %d", args, len(got), len(kubelet))
+		}
+	}
+	for _, path := range hostilePaths {
+		if strings.ContainsAny(path, `\`) {
+			continue // curl encodes it; the raw form is tried elsewhere
+		}
+		code := curl("--path-as-is", "-o", "/dev/null", "-w", "%{http_code}", l.url+path)
+		if code != "400" && code != "404" {
+			t.Errorf("T-31: %s: status %s", path, code)
+		}
+	}
+}
+
+func TestSkopeo(t *testing.T) {
+	testenv.NeedTool(t, "skopeo")
+	l := smallLab(t)
+	host := strings.TrimPrefix(l.url, "https://")
+	for _, image := range []string{bundletest.PauseImage, bundletest.CoreDNSImage} {
+		runTool(t, nil, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-cert-dir", filepath.Dir(l.ca),
+			"--override-arch", "amd64", "docker://"+host+"/"+image, "dir:"+filepath.Join(l.dir, "copy"))
+	}
+	tags := runTool(t, nil, "skopeo", "--insecure-policy", "list-tags", "--cert-dir", filepath.Dir(l.ca), "docker://"+host+"/registry.k8s.io/pause")
+	if !strings.Contains(tags, `"3.10"`) {
+		t.Errorf("tags: %s", tags)
+	}
+	out, err := tryTool(t, nil, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-cert-dir", filepath.Dir(l.ca),
+		"--override-arch", "s390x", "docker://"+host+"/"+bundletest.PauseImage, "dir:"+filepath.Join(l.dir, "absent"))
+	if err == nil || !strings.Contains(out, "left out of the bundle") {
+		t.Errorf("a platform that was left out: %v, %s", err, out)
+	}
+}
+
+// ctr pulls from the mirror by the image's own name with the generated hosts.toml.
+func TestContainerd(t *testing.T) {
+	testenv.NeedTool(t, "containerd", "ctr", "curl")
+	testenv.NeedRoot(t)
+	l := smallLab(t)
+	l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
+	socket := filepath.Join(l.dir, "s")
+	daemon := exec.Command("containerd", "--config", l.write(t, "config.toml",
+		"version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"),
+		"--root", filepath.Join(l.dir, "root"), "--state", filepath.Join(l.dir, "state"), "--address", socket)
+	log, err := os.Create(filepath.Join(l.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	daemon.Stderr = log
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = daemon.Process.Kill()
+		_ = daemon.Wait()
+	}()
+	ctr := func(args ...string) string {
+		return runTool(t, nil, "ctr", append([]string{"--address", socket, "--connect-timeout", "60s"}, args...)...)
+	}
+	ctr("content", "fetch", "--platform", "linux/amd64", "--hosts-dir", filepath.Join(l.dir, "certs.d"), bundletest.PauseImage)
+	if list := ctr("images", "ls", "-q"); !strings.Contains(list, bundletest.PauseImage) {
+		t.Errorf("images: %s", list)
+	}
+}
