@@ -1,0 +1,289 @@
+package apt
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"pault.ag/go/debian/dependency"
+	"pault.ag/go/debian/version"
+)
+
+// ClosureOptions say how Closure chooses.
+type ClosureOptions struct {
+	Arch    string   // "amd64" or "arm64": only this and all are taken; empty: no filter
+	Exclude []string // globs (path.Match) on package names that are never taken
+}
+
+// Closure returns names and everything they depend on or pre-depend on, sorted
+// by name and version: what apt would download on a machine that has nothing.
+// A name is a package's name or, failing that, a virtual one.
+//
+// The choice is the same for the same indexes: the newest version over all
+// suites; of alternatives what is already chosen, else the first that can be
+// had; of several providers the one of the highest priority field, then the
+// alphabetically first. Packages that conflict with a chosen one are avoided
+// where there is a choice. Recommends are ignored.
+//
+// Everything that nothing provides is in one error, with who depends on it.
+func Closure(suites []*Suite, names []string, o ClosureOptions) ([]Package, error) {
+	for _, glob := range o.Exclude {
+		if _, err := path.Match(glob, ""); err != nil {
+			return nil, fmt.Errorf("exclude %q: %w", glob, err)
+		}
+	}
+	s := newSolver(suites, o)
+	for _, name := range names {
+		if !s.satisfy([]dependency.Possibility{{Name: name}}) {
+			s.missing[name] = "the list of packages"
+		}
+	}
+	for len(s.queue) > 0 {
+		p := s.queue[0]
+		s.queue = s.queue[1:]
+		if err := s.dependAll(p); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.unresolved(); err != nil {
+		return nil, err
+	}
+	out := make([]Package, 0, len(s.chosen))
+	for p := range s.chosen {
+		out = append(out, *p)
+	}
+	slices.SortFunc(out, func(a, b Package) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), version.Compare(a.version, b.version))
+	})
+	return out, nil
+}
+
+type solver struct {
+	names    map[string][]*Package // newest first
+	provides map[string][]provider
+	chosen   map[*Package]bool
+	queue    []*Package
+	missing  map[string]string // what is not provided → who depends on it
+}
+
+type provider struct {
+	pkg     *Package
+	version *version.Version // nil: provided without a version
+}
+
+func newSolver(suites []*Suite, o ClosureOptions) *solver {
+	s := &solver{
+		names: map[string][]*Package{}, provides: map[string][]provider{},
+		chosen: map[*Package]bool{}, missing: map[string]string{},
+	}
+	for _, suite := range suites {
+		for i := range suite.Packages {
+			if p := &suite.Packages[i]; o.takes(p) {
+				s.add(p)
+			}
+		}
+	}
+	for _, list := range s.names {
+		slices.SortStableFunc(list, func(a, b *Package) int { return version.Compare(b.version, a.version) })
+	}
+	return s
+}
+
+func (o ClosureOptions) takes(p *Package) bool {
+	if o.Arch != "" && p.Arch != o.Arch && p.Arch != "all" {
+		return false
+	}
+	for _, glob := range o.Exclude {
+		if ok, _ := path.Match(glob, p.Name); ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *solver) add(p *Package) {
+	s.names[p.Name] = append(s.names[p.Name], p)
+	if p.provides == "" {
+		return
+	}
+	relations, err := parseDependency(p.provides)
+	if err != nil {
+		return // such a package is found by its own name only
+	}
+	for _, relation := range relations {
+		for _, possibility := range relation.Possibilities {
+			entry := provider{pkg: p}
+			if v := possibility.Version; v != nil {
+				if parsed, err := version.Parse(v.Number); err == nil {
+					entry.version = &parsed
+				}
+			}
+			s.provides[possibility.Name] = append(s.provides[possibility.Name], entry)
+		}
+	}
+}
+
+// parseDependency parses a relationship field (Debian policy 7.1).
+func parseDependency(text string) ([]dependency.Relation, error) {
+	d, err := dependency.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("relationship %.80q: %w", text, err)
+	}
+	return d.Relations, nil
+}
+
+func (s *solver) dependAll(p *Package) error {
+	if p.depends == "" {
+		return nil
+	}
+	relations, err := parseDependency(p.depends)
+	if err != nil {
+		return fmt.Errorf("package %q: %w", p, err)
+	}
+	for _, relation := range relations {
+		if !s.satisfy(relation.Possibilities) {
+			s.missing[relation.String()] = p.String()
+		}
+	}
+	return nil
+}
+
+// satisfy takes a package for the first of the alternatives that can be had,
+// unless a chosen one satisfies any of them.
+func (s *solver) satisfy(alternatives []dependency.Possibility) bool {
+	var first *Package
+	for _, a := range alternatives {
+		candidates := s.candidates(a)
+		for _, p := range candidates {
+			if s.chosen[p] {
+				return true
+			}
+		}
+		if first == nil {
+			first = s.best(candidates)
+		}
+	}
+	if first == nil {
+		return false
+	}
+	s.chosen[first] = true
+	s.queue = append(s.queue, first)
+	return true
+}
+
+// candidates returns the packages for one alternative in order of preference.
+// Real packages come before providers. An architecture qualifier (":any")
+// makes no difference in a repository of one architecture.
+func (s *solver) candidates(a dependency.Possibility) []*Package {
+	var out []*Package
+	for _, p := range s.names[a.Name] {
+		if satisfied(a.Version, &p.version) {
+			out = append(out, p)
+		}
+	}
+	var providers []*Package
+	for _, v := range s.provides[a.Name] {
+		// Only the newest of a name stands for it, as apt would install that.
+		newest := s.names[v.pkg.Name][0] == v.pkg
+		if newest && satisfied(a.Version, v.version) && !slices.Contains(out, v.pkg) && !slices.Contains(providers, v.pkg) {
+			providers = append(providers, v.pkg)
+		}
+	}
+	slices.SortStableFunc(providers, func(a, b *Package) int {
+		return cmp.Or(cmp.Compare(rank(a.priority), rank(b.priority)), strings.Compare(a.Name, b.Name))
+	})
+	return append(out, providers...)
+}
+
+// best returns the first candidate that conflicts with nothing chosen, else the first.
+func (s *solver) best(candidates []*Package) *Package {
+	for _, p := range candidates {
+		if !s.conflicts(p) {
+			return p
+		}
+	}
+	if len(candidates) > 0 {
+		return candidates[0]
+	}
+	return nil
+}
+
+// conflicts reports whether p and a chosen package exclude each other.
+func (s *solver) conflicts(p *Package) bool {
+	for other := range s.chosen {
+		if s.excludes(p, other) || s.excludes(other, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// excludes reports whether a conflicts with or breaks b.
+func (s *solver) excludes(a, b *Package) bool {
+	if a.conflicts == "" || a.Name == b.Name {
+		return false
+	}
+	relations, err := parseDependency(a.conflicts)
+	if err != nil {
+		return false
+	}
+	for _, relation := range relations {
+		for _, possibility := range relation.Possibilities {
+			if possibility.Name == b.Name && satisfied(possibility.Version, &b.version) {
+				return true
+			}
+			for _, v := range s.provides[possibility.Name] {
+				if v.pkg == b && satisfied(possibility.Version, v.version) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// satisfied reports whether have is in the wanted range; something provided
+// without a version satisfies only a relation without one (policy 7.5).
+func satisfied(want *dependency.VersionRelation, have *version.Version) bool {
+	if want == nil {
+		return true
+	}
+	number, err := version.Parse(want.Number)
+	if err != nil || have == nil {
+		return false
+	}
+	c := version.Compare(*have, number)
+	switch want.Operator {
+	case "=":
+		return c == 0
+	case ">=":
+		return c >= 0
+	case "<=":
+		return c <= 0
+	case ">>":
+		return c > 0
+	case "<<":
+		return c < 0
+	}
+	return false
+}
+
+// rank orders the priority field (policy 2.5).
+func rank(priority string) int {
+	if i := slices.Index([]string{"required", "important", "standard", "optional"}, priority); i >= 0 {
+		return i
+	}
+	return 4
+}
+
+func (s *solver) unresolved() error {
+	var errs []error
+	for what, who := range s.missing {
+		errs = append(errs, fmt.Errorf("%q, needed by %q, is in no suite", what, who))
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}

@@ -1,0 +1,157 @@
+package apt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"pault.ag/go/debian/version"
+)
+
+// Getter fetches metadata; bundle/fetch implements it with mirror rewrites,
+// retries and time limits.
+type Getter interface {
+	// Get returns the body at url. An answer longer than limit bytes is an error
+	// of Get or of a Read, never a silent cut. A missing file (HTTP 404) is an
+	// error for which errors.Is(err, fs.ErrNotExist) holds.
+	Get(ctx context.Context, url string, limit int64) (io.ReadCloser, error)
+}
+
+// Package is one package of a suite as its Packages index describes it.
+type Package struct {
+	Name, Version, Arch string // Arch is Debian's: "amd64", "arm64", "all"
+	Suite               string
+	Filename            string        // path below the archive's URL, checked
+	URL                 string        // archive URL and Filename; before any mirror rewrite
+	Size                int64         // bytes of the .deb
+	Digest              digest.Digest // sha256 of the .deb
+
+	version                      version.Version
+	depends, provides, conflicts string // as written; parsed when needed
+	priority                     string
+}
+
+// Path returns where our repository keeps the package: PoolPath of it.
+func (p Package) Path() string { return PoolPath(p.Name, p.Version, p.Arch) }
+
+// PoolPath returns where our repository keeps a package:
+// "pool/c/chrony/chrony_4.3-2_amd64.deb", without the version's epoch, as
+// everywhere in Debian.
+func PoolPath(name, version, arch string) string {
+	prefix := name[:min(1, len(name))]
+	if strings.HasPrefix(name, "lib") && len(name) > 3 {
+		prefix = name[:4]
+	}
+	if _, rest, ok := strings.Cut(version, ":"); ok {
+		version = rest
+	}
+	return "pool/" + prefix + "/" + name + "/" + name + "_" + version + "_" + arch + ".deb"
+}
+
+// String returns "name version arch".
+func (p Package) String() string { return p.Name + " " + p.Version + " " + p.Arch }
+
+func newPackage(s *stanza, archiveURL, suite string) (Package, error) {
+	p := Package{
+		Name: s.get("Package"), Version: s.get("Version"), Arch: s.get("Architecture"),
+		Suite: suite, Filename: s.get("Filename"), priority: s.get("Priority"),
+		provides:  s.get("Provides"),
+		depends:   joinRelations(s.get("Pre-Depends"), s.get("Depends")),
+		conflicts: joinRelations(s.get("Conflicts"), s.get("Breaks")),
+	}
+	var err error
+	if p.version, err = checkIdentity(p.Name, p.Version, p.Arch); err != nil {
+		return Package{}, err
+	}
+	if p.Size, err = strconv.ParseInt(s.get("Size"), 10, 64); err != nil || p.Size <= 0 {
+		return Package{}, fmt.Errorf("size %q", s.get("Size"))
+	}
+	p.Digest = digest.NewDigestFromEncoded(digest.SHA256, s.get("SHA256"))
+	if err := p.Digest.Validate(); err != nil {
+		return Package{}, fmt.Errorf("SHA256 %q: %w", s.get("SHA256"), err)
+	}
+	if p.URL, err = resolve(archiveURL, p.Filename); err != nil {
+		return Package{}, err
+	}
+	if !strings.HasSuffix(p.Filename, ".deb") {
+		return Package{}, fmt.Errorf("file name %q is no .deb", p.Filename)
+	}
+	return p, nil
+}
+
+func joinRelations(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + ", " + b
+}
+
+// checkIdentity refuses names that could not be file names and parses the
+// version (Debian policy 5.6.1, 5.6.12).
+func checkIdentity(name, ver, arch string) (version.Version, error) {
+	if name == "" || len(name) > 200 || !only(name, "+.-") || !alnum(rune(name[0])) {
+		return version.Version{}, fmt.Errorf("package name %q", name)
+	}
+	if arch == "" || len(arch) > 60 || !only(arch, "-") {
+		return version.Version{}, fmt.Errorf("architecture %q", arch)
+	}
+	if ver == "" || len(ver) > 200 || !only(ver, ".+-~:") || ver[0] == '.' {
+		return version.Version{}, fmt.Errorf("version %q", ver)
+	}
+	v, err := version.Parse(ver)
+	if err != nil {
+		return version.Version{}, fmt.Errorf("version %q: %w", ver, err)
+	}
+	return v, nil
+}
+
+func alnum(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+}
+
+// only reports whether s has only ASCII letters, digits and the characters of more.
+func only(s, more string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return !alnum(r) && !strings.ContainsRune(more, r) })
+}
+
+// resolve returns the URL of a path that an index states. Only plain relative
+// paths below the archive are taken: no scheme, host, "..", query, percent
+// sign, backslash or control character, so that neither the download nor our
+// own copy can end up elsewhere.
+func resolve(base, path string) (string, error) {
+	bad := strings.ContainsFunc(path, func(r rune) bool {
+		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`\%?#:*"<>|`, r)
+	})
+	if bad || len(path) > 512 || !fs.ValidPath(path) || path == "." {
+		return "", fmt.Errorf("%q is not a plain path", path)
+	}
+	return base + "/" + (&url.URL{Path: path}).EscapedPath(), nil
+}
+
+// limitError reads at most n bytes and then fails, unlike io.LimitReader.
+type limitError struct {
+	r io.Reader
+	n int64
+}
+
+var errTooLong = errors.New("longer than it should be")
+
+func (l *limitError) Read(p []byte) (int, error) {
+	if l.n < 0 {
+		return 0, errTooLong
+	}
+	if int64(len(p)) > l.n+1 {
+		p = p[:l.n+1]
+	}
+	n, err := l.r.Read(p)
+	if l.n -= int64(n); l.n < 0 {
+		return 0, errTooLong
+	}
+	return n, err
+}

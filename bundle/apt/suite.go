@@ -1,0 +1,293 @@
+package apt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/mail"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	"github.com/ulikunitz/xz"
+
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Limits of metadata, far above Debian's (Packages of main: 55 MB open).
+const (
+	maxRelease    = 32 << 20
+	maxCompressed = 512 << 20
+	maxOpen       = 4 << 30
+	maxPackages   = 1 << 20
+)
+
+// ErrExpired is what a Release past its Valid-Until is refused with.
+var ErrExpired = errors.New("suite has expired")
+
+// SuiteOptions say how strict ReadSuite is.
+type SuiteOptions struct {
+	Now              time.Time // what Valid-Until is compared with; zero: the clock
+	IgnoreValidUntil bool      // accept a Release past its Valid-Until, as of an archived distribution
+}
+
+// Suite is a suite whose indexes for one architecture were read.
+type Suite struct {
+	Name     string
+	Signer   string // fingerprint of the key that signed InRelease
+	Packages []Package
+}
+
+// release is a verified Release file.
+type release struct {
+	*stanza
+	base  string // URL of the suite's folder
+	files map[string]indexFile
+}
+
+type indexFile struct {
+	digest digest.Digest
+	size   int64
+}
+
+// ReadSuite reads source's suite below archiveURL for arch ("amd64", "arm64"):
+// the signature of InRelease (or of Release and Release.gpg) by a key of
+// keyring, its suite and Valid-Until, then every component's Packages by size
+// and SHA-256. errors.Is an error with ErrExpired or trust's sentinels.
+func ReadSuite(ctx context.Context, g Getter, archiveURL string, source manifests.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) (*Suite, error) {
+	archiveURL = strings.TrimRight(archiveURL, "/")
+	s := &Suite{Name: source.Suite}
+	if err := s.read(ctx, g, archiveURL, source, arch, keyring, o); err != nil {
+		return nil, fmt.Errorf("apt suite %q of %q: %w", source.Suite, archiveURL, err)
+	}
+	return s, nil
+}
+
+func (s *Suite) read(ctx context.Context, g Getter, archiveURL string, source manifests.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) error {
+	if _, err := resolve("", source.Suite); err != nil {
+		return err
+	}
+	base := archiveURL + "/dists/" + source.Suite
+	body, signer, err := getRelease(ctx, g, base, keyring)
+	if err != nil {
+		return err
+	}
+	s.Signer = signer
+	r, err := parseRelease(body, base)
+	if err != nil {
+		return fmt.Errorf("release file: %w", err)
+	}
+	if err := r.check(source.Suite, o); err != nil {
+		return err
+	}
+	for _, component := range source.Components {
+		index := component + "/binary-" + arch + "/Packages"
+		err := r.open(ctx, g, index, func(content io.Reader) error {
+			return s.readPackages(content, archiveURL, arch)
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", index, err)
+		}
+	}
+	return nil
+}
+
+// getRelease returns the verified text of InRelease, or of Release where the
+// archive has no InRelease.
+func getRelease(ctx context.Context, g Getter, base string, keyring *trust.Keyring) ([]byte, string, error) {
+	in, err := getAll(ctx, g, base+"/InRelease", maxRelease)
+	if err == nil {
+		return trust.VerifyClearsigned(keyring, in)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, "", err
+	}
+	body, err := getAll(ctx, g, base+"/Release", maxRelease)
+	if err != nil {
+		return nil, "", err
+	}
+	sig, err := getAll(ctx, g, base+"/Release.gpg", maxRelease)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", trust.ErrUnsigned, err)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	signer, err := trust.VerifyDetached(keyring, bytes.NewReader(body), sig)
+	return body, signer, err
+}
+
+func parseRelease(body []byte, base string) (*release, error) {
+	s, err := oneStanza(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r := &release{stanza: s, base: base, files: map[string]indexFile{}}
+	for line := range strings.Lines(s.get("SHA256")) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		if len(f) != 3 {
+			return nil, fmt.Errorf("SHA256 line %q", line)
+		}
+		size, err := strconv.ParseInt(f[1], 10, 64)
+		if err != nil || size < 0 {
+			return nil, fmt.Errorf("SHA256 line %q: size", line)
+		}
+		d := digest.NewDigestFromEncoded(digest.SHA256, f[0])
+		if err := d.Validate(); err != nil {
+			return nil, fmt.Errorf("SHA256 line %q: %w", line, err)
+		}
+		if _, twice := r.files[f[2]]; twice {
+			return nil, fmt.Errorf("%q twice", f[2])
+		}
+		r.files[f[2]] = indexFile{d, size}
+	}
+	if len(r.files) == 0 {
+		return nil, errors.New("no SHA256 digests")
+	}
+	return r, nil
+}
+
+// check refuses another suite's release file and one that is too old.
+func (r *release) check(suite string, o SuiteOptions) error {
+	if r.get("Suite") != suite && r.get("Codename") != suite {
+		return fmt.Errorf("release file is of suite %q, codename %q: %w", r.get("Suite"), r.get("Codename"), trust.ErrBadSignature)
+	}
+	until := r.get("Valid-Until")
+	if until == "" || o.IgnoreValidUntil {
+		return nil
+	}
+	end, err := mail.ParseDate(until)
+	if err != nil {
+		return fmt.Errorf("valid-until %q: %w", until, err)
+	}
+	now := o.Now
+	if now.IsZero() {
+		now = time.Now()
+	}
+	if now.After(end) {
+		return fmt.Errorf("%w: valid until %s, now %s", ErrExpired, end.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// open fetches an index in one of its compressions, checks digest and size, and
+// hands its content to read; the content's own digest is checked as well.
+func (r *release) open(ctx context.Context, g Getter, index string, read func(io.Reader) error) error {
+	for _, suffix := range []string{".xz", ".gz", ".zst", ""} {
+		f, ok := r.files[index+suffix]
+		if !ok {
+			continue
+		}
+		raw, err := r.fetch(ctx, g, index+suffix, f)
+		if err != nil {
+			return err
+		}
+		content, err := decompress(bytes.NewReader(raw), suffix)
+		if err != nil {
+			return err
+		}
+		defer content.Close()
+		plain, known := r.files[index]
+		verifier := digest.SHA256.Digester()
+		limit := int64(maxOpen)
+		if known {
+			limit = plain.size
+		}
+		body := io.TeeReader(&limitError{content, limit}, verifier.Hash())
+		if err := read(body); err != nil {
+			return err
+		}
+		if got := verifier.Digest(); known && got != plain.digest {
+			return fmt.Errorf("decompressed digest %s, release file says %s", got, plain.digest)
+		}
+		return nil
+	}
+	return errors.New("not in the release file: no such component or architecture")
+}
+
+// fetch fetches one index by its digest where the archive offers that, since
+// such a name never changes while the archive is being updated.
+func (r *release) fetch(ctx context.Context, g Getter, name string, f indexFile) ([]byte, error) {
+	if f.size > maxCompressed {
+		return nil, fmt.Errorf("%d bytes, limit %d", f.size, maxCompressed)
+	}
+	at := r.base + "/" + name
+	byHash := at[:strings.LastIndexByte(at, '/')] + "/by-hash/SHA256/" + f.digest.Encoded()
+	raw, err := []byte(nil), error(fs.ErrNotExist)
+	if r.get("Acquire-By-Hash") == "yes" {
+		raw, err = getAll(ctx, g, byHash, f.size)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		raw, err = getAll(ctx, g, at, f.size)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if got := digest.FromBytes(raw); got != f.digest {
+		return nil, fmt.Errorf("digest %s, release file says %s", got, f.digest)
+	}
+	return raw, nil
+}
+
+func (s *Suite) readPackages(content io.Reader, archiveURL, arch string) error {
+	return eachStanza(content, func(st *stanza) error {
+		if len(s.Packages) >= maxPackages {
+			return fmt.Errorf("more than %d packages", maxPackages)
+		}
+		if a := st.get("Architecture"); a != arch && a != "all" {
+			return nil
+		}
+		p, err := newPackage(st, archiveURL, s.Name)
+		if err != nil {
+			return fmt.Errorf("package %q: %w", st.get("Package"), err)
+		}
+		s.Packages = append(s.Packages, p)
+		return nil
+	})
+}
+
+func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, error) {
+	body, err := g.Get(ctx, at, limit)
+	if err != nil {
+		return nil, fmt.Errorf("get %q: %w", at, err)
+	}
+	defer body.Close()
+	b, err := io.ReadAll(&limitError{body, limit})
+	if err != nil {
+		return nil, fmt.Errorf("get %q: %w", at, err)
+	}
+	return b, nil
+}
+
+// decompress returns the content of r by the suffix of its name.
+func decompress(r io.Reader, suffix string) (io.ReadCloser, error) {
+	switch suffix {
+	case ".gz":
+		return gzip.NewReader(r)
+	case ".xz":
+		x, err := xz.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(x), nil
+	case ".zst":
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	case "":
+		return io.NopCloser(r), nil
+	}
+	return nil, fmt.Errorf("unknown compression %q", suffix)
+}
