@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -85,8 +84,8 @@ func (s *site) clientConfig(base string) string {
 	curl := "curl -fsS"
 	if len(s.ca) > 0 {
 		curl += " --cacert " + CAPath
-		fmt.Fprintf(&b, "# the mirror's CA; compare the fingerprint with %s\n", s.fingerprint())
-		fmt.Fprintf(&b, "mkdir -p /etc/offk8s && curl -fsSk -o %s %s/ca.crt && openssl x509 -noout -fingerprint -sha256 -in %s\n\n", CAPath, base, CAPath)
+		fmt.Fprintf(&b, "# the mirror's CA; its digest must be %s\n", s.fingerprint())
+		fmt.Fprintf(&b, "mkdir -p /etc/offk8s && curl -fsSk -o %s %s/ca.crt && openssl x509 -in %s -outform der | openssl dgst -sha256\n\n", CAPath, base, CAPath)
 	}
 	if len(s.self) > 0 {
 		fmt.Fprintf(&b, "# offk8s itself, into the current folder\n%s %s/install.sh | sh -eu\n\n", curl, base)
@@ -103,9 +102,7 @@ func (s *site) clientConfig(base string) string {
 		fmt.Fprintf(&b, "# images: containerd 1.5 and later; older ones and docker: %s/config/containerd-v1.toml, %s/config/docker-daemon.json\n", base, base)
 		fmt.Fprintf(&b, "%s --create-dirs -o /etc/containerd/certs.d/_default/hosts.toml %s/config/hosts.toml\n", curl, base)
 		_, host, _ := strings.Cut(base, "://")
-		if i := slices.IndexFunc(s.images, func(string) bool { return true }); i >= 0 {
-			fmt.Fprintf(&b, "# or by name from anywhere: %s/%s\n", host, s.images[i])
-		}
+		fmt.Fprintf(&b, "# or by name from anywhere: %s/%s\n", host, s.images[0])
 	}
 	return b.String()
 }

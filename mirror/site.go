@@ -69,6 +69,9 @@ func newSite(m *Mirror, openPGP []byte) site {
 	components := make(map[string][]string)
 	for path := range m.routes.paths {
 		parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+		if len(parts) > 1 && parts[0] != "files" && !shellSafe(parts[1]) {
+			continue // no configuration can be written for a distro of such a name
+		}
 		switch {
 		case parts[0] == "files":
 			s.files = append(s.files, path)
@@ -128,7 +131,7 @@ func (s *site) addLock(m *Mirror, lock *manifests.Lock) {
 		for _, repo := range data.Yum {
 			for _, file := range repo.KeyFiles {
 				path := "/keys/" + distro + "/" + file
-				if data.Keys[file] != "" && canonical(path) && s.vendor[path] == "" {
+				if data.Keys[file] != "" && canonical(path) && shellSafe(path) && s.vendor[path] == "" {
 					s.vendor[path] = data.Keys[file]
 					s.keys[distro] = append(s.keys[distro], path)
 				}

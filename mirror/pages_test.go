@@ -1,0 +1,210 @@
+package mirror
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"encoding/pem"
+	"flag"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/test/testenv"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// testCA is no certificate: nothing here looks into it.
+var testCA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("not a real certificate")})
+
+// configured is a mirror with everything that generated configuration depends on.
+func configured(t *testing.T, o Options) *Mirror {
+	t.Helper()
+	s := newSample(t)
+	s.addFile("files", "offk8s/amd64/offk8s", []byte("program for amd64"))
+	s.addFile("files", "offk8s/arm64/offk8s", []byte("program for arm64"))
+	for _, arch := range []string{"amd64", "arm64"} {
+		s.lock.Artifacts = append(s.lock.Artifacts, manifests.Artifact{
+			Kind: manifests.KindFile, Name: "offk8s", Platform: "linux/" + arch, Group: "files", Path: "offk8s/" + arch + "/offk8s",
+		})
+	}
+	s.lock.DistroData = map[string]manifests.Distro{"rocky-9": {
+		Yum:  []manifests.YumRepository{{KeyFiles: []string{"rocky-9.asc"}}, {KeyFiles: []string{"rocky-9.asc", "missing.asc"}}},
+		Keys: map[string]string{"rocky-9.asc": "vendor key\n"},
+	}}
+	s.seal()
+	return mirrorOf(t, o, s.fake)
+}
+
+func TestGeneratedConfiguration(t *testing.T) {
+	m := configured(t, Options{PublicURL: "https://dmz.example:8443/", CA: testCA})
+	for _, path := range []string{
+		"/", "/install.sh", "/config/rocky-9.repo", "/config/debian-12.sources", "/config/debian-12.apt.conf",
+		"/config/hosts.toml", "/config/containerd-v1.toml", "/config/docker-daemon.json",
+	} {
+		r := get(m, "GET", path)
+		if r.StatusCode != 200 {
+			t.Errorf("%s: status %d", path, r.StatusCode)
+		}
+		name := filepath.Base(path)
+		if path == "/" {
+			name = "index.txt"
+		}
+		got := body(t, r)
+		for _, off := range []string{"gpgcheck=0", "sslverify=0", "skip_verify", "trusted=yes", "Verify-Peer", "--insecure", "http://"} {
+			if strings.Contains(strings.ToLower(got), strings.ToLower(off)) {
+				t.Errorf("%s switches a check off: %q", path, off)
+			}
+		}
+		golden(t, name, got)
+	}
+	if got := body(t, get(m, "GET", "/keys/rocky-9/rocky-9.asc")); got != "vendor key\n" {
+		t.Errorf("vendor key: %q", got)
+	}
+	html := get(m, "GET", "/", "Accept", "text/html,*/*")
+	golden(t, "index.html", body(t, html))
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+func TestT36EveryCheckStaysOn(t *testing.T) {
+	m := configured(t, Options{PublicURL: "https://dmz:8443", CA: testCA})
+	for path, wants := range map[string][]string{
+		"/config/rocky-9.repo": {
+			"\ngpgcheck=1\n", "\nrepo_gpgcheck=1\n", "\nsslverify=1\n", "\nsslcacert=/etc/offk8s/ca.crt\n",
+			"gpgkey=https://dmz:8443/offk8s.asc\n       https://dmz:8443/keys/rocky-9/rocky-9.asc\n",
+		},
+		"/config/debian-12.sources":  {"\nSigned-By: /etc/apt/keyrings/offk8s.asc\n", "URIs: https://dmz:8443/apt/debian-12\n", "Components: main\n"},
+		"/config/debian-12.apt.conf": {`Acquire::https::dmz::CAInfo "/etc/offk8s/ca.crt";`},
+		"/config/hosts.toml":         {`ca = "/etc/offk8s/ca.crt"`, `capabilities = ["pull", "resolve"]`},
+		"/config/containerd-v1.toml": {`ca_file = "/etc/offk8s/ca.crt"`, `endpoint = ["https://dmz:8443/v2/registry.k8s.io"]`},
+	} {
+		got := "\n" + body(t, get(m, "GET", path))
+		for _, want := range wants {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s lacks %q:\n%s", path, want, got)
+			}
+		}
+	}
+}
+
+func TestDockerDaemonIsJSON(t *testing.T) {
+	m := configured(t, Options{PublicURL: "https://dmz:8443"})
+	var got map[string][]string
+	if err := json.Unmarshal([]byte(body(t, get(m, "GET", "/config/docker-daemon.json"))), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string][]string{"registry-mirrors": {"https://dmz:8443"}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The base URL is written into scripts, so the Host of a request is checked.
+func TestHostOfTheRequestIsChecked(t *testing.T) {
+	m := configured(t, Options{})
+	for host, want := range map[string]string{
+		"dmz:8443": "https://dmz:8443/", "10.0.0.1": "https://10.0.0.1/", "[fd00::1]:8443": "https://[fd00::1]:8443/",
+		"": "", "a b": "", "dmz'; reboot; '": "", "dmz/..": "", "dmz:port": "", "-dmz": "", "dmz\nx": "", "u@dmz": "", "dmz`id`": "",
+	} {
+		for _, path := range []string{"/install.sh", "/config/rocky-9.repo", "/"} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Host = host
+			r.TLS = &tls.ConnectionState{}
+			w := httptest.NewRecorder()
+			m.ServeHTTP(w, r)
+			if want == "" && w.Code != 400 {
+				t.Errorf("host %q: %s: status %d, want 400", host, path, w.Code)
+			}
+			if want != "" && !strings.Contains(w.Body.String(), strings.TrimSuffix(want, "/")) {
+				t.Errorf("host %q: %s does not name %q", host, path, want)
+			}
+		}
+	}
+}
+
+// T-34: names from the bundle are text, whatever they hold.
+func TestT34IndexIsEscaped(t *testing.T) {
+	s := newSample(t)
+	s.lock.Name = `<script>alert("x")</script>`
+	s.lock.CNI = "flannel\x1b[31m"
+	s.addFile("files", `a"><script>alert(1)</script>`, []byte("x"))
+	m := mirrorOf(t, Options{}, s.seal())
+	r := get(m, "GET", "/", "Accept", "text/html")
+	if got := body(t, r); strings.Contains(got, "<script") || strings.Contains(got, `"><s`) {
+		t.Errorf("not escaped:\n%s", got)
+	}
+	for name, want := range map[string]string{
+		"Content-Type": "text/html; charset=utf-8", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+		"Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+	} {
+		if got := r.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	text := get(m, "GET", "/", "Accept", "*/*")
+	if got := body(t, text); strings.Contains(got, "\x1b") || text.Header.Get("Content-Type") != typeText {
+		t.Errorf("text for terminals: type %q, %q", text.Header.Get("Content-Type"), got)
+	}
+	for name := range text.Header {
+		if name == "Server" || name == "X-Powered-By" {
+			t.Errorf("the answer says what serves it: %s", name)
+		}
+	}
+}
+
+func TestOnlyCertificatesArePublished(t *testing.T) {
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")}), testCA...)
+	m := configured(t, Options{CA: both})
+	if got := body(t, get(m, "GET", "/ca.crt")); got != string(testCA) {
+		t.Errorf("/ca.crt: %q", got)
+	}
+}
+
+func TestConfigurationWithoutCA(t *testing.T) {
+	m := configured(t, Options{PublicURL: "http://dmz"})
+	for _, path := range []string{"/", "/config/rocky-9.repo", "/config/debian-12.apt.conf", "/config/hosts.toml", "/config/containerd-v1.toml"} {
+		if got := body(t, get(m, "GET", path)); strings.Contains(got, CAPath) {
+			t.Errorf("%s names a CA that there is none of:\n%s", path, got)
+		}
+	}
+}
+
+func TestClientConfig(t *testing.T) {
+	m := configured(t, Options{CA: testCA})
+	got := m.ClientConfig("https://dmz:8443/")
+	for _, want := range []string{
+		"https://dmz:8443/install.sh", "https://dmz:8443/config/rocky-9.repo", "https://dmz:8443/config/debian-12.sources",
+		"https://dmz:8443/config/hosts.toml", m.site.fingerprint(),
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q:\n%s", want, got)
+		}
+	}
+	testenv.NeedTool(t, "sh")
+	if out, err := tryTool(t, nil, "sh", "-n", "-c", got); err != nil {
+		t.Errorf("the commands are no shell script: %v\n%s", err, out)
+	}
+}
