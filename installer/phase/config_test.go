@@ -1,0 +1,202 @@
+package phase
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+func TestEncodeTOML(t *testing.T) {
+	got, err := encodeTOML(table{
+		"version": 2, "quote": "a\"b\\c\nd", "list": []any{"x", 1, true}, "f": 1.5, "n": float64(3),
+		"plugins": table{"io.x.y": table{"on": true, "deep": table{"k": "v"}}, "empty": table{}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `f = 1.5
+list = ["x", 1, true]
+n = 3
+quote = "a\"b\\c\u000Ad"
+version = 2
+
+[plugins.empty]
+
+[plugins."io.x.y"]
+on = true
+
+[plugins."io.x.y".deep]
+k = "v"
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if _, err := encodeTOML(table{"a": table{"b": struct{}{}}}); err == nil || !strings.Contains(err.Error(), "a.b") {
+		t.Errorf("a value without a form in TOML: %v", err)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	base := table{"keep": 1, "gone": 2, "map": table{"a": 1, "b": 2}, "list": []any{1, 2}}
+	got := merge(base, table{"gone": nil, "map": table{"b": 3, "c": 4}, "list": []any{9}, "new": "x"})
+	want := table{"keep": 1, "map": table{"a": 1, "b": 3, "c": 4}, "list": []any{9}, "new": "x"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if base["gone"] != 2 || base["map"].(table)["b"] != 2 {
+		t.Error("merge changed its argument")
+	}
+}
+
+// Overrides of cluster.yaml reach every configuration and win.
+func TestOverrides(t *testing.T) {
+	in := testInput(t, "1.36")
+	in.Cluster.Runtime = manifests.Runtime{
+		CgroupDriver: "cgroupfs",
+		Config:       table{"plugins": table{"io.containerd.cri.v1.runtime": table{"restrict_oom_score_adj": true}}},
+	}
+	in.Cluster.Kubelet = manifests.Component{
+		Args:   map[string]string{"v": "4"},
+		Config: table{"failCgroupV1": false, "evictionHard": table{"nodefs.available": "1%"}},
+	}
+	in.Cluster.Proxy.Config = table{"conntrack": table{"min": 7}}
+	in.Cluster.APIServer.Args = map[string]string{"anonymous-auth": "true"}
+	in.Cluster.Time.Args = []string{"-x"}
+	content := func(phase, id string) string {
+		t.Helper()
+		switch s := steps(t, in, phase, "node-1")[id].Step.(type) {
+		case *step.File:
+			return s.Content
+		case *step.Unit:
+			return s.Content
+		}
+		t.Fatalf("no step %s/%s", phase, id)
+		return ""
+	}
+	for _, tt := range []struct{ got, want string }{
+		{content("runtime", "config"), "restrict_oom_score_adj = true"},
+		{content("runtime", "config"), "SystemdCgroup = false"},
+		{content("node", "kubelet-unit"), "--v=4"},
+		{content("node", "kubelet-config"), `"failCgroupV1": false`},
+		{content("node", "kubelet-config"), `"cgroupDriver": "cgroupfs"`},
+		{content("node", "kubelet-config"), `"nodefs.available": "1%"`},
+		{content("node", "kube-proxy-config"), `"maxPerCore": 0,` + "\n    \"min\": 7"},
+		{content("time", "options"), `OPTIONS="-x"`},
+	} {
+		if !strings.Contains(tt.got, tt.want) {
+			t.Errorf("no %s in:\n%s", tt.want, tt.got)
+		}
+	}
+	if got := flagsIn(t, in, "controlplane", "cp-1", "kube-apiserver-unit")["anonymous-auth"]; got != "true" {
+		t.Errorf("the user's own argument lost: %q", got)
+	}
+}
+
+// The cluster's DNS passes names on only where every node has a server to pass to.
+func TestForward(t *testing.T) {
+	corefile := func(in Input) string {
+		t.Helper()
+		b, err := json.Marshal(steps(t, in, "dns", "cp-1")["coredns"].Step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	in := testInput(t, "1.36")
+	if strings.Contains(corefile(in), "forward .") {
+		t.Error("forwards without a name server anywhere: CoreDNS would not start")
+	}
+	for name, f := range in.Facts {
+		f.Resolvers, f.ResolvConf = []string{"10.0.0.53"}, "/run/systemd/resolve/resolv.conf"
+		in.Facts[name] = f
+	}
+	if !strings.Contains(corefile(in), "forward . /etc/resolv.conf") {
+		t.Error("does not forward although every node has a name server")
+	}
+	cfg := steps(t, in, "node", "node-1")["kubelet-config"].Step.(*step.File).Content
+	if !strings.Contains(cfg, `"resolvConf": "/run/systemd/resolve/resolv.conf"`) {
+		t.Error("pods would get the host's local stub as name server")
+	}
+}
+
+// Every object that a template gives runs images by digest only.
+func TestObjectsRunByDigest(t *testing.T) {
+	for _, minor := range []string{"1.16", "1.36"} {
+		in := testInput(t, minor)
+		for _, p := range []struct{ phase, id string }{{"network", "flannel"}, {"dns", "coredns"}} {
+			b, err := json.Marshal(steps(t, in, p.phase, "cp-1")[p.id].Step)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range strings.Split(string(b), `"image":"`)[1:] {
+				ref, _, _ := strings.Cut(part, `"`)
+				if !strings.Contains(ref, "@sha256:") {
+					t.Errorf("%s: image %q is not by digest", minor, ref)
+				}
+			}
+		}
+	}
+}
+
+func TestRoles(t *testing.T) {
+	in := testInput(t, "1.36")
+	in.Cluster.Hosts = append(in.Cluster.Hosts, manifests.Host{Name: "etcd-only", Address: "10.0.0.14", Roles: []manifests.Role{manifests.RoleEtcd}})
+	for _, phase := range []string{"runtime", "images", "controlplane", "node", "join", "network", "dns", "smoke"} {
+		if s := steps(t, in, phase, "etcd-only"); len(s) > 0 {
+			t.Errorf("an etcd host has %d steps in phase %q", len(s), phase)
+		}
+	}
+	for id := range steps(t, in, "pki", "etcd-only") {
+		if strings.Contains(id, "kubernetes") {
+			t.Errorf("an etcd host gets %q", id)
+		}
+	}
+	for id := range steps(t, in, "pki", "node-1") {
+		if strings.Contains(id, "ca.key") || strings.Contains(id, "apiserver") || strings.Contains(id, "admin") {
+			t.Errorf("a worker gets %q", id)
+		}
+	}
+	if _, ok := steps(t, in, "host", "etcd-only")["swap"]; ok {
+		t.Error("an etcd host loses its swap")
+	}
+}
+
+func TestSkip(t *testing.T) {
+	in := testInput(t, "1.36")
+	in.Cluster.HostPrep.Skip = []string{"hostname", "hosts", "swap", "modules", "sysctl", "firewall", "selinux"}
+	for id := range steps(t, in, "host", "cp-1") {
+		if !strings.HasPrefix(id, "mirror") {
+			t.Errorf("step %q is not skipped", id)
+		}
+	}
+	if _, ok := steps(t, in, "runtime", "cp-1")["selinux"]; ok {
+		t.Error("selinux is not skipped")
+	}
+}
+
+// Package sources check signatures, and only our repository is used.
+func TestT36Sources(t *testing.T) {
+	in := testInput(t, "1.36")
+	repo := steps(t, in, "host", "node-1")["mirror-source"].Step.(*step.File).Content
+	for _, want := range []string{
+		"\ngpgcheck=1\n", "\nrepo_gpgcheck=1\n", "\nsslverify=1\n", "\nsslcacert=" + mirrorCA + "\n",
+		"baseurl=https://10.0.0.3:8443/yum/rocky-9/x86_64\n", "gpgkey=file://" + bundleKey + "\n       file://" + keyDir + "/",
+	} {
+		if !strings.Contains(repo, want) {
+			t.Errorf("no %q in:\n%s", want, repo)
+		}
+	}
+	apt := steps(t, in, "host", "cp-1")["mirror-source"].Step.(*step.File).Content
+	if !strings.Contains(apt, "Signed-By: "+bundleKey) || strings.Contains(strings.ToLower(apt), "trusted") {
+		t.Errorf("apt source:\n%s", apt)
+	}
+	hosts := steps(t, in, "runtime", "cp-1")["registry-registry.k8s.io"].Step.(*step.File).Content
+	if !strings.Contains(hosts, `ca = "`+mirrorCA+`"`) || strings.Contains(hosts, "skip_verify") {
+		t.Errorf("hosts.toml:\n%s", hosts)
+	}
+}

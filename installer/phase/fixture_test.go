@@ -1,0 +1,164 @@
+package phase
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+var update = flag.Bool("update", false, "rewrite goldens")
+
+// testInput is a three-host cluster over the embedded catalog's release: one
+// control plane with etcd, two workers with etcd, one of them of the RPM family.
+func testInput(t *testing.T, minor string) Input {
+	t.Helper()
+	in := Input{
+		Cluster: &manifests.Cluster{
+			Name:   "test",
+			Mirror: manifests.ClusterMirror{URL: "https://10.0.0.3:8443/"},
+			Hosts: []manifests.Host{
+				{Name: "cp-1", Address: "10.0.0.11", Roles: []manifests.Role{manifests.RoleControlPlane, manifests.RoleEtcd}},
+				{
+					Name: "node-1", Address: "10.0.0.12", Roles: []manifests.Role{manifests.RoleEtcd, manifests.RoleWorker},
+					Labels: map[string]string{"zone": "a"}, Taints: []string{"gpu:NoExecute"},
+				},
+				{Name: "node-2", Address: "10.0.0.13", Roles: []manifests.Role{manifests.RoleEtcd, manifests.RoleWorker}},
+			},
+		},
+		Lock:     testLock(t, minor),
+		Root:     digest.FromString("root"),
+		MirrorCA: []byte("-----BEGIN CERTIFICATE-----\nmirror\n-----END CERTIFICATE-----\n"), OpenPGPKey: []byte("openpgp key\n"),
+		Facts: map[string]Facts{},
+	}
+	for _, h := range in.Cluster.Hosts {
+		in.Facts[h.Name] = testFacts(h, "debian", "12")
+	}
+	rpm := map[string]string{"1.16": "centos", "1.36": "rocky"}[minor]
+	in.Facts["node-1"] = testFacts(in.Cluster.Hosts[1], rpm, map[string]string{"centos": "7", "rocky": "9.4"}[rpm])
+	return in
+}
+
+func testFacts(h manifests.Host, id, version string) Facts {
+	return Facts{
+		OS: agent.OS{ID: id, Version: version, Name: id + " " + version}, Arch: "amd64", Kernel: "6.1.0", CPUs: 4,
+		MemoryBytes: 8 << 30, Systemd: 252, Cgroups: []int{1, 2},
+		Disks:     []agent.Disk{{Path: "/var/lib", FreeBytes: 100 << 30}, {Path: "/usr/local/bin", FreeBytes: 100 << 30}},
+		Addresses: []agent.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix(h.Address + "/24")}},
+	}
+}
+
+// testLock resolves the release by hand, with digests that are made of names.
+func testLock(t *testing.T, minor string) *manifests.Lock {
+	t.Helper()
+	cat, err := manifests.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := cat.Release(minor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cni, err := cat.CNI(release.Defaults.CNI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cniRelease, err := cni.For(minor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &manifests.Lock{
+		Name: "kubernetes-" + minor, Kubernetes: release.Version, Minor: minor, Arches: []string{"amd64"},
+		Distros: append([]string{"debian-12"}, release.Defaults.Distros...), CNI: cni.Name, Runtime: "containerd",
+		Release: release, CNIRelease: cniRelease, DistroData: map[string]manifests.Distro{},
+	}
+	for _, name := range l.Distros {
+		d, err := cat.Distro(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k := range d.Keys {
+			d.Keys[k] = "key of " + name + "\n"
+		}
+		l.DistroData[name] = d
+	}
+	for _, c := range release.Components {
+		members := c.Members
+		if len(members) == 0 {
+			members = []string{c.Name}
+		}
+		for _, m := range members {
+			name := path.Base(m)
+			l.Artifacts = append(l.Artifacts, manifests.Artifact{
+				Kind: manifests.KindFile, Name: name, Version: c.Version, Platform: "linux/amd64", Group: "files",
+				Path: c.Name + "/" + name, Mode: 0o755, Plain: manifests.Descriptor{Digest: digest.FromString(name + c.Version)},
+			})
+		}
+	}
+	images := []string{"offk8s.dev/smoke:test"}
+	for _, m := range []map[string]manifests.Image{release.Images, cniRelease.Images} {
+		for _, i := range m {
+			images = append(images, i.Ref)
+		}
+	}
+	for _, ref := range images {
+		l.Artifacts = append(l.Artifacts, manifests.Artifact{
+			Kind: manifests.KindImage, Name: ref, Blob: manifests.Descriptor{Digest: digest.FromString(ref)},
+		})
+	}
+	return l
+}
+
+// steps returns the steps of one phase on one host by id without the phase.
+func steps(t *testing.T, in Input, phase, host string) map[string]step.Item {
+	t.Helper()
+	out := map[string]step.Item{}
+	for _, p := range All() {
+		if p.Name != phase {
+			continue
+		}
+		for _, h := range in.Cluster.Hosts {
+			if h.Name != host {
+				continue
+			}
+			items, err := p.Steps(in, h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, it := range items {
+				out[strings.TrimPrefix(it.ID, phase+"/")] = it
+			}
+		}
+	}
+	return out
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "golden", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (go test -update rewrites it):\n%s", file, diff)
+	}
+}

@@ -1,0 +1,133 @@
+package phase
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+func TestPreflight(t *testing.T) {
+	host := func(change func(*Facts)) func(*Input) {
+		return func(in *Input) {
+			f := in.Facts["node-1"]
+			change(&f)
+			in.Facts["node-1"] = f
+		}
+	}
+	tests := []struct {
+		name   string
+		minor  string
+		change func(*Input)
+		want   string // check that fails; empty: none
+		hint   string
+	}{
+		{"good", "1.36", func(*Input) {}, "", ""},
+		{"two control planes", "1.36", func(in *Input) {
+			in.Cluster.Hosts[1].Roles = append(in.Cluster.Hosts[1].Roles, manifests.RoleControlPlane)
+		}, "control-planes", "later version"},
+		{"balancer", "1.36", func(in *Input) {
+			in.Cluster.Hosts[1].Roles = append(in.Cluster.Hosts[1].Roles, manifests.RoleLoadBalancer)
+		}, "load-balancers", "later version"},
+		{"two etcd members", "1.36", func(in *Input) {
+			in.Cluster.Hosts[2].Roles = []manifests.Role{manifests.RoleWorker}
+		}, "etcd-members", ""},
+		{"no worker", "1.36", func(in *Input) {
+			for i := range in.Cluster.Hosts {
+				in.Cluster.Hosts[i].Roles = slices.DeleteFunc(in.Cluster.Hosts[i].Roles, func(r manifests.Role) bool { return r == manifests.RoleWorker })
+			}
+		}, "workers", ""},
+		{"pods on the hosts' network", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.0.0.0/16" }, "pod-range", "another network"},
+		{"pod range for two nodes", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.244.0.0/23" }, "pod-range-size", "/24"},
+		{"other operating system", "1.36", host(func(f *Facts) { f.OS = agent.OS{ID: "arch"} }), "os", "--os"},
+		{"distro that is not in the bundle", "1.36", host(func(f *Facts) { f.OS = agent.OS{ID: "centos", Version: "7"} }), "os", "--os"},
+		{"other architecture", "1.36", host(func(f *Facts) { f.Arch = "arm64" }), "arch", "--arch"},
+		{"no systemd", "1.36", host(func(f *Facts) { f.Systemd = 0 }), "systemd", ""},
+		{"wrong address", "1.36", host(func(f *Facts) { f.Addresses = nil }), "address", "cluster.yaml"},
+		{"small memory", "1.36", host(func(f *Facts) { f.MemoryBytes = 512 << 20 }), "memory", ""},
+		{"small disk for programs", "1.36", host(func(f *Facts) { f.Disks[1].FreeBytes = 1 << 20 }), "disk-programs", ""},
+		{"port in use", "1.36", host(func(f *Facts) { f.Listening = []agent.Listener{{Protocol: "tcp", Port: 10250}} }), "ports", "stop"},
+		{"own port in use", "1.36", host(func(f *Facts) {
+			f.Listening = []agent.Listener{{Protocol: "tcp", Port: 10250}}
+			f.Installed = &agent.Installed{Cluster: "test"}
+		}), "", ""},
+		{"another cluster of ours", "1.36", host(func(f *Facts) { f.Installed = &agent.Installed{Cluster: "prod"} }), "other-cluster", "reset"},
+		{"another Kubernetes", "1.36", host(func(f *Facts) { f.State = []string{"/etc/kubernetes", "/var/lib/kubelet"} }), "foreign-state", ""},
+		{"empty mount points", "1.36", host(func(f *Facts) { f.State = []string{"/var/lib/kubelet", "/var/lib/containerd"} }), "", ""},
+		{"swap stays", "1.36", func(in *Input) {
+			in.Cluster.HostPrep.Skip = []string{"swap"}
+			host(func(f *Facts) { f.SwapBytes = 1 << 30 })(in)
+		}, "swap", ""},
+		{"1.16 with cgroup v2 alone", "1.16", host(func(f *Facts) { f.Cgroups = []int{2} }), "cgroups", "unified_cgroup_hierarchy=0"},
+		{"1.36 with cgroup v1 alone", "1.36", host(func(f *Facts) { f.Cgroups = []int{1} }), "cgroups", "failCgroupV1"},
+		{"1.36 with cgroup v1, allowed", "1.36", func(in *Input) {
+			in.Cluster.Kubelet.Config = table{"failCgroupV1": false}
+			host(func(f *Facts) { f.Cgroups = []int{1} })(in)
+		}, "", ""},
+		{"ignored", "1.36", func(in *Input) {
+			in.Cluster.HostPrep.IgnorePreflight = []string{"memory"}
+			host(func(f *Facts) { f.MemoryBytes = 1 })(in)
+		}, "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := testInput(t, tt.minor)
+			tt.change(&in)
+			bad := Failed(Preflight(in))
+			if tt.want == "" {
+				if len(bad) > 0 {
+					t.Fatalf("failed: %v", bad)
+				}
+				return
+			}
+			if len(bad) == 0 || len(bad) > 1 && tt.want != "pod-range" || bad[0].Name != tt.want || !strings.Contains(bad[0].Hint, tt.hint) {
+				t.Errorf("failed: %v, want %q with hint %q", bad, tt.want, tt.hint)
+			}
+		})
+	}
+}
+
+// All problems are told at once.
+func TestPreflightCollects(t *testing.T) {
+	in := testInput(t, "1.36")
+	for name, f := range in.Facts {
+		f.MemoryBytes, f.Arch = 0, "riscv64"
+		in.Facts[name] = f
+	}
+	if bad := Failed(Preflight(in)); len(bad) != 6 {
+		t.Errorf("%d failures, want 6: %v", len(bad), bad)
+	}
+}
+
+func TestT48Skew(t *testing.T) {
+	tests := []struct {
+		offset time.Duration
+		limit  string
+		want   Verdict
+	}{
+		{0, "", Pass},
+		{-4 * time.Second, "", Pass},
+		{6 * time.Second, "", Warn},
+		{-59 * time.Second, "", Warn},
+		{61 * time.Second, "", Fail},
+		{-24 * time.Hour, "", Fail},
+		{2 * 365 * 24 * time.Hour, "", Fail},
+		{10 * time.Minute, "1h", Warn},
+		{3 * time.Second, "2s", Fail},
+	}
+	for _, tt := range tests {
+		in := testInput(t, "1.36")
+		in.Cluster.Time.MaxSkew = tt.limit
+		c := Skew(in, "node-1", tt.offset, false)
+		if c.Verdict != tt.want || c.Host != "node-1" {
+			t.Errorf("offset %s, limit %q: %v, want %s", tt.offset, tt.limit, c, tt.want)
+		}
+		if tt.want == Fail && !strings.Contains(fmt.Sprint(c), "certificates would not be valid") {
+			t.Errorf("no reason in %v", c)
+		}
+	}
+}
