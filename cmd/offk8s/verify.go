@@ -79,7 +79,10 @@ Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, or no
 			if err != nil {
 				return err
 			}
-			s := bundle.Inspect(b)
+			s, err := bundle.Inspect(b)
+			if err != nil {
+				return err
+			}
 			return a.result(s, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "%s: good\nroot    %s\nsigner  %s\n", b.Path(), s.Root, s.Signer)
 				return err
@@ -106,7 +109,10 @@ blobs are not hashed (offk8s verify does that).`,
 				return err
 			}
 			defer b.Close()
-			s := bundle.Inspect(b)
+			s, err := bundle.Inspect(b)
+			if err != nil {
+				return err
+			}
 			return a.result(s, func(w io.Writer) error { return writeSummary(w, s) })
 		},
 	}
@@ -120,7 +126,7 @@ func writeSummary(w io.Writer, s bundle.Summary) error {
 		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, s.Signer)
 	fmt.Fprintln(tw, "KIND\tNAME\tVERSION\tFOR\tSIZE\tTRUST\tDIGEST")
 	for _, x := range s.Artifacts {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Kind, x.Name, x.Version, target(x.Platform, x.Distro), size(x.Size), x.Trust, x.Digest)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Kind, x.Name, x.Version, target(x.Platform, x.Distro), size(x.Bytes), x.Trust, x.Digest)
 	}
 	return tw.Flush()
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -55,7 +56,7 @@ func Start(c Config) (*Upstream, error) {
 	u := &Upstream{Catalog: filepath.Join(c.Work, "catalog")}
 	files := filepath.Join(c.Work, "files")
 	mux := http.NewServeMux()
-	mux.Handle("/v2/", registry.New(registry.WithReferrersSupport(true)))
+	mux.Handle("/v2/", registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
 	mux.Handle("/files/", http.StripPrefix("/files/", http.FileServer(http.Dir(files))))
 	mux.Handle("/rpms/", http.StripPrefix("/rpms/", http.FileServer(http.Dir(c.RPMs))))
 	u.server = httptest.NewServer(mux)

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/store"
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// classes is the whole mapping of errors to exit codes; the first match wins,
+// so the more specific class stands before the general one.
+var classes = []class{
+	{as[*manifests.LoadError], exitUsage, "fix the lines above; offk8s init writes a commented example"},
+	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
+	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it or give --cache-dir"},
+	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; it comes from the packing machine on another way than the bundle"},
+	{is(trust.ErrUnsigned), exitPolicy, "get a signed bundle; --insecure-allow-unsigned accepts this one"},
+	{is(trust.ErrUnknownKey), exitVerify, "compare the fingerprint of your public key (offk8s keys show) with the packer's"},
+	{is(trust.ErrBadSignature), exitVerify, "do not use this bundle; copy it again from the source"},
+	{is(bundle.ErrPolicy), exitPolicy, ""},
+	{is(bundle.ErrVerify), exitVerify, "do not use this bundle; copy it again from the source"},
+}

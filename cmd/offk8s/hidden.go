@@ -1,0 +1,37 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/kube/smokeserver"
+)
+
+// agentCommand is what install starts on a host: a request on stdin, events on stdout.
+func (a *app) agentCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "agent",
+		Short:  "Apply steps on this host (started by install)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := agent.Serve(cmd.Context(), a.stdin, a.stdout, agent.Options{}); err != nil {
+				return quietError{exitError} // the operator has it as the last event
+			}
+			return nil
+		},
+	}
+}
+
+// smokeServerCommand is the program in the smoke image.
+func (a *app) smokeServerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                "smoke-server",
+		Short:              "Serve and ask inside the smoke test's pods",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return smokeserver.Run(cmd.Context(), args, a.stdout)
+		},
+	}
+}
