@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,36 +31,46 @@ const (
 // headDir keeps the documents of the bundle; they are verified at every use.
 const headDir = StateDir + "/bundle"
 
-// content is a verified bundle as the mirror serves it.
-type content struct {
-	lock   *manifests.Lock
-	root   digest.Digest
+// Content is a verified bundle as a mirror serves it.
+type Content struct {
+	Lock *manifests.Lock
+	Root digest.Digest // of index.json
+	// OpenPGPKey is the armoured key of the repository metadata.
+	OpenPGPKey []byte
+
 	client *http.Client
 	base   *url.URL
+	env    *step.Env                            // for copies on this host; nil: none
 	files  map[digest.Digest]manifests.Artifact // by plain digest
 }
 
-// openContent verifies the bundle from its signature down to the Lock.
-func openContent(ctx context.Context, env *step.Env, b Bundle, m Mirror) (*content, error) {
+// OpenMirror verifies the bundle of a mirror from its signature down to the
+// Lock. With an empty Bundle.Root any bundle that the keys signed will do.
+// Errors are ErrVerify and ErrPolicy, or of the network.
+func OpenMirror(ctx context.Context, b Bundle, m Mirror) (*Content, error) {
+	return openContent(ctx, nil, b, m)
+}
+
+func openContent(ctx context.Context, env *step.Env, b Bundle, m Mirror) (*Content, error) {
 	keys, err := trust.ParsePublicKeys([]byte(b.PublicKeys))
 	if err != nil {
 		return nil, fmt.Errorf("%w: bundle key: %w", ErrPolicy, err)
 	}
-	c := &content{files: map[digest.Digest]manifests.Artifact{}}
+	c := &Content{env: env, files: map[digest.Digest]manifests.Artifact{}}
 	if c.base, err = url.Parse(m.URL); err != nil || c.base.Host == "" {
 		return nil, fmt.Errorf("%w: mirror %q: not a URL", ErrRequest, m.URL)
 	}
 	if c.client, err = newClient(m); err != nil {
 		return nil, err
 	}
-	index, err := c.verifiedIndex(ctx, env, b.Root, keys)
+	index, err := c.verifiedIndex(ctx, b.Root, keys)
 	if err != nil {
 		return nil, err
 	}
-	if c.lock, err = c.readLock(ctx, env, index); err != nil {
+	if err := c.readBundle(ctx, index); err != nil {
 		return nil, err
 	}
-	for _, a := range c.lock.Artifacts {
+	for _, a := range c.Lock.Artifacts {
 		if a.Kind != manifests.KindFile {
 			continue
 		}
@@ -73,11 +82,15 @@ func openContent(ctx context.Context, env *step.Env, b Bundle, m Mirror) (*conte
 	return c, nil
 }
 
-// newClient trusts m.CAPEM only, and no proxy of the environment (T-50).
+// newClient trusts m.CAPEM only, or the system's authorities when there is
+// none, and takes no proxy from the environment (T-50).
 func newClient(m Mirror) (*http.Client, error) {
-	pool := x509.NewCertPool()
-	if m.CAPEM != "" && !pool.AppendCertsFromPEM([]byte(m.CAPEM)) {
-		return nil, fmt.Errorf("%w: mirror CA: no certificate in it", ErrRequest)
+	var pool *x509.CertPool
+	if m.CAPEM != "" {
+		pool = x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(m.CAPEM)) {
+			return nil, fmt.Errorf("%w: mirror CA: no certificate in it", ErrRequest)
+		}
 	}
 	return &http.Client{
 		Transport: &http.Transport{
@@ -94,10 +107,18 @@ func newClient(m Mirror) (*http.Client, error) {
 }
 
 // get opens a path of the mirror.
-func (c *content) get(ctx context.Context, path string) (io.ReadCloser, error) {
+func (c *Content) get(ctx context.Context, path string) (io.ReadCloser, error) {
+	return c.send(ctx, http.MethodGet, path)
+}
+
+func (c *Content) send(ctx context.Context, method, path string) (io.ReadCloser, error) {
+	rel, err := url.Parse(path)
+	if err != nil {
+		return nil, err
+	}
 	u := *c.base
-	u.Path = strings.TrimSuffix(u.Path, "/") + path
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+rel.Path, rel.RawQuery
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +142,7 @@ func explainTime(err error) error {
 	return err
 }
 
-func (c *content) read(ctx context.Context, path string, limit int64) ([]byte, error) {
+func (c *Content) read(ctx context.Context, path string, limit int64) ([]byte, error) {
 	r, err := c.get(ctx, path)
 	if err != nil {
 		return nil, err
@@ -139,11 +160,11 @@ func (c *content) read(ctx context.Context, path string, limit int64) ([]byte, e
 
 // verifiedIndex returns index.json when its signature and digest are right,
 // from this host's copy or else from the mirror.
-func (c *content) verifiedIndex(ctx context.Context, env *step.Env, root digest.Digest, keys []trust.PublicKey) ([]byte, error) {
-	index, errI := env.ReadFile(headDir + "/index.json")
-	sig, errS := env.ReadFile(headDir + "/index.json.sig")
+func (c *Content) verifiedIndex(ctx context.Context, root digest.Digest, keys []trust.PublicKey) ([]byte, error) {
+	index, errI := c.kept("index.json")
+	sig, errS := c.kept("index.json.sig")
 	if errI == nil && errS == nil && checkIndex(index, sig, root, keys) == nil {
-		c.root = digest.FromBytes(index)
+		c.Root = digest.FromBytes(index)
 		return index, nil
 	}
 	index, err := c.read(ctx, "/bundle/index.json", maxIndex)
@@ -156,11 +177,11 @@ func (c *content) verifiedIndex(ctx context.Context, env *step.Env, root digest.
 	if err := checkIndex(index, sig, root, keys); err != nil {
 		return nil, err
 	}
-	c.root = digest.FromBytes(index)
-	if err := c.keep(env, "index.json", index); err != nil {
+	c.Root = digest.FromBytes(index)
+	if err := c.keep("index.json", index); err != nil {
 		return nil, err
 	}
-	return index, c.keep(env, "index.json.sig", sig)
+	return index, c.keep("index.json.sig", sig)
 }
 
 func checkIndex(index, sig []byte, root digest.Digest, keys []trust.PublicKey) error {
@@ -177,39 +198,43 @@ func checkIndex(index, sig []byte, root digest.Digest, keys []trust.PublicKey) e
 	return nil
 }
 
-// readLock follows index.json → nested index → bundle artifact → Lock.
-func (c *content) readLock(ctx context.Context, env *step.Env, index []byte) (*manifests.Lock, error) {
+// readBundle follows index.json → nested index → bundle artifact → Lock and key.
+func (c *Content) readBundle(ctx context.Context, index []byte) error {
 	var root, nested ocispec.Index
 	var artifact ocispec.Manifest
 	if err := decode("index.json", index, &root); err != nil {
-		return nil, err
+		return err
 	}
 	d, err := pick(root.Manifests, manifests.ArtifactTypeContent)
 	if err == nil {
-		err = c.document(ctx, env, d, &nested)
+		err = c.document(ctx, d, &nested)
 	}
 	if err == nil {
 		d, err = pick(nested.Manifests, manifests.ArtifactTypeBundle)
 	}
 	if err == nil {
-		err = c.document(ctx, env, d, &artifact)
+		err = c.document(ctx, d, &artifact)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	i := slices.IndexFunc(artifact.Layers, func(l ocispec.Descriptor) bool { return l.MediaType == manifests.MediaTypeLock })
-	if i < 0 {
-		return nil, fmt.Errorf("%w: the bundle has no Lock", ErrVerify)
+	for _, l := range artifact.Layers {
+		b, err := c.blob(ctx, l)
+		switch {
+		case err != nil:
+			return err
+		case l.MediaType == manifests.MediaTypePublicKey:
+			c.OpenPGPKey = b
+		case l.MediaType == manifests.MediaTypeLock:
+			if c.Lock, err = manifests.LoadSealedLock(b); err != nil {
+				return fmt.Errorf("%w: %w", ErrVerify, err)
+			}
+		}
 	}
-	b, err := c.blob(ctx, env, artifact.Layers[i])
-	if err != nil {
-		return nil, err
+	if c.Lock == nil {
+		return fmt.Errorf("%w: the bundle has no Lock", ErrVerify)
 	}
-	lock, err := manifests.LoadSealedLock(b)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrVerify, err)
-	}
-	return lock, nil
+	return nil
 }
 
 func pick(list []ocispec.Descriptor, artifactType string) (ocispec.Descriptor, error) {
@@ -221,8 +246,8 @@ func pick(list []ocispec.Descriptor, artifactType string) (ocispec.Descriptor, e
 	return ocispec.Descriptor{}, fmt.Errorf("%w: the bundle has no %s", ErrVerify, artifactType)
 }
 
-func (c *content) document(ctx context.Context, env *step.Env, d ocispec.Descriptor, v any) error {
-	b, err := c.blob(ctx, env, d)
+func (c *Content) document(ctx context.Context, d ocispec.Descriptor, v any) error {
+	b, err := c.blob(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -237,12 +262,12 @@ func decode(what string, b []byte, v any) error {
 }
 
 // blob returns a small blob, from this host's copy or from the mirror, verified.
-func (c *content) blob(ctx context.Context, env *step.Env, d ocispec.Descriptor) ([]byte, error) {
+func (c *Content) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
 	if err := d.Digest.Validate(); err != nil || d.Size < 0 || d.Size > maxDocument {
 		return nil, fmt.Errorf("%w: descriptor %s of %d bytes", ErrVerify, d.Digest, d.Size)
 	}
 	name := d.Digest.Algorithm().String() + "-" + d.Digest.Encoded()
-	if b, err := env.ReadFile(headDir + "/" + name); err == nil && sameBlob(b, d) {
+	if b, err := c.kept(name); err == nil && sameBlob(b, d) {
 		return b, nil
 	}
 	path := "/bundle/blobs/" + d.Digest.Algorithm().String() + "/" + d.Digest.Encoded()
@@ -253,7 +278,7 @@ func (c *content) blob(ctx context.Context, env *step.Env, d ocispec.Descriptor)
 	if !sameBlob(b, d) {
 		return nil, fmt.Errorf("%w: the mirror's %s is not what was signed", ErrVerify, d.Digest)
 	}
-	return b, c.keep(env, name, b)
+	return b, c.keep(name, b)
 }
 
 func sameBlob(b []byte, d ocispec.Descriptor) bool {

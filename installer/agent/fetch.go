@@ -6,23 +6,43 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net/http"
 	"os"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/offk8s/offk8s/installer/step"
 )
 
 // keep stores a verified document for the next phase.
-func (c *content) keep(env *step.Env, name string, b []byte) error {
-	if err := os.MkdirAll(env.Path(headDir), 0o700); err != nil {
+func (c *Content) keep(name string, b []byte) error {
+	if c.env == nil {
+		return nil
+	}
+	if err := os.MkdirAll(c.env.Path(headDir), 0o700); err != nil {
 		return err
 	}
-	return writeFile(env, headDir+"/"+name, b)
+	return writeFile(c.env, headDir+"/"+name, b)
+}
+
+// kept returns a document that keep stored; it must be verified again.
+func (c *Content) kept(name string) ([]byte, error) {
+	if c.env == nil {
+		return nil, os.ErrNotExist
+	}
+	return c.env.ReadFile(headDir + "/" + name)
+}
+
+// Has asks the mirror for a path, "/files/linux/amd64/kubelet", and returns nil
+// when it has it.
+func (c *Content) Has(ctx context.Context, path string) error {
+	r, err := c.send(ctx, http.MethodHead, path)
+	if err != nil {
+		return err
+	}
+	return r.Close()
 }
 
 // open is step.Env.Fetch: an artifact of the Lock by its plain digest.
-func (c *content) open(ctx context.Context, plain string) (io.ReadCloser, error) {
+func (c *Content) open(ctx context.Context, plain string) (io.ReadCloser, error) {
 	d, err := digest.Parse(plain)
 	if err != nil {
 		return nil, fmt.Errorf("digest %q: %w", plain, err)

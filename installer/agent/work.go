@@ -79,18 +79,18 @@ func (s *session) useBundle(ctx context.Context, j *Journal) error {
 		return err
 	}
 	s.env.Fetch = c.open
-	name, seq := c.lock.Name, c.lock.Sequence
+	name, seq := c.Lock.Name, c.Lock.Sequence
 	if err := checkMark(s.env, name, seq, s.req.AllowDowngrade); err != nil {
 		return err
 	}
 	if s.req.Mode != ModeApply {
 		return nil
 	}
-	if err := setMark(s.env, name, mark{seq, c.root.String()}); err != nil {
+	if err := setMark(s.env, name, mark{seq, c.Root.String()}); err != nil {
 		return err
 	}
 	return j.own(Installed{
-		Cluster: s.req.Cluster, Host: s.req.Host, Bundle: name, Root: c.root.String(), Sequence: seq,
+		Cluster: s.req.Cluster, Host: s.req.Host, Bundle: name, Root: c.Root.String(), Sequence: seq,
 	})
 }
 

@@ -1,0 +1,179 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// DefaultParallel is how many hosts are worked on at a time.
+const DefaultParallel = 16
+
+// ConnectOptions say how the hosts are reached.
+type ConnectOptions struct {
+	// SSH has what cluster.yaml does not say: home folder, agent socket, what to
+	// do about unknown hosts. Name, address and key fields are filled in per host.
+	SSH host.SSHConfig
+	// Dial replaces Local and SSH, for tests.
+	Dial func(ctx context.Context, h manifests.Host) (host.Host, error)
+	// Binary returns the path of an offk8s program for an architecture ("arm64");
+	// nil means the running one, which is right for its own architecture.
+	Binary func(arch string) (string, error)
+	// Parallel bounds how many hosts are worked on at a time; 0: DefaultParallel.
+	Parallel int
+}
+
+// Fleet are the connected hosts of a cluster. Safe for concurrent use.
+type Fleet struct {
+	cluster  *manifests.Cluster
+	parallel int
+	binary   func(arch string) (string, error)
+	programs programs
+
+	mu    sync.Mutex
+	hosts map[string]*member
+}
+
+// member is a host with what was learned of it on the way.
+type member struct {
+	host.Host
+	trip time.Duration // of a small program call
+}
+
+// HostError is what went wrong on one host.
+type HostError struct {
+	Host string
+	Err  error
+}
+
+// Error names the host.
+func (e *HostError) Error() string { return fmt.Sprintf("%s: %v", e.Host, e.Err) }
+
+// Unwrap returns the cause.
+func (e *HostError) Unwrap() error { return e.Err }
+
+// Connect reaches all hosts and puts the agent's program in place. What fails
+// is told for all hosts together, as *HostError in the order of cluster.yaml.
+func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Fleet, error) {
+	f := &Fleet{cluster: c, parallel: o.Parallel, binary: o.Binary, hosts: map[string]*member{}}
+	if f.parallel <= 0 {
+		f.parallel = DefaultParallel
+	}
+	if f.binary == nil {
+		f.binary = ownBinary
+	}
+	dial := o.Dial
+	if dial == nil {
+		dial = o.dial
+	}
+	err := f.each(ctx, names(c), func(ctx context.Context, name string) error {
+		i := slices.IndexFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name })
+		h, err := dial(ctx, c.Hosts[i])
+		if err != nil {
+			return err
+		}
+		m := &member{Host: h}
+		if err := f.equip(ctx, m); err != nil {
+			return errors.Join(err, h.Close())
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.hosts[name] = m
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// dial reaches a host as cluster.yaml says.
+func (o ConnectOptions) dial(ctx context.Context, h manifests.Host) (host.Host, error) {
+	if h.Local {
+		return host.NewLocal(h.Name), nil
+	}
+	c := o.SSH
+	c.Name, c.Address, c.Port, c.User, c.HostKey = h.Name, h.SSH.Address, h.SSH.Port, h.SSH.User, h.SSH.HostKey
+	if c.Address == "" {
+		c.Address = h.Address
+	}
+	if h.SSH.KeyFile != "" {
+		c.KeyFile = expand(h.SSH.KeyFile, c.Home)
+	}
+	if h.SSH.KnownHosts != "" {
+		c.KnownHosts = []string{expand(h.SSH.KnownHosts, c.Home)}
+	}
+	return host.DialSSH(ctx, c)
+}
+
+// expand replaces a leading ~/ by the home folder.
+func expand(file, home string) string {
+	if rest, ok := strings.CutPrefix(file, "~/"); ok && home != "" {
+		return home + "/" + rest
+	}
+	return file
+}
+
+func ownBinary(string) (string, error) { return os.Executable() }
+
+func names(c *manifests.Cluster) []string {
+	var out []string
+	for _, h := range c.Hosts {
+		out = append(out, h.Name)
+	}
+	return out
+}
+
+// each does fn for hosts in parallel and joins their errors in order; one
+// host's error does not stop the others.
+func (f *Fleet) each(ctx context.Context, hosts []string, fn func(ctx context.Context, name string) error) error {
+	errs := make([]error, len(hosts))
+	var g errgroup.Group
+	g.SetLimit(f.parallel)
+	for i, name := range hosts {
+		g.Go(func() error {
+			err := context.Cause(ctx)
+			if err == nil {
+				err = fn(ctx, name)
+			}
+			if err != nil {
+				errs[i] = &HostError{name, err}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return no error
+	return errors.Join(errs...)
+}
+
+func (f *Fleet) member(name string) (*member, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m, ok := f.hosts[name]
+	if !ok {
+		return nil, fmt.Errorf("host %q: not connected", name)
+	}
+	return m, nil
+}
+
+// Close ends all connections.
+func (f *Fleet) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for _, m := range f.hosts {
+		errs = append(errs, m.Close())
+	}
+	f.hosts = map[string]*member{}
+	return errors.Join(errs...)
+}

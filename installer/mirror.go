@@ -1,0 +1,115 @@
+package installer
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Mirror is a mirror whose bundle was verified.
+type Mirror struct {
+	*agent.Content
+	// Agent is what hosts are told of it.
+	Agent agent.Mirror
+}
+
+// OpenMirror fetches the mirror's CA, checks it against the fingerprint of
+// cluster.yaml, and verifies the bundle with keys (PEM). With root set only that
+// bundle will do. Errors are agent.ErrVerify and agent.ErrPolicy, or of the network.
+func OpenMirror(ctx context.Context, m manifests.ClusterMirror, keys string, root digest.Digest) (*Mirror, error) {
+	out := &Mirror{Agent: agent.Mirror{URL: m.URL}}
+	if m.CAFingerprint != "" {
+		ca, err := fetchCA(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		out.Agent.CAPEM = string(ca)
+	}
+	var err error
+	out.Content, err = agent.OpenMirror(ctx, agent.Bundle{PublicKeys: keys, Root: root}, out.Agent)
+	return out, err
+}
+
+// fetchCA reads the CA over a connection that is not trusted; the fingerprint
+// that the user compared makes it so.
+func fetchCA(ctx context.Context, m manifests.ClusterMirror) ([]byte, error) {
+	u, err := url.Parse(m.URL)
+	if err != nil {
+		return nil, fmt.Errorf("mirror: %w", err)
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/ca.crt"
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}
+	defer tr.CloseIdleConnections()
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("mirror: %w", err)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, fmt.Errorf("mirror: %w", err)
+	}
+	block, _ := pem.Decode(b)
+	if resp.StatusCode != http.StatusOK || block == nil {
+		return nil, fmt.Errorf("mirror: %s: %s and no certificate", u, resp.Status)
+	}
+	sum := sha256.Sum256(block.Bytes)
+	got := "sha256:" + hex.EncodeToString(sum[:])
+	if want := strings.ToLower(strings.ReplaceAll(m.CAFingerprint, " ", "")); got != want {
+		return nil, fmt.Errorf("mirror: %w: its CA has the fingerprint %s, cluster.yaml says %s", agent.ErrVerify, got, want)
+	}
+	// Only the certificate that was compared, whatever else the answer held.
+	return pem.EncodeToMemory(block), nil
+}
+
+// Complete asks the mirror for everything that the plan needs, so that a hole
+// shows before a host is touched. The error lists what is missing.
+func (m *Mirror) Complete(ctx context.Context, in phase.Input) error {
+	paths, err := phase.Paths(in)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var missing []string
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, p := range paths {
+		g.Go(func() error {
+			if err := m.Has(ctx, p); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				missing = append(missing, err.Error())
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return no error
+	if len(missing) == 0 {
+		return nil
+	}
+	sort.Strings(missing)
+	return fmt.Errorf("the mirror lacks %d of %d artifacts:\n  %s", len(missing), len(paths), strings.Join(missing, "\n  "))
+}

@@ -1,0 +1,107 @@
+package installer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// Plan is what will be so, in order. Its JSON is stable: the same Input gives
+// the same bytes. It names secrets and never holds them.
+type Plan struct {
+	Cluster    string        `json:"cluster"`
+	Bundle     string        `json:"bundle"` // name
+	Root       digest.Digest `json:"root,omitempty"`
+	Kubernetes string        `json:"kubernetes"`
+	Phases     []PlanPhase   `json:"phases"`
+}
+
+// PlanPhase is one phase of a plan.
+type PlanPhase struct {
+	Name  string     `json:"name"`
+	Title string     `json:"title"`
+	Hosts []PlanHost `json:"hosts"` // those with a part in it, in the order of cluster.yaml
+}
+
+// PlanHost is what a host has to do in a phase.
+type PlanHost struct {
+	Host  string      `json:"host"`
+	Items []step.Item `json:"items"`
+}
+
+// NewPlan asks every phase for every host's steps. It is pure. Phases without a
+// step are left out. The error has everything that is wrong, sorted by phase and host.
+func NewPlan(in phase.Input, phases []phase.Phase) (*Plan, error) {
+	p := &Plan{
+		Cluster: in.Cluster.Name, Bundle: in.Lock.Name, Root: in.Root, Kubernetes: in.Lock.Kubernetes,
+	}
+	seen := map[string]bool{}
+	var errs []error
+	for _, ph := range phases {
+		if ph.Steps == nil {
+			continue
+		}
+		out := PlanPhase{Name: ph.Name, Title: ph.Title}
+		for _, h := range in.Cluster.Hosts {
+			items, err := ph.Steps(in, h)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("plan: phase %q: host %q: %w", ph.Name, h.Name, err))
+				continue
+			}
+			for _, it := range items {
+				// The journal of a host is keyed by ID over all phases.
+				if key := h.Name + " " + it.ID; seen[key] {
+					errs = append(errs, fmt.Errorf("plan: phase %q: host %q: step %q twice", ph.Name, h.Name, it.ID))
+				} else {
+					seen[key] = true
+				}
+			}
+			if len(items) > 0 {
+				out.Hosts = append(out.Hosts, PlanHost{h.Name, items})
+			}
+		}
+		if len(out.Hosts) > 0 {
+			p.Phases = append(p.Phases, out)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Steps counts the steps of all hosts.
+func (p *Plan) Steps() int {
+	n := 0
+	for _, ph := range p.Phases {
+		for _, h := range ph.Hosts {
+			n += len(h.Items)
+		}
+	}
+	return n
+}
+
+// WriteText writes the plan for people.
+func (p *Plan) WriteText(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "cluster %s, Kubernetes %s, bundle %s\n", p.Cluster, p.Kubernetes, p.Bundle)
+	for _, ph := range p.Phases {
+		fmt.Fprintf(b, "\n%s: %s\n", ph.Name, ph.Title)
+		for _, h := range ph.Hosts {
+			fmt.Fprintf(b, "  %s\n", h.Host)
+			for _, it := range h.Items {
+				fmt.Fprintf(b, "    %s\n", it.Step.Describe())
+				if it.Why != "" {
+					fmt.Fprintf(b, "      %s\n", it.Why)
+				}
+			}
+		}
+	}
+	return b.Flush()
+}
