@@ -29,6 +29,12 @@ type pair struct {
 	key  Secret
 }
 
+// String redacts: fmt cannot ask an unexported field.
+func (pair) String() string { return redacted }
+
+// GoString redacts.
+func (pair) GoString() string { return redacted }
+
 // newCA makes a self-signed authority that can sign leaves only.
 func newCA(commonName string) (pair, error) {
 	req := &csr.CertificateRequest{
