@@ -48,6 +48,7 @@ type download struct {
 	task   Task
 
 	target  string // after rewrites; set by run when empty
+	noRange bool   // the server does not continue downloads
 	hash    hasher
 	counted int64 // bytes told to task
 }
@@ -66,7 +67,7 @@ func (d *download) run(ctx context.Context) (sums, error) {
 		}
 		d.target = target
 	}
-	for round := 1; ; round++ {
+	for mismatches := 0; ; {
 		var s sums
 		err := d.client.retry(ctx, d.url, func() (progressed bool, err error) {
 			s, progressed, err = d.attempt(ctx)
@@ -75,13 +76,18 @@ func (d *download) run(ctx context.Context) (sums, error) {
 		if err == nil {
 			return s, nil
 		}
-		if !errors.Is(err, ErrMismatch) && !errors.Is(err, errRange) {
+		switch {
+		case errors.Is(err, errRange) && !d.noRange:
+			d.noRange = true
+		case errors.Is(err, ErrMismatch):
+			mismatches++
+		default:
 			return sums{}, err
 		}
-		if rmErr := os.Remove(d.path); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+		if rmErr := removePart(d.path); rmErr != nil {
 			return sums{}, errors.Join(err, rmErr)
 		}
-		if round == 2 {
+		if mismatches == 2 {
 			return sums{}, err
 		}
 		d.client.o.Log.Warn("download again from its start", "url", d.url, "err", err)
@@ -122,8 +128,8 @@ func (d *download) attempt(ctx context.Context) (s sums, progressed bool, err er
 func (d *download) prepare() (int64, error) {
 	n := d.partSize()
 	// Without a digest nobody would notice that the two halves differ in origin.
-	if d.want == "" || d.size > 0 && n > d.size {
-		if err := os.Remove(d.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if d.want == "" || d.noRange || d.size > 0 && n > d.size {
+		if err := removePart(d.path); err != nil {
 			return 0, err
 		}
 		n = 0
@@ -181,9 +187,19 @@ func (d *download) sizeMismatch(found int64) error {
 // Do is grab's HTTP client: it checks what grab does not (that a range really
 // continues the part) and hashes the body on its way.
 func (d *download) Do(req *http.Request) (*http.Response, error) {
+	if from := req.Header.Get("Range"); strings.HasSuffix(from, "-") && d.size > 0 {
+		// Some registries know no open range.
+		req.Header.Set("Range", from+strconv.FormatInt(d.size-1, 10))
+	}
 	resp, err := d.http.Do(req)
-	if err != nil || req.Method == http.MethodHead {
-		return resp, err
+	if err != nil {
+		return nil, err
+	}
+	if req.Method == http.MethodHead {
+		// Many registries continue a blob without announcing it. Whether this one
+		// does is seen from its answer.
+		resp.Header.Set("Accept-Ranges", "bytes")
+		return resp, nil
 	}
 	if err := d.accept(req, resp); err != nil {
 		resp.Body.Close()

@@ -24,7 +24,6 @@ type record struct {
 	Blob     manifests.Descriptor `json:"blob"`
 }
 
-
 // recordPath is <store>/records/<hex of the key>.json.
 func (e Env) recordPath(source digest.Digest, member string) string {
 	key := digest.FromString(string(source) + "\n" + member + "\n" + e.Encoding)

@@ -139,11 +139,17 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	u.requests = append(u.requests, r.Method+" "+r.URL.Path)
 	hook := u.hook
+	u.mu.Unlock()
+	if hook == nil || !hook(w, r) {
+		u.Serve(w, r)
+	}
+}
+
+// Serve is ServeHTTP without the hook, for hooks that only wrap the answer.
+func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
 	body, ok := u.files[strings.TrimPrefix(r.URL.Path, "/")]
 	u.mu.Unlock()
-	if hook != nil && hook(w, r) {
-		return
-	}
 	if strings.HasPrefix(r.URL.Path, "/v2/") {
 		u.images.ServeHTTP(w, r)
 		return
@@ -162,6 +168,9 @@ func (u *Upstream) Hook(f func(http.ResponseWriter, *http.Request) bool) {
 	defer u.mu.Unlock()
 	u.hook = f
 }
+
+// PublicKey returns the armoured key that signed the packages and their metadata.
+func (u *Upstream) PublicKey() []byte { return u.key.OpenPGPPublic }
 
 // Requests returns method and path of the requests so far, oldest first.
 func (u *Upstream) Requests() []string {
