@@ -125,7 +125,7 @@ func (v *verifier) stored(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	h := d.Verifier()
-	n, err := io.CopyBuffer(h, struct{ io.Reader }{v.counting(ctx, r)}, make([]byte, 1<<20))
+	n, err := copyPooled(h, v.counting(ctx, r))
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (v *verifier) decoded(ctx context.Context, d digest.Digest, plain manifests
 	}
 	defer z.Close()
 	h := plain.Digest.Verifier()
-	n, err := io.CopyBuffer(h, struct{ io.Reader }{io.LimitReader(z, plain.Size+1)}, make([]byte, 1<<20))
+	n, err := copyPooled(h, io.LimitReader(z, plain.Size+1))
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -182,6 +182,16 @@ func (v *verifier) counting(ctx context.Context, r io.Reader) io.Reader {
 		}
 		return n, err
 	})
+}
+
+// hashBuffers are large because a stick likes large reads.
+var hashBuffers = sync.Pool{New: func() any { return new([1 << 20]byte) }}
+
+func copyPooled(w io.Writer, r io.Reader) (int64, error) {
+	b := hashBuffers.Get().(*[1 << 20]byte)
+	defer hashBuffers.Put(b)
+	// The wrapper hides WriteTo, which would not use the buffer.
+	return io.CopyBuffer(w, struct{ io.Reader }{r}, b[:])
 }
 
 type readerFunc func([]byte) (int, error)
