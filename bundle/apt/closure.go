@@ -151,26 +151,28 @@ func (s *solver) dependAll(p *Package) error {
 	return nil
 }
 
-// satisfy takes a package for the first of the alternatives that can be had,
-// unless a chosen one satisfies any of them.
+// satisfy takes a package for the first of the alternatives that can be had
+// without a conflict, else the first that can be had at all, unless a chosen
+// one satisfies any of them.
 func (s *solver) satisfy(alternatives []dependency.Possibility) bool {
-	var first *Package
+	var all []*Package
 	for _, a := range alternatives {
-		candidates := s.candidates(a)
-		for _, p := range candidates {
-			if s.chosen[p] {
-				return true
-			}
-		}
-		if first == nil {
-			first = s.best(candidates)
-		}
+		all = append(all, s.candidates(a)...)
 	}
-	if first == nil {
+	if len(all) == 0 {
 		return false
 	}
-	s.chosen[first] = true
-	s.queue = append(s.queue, first)
+	for _, p := range all {
+		if s.chosen[p] {
+			return true
+		}
+	}
+	take := all[0]
+	if i := slices.IndexFunc(all, func(p *Package) bool { return !s.conflicts(p) }); i >= 0 {
+		take = all[i]
+	}
+	s.chosen[take] = true
+	s.queue = append(s.queue, take)
 	return true
 }
 
@@ -196,19 +198,6 @@ func (s *solver) candidates(a dependency.Possibility) []*Package {
 		return cmp.Or(cmp.Compare(rank(a.priority), rank(b.priority)), strings.Compare(a.Name, b.Name))
 	})
 	return append(out, providers...)
-}
-
-// best returns the first candidate that conflicts with nothing chosen, else the first.
-func (s *solver) best(candidates []*Package) *Package {
-	for _, p := range candidates {
-		if !s.conflicts(p) {
-			return p
-		}
-	}
-	if len(candidates) > 0 {
-		return candidates[0]
-	}
-	return nil
 }
 
 // conflicts reports whether p and a chosen package exclude each other.

@@ -1,0 +1,90 @@
+package apt
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// suiteOf makes a suite of control files in short form: "name version" and
+// further "Field: value" parts, separated by "; ".
+func suiteOf(t testing.TB, name string, packages ...string) *Suite {
+	t.Helper()
+	s := &Suite{Name: name}
+	for _, text := range packages {
+		parts := strings.Split(text, "; ")
+		head := strings.Fields(parts[0])
+		lines := append([]string{"Package: " + head[0], "Version: " + head[1], "Filename: pool/" + head[0] + ".deb", "Size: 1", "SHA256: " + strings.Repeat("0", 64)}, parts[1:]...)
+		if !strings.Contains(text, "Architecture:") {
+			lines = append(lines, "Architecture: amd64")
+		}
+		st, err := oneStanza(strings.NewReader(strings.Join(lines, "\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := newPackage(st, testBase, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Packages = append(s.Packages, p)
+	}
+	return s
+}
+
+func TestClosure(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		packages []string
+		second   []string // of another suite
+		want     string   // names asked for
+		exclude  []string
+		got      string
+		err      string
+	}{
+		{name: "depends and pre-depends", packages: []string{"a 1; Depends: b (>= 1), c; Pre-Depends: d", "b 1", "c 1; Depends: a", "d 1", "e 1"}, want: "a", got: "a 1, b 1, c 1, d 1"},
+		{name: "recommends are not taken", packages: []string{"a 1; Recommends: b; Suggests: b", "b 1"}, want: "a", got: "a 1"},
+		{name: "newest over suites", packages: []string{"a 1; Depends: b", "b 1"}, second: []string{"b 2"}, want: "a", got: "a 1, b 2"},
+		{name: "newest by version, not by suite", packages: []string{"b 1:1"}, second: []string{"b 2"}, want: "b", got: "b 1:1"},
+		{name: "older when the newest does not do", packages: []string{"a 1; Depends: b (<< 2)", "b 1"}, second: []string{"b 2"}, want: "a", got: "a 1, b 1"},
+		{name: "first alternative", packages: []string{"a 1; Depends: c | b", "b 1", "c 1"}, want: "a", got: "a 1, c 1"},
+		{name: "first alternative that is there", packages: []string{"a 1; Depends: x | b", "b 1"}, want: "a", got: "a 1, b 1"},
+		{name: "alternative already chosen", packages: []string{"a 1; Depends: c | b", "b 1", "c 1"}, want: "b a", got: "a 1, b 1"},
+		{name: "virtual", packages: []string{"a 1; Depends: mta", "z 1; Provides: mta; Priority: important", "b 1; Provides: mta; Priority: optional"}, want: "a", got: "a 1, z 1"},
+		{name: "virtual, name decides", packages: []string{"a 1; Depends: mta", "z 1; Provides: mta", "b 1; Provides: mta"}, want: "a", got: "a 1, b 1"},
+		{name: "real before virtual", packages: []string{"a 1; Depends: b", "a-b 1; Provides: b", "b 1"}, want: "a", got: "a 1, b 1"},
+		{name: "versioned provides", packages: []string{"a 1; Depends: v (>= 2)", "b 1; Provides: v (= 2)", "aa 1; Provides: v"}, want: "a", got: "a 1, b 1"},
+		{name: "architecture qualifier", packages: []string{"a 1; Depends: b:any (>= 1)", "b 1; Multi-Arch: allowed"}, want: "a", got: "a 1, b 1"},
+		{name: "conflict avoided", packages: []string{"a 1; Depends: c, b1 | b2", "b1 1; Conflicts: c", "b2 1", "c 1"}, want: "a", got: "a 1, b2 1, c 1"},
+		{name: "conflict without a choice", packages: []string{"a 1; Depends: c, b1", "b1 1; Conflicts: c", "c 1"}, want: "a", got: "a 1, b1 1, c 1"},
+		{name: "conflicting provider avoided", packages: []string{"a 1; Depends: c, v", "b1 1; Provides: v; Breaks: c (<< 2)", "b2 1; Provides: v", "c 1"}, want: "a", got: "a 1, b2 1, c 1"},
+		{name: "virtual name asked for", packages: []string{"b 1; Provides: v"}, want: "v", got: "b 1"},
+		{name: "excluded", packages: []string{"a 1; Depends: b | c", "b 1", "c 1"}, want: "a", exclude: []string{"b*"}, got: "a 1, c 1"},
+		{name: "other architecture", packages: []string{"a 1; Architecture: arm64", "a 0.9"}, want: "a", got: "a 0.9"},
+		{name: "all missing are named", packages: []string{"a 1; Depends: x (>= 1), y | z"}, want: "a nix", err: "\"nix\", needed by \"the list of packages\", is in no suite\n\"x (>= 1)\", needed by \"a 1 amd64\", is in no suite\n\"y | z\", needed by \"a 1 amd64\", is in no suite"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			suites := []*Suite{suiteOf(t, "one", tc.packages...), suiteOf(t, "two", tc.second...)}
+			out, err := Closure(suites, strings.Fields(tc.want), ClosureOptions{Arch: "amd64", Exclude: tc.exclude})
+			text := ""
+			if err != nil {
+				text = err.Error()
+			}
+			if diff := cmp.Diff(tc.err, text); diff != "" {
+				t.Fatalf("error (-want +got):\n%s", diff)
+			}
+			var got, names []string
+			for _, p := range out {
+				got = append(got, p.Name+" "+p.Version)
+				names = append(names, p.Name)
+			}
+			if diff := cmp.Diff(tc.got, strings.Join(got, ", ")); diff != "" {
+				t.Fatalf("packages (-want +got):\n%s", diff)
+			}
+			again, err := Closure(suites, names, ClosureOptions{Arch: "amd64", Exclude: tc.exclude})
+			if tc.err == "" && (err != nil || len(again) < len(out)) {
+				t.Fatalf("closure of the closure: %v, %v", again, err)
+			}
+		})
+	}
+}

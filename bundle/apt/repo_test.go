@@ -1,0 +1,165 @@
+package apt
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	"github.com/ulikunitz/xz"
+
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+const testBase = "https://example.test/debian"
+
+var created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+
+// files is a Getter over URLs below testBase.
+type files map[string][]byte
+
+func (f files) Get(_ context.Context, at string, limit int64) (io.ReadCloser, error) {
+	b, ok := f[strings.TrimPrefix(at, testBase+"/")]
+	if !ok {
+		return nil, fmt.Errorf("%q: %w", at, fs.ErrNotExist)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%q: longer than %d", at, limit)
+	}
+	return io.NopCloser(bytes.NewReader(b)), nil
+}
+
+func source() manifests.AptSource {
+	return manifests.AptSource{Archive: "debian", Suite: SuiteName, Components: []string{"main"}}
+}
+
+func signingKey(t testing.TB) (*trust.KeyPair, *trust.Keyring) {
+	t.Helper()
+	keys, err := trust.GenerateKeys(created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := trust.ReadKeyring(keys.OpenPGPPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys, ring
+}
+
+// options sign with keys as pack does.
+func options(keys *trust.KeyPair) MetadataOptions {
+	return MetadataOptions{
+		Created: created, Arches: []string{"amd64"},
+		ClearSign:    func(b []byte) ([]byte, error) { return trust.ClearSign(keys, b, created) },
+		SignDetached: func(b []byte) ([]byte, error) { return trust.SignDetached(keys, b, created) },
+	}
+}
+
+// deb makes a .deb with the given control file; compression is of control.tar.
+func deb(t testing.TB, control, compression string) []byte {
+	t.Helper()
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for _, f := range []struct{ name, content string }{{"./md5sums", "x\n"}, {"./control", control}} {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.content)), Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, f.content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var data bytes.Buffer
+	if err := tar.NewWriter(&data).Close(); err != nil {
+		t.Fatal(err)
+	}
+	out := []byte("!<arch>\n")
+	out = arMember(out, "debian-binary", []byte("2.0\n"))
+	out = arMember(out, "control.tar"+compression, pack(t, archive.Bytes(), compression))
+	return arMember(out, "data.tar.gz", pack(t, data.Bytes(), ".gz"))
+}
+
+func arMember(out []byte, name string, content []byte) []byte {
+	out = fmt.Appendf(out, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", name, 0, 0, 0, "100644", len(content))
+	out = append(out, content...)
+	if len(content)%2 == 1 {
+		out = append(out, '\n')
+	}
+	return out
+}
+
+func pack(t testing.TB, b []byte, suffix string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch suffix {
+	case ".gz":
+		w = gzip.NewWriter(&out)
+	case ".xz":
+		w, err = xz.NewWriter(&out)
+	case ".zst":
+		w, err = zstd.NewWriter(&out)
+	default:
+		return b
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// control returns a control file; more are further lines.
+func control(name, version, arch string, more ...string) string {
+	head := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nMaintainer: Nobody <nobody@offk8s.dev>\n", name, version, arch)
+	return head + strings.Join(append(more, "Description: test\n long text\n .\n more\n"), "\n")
+}
+
+// fromControl makes a package of the control file and reads it as pack does.
+func fromControl(t testing.TB, text string) (PackageMeta, []byte) {
+	t.Helper()
+	b := deb(t, text, ".xz")
+	m, err := FromDeb(bytes.NewReader(b), int64(len(b)), digest.FromBytes(b), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Path = PoolPath(m.Name, m.Version, m.Arch)
+	return m, b
+}
+
+// repository writes a signed repository of the control files.
+func repository(t testing.TB, o MetadataOptions, controls ...string) files {
+	t.Helper()
+	var metas []PackageMeta
+	out := files{}
+	for _, text := range controls {
+		m, b := fromControl(t, text)
+		metas = append(metas, m)
+		out[m.Path] = b
+	}
+	metadata, err := WriteMetadata(metas, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range metadata {
+		out[name] = b
+	}
+	return out
+}

@@ -1,0 +1,193 @@
+package apt
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+func TestWriteAndReadSuite(t *testing.T) {
+	keys, ring := signingKey(t)
+	a := control("chrony", "1:4.3-2", "amd64", "Depends: libc6 (>= 2.36)", "Provides: time-daemon")
+	b := control("libcommon", "1", "all")
+	f := repository(t, options(keys), a, b)
+	if diff := cmp.Diff(f, repository(t, options(keys), b, a)); diff != "" {
+		t.Fatalf("order of packages matters:\n%s", diff)
+	}
+	s, err := ReadSuite(t.Context(), f, testBase+"/", source(), "amd64", ring, SuiteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Signer != ring.Fingerprints()[0] {
+		t.Fatalf("signer %q, want %q", s.Signer, ring.Fingerprints()[0])
+	}
+	var got []string
+	for _, p := range s.Packages {
+		got = append(got, p.String()+" "+p.URL)
+		if b := f[p.Filename]; digest.FromBytes(b) != p.Digest || int64(len(b)) != p.Size {
+			t.Errorf("%s: digest %s and size %d are not of the file", p, p.Digest, p.Size)
+		}
+	}
+	want := []string{
+		"chrony 1:4.3-2 amd64 " + testBase + "/pool/c/chrony/chrony_4.3-2_amd64.deb",
+		"libcommon 1 all " + testBase + "/pool/libc/libcommon/libcommon_1_all.deb",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("packages (-want +got):\n%s", diff)
+	}
+	old := maps.Clone(f)
+	delete(old, "dists/offk8s/InRelease")
+	if _, err := ReadSuite(t.Context(), old, testBase, source(), "amd64", ring, SuiteOptions{}); err != nil {
+		t.Fatalf("an archive with Release and Release.gpg only: %v", err)
+	}
+}
+
+func TestFromDebCompressions(t *testing.T) {
+	text := control("a", "1-1", "amd64", "Depends: b")
+	for _, compression := range []string{"", ".gz", ".xz", ".zst"} {
+		b := deb(t, text, compression)
+		m, err := FromDeb(bytes.NewReader(b), int64(len(b)), digest.FromBytes(b), "pool/a.deb")
+		if err != nil {
+			t.Fatalf("control.tar%s: %v", compression, err)
+		}
+		if m.Name != "a" || m.Version != "1-1" || m.Arch != "amd64" || m.control.get("Depends") != "b" {
+			t.Fatalf("control.tar%s: read %+v", compression, m)
+		}
+	}
+	good := deb(t, text, ".gz")
+	for name, b := range map[string][]byte{
+		"empty":           nil,
+		"no ar":           []byte("hello world, this is no archive"),
+		"cut":             good[:100],
+		"bad compression": deb(t, text, ".bz2"),
+		"no version":      deb(t, "Package: a\nArchitecture: amd64\n", ".gz"),
+		"traversal":       deb(t, control("../a", "1", "amd64"), ".gz"),
+		"two stanzas":     deb(t, text+"\n"+text, ".gz"),
+	} {
+		if _, err := FromDeb(bytes.NewReader(b), int64(len(b)), digest.FromBytes(b), "x"); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestT21ArchiveLies(t *testing.T) {
+	keys, ring := signingKey(t)
+	_, stranger := signingKey(t)
+	good := repository(t, options(keys), control("a", "1", "amd64"))
+	expired := options(keys)
+	expired.ValidUntil = created.Add(24 * time.Hour)
+	edit := func(name, old, replacement string) files {
+		f := maps.Clone(good)
+		f[name] = bytes.Replace(f[name], []byte(old), []byte(replacement), 1)
+		if bytes.Equal(f[name], good[name]) {
+			t.Fatalf("%q is not in %s", old, name)
+		}
+		return f
+	}
+	// resigned makes a correctly signed suite of a changed Packages.
+	resigned := func(old, replacement string) files {
+		o := options(keys)
+		o.Arches = nil
+		f := maps.Clone(good)
+		packages := bytes.ReplaceAll(f["dists/offk8s/main/binary-amd64/Packages"], []byte(old), []byte(replacement))
+		index := map[string][]byte{"main/binary-amd64/Packages": packages}
+		out, err := signed(index, writeRelease(index, []string{"amd64"}, o), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	const in, gz = "dists/offk8s/InRelease", "dists/offk8s/main/binary-amd64/Packages.gz"
+	otherSuite := source()
+	otherSuite.Suite = "bullseye"
+	for _, tc := range []struct {
+		name   string
+		files  files
+		ring   *trust.Keyring
+		source manifests.AptSource
+		o      SuiteOptions
+		want   error // nil: any
+	}{
+		{"unknown key", good, stranger, source(), SuiteOptions{}, trust.ErrUnknownKey},
+		{"no keys", good, nil, source(), SuiteOptions{}, trust.ErrUnknownKey},
+		{"changed InRelease", edit(in, "Origin: offk8s", "Origin: evil"), ring, source(), SuiteOptions{}, trust.ErrBadSignature},
+		{"text before", files{in: append([]byte("Suite: x\n"), good[in]...)}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
+		{"unsigned", files{in: good["dists/offk8s/Release"]}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
+		{"release without signature", files{"dists/offk8s/Release": good["dists/offk8s/Release"]}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
+		{"changed Packages", edit(gz, "\x1f\x8b", "\x1f\x8c"), ring, source(), SuiteOptions{}, nil},
+		{"missing Packages", files{in: good[in]}, ring, source(), SuiteOptions{}, nil},
+		{"another suite's release", files{"dists/bullseye/InRelease": good[in], "dists/bullseye/main/binary-amd64/Packages.gz": good[gz]}, ring, otherSuite, SuiteOptions{}, trust.ErrBadSignature},
+		{"past Valid-Until", repository(t, expired, control("a", "1", "amd64")), ring, source(), SuiteOptions{}, ErrExpired},
+		{"traversal", resigned("Filename: pool/", "Filename: ../../"), ring, source(), SuiteOptions{}, nil},
+		{"absolute", resigned("Filename: pool/", "Filename: /pool/"), ring, source(), SuiteOptions{}, nil},
+		{"URL", resigned("Filename: pool/", "Filename: http://evil.test/"), ring, source(), SuiteOptions{}, nil},
+		{"no digest", resigned("SHA256:", "SHA1:"), ring, source(), SuiteOptions{}, nil},
+		{"no size", resigned("Size:", "Bytes:"), ring, source(), SuiteOptions{}, nil},
+		{"bad name", resigned("Package: a", "Package: a/../b"), ring, source(), SuiteOptions{}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := ReadSuite(t.Context(), tc.files, testBase, tc.source, "amd64", tc.ring, tc.o)
+			if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
+				t.Fatalf("error %v, want %v", err, tc.want)
+			}
+		})
+	}
+	for name, o := range map[string]SuiteOptions{"ignored": {IgnoreValidUntil: true}, "in time": {Now: created}} {
+		if _, err := ReadSuite(t.Context(), repository(t, expired, control("a", "1", "amd64")), testBase, source(), "amd64", ring, o); err != nil {
+			t.Errorf("Valid-Until %s: %v", name, err)
+		}
+	}
+	if _, err := ReadSuite(t.Context(), resigned("x-nothing", ""), testBase, source(), "amd64", ring, SuiteOptions{}); err != nil {
+		t.Errorf("the suite that the others are made from: %v", err)
+	}
+}
+
+func TestT22ControlMonsters(t *testing.T) {
+	fields := ""
+	for i := range maxFields + 1 {
+		fields += "F" + strings.Repeat("x", i) + ": 1\n"
+	}
+	for name, text := range map[string]string{
+		"endless line":      "A: " + strings.Repeat("x", maxLine+1),
+		"endless stanza":    "A: x\n" + strings.Repeat(" "+strings.Repeat("x", 1<<16)+"\n", 65),
+		"field flood":       fields,
+		"field twice":       "A: 1\na: 2\n",
+		"no field":          "hello\n",
+		"continuation only": " x\n",
+		"empty name":        ": x\n",
+		"space in name":     "A b: x\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := eachStanza(strings.NewReader(text), func(*stanza) error { return nil }); err == nil {
+				t.Fatal("accepted")
+			}
+		})
+	}
+}
+
+func FuzzDeb822(f *testing.F) {
+	f.Add(control("a", "1:2-3", "amd64", "Depends: b (>= 1) | c:any, d [amd64] <!x>, e (= 2)", "Filename: pool/a.deb", "Size: 1"))
+	f.Add("A: 1\n\nB:\n x\n .\n# c\n")
+	f.Add("Package: a\nDepends: (((\nProvides: ${x}, [, <")
+	f.Fuzz(func(t *testing.T, text string) {
+		_ = eachStanza(strings.NewReader(text), func(s *stanza) error {
+			if len(s.fields) == 0 {
+				t.Fatal("stanza without a field")
+			}
+			if p, err := newPackage(s, testBase, "x"); err == nil && !strings.HasPrefix(p.URL, testBase+"/") {
+				t.Fatalf("URL %q", p.URL)
+			}
+			_, _ = parseDependency(s.get("Depends"))
+			return nil
+		})
+	})
+}
