@@ -1,0 +1,231 @@
+package agent_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/bundle/bundletest"
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
+)
+
+// kubelet is the artifact of the small bundle that is stored compressed.
+func kubelet(w *world) *step.Artifact {
+	for _, a := range w.b.Lock.Artifacts {
+		if a.Path == bundletest.KubeletPath {
+			return &step.Artifact{Digest: a.Plain.Digest, Path: "/usr/local/bin/kubelet"}
+		}
+	}
+	w.t.Fatal("no kubelet in the bundle")
+	return nil
+}
+
+func TestInstallTwiceAndReset(t *testing.T) {
+	w := newWorld(t, 1)
+	w.Secrets["pki:x.key"] = "very secret"
+	w.Write(t, "etc/foreign.conf", "foreign", 0o640)
+	items := []step.Item{
+		item("dir", &step.Directory{Path: "/var/lib/etcd", Mode: 0o700, Purge: true}),
+		item("bin", kubelet(w)),
+		item("conf", &step.File{Path: "/etc/foreign.conf", Content: "ours"}),
+		item("key", &step.File{Path: "/etc/kubernetes/pki/x.key", Secret: "pki:x.key"}),
+		{ID: "boot", Unless: "/etc/kubernetes/pki/x.key", Step: &step.File{Path: "/etc/boot", Content: "x"}},
+	}
+	before := w.Tree(t)
+
+	events, err := w.do(w.request(agent.ModeCheck, items...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"dir differs", "bin differs", "conf differs", "key differs", "boot differs"}
+	if diff := cmp.Diff(want, states(events)); diff != "" {
+		t.Errorf("check (-want +got):\n%s", diff)
+	}
+	events, err = w.do(w.request(agent.ModeApply, items...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = []string{"dir changed", "bin changed", "conf changed", "key changed", "boot skipped"}
+	if diff := cmp.Diff(want, states(events)); diff != "" {
+		t.Errorf("apply (-want +got):\n%s", diff)
+	}
+	if got := w.Read(t, "usr/local/bin/kubelet"); got != strings.Repeat("kubelet ", 4096) {
+		t.Errorf("kubelet has %d bytes", len(got))
+	}
+	journal := w.Read(t, "var/lib/offk8s/journal.jsonl")
+	w.paths = nil
+	events, err = w.do(w.request(agent.ModeApply, items...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = []string{"dir ok", "bin ok", "conf ok", "key ok", "boot skipped"}
+	if diff := cmp.Diff(want, states(events)); diff != "" {
+		t.Errorf("second apply (-want +got):\n%s", diff)
+	}
+	if len(w.paths) != 0 {
+		t.Errorf("second apply asked the mirror for %q", w.paths)
+	}
+	if w.Read(t, "var/lib/offk8s/journal.jsonl") != journal {
+		t.Error("second apply wrote into the journal")
+	}
+	// A later version of a step keeps what was there first.
+	if _, err := w.do(w.request(agent.ModeApply, item("conf", &step.File{Path: "/etc/foreign.conf", Content: "newer"}))); err != nil {
+		t.Fatal(err)
+	}
+	w.Write(t, "var/lib/etcd/member/wal", "data", 0o600)
+	if _, err := w.do(w.request(agent.ModeUndo)); err != nil {
+		t.Fatal(err)
+	}
+	after := w.Tree(t)
+	for _, dir := range []string{"var", "var/lib", "var/cache"} {
+		delete(before, dir)
+		delete(after, dir)
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("reset did not restore (-before +after):\n%s", diff)
+	}
+}
+
+func TestFailureStopsAndNamesTheStep(t *testing.T) {
+	w := newWorld(t, 1)
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) { return steptest.Exit(c.Argv, 2, "no space") }
+	items := []step.Item{
+		item("a", &step.File{Path: "/a", Content: "x"}),
+		item("b", &step.Command{Argv: []string{"mkfs"}, Once: true}),
+		item("c", &step.File{Path: "/c", Content: "x"}),
+	}
+	events, err := w.do(w.request(agent.ModeApply, items...))
+	if !errors.Is(err, agent.ErrStep) || !strings.Contains(err.Error(), `"b"`) || !strings.Contains(err.Error(), "no space") {
+		t.Errorf("error %v, want ErrStep that names step and cause", err)
+	}
+	if diff := cmp.Diff([]string{"a changed", "b failed", "c not run"}, states(events)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	end := events[len(events)-1]
+	if !errors.Is(end.Err(), agent.ErrStep) {
+		t.Errorf("the operator sees %v, want ErrStep", end.Err())
+	}
+}
+
+func TestDryRunAfterPendingChanges(t *testing.T) {
+	w := newWorld(t, 1)
+	probe := item("probe", &step.Command{Argv: []string{"kubectl", "version"}, Verify: true}) // not installed yet
+	if _, err := w.do(w.request(agent.ModeCheck, probe)); err == nil {
+		t.Error("nothing is pending: want the error")
+	}
+	events, err := w.do(w.request(agent.ModeCheck, item("bin", kubelet(w)), probe))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"bin differs", "probe differs"}, states(events)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	req := w.request(agent.ModeCheck, probe)
+	req.Pending = true
+	if _, err := w.do(req); err != nil {
+		t.Errorf("pending from an earlier phase: %v", err)
+	}
+}
+
+func TestT63Locked(t *testing.T) {
+	w := newWorld(t, 1)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	w.Programs = func(context.Context, step.Cmd) (step.Output, error) {
+		close(entered)
+		<-leave
+		return steptest.Say("")
+	}
+	slow := w.request(agent.ModeApply, item("slow", &step.Command{Argv: []string{"slow"}, Once: true}))
+	done := make(chan error, 1)
+	go func() {
+		b, _ := json.Marshal(slow)
+		done <- agent.Serve(context.WithoutCancel(t.Context()), strings.NewReader(string(b)), io.Discard,
+			agent.Options{Root: w.Root, Run: w.Env().Run})
+	}()
+	<-entered
+	_, err := w.do(w.request(agent.ModeCheck))
+	if !errors.Is(err, agent.ErrLocked) || !strings.Contains(err.Error(), "process ") {
+		t.Errorf("error %v, want ErrLocked that names the process", err)
+	}
+	close(leave)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.do(w.request(agent.ModeCheck)); err != nil {
+		t.Errorf("after the first ended: %v", err)
+	}
+}
+
+func TestHoldEndsWithTheOperator(t *testing.T) {
+	w := newWorld(t, 1)
+	entered := make(chan struct{})
+	w.Programs = func(ctx context.Context, _ step.Cmd) (step.Output, error) {
+		close(entered)
+		<-ctx.Done()
+		return step.Output{}, context.Cause(ctx)
+	}
+	req := w.request(agent.ModeApply,
+		item("slow", &step.Command{Argv: []string{"slow"}, Once: true}), item("next", &step.File{Path: "/next"}))
+	req.Hold = true
+	b, err := json.Marshal(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pr, pw := io.Pipe()
+	go func() {
+		_, _ = pw.Write(append(b, '\n'))
+		<-entered
+		_ = pw.Close() // the connection is gone
+	}()
+	start := time.Now()
+	events, err := w.send(t.Context(), pr)
+	if err == nil || !strings.Contains(err.Error(), "operator went away") {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]string{"slow failed", "next not run"}, states(events)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if time.Since(start) > 10*time.Second {
+		t.Error("not prompt")
+	}
+}
+
+func TestRequestRefused(t *testing.T) {
+	w := newWorld(t, 1)
+	for name, in := range map[string]string{
+		"empty":         "",
+		"no JSON":       "hello",
+		"old protocol":  `{"protocol":"offk8s-agent/0","mode":"facts"}`,
+		"unknown field": `{"protocol":"` + agent.Protocol + `","mode":"facts","sudo":true}`,
+		"unknown mode":  `{"protocol":"` + agent.Protocol + `","mode":"format"}`,
+		"unknown kind":  `{"protocol":"` + agent.Protocol + `","mode":"check","items":[{"id":"a","kind":"shell","spec":{}}]}`,
+		"ID twice": `{"protocol":"` + agent.Protocol + `","mode":"check","items":[` +
+			`{"id":"a","kind":"swap","spec":{}},{"id":"a","kind":"swap","spec":{}}]}`,
+	} {
+		if _, err := w.send(t.Context(), strings.NewReader(in)); !errors.Is(err, agent.ErrRequest) {
+			t.Errorf("%s: error %v, want ErrRequest", name, err)
+		}
+	}
+}
+
+func TestHostOfAnotherCluster(t *testing.T) {
+	w := newWorld(t, 1)
+	if _, err := w.do(w.request(agent.ModeApply, item("a", &step.File{Path: "/a"}))); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []agent.Mode{agent.ModeApply, agent.ModeUndo} {
+		req := w.request(mode)
+		req.Cluster = "other"
+		if _, err := w.do(req); !errors.Is(err, agent.ErrPolicy) || !strings.Contains(err.Error(), `"lab"`) {
+			t.Errorf("%s: error %v, want ErrPolicy that names the cluster", mode, err)
+		}
+	}
+}
