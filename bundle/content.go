@@ -96,6 +96,11 @@ func sortFiles(files []FileEntry) error {
 // Label returns what a person calls the file: "<group>/<path>".
 func (f FileEntry) Label() string { return f.Group + "/" + f.Path }
 
+// evidence is what identifies the content of f, stored and plain.
+func (f FileEntry) evidence() string {
+	return fmt.Sprintf("%s %s (%d bytes), plain %s (%d bytes)", f.MediaType, f.Blob.Digest, f.Blob.Size, f.Plain.Digest, f.Plain.Size)
+}
+
 // configOf returns the config blob that belongs to a Lock.
 func configOf(l *manifests.Lock, keys []string) Config {
 	c := Config{
@@ -143,8 +148,10 @@ func matchFiles(want, files []FileEntry) error {
 	}
 	var errs []error
 	for _, f := range want {
-		if got := have[f.Label()]; got != f {
-			errs = append(errs, badArtifact("open", f.Label(), fmt.Errorf("lock says %s, bundle has %q", f.Blob.Digest, got.Blob.Digest)))
+		if got, ok := have[f.Label()]; !ok {
+			errs = append(errs, badArtifact("open", f.Label(), errors.New("lock has this file, the bundle does not")))
+		} else if got != f {
+			errs = append(errs, badArtifact("open", f.Label(), fmt.Errorf("lock says %s, bundle has %s", f.evidence(), got.evidence())))
 		}
 		delete(have, f.Label())
 	}

@@ -57,7 +57,7 @@ func Open(ctx context.Context, paths []string, o OpenOptions) (*Bundle, error) {
 	}
 	b, err := open(f, f.Index, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open bundle %q: %w", f.Path(), err), f.Close())
+		return nil, errors.Join(fmt.Errorf("bundle %q: %w", f.Path(), err), f.Close())
 	}
 	b.file = f
 	return b, nil
@@ -70,11 +70,7 @@ func OpenReader(ctx context.Context, r io.ReaderAt, size int64, o OpenOptions) (
 	if err != nil {
 		return nil, tarFailure(err)
 	}
-	b, err := open(r, index, o)
-	if err != nil {
-		return nil, fmt.Errorf("open bundle: %w", err)
-	}
-	return b, nil
+	return open(r, index, o)
 }
 
 // tarFailure marks what is wrong with the container, as opposed to reading it.
@@ -105,7 +101,10 @@ func open(r io.ReaderAt, index *tarfile.Index, o OpenOptions) (*Bundle, error) {
 	if err := matchLock(b.lock, b.images, b.files); err != nil {
 		return nil, verifyFailure(err)
 	}
-	return b, b.checkSelfSigned()
+	if err := b.checkSelfSigned(); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Root returns the digest of index.json: the identity of the bundle.

@@ -93,6 +93,8 @@ func (g bag) sign(t testing.TB, key *trust.KeyPair) {
 	}
 }
 
+func blobOf(content []byte) string { return blob(digest.FromBytes(content)) }
+
 func blob(d digest.Digest) string { return "blobs/" + d.Algorithm().String() + "/" + d.Encoded() }
 
 // find returns the only member that contains text.

@@ -1,0 +1,99 @@
+package bundle_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/bundletest"
+	"github.com/offk8s/offk8s/test/testenv"
+)
+
+func run(t testing.TB, dir, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestReadmeCommands runs the commands of README.txt, taken from the file
+// itself, on a good bundle and on one with an altered blob.
+func TestReadmeCommands(t *testing.T) {
+	testenv.NeedTool(t, "sh", "tar", "openssl", "sha256sum", "sha512sum")
+	path, key := bundletest.Small(t)
+	readme := string(bundletest.Open(t).HeadFile(bundle.MemberReadme))
+	lines := regexp.MustCompile(`(?m)^    ((?:openssl|mkdir|for) .*)$`).FindAllStringSubmatch(readme, -1)
+	if len(lines) != 5 {
+		t.Fatalf("%d commands in README.txt, expected 5:\n%s", len(lines), readme)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "offk8s.pub"), key.PublicPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fingerprint := strings.TrimPrefix(key.Fingerprint(), "sha256:")
+	if out, err := run(t, dir, "sh", "-c", lines[0][1]); err != nil || !strings.Contains(out, fingerprint) || !strings.Contains(readme, fingerprint) {
+		t.Errorf("fingerprint: %v: %s", err, out)
+	}
+	if out, err := run(t, dir, "sh", "-c", strings.ReplaceAll(lines[1][1], "BUNDLE", path)); err != nil {
+		t.Fatalf("unpack: %v: %s", err, out)
+	}
+	dir = filepath.Join(dir, "bundle")
+	if out, err := run(t, dir, "sh", "-c", strings.Replace(lines[2][1], "offk8s.pub", "../offk8s.pub", 1)); err != nil || strings.TrimSpace(out) != "Verified OK" {
+		t.Errorf("openssl: %v: %s", err, out)
+	}
+	hash := func() string {
+		out256, _ := run(t, dir, "sh", "-c", lines[3][1])
+		out512, _ := run(t, dir, "sh", "-c", lines[4][1])
+		return out256 + strings.TrimPrefix(out512, "sha512sum: 'standard input': no properly formatted checksum lines found\n")
+	}
+	if out := hash(); strings.Contains(out, "FAILED") {
+		t.Errorf("good blobs: %s", out)
+	}
+	blobs, err := filepath.Glob(filepath.Join(dir, "blobs", "sha256", "*"))
+	if err != nil || len(blobs) == 0 {
+		t.Fatalf("%d blobs, %v", len(blobs), err)
+	}
+	if err := os.WriteFile(blobs[0], []byte("altered"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := hash(); !strings.Contains(out, filepath.Base(blobs[0])+": FAILED") {
+		t.Errorf("an altered blob passes: %s", out)
+	}
+}
+
+// TestSkopeo copies the images out of a bundle with skopeo.
+func TestSkopeo(t *testing.T) {
+	testenv.NeedTool(t, "skopeo")
+	path, _ := bundletest.Small(t)
+	for _, name := range []string{bundletest.PauseImage, bundletest.CoreDNSImage} {
+		dest := filepath.Join(t.TempDir(), "image")
+		out, err := run(t, "", "skopeo", "--override-os=linux", "--override-arch=amd64", "--insecure-policy",
+			"copy", "oci-archive:"+path+":"+name, "dir:"+dest)
+		if err != nil {
+			t.Errorf("%s: %v: %s", name, err, out)
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dest, "manifest.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m ocispec.Manifest
+		if err := json.Unmarshal(b, &m); err != nil || len(m.Layers) != 1 {
+			t.Errorf("%s: manifest %s, %v", name, b, err)
+		}
+		if _, err := os.Stat(filepath.Join(dest, m.Layers[0].Digest.Encoded())); err != nil {
+			t.Error(err)
+		}
+	}
+	if out, err := run(t, "", "skopeo", "--insecure-policy", "copy", "oci-archive:"+path+":no/such:image", "dir:"+t.TempDir()); err == nil {
+		t.Errorf("skopeo finds an image that is not there: %s", out)
+	}
+}
