@@ -73,7 +73,7 @@ func TestAptAcceptsOurRepository(t *testing.T) {
 	testenv.NeedTool(t, "apt-get", "gpgv")
 	testenv.NeedRoot(t)
 	keys, _ := signingKey(t)
-	stranger, _ := signingKey(t)
+	stranger, _ := strangerKey(t)
 	f := repository(t, options(keys),
 		control("a", "1:1-1", "amd64", "Depends: b (>= 2)"),
 		control("b", "2", "all"))

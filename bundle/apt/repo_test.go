@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,9 +43,18 @@ func source() manifests.AptSource {
 	return manifests.AptSource{Archive: "debian", Suite: SuiteName, Components: []string{"main"}}
 }
 
-func signingKey(t testing.TB) (*trust.KeyPair, *trust.Keyring) {
+// RSA keys take a second each to make: two are made for all tests.
+var testKeys = [2]func() (*trust.KeyPair, error){
+	sync.OnceValues(func() (*trust.KeyPair, error) { return trust.GenerateKeys(created) }),
+	sync.OnceValues(func() (*trust.KeyPair, error) { return trust.GenerateKeys(created) }),
+}
+
+func signingKey(t testing.TB) (*trust.KeyPair, *trust.Keyring)  { return testKey(t, 0) }
+func strangerKey(t testing.TB) (*trust.KeyPair, *trust.Keyring) { return testKey(t, 1) }
+
+func testKey(t testing.TB, n int) (*trust.KeyPair, *trust.Keyring) {
 	t.Helper()
-	keys, err := trust.GenerateKeys(created)
+	keys, err := testKeys[n]()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func TestFromDebCompressions(t *testing.T) {
 
 func TestT21ArchiveLies(t *testing.T) {
 	keys, ring := signingKey(t)
-	_, stranger := signingKey(t)
+	_, stranger := strangerKey(t)
 	good := repository(t, options(keys), control("a", "1", "amd64"))
 	expired := options(keys)
 	expired.ValidUntil = created.Add(24 * time.Hour)

@@ -137,7 +137,7 @@ func TestT21RepositoryLies(t *testing.T) {
 
 func TestT21RepomdSignature(t *testing.T) {
 	keys, ring := signingKey(t)
-	_, stranger := signingKey(t)
+	_, stranger := strangerKey(t)
 	f := makeRepo(t, pkg{nevra: "a-1-1.noarch"})
 	sig, err := trust.SignDetached(keys, f["repodata/repomd.xml"], created)
 	if err != nil {
@@ -244,7 +244,7 @@ func TestT22DecompressionBomb(t *testing.T) {
 }
 
 func FuzzPrimary(f *testing.F) {
-	f.Add((writePrimary([]PackageMeta{{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm", files: []metaFile{{path: "/bin/a"}}}}, created)))
+	f.Add(writePrimary([]PackageMeta{{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm", files: []metaFile{{path: "/bin/a"}}}}, created))
 	for _, document := range monsters() {
 		f.Add([]byte(document[:min(len(document), 512)]))
 	}
