@@ -4,6 +4,8 @@ import (
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -11,6 +13,11 @@ import (
 // so the more specific class stands before the general one.
 var classes = []class{
 	{as[*manifests.LoadError], exitUsage, "fix the lines above; offk8s init writes a commented example"},
+	{as[*installer.PreflightError], exitPreflight, "mend the hosts, or list a check under hostPreparation.ignorePreflight to make it a warning"},
+	{is(agent.ErrLocked), exitLocked, "another offk8s works on that host; wait for it to end"},
+	{is(agent.ErrPolicy), exitPolicy, "--allow-downgrade accepts an older bundle"},
+	{is(agent.ErrVerify), exitVerify, "the mirror serves something else than the key signed; compare key, fingerprint and bundle"},
+	{is(installer.ErrPartial), exitPartial, "mend what failed and run the same command again; it goes on where it stopped"},
 	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
 	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it or give --cache-dir"},
 	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; it comes from the packing machine on another way than the bundle"},
