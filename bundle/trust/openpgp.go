@@ -122,7 +122,7 @@ func ClearSign(k *KeyPair, body []byte, t time.Time) ([]byte, error) {
 }
 
 func signingEntity(k *KeyPair) (*openpgp.Entity, error) {
-	list, err := openpgp.ReadKeyRing(bytes.NewReader(k.OpenPGP))
+	list, err := openpgp.ReadKeyRing(bytes.NewReader(k.openPGPPrivate()))
 	if err != nil {
 		return nil, fmt.Errorf("read openpgp private key: %w", err)
 	}
