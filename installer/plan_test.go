@@ -1,0 +1,165 @@
+package installer_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/bundletest"
+	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/mirror"
+)
+
+func TestPlan(t *testing.T) {
+	l := newLab(t, "cp-1", "w-1")
+	onlyFirst := each("two", func(h manifests.Host) []step.Item {
+		if h.Name != "cp-1" {
+			return nil
+		}
+		return []step.Item{{ID: "two/swap", Step: &step.Swap{}}}
+	})
+	p := l.plan(files("one"), onlyFirst, phase.Phase{Name: "gate only"}, each("none", func(manifests.Host) []step.Item { return nil }))
+	const want = `cluster lab, Kubernetes 1.36.3, bundle b
+
+one: the one
+  cp-1
+    file /etc/one/a 0644
+      because
+    file /etc/one/b 0644
+  w-1
+    file /etc/one/a 0644
+      because
+    file /etc/one/b 0644
+
+two: the two
+  cp-1
+    swap off
+`
+	var text bytes.Buffer
+	if err := p.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, text.String()); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+	if p.Steps() != 5 {
+		t.Errorf("%d steps, want 5", p.Steps())
+	}
+	got, err := json.Marshal(p.Phases[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantJSON := `{"name":"two","title":"the two","hosts":[{"host":"cp-1","items":[{"id":"two/swap","kind":"swap","spec":{}}]}]}`
+	if diff := cmp.Diff(wantJSON, string(got)); diff != "" {
+		t.Errorf("JSON (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlanTellsAllErrors(t *testing.T) {
+	l := newLab(t, "a", "b")
+	bad := phase.Phase{Name: "bad", Steps: func(_ phase.Input, h manifests.Host) ([]step.Item, error) {
+		return nil, errors.New("no file for " + h.Name)
+	}}
+	in := phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{}}
+	_, err := installer.NewPlan(in, []phase.Phase{bad, files("one"), files("one")})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"no file for a", "no file for b", `host "a": step "one/a" twice`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error lacks %q:\n%v", want, err)
+		}
+	}
+}
+
+func TestT48Clocks(t *testing.T) {
+	tests := []struct {
+		ahead time.Duration
+		want  phase.Verdict
+	}{
+		{0, phase.Pass},
+		{-4 * time.Second, phase.Pass},
+		{10 * time.Second, phase.Warn},
+		{-10 * time.Second, phase.Warn},
+		{10 * time.Minute, phase.Fail},
+		{-24 * time.Hour, phase.Fail},
+		{2 * 365 * 24 * time.Hour, phase.Fail},
+	}
+	for _, tt := range tests {
+		l := newLab(t, "cp-1")
+		l.hosts["cp-1"].ahead = tt.ahead
+		f := l.connect()
+		in := phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{}}
+		_, checks, err := f.Look(t.Context(), in)
+		var clock phase.Check
+		for _, c := range checks {
+			if c.Name == "clock" {
+				clock = c
+			}
+		}
+		if clock.Verdict != tt.want {
+			t.Errorf("%s ahead: %+v, want %s", tt.ahead, clock, tt.want)
+		}
+		failed := (*installer.PreflightError)(nil)
+		if !errors.As(err, &failed) { // the lock of this test supports nothing
+			t.Fatalf("error %v, want *PreflightError", err)
+		}
+		gate := installer.SkewGate(f, in)(t.Context())
+		if (gate != nil) != (tt.want == phase.Fail) {
+			t.Errorf("%s ahead: gate after the time phase: %v", tt.ahead, gate)
+		}
+	}
+}
+
+func TestOpenMirror(t *testing.T) {
+	b := bundletest.Open(t)
+	m, err := mirror.New([]*bundle.Bundle{b}, mirror.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ca []byte
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/ca.crt" {
+			_, _ = w.Write(ca)
+			return
+		}
+		m.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	sum := sha256.Sum256(srv.Certificate().Raw)
+	keys := string(bundletest.Key(t).PublicPEM())
+	at := manifests.ClusterMirror{URL: srv.URL, CAFingerprint: "sha256:" + hex.EncodeToString(sum[:])}
+	got, err := installer.OpenMirror(t.Context(), at, keys, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Root != b.Root() || got.Lock.Name != b.Lock().Name || len(got.OpenPGPKey) == 0 || got.Agent.CAPEM != string(ca) {
+		t.Errorf("got %+v", got)
+	}
+	if err := got.Has(t.Context(), "/files/"+bundletest.KubeletPath); err != nil {
+		t.Error(err)
+	}
+	if err := got.Has(t.Context(), "/files/amd64/nothing"); err == nil {
+		t.Error("has what is not there")
+	}
+	at.CAFingerprint = "sha256:" + strings.Repeat("0", 64)
+	if _, err := installer.OpenMirror(t.Context(), at, keys, ""); !errors.Is(err, agent.ErrVerify) {
+		t.Errorf("wrong fingerprint: error %v, want ErrVerify", err)
+	}
+}

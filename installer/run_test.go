@@ -1,0 +1,300 @@
+package installer_test
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/installer/secrettest"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+func TestRunTwiceDryRunAndReset(t *testing.T) {
+	l := newLab(t, "cp-1", "w-1", "w-2")
+	f := l.connect()
+	plan := l.plan(files("one"), files("two"))
+	before := map[string]map[string]string{}
+	for n, h := range l.hosts {
+		before[n] = h.world.Tree(t)
+		if _, ok := h.File(installer.AgentPath); !ok {
+			t.Errorf("%s: the agent was not put there", n)
+		}
+	}
+	dry, err := installer.Run(t.Context(), plan, f, installer.RunOptions{DryRun: true})
+	if err != nil || dry.Pending() != 12 || dry.Changed() != 0 {
+		t.Fatalf("dry run: %d pending, %d changed, error %v; want 12, 0", dry.Pending(), dry.Changed(), err)
+	}
+	var log progress
+	first, err := installer.Run(t.Context(), plan, f, installer.RunOptions{Progress: &log})
+	if err != nil || first.Changed() != 12 {
+		t.Fatalf("first run: %d changed, error %v; want 12", first.Changed(), err)
+	}
+	second, err := installer.Run(t.Context(), plan, f, installer.RunOptions{})
+	if err != nil || second.Changed() != 0 {
+		t.Errorf("second run: %d changed, error %v; want 0", second.Changed(), err)
+	}
+	for _, h := range second.Hosts {
+		if h.OK != 4 || len(h.Steps) != 0 {
+			t.Errorf("second run: %+v", h)
+		}
+	}
+	log.inOrder(t)
+	reset, err := installer.Reset(t.Context(), f, installer.ResetOptions{})
+	if err != nil || reset.Changed() != 12 {
+		t.Fatalf("reset: %d changed, error %v; want 12", reset.Changed(), err)
+	}
+	for n, h := range l.hosts {
+		after := h.world.Tree(t)
+		delete(after, "var")
+		delete(after, "var/lib")
+		if diff := cmp.Diff(before[n], after); diff != "" {
+			t.Errorf("%s after reset (-before +after):\n%s", n, diff)
+		}
+		if calls := strings.Join(h.Calls(), "\n"); !strings.Contains(calls, "rm -f -- "+installer.AgentPath) {
+			t.Errorf("%s: the agent was not removed", n)
+		}
+	}
+}
+
+// progress notes the order of phases and events.
+type progress struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (p *progress) add(s string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lines = append(p.lines, s)
+}
+
+func (p *progress) PhaseStart(name, _ string, hosts int) { p.add(fmt.Sprintf("+%s %d", name, hosts)) }
+func (p *progress) PhaseEnd(r installer.PhaseReport)     { p.add("-" + r.Name) }
+func (p *progress) Event(phase, _ string, e agent.Event) {
+	if e.Type == agent.EventStep {
+		p.add(phase)
+	}
+}
+
+// inOrder: no event of the second phase before the first one's end.
+func (p *progress) inOrder(t *testing.T) {
+	t.Helper()
+	want := []string{"+one 3", "one", "one", "one", "one", "one", "one", "-one", "+two 3", "two", "two", "two", "two", "two", "two", "-two"}
+	if diff := cmp.Diff(want, p.lines); diff != "" {
+		t.Errorf("progress (-want +got):\n%s", diff)
+	}
+}
+
+func TestT66OneOfFiveFails(t *testing.T) {
+	l := newLab(t, "a", "b", "c", "d", "e")
+	f := l.connect()
+	bad := each("two", func(h manifests.Host) []step.Item {
+		return []step.Item{
+			{ID: "two/x", Step: &step.File{Path: "/two", Content: "x"}},
+			{ID: "two/fail", Step: &step.Command{Argv: []string{"work"}, Once: true}},
+			{ID: "two/y", Step: &step.File{Path: "/y", Content: "x"}},
+		}
+	})
+	for n, h := range l.hosts {
+		h.world.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+			if n == "c" {
+				return steptest.Exit(c.Argv, 1, "disk full")
+			}
+			return steptest.Say("")
+		}
+	}
+	rep, err := installer.Run(t.Context(), l.plan(files("one"), bad, files("three")), f, installer.RunOptions{})
+	if !errors.Is(err, installer.ErrPartial) || !errors.Is(err, agent.ErrStep) {
+		t.Fatalf("error %v, want ErrPartial and ErrStep", err)
+	}
+	for _, want := range []string{`c: phase "two"`, `"two/fail"`, "disk full", "unaffected: a, b, d, e"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q lacks %q", err, want)
+		}
+	}
+	for _, h := range rep.Hosts {
+		want := installer.HostReport{Changed: 5, NotRun: 2}
+		if h.Host == "c" {
+			want = installer.HostReport{Changed: 3, Failed: 1, NotRun: 3}
+		}
+		got := installer.HostReport{Changed: h.Changed, Failed: h.Failed, NotRun: h.NotRun, OK: h.OK}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(installer.HostReport{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", h.Host, diff)
+		}
+	}
+	if len(rep.Phases) != 2 || !cmp.Equal(rep.Phases[1].Failed, []string{"c"}) {
+		t.Errorf("phases: %+v", rep.Phases)
+	}
+	if _, err := json.Marshal(rep); err != nil {
+		t.Error(err)
+	}
+	var text bytes.Buffer
+	if err := rep.WriteText(&text); err != nil || !strings.Contains(text.String(), "c: failed: run work (") {
+		t.Errorf("text: %v\n%s", err, text.String())
+	}
+}
+
+// TestT64ConnectionLostAfterEachEvent: whenever the line is cut, running again
+// ends like a run that was never cut.
+func TestT64ConnectionLostAfterEachEvent(t *testing.T) {
+	for cut := 1; cut <= 4; cut++ {
+		l := newLab(t, "cp-1")
+		f := l.connect()
+		plan := l.plan(files("one"), files("two"))
+		h := l.hosts["cp-1"]
+		h.cutAfter = cut
+		_, err := installer.Run(t.Context(), plan, f, installer.RunOptions{})
+		if !errors.Is(err, installer.ErrPartial) || !strings.Contains(err.Error(), "connection lost") {
+			t.Fatalf("cut after %d events: error %v", cut, err)
+		}
+		h.cutAfter = 0
+		if _, err := installer.Run(t.Context(), plan, f, installer.RunOptions{}); err != nil {
+			t.Fatalf("cut after %d events: second run: %v", cut, err)
+		}
+		rep, err := installer.Run(t.Context(), plan, f, installer.RunOptions{})
+		if err != nil || rep.Changed() != 0 {
+			t.Errorf("cut after %d events: third run changed %d, error %v", cut, rep.Changed(), err)
+		}
+		if _, err := installer.Reset(t.Context(), f, installer.ResetOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := h.world.Tree(t)["etc/one"]; ok {
+			t.Errorf("cut after %d events: reset left what was begun before the cut", cut)
+		}
+	}
+}
+
+func TestT43SecretsGoOnlyWhereTheyAreNamed(t *testing.T) {
+	l := newLab(t, "a", "b")
+	f := l.connect()
+	secrets := map[string][]byte{"pki:a.key": []byte("KEY-OF-A-0123456789"), "pki:b.key": []byte("KEY-OF-B-0123456789")}
+	plan := l.plan(each("pki", func(h manifests.Host) []step.Item {
+		return []step.Item{{ID: "key", Step: &step.File{Path: "/key", Secret: "pki:" + h.Name + ".key"}}}
+	}))
+	resolve := func(ref string) ([]byte, error) {
+		if v, ok := secrets[ref]; ok {
+			return v, nil
+		}
+		return nil, errors.New("unknown")
+	}
+	rep, err := installer.Run(t.Context(), plan, f, installer.RunOptions{Secrets: resolve})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outputs := map[string]string{}
+	for n, h := range l.hosts {
+		got := h.requests[len(h.requests)-1].Secrets
+		want := map[string][]byte{"pki:" + n + ".key": secrets["pki:"+n+".key"]}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s got secrets (-want +got):\n%s", n, diff)
+		}
+		outputs["events of "+n], outputs["argv of "+n] = h.output.String(), strings.Join(h.Calls(), "\n")
+	}
+	var text bytes.Buffer
+	raw, jsonErr := json.Marshal([]any{plan, rep})
+	if err := errors.Join(jsonErr, plan.WriteText(&text), rep.WriteText(&text)); err != nil {
+		t.Fatal(err)
+	}
+	outputs["plan and report"], outputs["text"] = string(raw), text.String()
+	secrettest.None(t, secrets, outputs)
+	if _, err := installer.Run(t.Context(), plan, f, installer.RunOptions{}); err == nil {
+		t.Error("no resolver: no error")
+	}
+}
+
+func TestConnectTellsAllFailures(t *testing.T) {
+	l := newLab(t, "a", "b", "c")
+	l.hosts["b"].On("uname -m", func(_ context.Context, _ []string, _ io.Reader, _, errOut io.Writer) error {
+		_, _ = io.WriteString(errOut, "sudo: a password is required\n")
+		return &host.ExitError{Program: "uname", Code: 1}
+	})
+	l.hosts["c"].Say("uname -m", "riscv64\n")
+	_, err := installer.Connect(t.Context(), l.cluster, installer.ConnectOptions{
+		Dial: func(_ context.Context, h manifests.Host) (host.Host, error) {
+			if h.Name == "a" {
+				return nil, errors.New("no route")
+			}
+			return l.hosts[h.Name], nil
+		},
+	})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"a: no route", "b: first command", "NOPASSWD", `c: machine "riscv64"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error lacks %q:\n%v", want, err)
+		}
+	}
+	if !l.hosts["b"].Closed() || !l.hosts["c"].Closed() {
+		t.Error("connections are left open")
+	}
+}
+
+func TestRunCancelled(t *testing.T) {
+	l := newLab(t, "a", "b")
+	f := l.connect()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for _, h := range l.hosts {
+		h.world.Programs = func(ctx context.Context, _ step.Cmd) (step.Output, error) {
+			cancel()
+			<-ctx.Done()
+			return step.Output{}, context.Cause(ctx)
+		}
+	}
+	plan := l.plan(each("one", func(manifests.Host) []step.Item {
+		return []step.Item{{ID: "x", Step: &step.Command{Argv: []string{"x"}, Once: true}}}
+	}), files("two"))
+	if _, err := installer.Run(ctx, plan, f, installer.RunOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+	for n, h := range l.hosts {
+		if _, ok := h.world.Tree(t)["etc/two"]; ok {
+			t.Errorf("%s: the next phase was begun", n)
+		}
+	}
+}
+
+func TestAfterStopsTheRun(t *testing.T) {
+	l := newLab(t, "a")
+	f := l.connect()
+	o := installer.RunOptions{After: map[string]func(context.Context) error{
+		"one": func(context.Context) error { return errors.New("clock is wrong") },
+	}}
+	rep, err := installer.Run(t.Context(), l.plan(files("one"), files("two")), f, o)
+	if err == nil || !strings.Contains(err.Error(), `after phase "one": clock is wrong`) {
+		t.Errorf("error %v", err)
+	}
+	if rep.Hosts[0].NotRun != 2 {
+		t.Errorf("report: %+v", rep.Hosts[0])
+	}
+}
+
+func TestProgramOfAnotherMachineIsNotSent(t *testing.T) {
+	l := newLab(t, "a")
+	l.hosts["a"].Say("uname -m", "aarch64\n")
+	_, err := installer.Connect(t.Context(), l.cluster, installer.ConnectOptions{
+		Dial:   func(_ context.Context, h manifests.Host) (host.Host, error) { return l.hosts[h.Name], nil },
+		Binary: func(string) (string, error) { return elfFile(t, elf.EM_X86_64), nil },
+	})
+	if err == nil || !strings.Contains(err.Error(), "the host needs arm64") {
+		t.Errorf("error %v", err)
+	}
+	if _, ok := l.hosts["a"].File(installer.AgentPath); ok {
+		t.Error("sent")
+	}
+}

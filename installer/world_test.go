@@ -1,0 +1,201 @@
+package installer_test
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/installer/host/hosttest"
+	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// lab is a cluster of hosts in folders, each with a real agent in this process.
+type lab struct {
+	t       *testing.T
+	cluster *manifests.Cluster
+	hosts   map[string]*labHost
+}
+
+type labHost struct {
+	*hosttest.Fake
+	world *steptest.World
+	// ahead is added to the clock in the host's facts.
+	ahead time.Duration
+	// cutAfter, when positive, loses the connection after so many events.
+	cutAfter int
+	mu       sync.Mutex
+	requests []agent.Request
+	output   bytes.Buffer
+}
+
+func newLab(t *testing.T, names ...string) *lab {
+	t.Helper()
+	l := &lab{t: t, cluster: &manifests.Cluster{Name: "lab"}, hosts: map[string]*labHost{}}
+	for i, n := range names {
+		l.cluster.Hosts = append(l.cluster.Hosts, manifests.Host{
+			Name: n, Address: fmt.Sprintf("10.0.0.%d", i+1), Roles: []manifests.Role{manifests.RoleWorker},
+		})
+		h := &labHost{Fake: hosttest.New(t, n), world: steptest.New(t)}
+		h.world.Write(t, "proc/sys/kernel/osrelease", "6.1\n", 0o644)
+		h.world.Write(t, "proc/sys/kernel/hostname", n+"\n", 0o644)
+		h.world.Write(t, "proc/meminfo", "MemTotal: 4194304 kB\n", 0o644)
+		h.world.Write(t, "etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n", 0o644)
+		h.Say("uname -m", "x86_64\n")
+		h.On("sha256sum -- "+installer.AgentPath, func(context.Context, []string, io.Reader, io.Writer, io.Writer) error {
+			return &host.ExitError{Program: "sha256sum", Code: 1}
+		})
+		h.Say("rm -f -- "+installer.AgentPath, "")
+		h.Say("rmdir ", "")
+		h.On(installer.AgentPath+" agent", h.agent)
+		l.hosts[n] = h
+	}
+	return l
+}
+
+// errCut is what a writer says when the connection is gone.
+var errCut = errors.New("connection lost")
+
+// agent answers as the program on the host would.
+func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout, _ io.Writer) error {
+	line := make([]byte, 0, 4096)
+	for b := make([]byte, 1); ; {
+		if _, err := stdin.Read(b); err != nil {
+			return err
+		}
+		if line = append(line, b[0]); b[0] == '\n' {
+			break
+		}
+	}
+	var req agent.Request
+	if err := json.Unmarshal(line, &req); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.requests = append(h.requests, req)
+	h.mu.Unlock()
+	// What a login shell may print first is no event.
+	if _, err := io.WriteString(stdout, "Welcome!\n"); err != nil {
+		return err
+	}
+	out := &wire{h: h, w: stdout, left: h.cutAfter}
+	in := io.MultiReader(bytes.NewReader(line), stdin)
+	err := agent.Serve(ctx, in, out, agent.Options{Root: h.world.Root, Run: h.world.Env().Run})
+	if out.left < 0 {
+		return errCut
+	}
+	if err != nil {
+		return &host.ExitError{Program: "offk8s", Code: 1}
+	}
+	return nil
+}
+
+// wire carries events, shifts the clock in facts and loses the connection.
+type wire struct {
+	h    *labHost
+	w    io.Writer
+	left int
+}
+
+// Write implements io.Writer.
+func (w *wire) Write(b []byte) (int, error) {
+	if w.left < 0 {
+		return 0, errCut
+	}
+	var e agent.Event
+	if err := json.Unmarshal(b, &e); err != nil {
+		return 0, err
+	}
+	line := b
+	if e.Facts != nil {
+		e.Facts.Time = e.Facts.Time.Add(w.h.ahead)
+		var err error
+		if line, err = json.Marshal(e); err != nil {
+			return 0, err
+		}
+		line = append(line, '\n')
+	}
+	w.h.mu.Lock()
+	w.h.output.Write(line)
+	w.h.mu.Unlock()
+	if _, err := w.w.Write(line); err != nil {
+		return 0, err
+	}
+	if w.left > 0 {
+		if w.left--; w.left == 0 {
+			w.left = -1
+		}
+	}
+	return len(b), nil
+}
+
+func (l *lab) connect() *installer.Fleet {
+	l.t.Helper()
+	f, err := installer.Connect(l.t.Context(), l.cluster, installer.ConnectOptions{
+		Dial:   func(_ context.Context, h manifests.Host) (host.Host, error) { return l.hosts[h.Name], nil },
+		Binary: func(string) (string, error) { return elfFile(l.t, elf.EM_X86_64), nil },
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+func (l *lab) plan(phases ...phase.Phase) *installer.Plan {
+	l.t.Helper()
+	p, err := installer.NewPlan(phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{Name: "b", Kubernetes: "1.36.3"}}, phases)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return p
+}
+
+// each is a phase that gives every host the steps of fn.
+func each(name string, fn func(h manifests.Host) []step.Item) phase.Phase {
+	return phase.Phase{Name: name, Title: "the " + name, Steps: func(_ phase.Input, h manifests.Host) ([]step.Item, error) {
+		return fn(h), nil
+	}}
+}
+
+// file is a phase with one file per host, and a second one.
+func files(name string) phase.Phase {
+	return each(name, func(h manifests.Host) []step.Item {
+		return []step.Item{
+			{ID: name + "/a", Why: "because", Step: &step.File{Path: "/etc/" + name + "/a", Content: h.Name}},
+			{ID: name + "/b", Step: &step.File{Path: "/etc/" + name + "/b", Content: "b"}},
+		}
+	})
+}
+
+// elfFile is the shortest program of a machine: a header and nothing else.
+func elfFile(t *testing.T, m elf.Machine) string {
+	t.Helper()
+	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(m), Version: uint32(elf.EV_CURRENT), Ehsize: 64}
+	copy(h.Ident[:], elf.ELFMAG)
+	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
+	var b bytes.Buffer
+	if err := binary.Write(&b, binary.LittleEndian, h); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "offk8s")
+	if err := os.WriteFile(name, b.Bytes(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
