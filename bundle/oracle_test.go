@@ -69,6 +69,50 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
+// TestSpecifiedCommands runs the "By hand" part of README.md of this folder.
+func TestSpecifiedCommands(t *testing.T) {
+	testenv.NeedTool(t, "sh", "tar", "openssl", "sha256sum", "jq")
+	spec, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, found := strings.Cut(string(spec), "## By hand\n")
+	if !found {
+		t.Fatal("README.md has no part \"By hand\"")
+	}
+	var commands []string
+	for line := range strings.Lines(script) {
+		if code, ok := strings.CutPrefix(line, "    "); ok {
+			commands = append(commands, code)
+		}
+	}
+	path, key := bundletest.Small(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "offk8s.pub"), key.PublicPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, dir, "sh", "-ec", strings.ReplaceAll(strings.Join(commands, ""), "b.tar", path))
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	b := bundletest.Open(t)
+	want := []string{"Verified OK", "bundle/lock  sha256:", "bundle/offk8s.asc  sha256:"}
+	for _, e := range b.Images() {
+		want = append(want, e.Name)
+	}
+	for _, f := range b.Files() {
+		want = append(want, f.Label()+"  "+f.Blob.Digest.String())
+	}
+	for _, text := range want {
+		if !strings.Contains(out, text) {
+			t.Errorf("%q is not in the output:\n%s", text, out)
+		}
+	}
+	if strings.Contains(out, "FAILED") {
+		t.Errorf("hashes:\n%s", out)
+	}
+}
+
 // TestSkopeo copies the images out of a bundle with skopeo.
 func TestSkopeo(t *testing.T) {
 	testenv.NeedTool(t, "skopeo")

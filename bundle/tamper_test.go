@@ -116,22 +116,26 @@ func (g bag) find(t testing.TB, text string) string {
 }
 
 // replace puts other content in the place of a blob and makes every descriptor
-// that leads there true again, up to index.json: what a signer could do.
+// that leads there true again, up to index.json: what a signer could do. The
+// new content stays as it is even if it names one of those itself.
 func (g bag) replace(t testing.TB, name string, content []byte) {
 	t.Helper()
-	old := bytes.Clone(g[name])
+	g.propagate(name, content, blobOf(content))
+}
+
+func (g bag) propagate(name string, content []byte, keep string) {
 	if name == bundle.MemberIndex {
 		g[name] = content
 		return
 	}
+	old, d := g[name], digest.FromBytes(content)
 	delete(g, name)
-	d := digest.FromBytes(content)
 	g[blob(d)] = content
 	from := fmt.Sprintf(`"digest":"%s","size":%d`, digest.FromBytes(old), len(old))
 	to := fmt.Sprintf(`"digest":"%s","size":%d`, d, len(content))
 	for parent, doc := range maps.Clone(g) {
-		if bytes.Contains(doc, []byte(from)) {
-			g.replace(t, parent, bytes.ReplaceAll(doc, []byte(from), []byte(to)))
+		if parent != keep && bytes.Contains(doc, []byte(from)) {
+			g.propagate(parent, bytes.ReplaceAll(doc, []byte(from), []byte(to)), keep)
 		}
 	}
 }
