@@ -127,7 +127,7 @@ func TestCurl(t *testing.T) {
 			t.Errorf("%v: %d bytes, want %d", args, len(got), len(kubelet))
 		}
 	}
-	for _, path := range hostilePaths {
+	for _, path := range append(hostilePaths, foreignPaths...) {
 		if strings.ContainsAny(path, `\`) {
 			continue // curl encodes it; the raw form is tried elsewhere
 		}

@@ -120,6 +120,12 @@ func replace(from, to string) func([]byte) []byte {
 	return func(b []byte) []byte { return bytes.Replace(b, []byte(from), []byte(to), 1) }
 }
 
+// flip alters one byte and keeps the length.
+func flip(b []byte) []byte {
+	b[len(b)/2] ^= 1
+	return b
+}
+
 func TestT36Dnf(t *testing.T) {
 	testenv.NeedTool(t, "dnf", "rpmbuild", "rpmsign", "gpg", "curl")
 	testenv.NeedRoot(t)
@@ -135,25 +141,26 @@ func TestT36Dnf(t *testing.T) {
 	tests := []struct {
 		name, path string
 		alter      func([]byte) []byte
+		want       string // of what dnf says
 	}{
-		{"altered repomd.xml", repo + "/repodata/repomd.xml", replace("<revision>", "<revision>1")},
-		{"no signature of repomd.xml", repo + "/repodata/repomd.xml.asc", func([]byte) []byte { return nil }},
-		{"altered RPM", repo + "/Packages/o/offk8s-hello-1.0-1.noarch.rpm", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
-		{"another key of the bundle", "/offk8s.asc", func([]byte) []byte { return []byte(key) }},
+		{"altered repomd.xml", repo + "/repodata/repomd.xml", replace("<revision>", "<revision>1"), "Bad GPG signature"},
+		{"no signature of repomd.xml", repo + "/repodata/repomd.xml.asc", func([]byte) []byte { return nil }, "GPG signature verification error"},
+		{"altered RPM", repo + "/Packages/o/offk8s-hello-1.0-1.noarch.rpm", flip, "checksum doesn't match"},
+		{"another key of the bundle", "/offk8s.asc", func([]byte) []byte { return []byte(key) }, "Bad GPG signature"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := yumLab(t, rpm, good)
 			l.alter[tt.path] = tt.alter
-			if out, err := l.dnf(t); err == nil {
-				t.Errorf("dnf installed it:\n%s", out)
+			if out, err := l.dnf(t); err == nil || !strings.Contains(out, tt.want) {
+				t.Errorf("%v, want %q:\n%s", err, tt.want, out)
 			}
 		})
 	}
 	t.Run("package of another vendor", func(t *testing.T) {
 		_, other := vendor(t, "stranger")
-		if out, err := yumLab(t, rpm, map[string]string{"vendor.asc": other}).dnf(t); err == nil {
-			t.Errorf("dnf installed it:\n%s", out)
+		if out, err := yumLab(t, rpm, map[string]string{"vendor.asc": other}).dnf(t); err == nil || !strings.Contains(out, "GPG check FAILED") {
+			t.Errorf("%v:\n%s", err, out)
 		}
 	})
 }
@@ -241,23 +248,24 @@ func TestT36Apt(t *testing.T) {
 	tests := []struct {
 		name, path string
 		alter      func([]byte) []byte
+		want       string // of what apt says
 	}{
-		{"altered InRelease", "/apt/debian-12/dists/offk8s/InRelease", replace("Origin: offk8s", "Origin: offk9s")},
+		{"altered InRelease", "/apt/debian-12/dists/offk8s/InRelease", replace("Origin: offk8s", "Origin: offk9s"), "BADSIG"},
 		{"InRelease without signature", "/apt/debian-12/dists/offk8s/InRelease", func(b []byte) []byte {
 			_, body, _ := bytes.Cut(b, []byte("\n\n"))
 			body, _, _ = bytes.Cut(body, []byte("-----BEGIN PGP SIGNATURE"))
 			return body
-		}},
-		{"altered Packages", "/apt/debian-12/dists/offk8s/main/binary-" + arch + "/Packages", replace("1.0", "1.1")},
-		{"altered deb", "/apt/debian-12/" + deb, func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
-		{"another key", "/offk8s.asc", func([]byte) []byte { return []byte(stranger) }},
+		}, "is not signed"},
+		{"altered Packages", "/apt/debian-12/dists/offk8s/main/binary-" + arch + "/Packages", replace("1.0", "1.1"), "Hash Sum mismatch"},
+		{"altered deb", "/apt/debian-12/" + deb, flip, "Hash Sum mismatch"},
+		{"another key", "/offk8s.asc", func([]byte) []byte { return []byte(stranger) }, "NO_PUBKEY"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l, _ := aptLab(t)
 			l.alter[tt.path] = tt.alter
-			if out, err := l.apt(t); err == nil {
-				t.Errorf("apt took it:\n%s", out)
+			if out, err := l.apt(t); err == nil || !strings.Contains(out, tt.want) {
+				t.Errorf("%v, want %q:\n%s", err, tt.want, out)
 			}
 		})
 	}

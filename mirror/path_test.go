@@ -23,20 +23,30 @@ var hostilePaths = []string{
 	"/files/cni/cni-plugins.tgz%0a", "/files/%c0%ae%c0%ae/etc/passwd", "/files/cni/cni-plugins.tgz/..", "/files/cni/cni-plugins.tgz/.",
 	"/v2/../files/cni/cni-plugins.tgz", "/v2/pause/manifests/../../../x", "/v2//manifests/3.10", "/v2/%2e%2e/manifests/3.10",
 	"/bundle/blobs/../index.json", "/bundle/blobs/sha256/../../index.json", "/bundle/blobs//etc/passwd", "/config/../ca.crt",
-	"/proc/self/environ", "/etc/passwd", "/canary", "/bundle.tar", "/%25", "/files/%",
+	"/%25", "/files/%",
 }
+
+// foreignPaths are well-formed and name files that a mirror must not know.
+var foreignPaths = []string{"/proc/self/environ", "/etc/passwd", "/canary", "/bundle.tar", "/files", "/bundle/blobs/sha256/etc/passwd"}
 
 func TestT31PathTraversal(t *testing.T) {
 	s := newSample(t)
 	server := httptest.NewServer(mirrorOf(t, Options{}, s.fake))
 	defer server.Close()
+	want := make(map[string]int)
 	for _, path := range hostilePaths {
+		want[path] = http.StatusBadRequest
+	}
+	for _, path := range foreignPaths {
+		want[path] = http.StatusNotFound
+	}
+	for path, status := range want {
 		r, err := raw(server.Listener.Addr().String(), path)
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		if r.StatusCode != http.StatusBadRequest && r.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: status %d, want 400 or 404", path, r.StatusCode)
+		if r.StatusCode != status {
+			t.Errorf("%s: status %d, want %d", path, r.StatusCode, status)
 		}
 		if r.Header.Get("Location") != "" {
 			t.Errorf("%s: redirected to %q", path, r.Header.Get("Location"))
@@ -73,7 +83,7 @@ func raw(addr, target string) (*http.Response, error) {
 // canary beside the bundle must never be answered, nothing may panic, and what
 // is answered must be content of the bundle or a page.
 func FuzzHTTPPath(f *testing.F) {
-	for _, path := range hostilePaths {
+	for _, path := range append(hostilePaths, foreignPaths...) {
 		f.Add(path)
 	}
 	s := newSample(f)
