@@ -100,7 +100,7 @@ func Pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	}, o.VerifyAfterWrite)
 	task.Done(err)
 	if err != nil {
-		return PackResult{}, fmt.Errorf("pack: %w", err)
+		return PackResult{}, fmt.Errorf("pack: %w", heal(ctx, o.Store, err))
 	}
 	return result(lock, o.Output, root)
 }
@@ -180,6 +180,25 @@ func fetchGroup(ctx context.Context, byKind map[manifests.ArtifactKind]fetch.Fet
 		return &ArtifactError{Op: "fetch", Artifact: label, Err: classify(err)}
 	}
 	return nil
+}
+
+// heal removes blobs that no longer have their digest from the store, so that
+// the next run fetches them again instead of failing at the same place.
+func heal(ctx context.Context, s *store.Store, cause error) error {
+	if !errors.Is(cause, ErrVerify) || ctx.Err() != nil {
+		return cause
+	}
+	bad, err := s.Verify(ctx)
+	for _, d := range bad {
+		err = errors.Join(err, s.Remove(d))
+	}
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("%w; removed from the cache as damaged: %d, run it again", cause, len(bad))
+	}
+	return cause
 }
 
 func result(lock *manifests.Lock, output string, root digest.Digest) (PackResult, error) {

@@ -330,3 +330,45 @@ func TestPackReportsEveryFailure(t *testing.T) {
 		t.Errorf("second run made %d requests, want those of the two failures only", got)
 	}
 }
+
+func TestT68DamagedCacheHeals(t *testing.T) {
+	p := newPacker(t, startUpstream(t))
+	lock := p.mustResolve(wanted("rocky-9"))
+	_, want := p.pack(lock, "b.tar")
+	damaged := 0
+	for _, a := range lock.Artifacts {
+		if a.Name != "runc" && a.Name != "chrony" && !strings.HasPrefix(a.Name, "registry.k8s.io/pause") && !strings.Contains(a.Name, "smoke") {
+			continue
+		}
+		path := filepath.Join(p.store.Dir(), "blobs", a.Blob.Digest.Algorithm().String(), a.Blob.Digest.Encoded())
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)/2] ^= 1
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		damaged++
+	}
+	if damaged != 4 {
+		t.Fatalf("damaged %d blobs, want 4", damaged)
+	}
+	for run := 0; ; run++ {
+		r, err := bundle.Pack(context.Background(), clone(t, lock), p.options("c.tar"))
+		if err == nil {
+			b, err := os.ReadFile(r.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := digest.FromBytes(b); got != want || run == 0 {
+				t.Errorf("run %d packed %s, want %s", run, got, want)
+			}
+			return
+		}
+		if run == 3 {
+			t.Fatal(err)
+		}
+		t.Logf("run %d: %v", run, err)
+	}
+}

@@ -157,8 +157,9 @@ func keyringOf(d manifests.Distro, files []string) (*trust.Keyring, error) {
 // userKeyring is the name of a keyring that the Manifest brings.
 const userKeyring = "keyring-of-manifest.asc"
 
-// useKeyring gives d the keys in the file at path for every source that the
-// catalog has no key for.
+// useKeyring adds the keys in the file at path to those that the catalog has for
+// the sources of d: for a distribution that the catalog has no key of, or an
+// in-house mirror that signs anew.
 func useKeyring(d *manifests.Distro, path string) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -177,14 +178,10 @@ func useKeyring(d *manifests.Distro, path string) error {
 	d.Keys = keys
 	d.Yum, d.Apt = slices.Clone(d.Yum), slices.Clone(d.Apt)
 	for i := range d.Yum {
-		if len(d.Yum[i].KeyFiles) == 0 {
-			d.Yum[i].KeyFiles = []string{userKeyring}
-		}
+		d.Yum[i].KeyFiles = append(slices.Clone(d.Yum[i].KeyFiles), userKeyring)
 	}
 	for i := range d.Apt {
-		if len(d.Apt[i].KeyFiles) == 0 {
-			d.Apt[i].KeyFiles = []string{userKeyring}
-		}
+		d.Apt[i].KeyFiles = append(slices.Clone(d.Apt[i].KeyFiles), userKeyring)
 	}
 	return nil
 }

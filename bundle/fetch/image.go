@@ -49,34 +49,42 @@ func (i *images) Fetch(ctx context.Context, group []*manifests.Artifact, task Ta
 }
 
 func (i *images) fetch(ctx context.Context, a *manifests.Artifact, task Task) error {
-	w := &imageWalk{images: i, arches: map[string]bool{}, task: task}
-	if a.Source.Trust == manifests.TrustLocal {
-		if err := i.ensureSmoke(ctx, a); err != nil {
+	w, root, err := i.walk(ctx, a, task)
+	if err != nil && a.Source.Trust == manifests.TrustLocal && ctx.Err() == nil {
+		// Ours is in no registry: what the store lacks of it is made again.
+		if err := i.rebuildSmoke(ctx, a); err != nil {
 			return err
 		}
-	} else {
-		ref, err := ParseImage(a.Source.URL)
-		if err != nil {
-			return err
-		}
-		if w.repo, err = i.Client.repository(ref.Repo); err != nil {
-			return err
-		}
+		w, root, err = i.walk(ctx, a, task)
 	}
-	root, err := w.run(ctx, a.Source.Digest)
 	if err != nil {
 		return err
 	}
-	slices.Sort(w.absent)
-	w.absent = slices.Compact(w.absent)
-	if !a.Blob.IsZero() && !slices.Equal(a.Absent, w.absent) {
-		return &MismatchError{What: "left out platforms", Found: fmt.Sprint(w.absent), Want: fmt.Sprint(a.Absent)}
+	absent := w.leftOut()
+	if !a.Blob.IsZero() && !slices.Equal(a.Absent, absent) {
+		return &MismatchError{What: "left out platforms", Found: fmt.Sprint(absent), Want: fmt.Sprint(a.Absent)}
 	}
 	if err := fill(a, manifests.Descriptor{}, root); err != nil {
 		return err
 	}
-	a.Absent = w.absent
+	a.Absent = absent
 	return nil
+}
+
+// walk brings everything that the image consists of into the store.
+func (i *images) walk(ctx context.Context, a *manifests.Artifact, task Task) (*imageWalk, manifests.Descriptor, error) {
+	w := &imageWalk{images: i, arches: map[string]bool{}, taken: map[digest.Digest]bool{}, task: task}
+	if a.Source.Trust != manifests.TrustLocal {
+		ref, err := ParseImage(a.Source.URL)
+		if err != nil {
+			return nil, manifests.Descriptor{}, err
+		}
+		if w.repo, err = i.Client.repository(ref.Repo); err != nil {
+			return nil, manifests.Descriptor{}, err
+		}
+	}
+	root, err := w.run(ctx, a.Source.Digest)
+	return w, root, err
 }
 
 // imageWalk goes through one image, manifests first, then its blobs.
@@ -87,7 +95,16 @@ type imageWalk struct {
 	blobs  []ocispec.Descriptor
 	config []ocispec.Descriptor // those of manifests that no index gave a platform
 	arches map[string]bool      // found
+	taken  map[digest.Digest]bool
 	absent []digest.Digest
+}
+
+// leftOut returns the platform manifests that were not taken, sorted. An index
+// may list one manifest for two platforms, of which one is wanted.
+func (w *imageWalk) leftOut() []digest.Digest {
+	slices.Sort(w.absent)
+	w.absent = slices.Compact(w.absent)
+	return slices.DeleteFunc(w.absent, func(d digest.Digest) bool { return w.taken[d] })
 }
 
 func (w *imageWalk) run(ctx context.Context, root digest.Digest) (manifests.Descriptor, error) {
@@ -141,6 +158,7 @@ func (w *imageWalk) manifest(ctx context.Context, desc ocispec.Descriptor, depth
 		return desc, fmt.Errorf("manifest %s: media type %q, its index says %q", desc.Digest, m.MediaType, desc.MediaType)
 	}
 	desc.MediaType, desc.Size = m.MediaType, int64(len(body))
+	w.taken[desc.Digest] = true
 	if !m.isIndex() {
 		if desc.Platform == nil {
 			w.config = append(w.config, *m.Config)
@@ -171,22 +189,31 @@ func (w *imageWalk) child(ctx context.Context, child ocispec.Descriptor, depth i
 	return err
 }
 
-// read returns the verified bytes of a manifest, from the store or upstream.
+// read returns the verified bytes of a manifest, from the store or upstream. What
+// lies in the store damaged is fetched again: nothing is parsed before its
+// digest is right.
 func (w *imageWalk) read(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	want := manifests.Descriptor{Digest: desc.Digest, Size: desc.Size}
-	if !w.Store.Has(desc.Digest) {
+	body, err := w.stored(desc.Digest)
+	if err != nil {
 		if w.repo == (name.Repository{}) {
-			return nil, fmt.Errorf("manifest %s is not in the store", desc.Digest)
-		}
-		body, _, err := w.registries.manifest(ctx, w.repo.Digest(desc.Digest.String()))
-		if err != nil {
-			return nil, err
-		}
-		if err := w.Store.Put(ctx, want, bytes.NewReader(body)); err != nil {
 			return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 		}
+		if body, _, err = w.registries.manifest(ctx, w.repo.Digest(desc.Digest.String())); err != nil {
+			return nil, err
+		}
+		if err := w.Store.Put(ctx, manifests.Descriptor{Digest: desc.Digest}, bytes.NewReader(body)); err != nil {
+			return nil, fmt.Errorf("manifest: %w", err)
+		}
 	}
-	f, err := w.Store.Get(desc.Digest)
+	if desc.Size != 0 && int64(len(body)) != desc.Size {
+		return nil, &MismatchError{What: "manifest size", Found: fmt.Sprint(len(body)), Want: fmt.Sprint(desc.Size)}
+	}
+	return body, nil
+}
+
+// stored returns a manifest of the store whose digest is right.
+func (w *imageWalk) stored(d digest.Digest) ([]byte, error) {
+	f, err := w.Store.Get(d)
 	if err != nil {
 		return nil, err
 	}
@@ -195,11 +222,8 @@ func (w *imageWalk) read(ctx context.Context, desc ocispec.Descriptor) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > maxManifest {
-		return nil, fmt.Errorf("%w: manifest has more than %d bytes", ErrTooLarge, maxManifest)
-	}
-	if want.Size != 0 && int64(len(body)) != want.Size {
-		return nil, &MismatchError{What: "manifest size", Found: fmt.Sprint(len(body)), Want: fmt.Sprint(want.Size)}
+	if len(body) > maxManifest || d.Algorithm().FromBytes(body) != d {
+		return nil, fmt.Errorf("%w in the store", ErrMismatch)
 	}
 	return body, nil
 }

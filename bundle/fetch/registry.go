@@ -42,6 +42,11 @@ func ParseImage(ref string) (ImageRef, error) {
 	if err != nil {
 		return ImageRef{}, fmt.Errorf("image %q: %w", ref, err)
 	}
+	for _, part := range strings.Split(tag.RepositoryStr(), "/") {
+		if strings.Trim(part, ".") == "" { // would be a step in the path of the API
+			return ImageRef{}, fmt.Errorf("image %q: repository has a part %q", ref, part)
+		}
+	}
 	registry := tag.RegistryStr()
 	if registry == name.DefaultRegistry {
 		registry = "docker.io"

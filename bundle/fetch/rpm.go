@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -96,7 +97,7 @@ func (e Env) fetchPackage(ctx context.Context, group []*manifests.Artifact, task
 		return fmt.Errorf("package %q has no digest in the lock", group[0].Path)
 	}
 	stored := manifests.Descriptor{MediaType: manifests.MediaTypeFile, Digest: source.Digest, Size: source.Size}
-	if source.Digest.Algorithm() != digest.SHA256 || !e.Store.Has(source.Digest) {
+	if source.Digest.Algorithm() != digest.SHA256 || !e.intact(source.Digest) {
 		var err error
 		if stored, err = e.downloadPackage(ctx, source, task); err != nil {
 			return err
@@ -121,6 +122,19 @@ func (e Env) fetchPackage(ctx context.Context, group []*manifests.Artifact, task
 		}
 	}
 	return nil
+}
+
+// intact reports whether the store has d undamaged; packages are parsed, so that
+// its name alone is not enough.
+func (e Env) intact(d digest.Digest) bool {
+	f, err := e.Store.Get(d)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	v := d.Verifier()
+	_, err = io.Copy(v, f)
+	return err == nil && v.Verified()
 }
 
 // downloadPackage brings the package's file into the store under its sha256.

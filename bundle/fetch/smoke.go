@@ -33,12 +33,9 @@ func SmokeName(version string) string {
 	return "offk8s.dev/smoke:" + strings.TrimLeft(tag, ".-")
 }
 
-// ensureSmoke makes the smoke image again when the store lacks it: it holds the
-// binaries of the packing machine, which no registry has.
-func (i *images) ensureSmoke(ctx context.Context, a *manifests.Artifact) error {
-	if i.Store.Has(a.Source.Digest) {
-		return nil // what is below it was stored before it
-	}
+// rebuildSmoke makes the smoke image of the Lock again; it holds the binaries of
+// the packing machine.
+func (i *images) rebuildSmoke(ctx context.Context, a *manifests.Artifact) error {
 	got, err := i.BuildSmoke(ctx)
 	if err != nil {
 		return err
