@@ -212,30 +212,41 @@ func removeNetns(_ context.Context, env *step.Env) error {
 }
 
 // removeLinks deletes the network's interfaces and the pods' ends of veth pairs
-// that outlived their bridge.
+// that outlived their bridge. It asks ip and not /sys, which shows the network
+// namespace that it was mounted in.
 func (c *Cleanup) removeLinks(ctx context.Context, env *step.Env) error {
 	var errs []error
 	for _, name := range append([]string{"kube-ipvs0"}, c.Interfaces...) {
-		if _, err := os.Lstat(filepath.Join(env.Root, "/sys/class/net", name)); err != nil {
-			continue
+		if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "link", "show", "dev", name}}); err != nil {
+			continue // not there
 		}
-		for _, port := range bridgePorts(env.Root, name) {
-			_, _ = env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "link", "delete", port}})
+		out, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "-o", "link", "show", "master", name}})
+		if err == nil {
+			for _, port := range vethNames(string(out.Stdout)) {
+				_, _ = env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "link", "delete", "dev", port}})
+			}
 		}
-		if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "link", "delete", name}}); err != nil {
+		if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "link", "delete", "dev", name}}); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func bridgePorts(root, bridge string) []string {
-	paths, _ := filepath.Glob(filepath.Join(root, "/sys/class/net", bridge, "brif", "veth*"))
-	var out []string
-	for _, p := range paths {
-		out = append(out, filepath.Base(p))
+// vethNames reads `ip -o link`: "7: veth1234@if2: <BROADCAST,…".
+func vethNames(out string) []string {
+	var names []string
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		name, _, _ := strings.Cut(strings.TrimSuffix(f[1], ":"), "@")
+		if strings.HasPrefix(name, "veth") {
+			names = append(names, name)
+		}
 	}
-	return out
+	return names
 }
 
 // removeSlices stops the slices that the kubelet made for pods and removes their

@@ -20,6 +20,8 @@ type Image struct {
 	sticky
 	Name   string        `json:"name"` // "registry.k8s.io/pause:3.10"
 	Digest digest.Digest `json:"digest"`
+	// PullArgs are more arguments of `ctr images pull`, see Features.CtrPullArgs.
+	PullArgs []string `json:"pullArgs,omitempty"`
 }
 
 // ImageRef is name, "registry/path:tag", by digest: "registry/path@sha256:…".
@@ -78,7 +80,8 @@ func whole(out, name string, d digest.Digest) bool {
 // Apply pulls the image and gives it its name.
 func (i *Image) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	ref := ImageRef(i.Name, i.Digest)
-	if _, err := ctr(ctx, env, "images", "pull", "--hosts-dir", CertsDir, ref); err != nil {
+	args := append([]string{"images", "pull", "--hosts-dir", CertsDir}, i.PullArgs...)
+	if _, err := ctr(ctx, env, append(args, ref)...); err != nil {
 		return step.Result{}, fmt.Errorf("pull image %q: %w", i.Name, err)
 	}
 	if _, err := ctr(ctx, env, "images", "tag", "--force", ref, i.Name); err != nil {

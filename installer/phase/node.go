@@ -29,7 +29,6 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		return l.done()
 	}
 	l.install(in, h, kube.BinDir, "kubelet", "kube-proxy")
-	l.add("kubelet-folder", "", &step.Directory{Path: kubeletDir, Mode: 0o750, Purge: true})
 	if in.Lock.Release.Features.MetadataRoute {
 		l.add("metadata-route", "a kubelet of this version asks there and hangs 20 s where packets vanish",
 			&step.Route{Destination: metadata})

@@ -88,7 +88,11 @@ func system(c *checks, in Input, h manifests.Host, f Facts) {
 	c.add(slices.Contains(in.Lock.Arches, f.Arch), Fail, "arch", f.Arch, "one of "+strings.Join(in.Lock.Arches, ", "), "pack a bundle with --arch for it")
 	c.add(f.Systemd > 0, Fail, "systemd", yesNo(f.Systemd > 0), "yes", "daemons run under systemd")
 	a, err := netip.ParseAddr(h.Address)
-	c.add(err == nil && f.HasAddress(a), Fail, "address", h.Address+" is on no interface", "an address of the host", "correct the host's address in cluster.yaml")
+	found := h.Address
+	if err != nil || !f.HasAddress(a) {
+		found += ", which is on no interface"
+	}
+	c.add(err == nil && f.HasAddress(a), Fail, "address", found, "an address of the host", "correct the host's address in cluster.yaml")
 }
 
 func resources(c *checks, h manifests.Host, f Facts) {
@@ -168,7 +172,7 @@ func ours(in Input, f Facts) bool {
 
 // emptyState are paths that may be there on a host without Kubernetes, as mount
 // points or left by a package; whether data lies in them the steps look at.
-var emptyState = []string{"/etc/cni/net.d", "/var/lib/kubelet", "/var/lib/containerd"}
+var emptyState = []string{"/etc/cni/net.d", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/docker"}
 
 // foreign looks for another Kubernetes or another cluster of ours.
 func foreign(c *checks, in Input, h manifests.Host, f Facts) {

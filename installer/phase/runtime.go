@@ -43,6 +43,15 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	l.add("run", "", &step.Directory{Path: "/run/containerd", Mode: 0o711, Purge: true})
 	l.add("data", "", &step.Directory{Path: "/var/lib/containerd", Mode: 0o700, Purge: true})
+	if in.Lock.Release.Features.ContainerdConfig >= 3 {
+		l.add("run-nri", "", &step.Directory{Path: "/run/nri", Mode: 0o700, Purge: true})
+	}
+	// Before the controller manager makes a folder in it: reset empties only what
+	// was empty at first.
+	l.add("kubelet-data", "", &step.Directory{Path: kubeletDir, Mode: 0o750, Purge: true})
+	for _, d := range []string{"pods", "containers"} {
+		l.add("log-"+d, "", &step.Directory{Path: "/var/log/" + d, Purge: true})
+	}
 	l.add("folder", "", &step.Directory{Path: containerdDir, Purge: true})
 	for _, reg := range in.registries() {
 		l.add("registry-"+reg, "its images come from the mirror", &step.File{
