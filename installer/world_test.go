@@ -184,7 +184,7 @@ func files(name string) phase.Phase {
 }
 
 // elfFile is the shortest program of a machine: a header and nothing else.
-func elfFile(t *testing.T, m elf.Machine) string {
+func elfFile(t testing.TB, m elf.Machine) string {
 	t.Helper()
 	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(m), Version: uint32(elf.EV_CURRENT), Ehsize: 64}
 	copy(h.Ident[:], elf.ELFMAG)
