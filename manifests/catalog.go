@@ -73,6 +73,9 @@ type Features struct {
 	ControlPlaneTaints []string `yaml:"controlPlaneTaints" json:"controlPlaneTaints"` // taint keys
 	CSRApproverRoles   bool     `yaml:"csrApproverRoles" json:"csrApproverRoles"`     // signerName exists: approve verb on signers
 	MetadataRoute      bool     `yaml:"metadataRoute" json:"metadataRoute"`           // old kubelets ask 169.254.169.254 at start
+	// CtrPullArgs are what `ctr images pull` of this line of containerd needs so
+	// that it leaves other platforms alone: 2.x asks for their manifests otherwise.
+	CtrPullArgs []string `yaml:"ctrPullArgs" json:"ctrPullArgs,omitempty"`
 }
 
 // CNI is a pod network: catalog/cni/<name>/cni.yaml.

@@ -14,6 +14,7 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // installOptions are the flags of install.
@@ -176,6 +177,7 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 			if err != nil {
 				return err
 			}
+			c.SetDefaults(manifests.Release{}) // reset needs to reach the hosts and nothing of a release
 			if !yes {
 				if err := a.confirmReset(c.Name); err != nil {
 					return err
