@@ -347,7 +347,8 @@ clean() {
   for k in "$LAB"/*/kind; do
     [[ ! -e $k ]] || { k=${k%/kind}; down "${k##*/}"; }
   done
-  [[ ! -e $LAB/.bridge ]] || unplug $bridge
+  # Another LAB folder's hosts may still be plugged in.
+  if [[ -e $LAB/.bridge && -z $(ip -n $bridge link show master br0 2>/dev/null) ]]; then unplug $bridge; fi
   [[ ! -s $LAB/sysctl ]] || sysctl -q -e -p "$LAB/sysctl" >/dev/null 2>&1 || true
   rm -rf --one-file-system "$LAB"/{ssh,known_hosts,sysctl,.bridge,.lock}
   [[ ! -d $LAB ]] || rmdir "$LAB" 2>/dev/null || say "left in $LAB: $(ls -A "$LAB")"
