@@ -65,8 +65,14 @@ type solver struct {
 	names    map[string][]*Package // newest first
 	provides map[string][]provider
 	chosen   map[*Package]bool
+	against  map[string][]conflict // conflicts and breaks of the chosen, by name
 	queue    []*Package
 	missing  map[string]string // what is not provided → who depends on it
+}
+
+type conflict struct {
+	pkg  *Package
+	with *dependency.VersionRelation
 }
 
 type provider struct {
@@ -77,7 +83,7 @@ type provider struct {
 func newSolver(suites []*Suite, o ClosureOptions) *solver {
 	s := &solver{
 		names: map[string][]*Package{}, provides: map[string][]provider{},
-		chosen: map[*Package]bool{}, missing: map[string]string{},
+		chosen: map[*Package]bool{}, missing: map[string]string{}, against: map[string][]conflict{},
 	}
 	for _, suite := range suites {
 		for i := range suite.Packages {
@@ -106,23 +112,8 @@ func (o ClosureOptions) takes(p *Package) bool {
 
 func (s *solver) add(p *Package) {
 	s.names[p.Name] = append(s.names[p.Name], p)
-	if p.provides == "" {
-		return
-	}
-	relations, err := parseDependency(p.provides)
-	if err != nil {
-		return // such a package is found by its own name only
-	}
-	for _, relation := range relations {
-		for _, possibility := range relation.Possibilities {
-			entry := provider{pkg: p}
-			if v := possibility.Version; v != nil {
-				if parsed, err := version.Parse(v.Number); err == nil {
-					entry.version = &parsed
-				}
-			}
-			s.provides[possibility.Name] = append(s.provides[possibility.Name], entry)
-		}
+	for _, v := range possibilities(p.provides) {
+		s.provides[v.Name] = append(s.provides[v.Name], provider{pkg: p, version: providedVersion(v)})
 	}
 }
 
@@ -167,13 +158,39 @@ func (s *solver) satisfy(alternatives []dependency.Possibility) bool {
 			return true
 		}
 	}
-	take := all[0]
-	if i := slices.IndexFunc(all, func(p *Package) bool { return !s.conflicts(p) }); i >= 0 {
-		take = all[i]
+	p := all[0]
+	if len(all) > 1 {
+		if i := slices.IndexFunc(all, func(p *Package) bool { return !s.conflicts(p) }); i >= 0 {
+			p = all[i]
+		}
 	}
-	s.chosen[take] = true
-	s.queue = append(s.queue, take)
+	s.take(p)
 	return true
+}
+
+func (s *solver) take(p *Package) {
+	s.chosen[p] = true
+	s.queue = append(s.queue, p)
+	for _, c := range possibilities(p.conflicts) {
+		s.against[c.Name] = append(s.against[c.Name], conflict{p, c.Version})
+	}
+}
+
+// possibilities returns every possibility of a field in one list; none of a
+// field that cannot be parsed.
+func possibilities(text string) []dependency.Possibility {
+	if text == "" {
+		return nil
+	}
+	relations, err := parseDependency(text)
+	if err != nil {
+		return nil
+	}
+	var out []dependency.Possibility
+	for _, r := range relations {
+		out = append(out, r.Possibilities...)
+	}
+	return out
 }
 
 // candidates returns the packages for one alternative in order of preference.
@@ -202,36 +219,49 @@ func (s *solver) candidates(a dependency.Possibility) []*Package {
 
 // conflicts reports whether p and a chosen package exclude each other.
 func (s *solver) conflicts(p *Package) bool {
-	for other := range s.chosen {
-		if s.excludes(p, other) || s.excludes(other, p) {
+	for _, c := range possibilities(p.conflicts) {
+		for _, q := range s.names[c.Name] {
+			if s.chosen[q] && q.Name != p.Name && satisfied(c.Version, &q.version) {
+				return true
+			}
+		}
+		for _, v := range s.provides[c.Name] {
+			if s.chosen[v.pkg] && v.pkg.Name != p.Name && satisfied(c.Version, v.version) {
+				return true
+			}
+		}
+	}
+	if s.excludes(p, p.Name, &p.version) {
+		return true
+	}
+	for _, v := range possibilities(p.provides) {
+		if s.excludes(p, v.Name, providedVersion(v)) {
 			return true
 		}
 	}
 	return false
 }
 
-// excludes reports whether a conflicts with or breaks b.
-func (s *solver) excludes(a, b *Package) bool {
-	if a.conflicts == "" || a.Name == b.Name {
-		return false
-	}
-	relations, err := parseDependency(a.conflicts)
-	if err != nil {
-		return false
-	}
-	for _, relation := range relations {
-		for _, possibility := range relation.Possibilities {
-			if possibility.Name == b.Name && satisfied(possibility.Version, &b.version) {
-				return true
-			}
-			for _, v := range s.provides[possibility.Name] {
-				if v.pkg == b && satisfied(possibility.Version, v.version) {
-					return true
-				}
-			}
+// excludes reports whether a chosen package conflicts with what p is or provides.
+func (s *solver) excludes(p *Package, name string, v *version.Version) bool {
+	for _, c := range s.against[name] {
+		if c.pkg.Name != p.Name && satisfied(c.with, v) {
+			return true
 		}
 	}
 	return false
+}
+
+// providedVersion returns the version that something is provided in, or nil.
+func providedVersion(p dependency.Possibility) *version.Version {
+	if p.Version == nil {
+		return nil
+	}
+	v, err := version.Parse(p.Version.Number)
+	if err != nil {
+		return nil
+	}
+	return &v
 }
 
 // satisfied reports whether have is in the wanted range; something provided

@@ -34,7 +34,7 @@ func Closure(ctx context.Context, repos []*Repo, names []string, o ClosureOption
 			return nil, fmt.Errorf("exclude %q: %w", glob, err)
 		}
 	}
-	s := &solver{index: newIndex(ctx, repos, o.takes), chosen: map[*Package]bool{}, missing: map[string]string{}}
+	s := &solver{index: newIndex(ctx, repos, o.takes), chosen: map[*Package]bool{}, missing: map[string]string{}, against: map[string][]provider{}}
 	for _, name := range names {
 		s.want(name)
 	}
@@ -86,8 +86,9 @@ func (o ClosureOptions) takes(p *Package) bool {
 type solver struct {
 	*index
 	chosen  map[*Package]bool
-	queue   []*Package        // chosen, requirements not yet looked at
-	missing map[string]string // what is not provided → who requires it
+	queue   []*Package            // chosen, requirements not yet looked at
+	missing map[string]string     // what is not provided → who requires it
+	against map[string][]provider // conflicts of the chosen, by name
 }
 
 // take adds p to the result; nil is not there.
@@ -95,6 +96,9 @@ func (s *solver) take(p *Package) {
 	if p != nil && !s.chosen[p] {
 		s.chosen[p] = true
 		s.queue = append(s.queue, p)
+		for _, r := range p.Conflicts {
+			s.against[r.Name] = append(s.against[r.Name], provider{p, r})
+		}
 	}
 }
 
@@ -181,7 +185,10 @@ func (s *solver) require(relations []Relation) bool {
 		}
 		return true
 	}
-	p := s.best(relations[0].Name, preferred(all, func(p *Package) bool { return !s.conflicts(p) }))
+	if len(all) > 1 {
+		all = preferred(all, func(p *Package) bool { return !s.conflicts(p) })
+	}
+	p := s.best(relations[0].Name, all)
 	s.take(p)
 	return p != nil
 }
@@ -195,14 +202,20 @@ func (s *solver) satisfying(relations []Relation) []*Package {
 	return all
 }
 
-// conflicts reports whether p and a chosen package exclude each other.
+// conflicts reports whether p and a chosen package exclude each other. Rich
+// conflicts and those with files are not looked at.
 func (s *solver) conflicts(p *Package) bool {
-	for other := range s.chosen {
-		for _, pair := range [][2]*Package{{p, other}, {other, p}} {
-			for _, r := range pair[0].Conflicts {
-				if !r.isRich() && pair[1].satisfies(r) && pair[0] != pair[1] {
-					return true
-				}
+	for _, r := range p.Conflicts {
+		for _, v := range s.provides[r.Name] {
+			if s.chosen[v.pkg] && v.pkg != p && r.matches(v.relation) {
+				return true
+			}
+		}
+	}
+	for _, v := range p.Provides {
+		for _, c := range s.against[v.Name] {
+			if c.pkg != p && c.relation.matches(v) {
+				return true
 			}
 		}
 	}

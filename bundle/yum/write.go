@@ -167,16 +167,22 @@ func (w *writer) text(name, value string, attributes ...string) {
 	w.WriteString(">" + escape(value) + "</" + name + ">\n")
 }
 
+// encoding/xml escapes more than createrepo_c does.
+var (
+	attributeEscapes = strings.NewReplacer("&#34;", "&quot;", "&#39;", "'")
+	textEscapes      = strings.NewReplacer("&#xA;", "\n", "&#x9;", "\t", "&quot;", `"`)
+)
+
 // escapeAttribute makes text safe inside double quotes.
 func escapeAttribute(s string) string {
 	var b strings.Builder
 	if err := xml.EscapeText(&b, []byte(s)); err != nil { // a Builder never fails
 		return ""
 	}
-	return strings.NewReplacer("&#34;", "&quot;", "&#39;", "'").Replace(b.String())
+	return attributeEscapes.Replace(b.String())
 }
 
 // escape makes text safe between tags; line ends, tabs and quotes stay as they are.
 func escape(s string) string {
-	return strings.NewReplacer("&#xA;", "\n", "&#x9;", "\t", "&quot;", `"`).Replace(escapeAttribute(s))
+	return textEscapes.Replace(escapeAttribute(s))
 }
