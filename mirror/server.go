@@ -55,6 +55,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return fmt.Errorf("serve: verify before listening: %w", err)
 		}
 	}
+	s.warn(time.Now())
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	scrubbed := make(chan struct{})
@@ -66,6 +67,21 @@ func (s *Server) Run(ctx context.Context) error {
 	stop()
 	<-scrubbed
 	return err
+}
+
+// warn logs what will stop clients soon: T-04 and T-35 of the threat model.
+func (s *Server) warn(now time.Time) {
+	if end := s.certificateExpiry(); !end.IsZero() && end.Before(now.AddDate(0, 0, 30)) {
+		s.Mirror.log.Warn("the mirror's certificate expires soon", "end", end)
+	}
+	for _, lock := range s.Mirror.locks {
+		switch {
+		case !lock.Expires.IsZero() && lock.Expires.Before(now):
+			s.Mirror.log.Warn("the bundle has expired; a newer one should be packed", "bundle", lock.Name, "expired", lock.Expires)
+		case lock.Created.After(now.AddDate(0, 0, 1)):
+			s.Mirror.log.Warn("the bundle was packed in the future: this machine's clock is wrong", "bundle", lock.Name, "created", lock.Created)
+		}
+	}
 }
 
 // serve runs the HTTP servers until ctx is done or one breaks.

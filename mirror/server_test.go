@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -165,6 +166,31 @@ func TestServerRefuses(t *testing.T) {
 	}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the listener was left open: %v", err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	s := newSample(t)
+	s.lock.Expires = s.lock.Created.AddDate(0, 6, 0)
+	_, _, cert := testCertificate(t) // ends in two days
+	tests := []struct {
+		name string
+		tls  *tls.Config
+		now  time.Time
+		want string
+	}{
+		{"nothing", nil, s.lock.Created.AddDate(0, 1, 0), ""},
+		{"expired bundle", nil, s.lock.Created.AddDate(0, 7, 0), "has expired"},
+		{"wrong clock", nil, s.lock.Created.AddDate(0, 0, -2), "clock is wrong"},
+		{"certificate", tlsConfig(cert), time.Now(), "certificate expires soon"},
+	}
+	for _, tt := range tests {
+		var log bytes.Buffer
+		m := mirrorOf(t, Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, s.fake)
+		(&Server{Mirror: m, TLS: tt.tls}).warn(tt.now)
+		if got := log.String(); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("%s: log %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -51,19 +52,8 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 			}
 		}
 	}
-	var src *os.File
-	file, base := origin(c.Data)
-	if _, ok := w.(io.ReaderFrom); ok && r.TLS == nil && file != nil && r.Method != http.MethodHead {
-		own, err := s.handles.get(file)
-		if err != nil {
-			return storageError(w, err)
-		}
-		defer s.handles.put(file, own)
-		if _, err := own.Seek(base+part.start, io.SeekStart); err != nil {
-			return storageError(w, err)
-		}
-		src = own
-	}
+	src, done := s.positioned(w, r, c, part.start)
+	defer done()
 	w.WriteHeader(status)
 	switch {
 	case r.Method == http.MethodHead:
@@ -72,6 +62,26 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 		return s.copyFile(w, src, part.length)
 	}
 	return s.copyBuffered(w, io.NewSectionReader(c.Data, part.start, part.length), part.length, buf)
+}
+
+// positioned returns a file of its own that stands at offset off of c, where the
+// kernel can do the copying: nil over TLS, for HEAD, for blobs that lie in no
+// file, and when no descriptor is left.
+func (s *Sender) positioned(w http.ResponseWriter, r *http.Request, c *Content, off int64) (f *os.File, done func()) {
+	none := func() {}
+	file, base := origin(c.Data)
+	if _, ok := w.(io.ReaderFrom); !ok || r.TLS != nil || file == nil || r.Method == http.MethodHead {
+		return nil, none
+	}
+	own, err := s.handles.get(file)
+	if err != nil {
+		return nil, none
+	}
+	done = func() { s.handles.put(file, own) }
+	if _, err := own.Seek(base+off, io.SeekStart); err != nil {
+		return nil, done
+	}
+	return own, done
 }
 
 // copyFile sends length bytes from the position of f through the
@@ -84,6 +94,8 @@ func (s *Sender) copyFile(w http.ResponseWriter, f *os.File, length int64) error
 		switch {
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%w: %q ended %d bytes early", ErrStorage, f.Name(), length)
+		case errors.Is(err, syscall.EIO): // of the disk; a client is gone with another error
+			return fmt.Errorf("%w: %q: %w", ErrStorage, f.Name(), err)
 		case err != nil:
 			return fmt.Errorf("write to the client: %w", err)
 		}
