@@ -11,9 +11,10 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // app is what every command shares: the streams and the global flags.
@@ -141,12 +142,7 @@ func (a *app) result(v any, text func(w io.Writer) error) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	case "yaml":
-		// By way of JSON, so that both forms have the same field names.
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		out, err := yaml.JSONToYAML(b)
+		out, err := manifests.EncodeYAML(v)
 		if err != nil {
 			return err
 		}

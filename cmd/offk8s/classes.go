@@ -25,5 +25,6 @@ var classes = []class{
 	{is(trust.ErrUnknownKey), exitVerify, "compare the fingerprint of your public key (offk8s keys show) with the packer's"},
 	{is(trust.ErrBadSignature), exitVerify, "do not use this bundle; copy it again from the source"},
 	{is(bundle.ErrPolicy), exitPolicy, ""},
-	{is(bundle.ErrVerify), exitVerify, "do not use this bundle; copy it again from the source"},
+	{is(bundle.ErrVerify), exitVerify, "do not use what is named above; fetch or copy it again from the source"},
+	{as[*bundle.PartialError], exitPartial, "run the same command again; what was fetched is kept"},
 }

@@ -34,7 +34,7 @@ func (r *road) clients(t *testing.T) {
 // the fingerprint, which came on another way.
 const trustCA = `
 set -eu
-mkdir -p /etc/offk8s /etc/apt/keyrings
+mkdir -p /etc/offk8s
 curl -fsSk https://MIRROR/ca.crt -o /etc/offk8s/ca.crt
 got=$(sed '/-----/d' /etc/offk8s/ca.crt | base64 -d | sha256sum | cut -d' ' -f1)
 [ "sha256:$got" = "FINGERPRINT" ]
@@ -51,6 +51,7 @@ command -v chronyd
 `
 
 const aptInstall = `
+mkdir -p /etc/apt/keyrings /etc/apt/sources.list.d /etc/apt/apt.conf.d
 fetch /config/DISTRO.sources /etc/apt/sources.list.d/offk8s.sources
 fetch /config/DISTRO.apt.conf /etc/apt/apt.conf.d/90offk8s
 fetch /offk8s.asc "$(awk '/^Signed-By:/{print $2}' /etc/apt/sources.list.d/offk8s.sources)"

@@ -65,7 +65,8 @@ func run(t *testing.T, limit time.Duration, argv ...string) string {
 // try runs argv; what it wrote to stderr goes to the test's log as it comes.
 func try(t *testing.T, limit time.Duration, argv ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	// Clean-up runs after the test's own context has ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stdout bytes.Buffer
