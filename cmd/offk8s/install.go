@@ -64,7 +64,11 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	if err != nil {
 		return err
 	}
-	progress := a.newRunProgress()
+	unlock, err := installer.LockState(o.cluster.stateDir(c))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	fleet, err := a.connect(ctx, o.cluster, c)
 	if err != nil {
 		return err
@@ -88,7 +92,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	}
 	report, err := installer.Run(ctx, plan, fleet, installer.RunOptions{
 		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
-		Secrets: store.Resolve, AllowDowngrade: o.downgrade, Progress: progress,
+		Secrets: store.Resolve, AllowDowngrade: o.downgrade, Progress: a.newRunProgress(),
 		After: map[string]func(context.Context) error{"time": installer.SkewGate(fleet, in)},
 	})
 	if werr := a.runResult(report); err == nil {
@@ -183,6 +187,11 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 					return err
 				}
 			}
+			unlock, err := installer.LockState(o.stateDir(c))
+			if err != nil {
+				return err
+			}
+			defer unlock()
 			fleet, err := a.connect(cmd.Context(), o, c)
 			if err != nil {
 				return err
