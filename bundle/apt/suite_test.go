@@ -118,7 +118,7 @@ func TestT21ArchiveLies(t *testing.T) {
 		want   error // nil: any
 	}{
 		{"unknown key", good, stranger, source(), SuiteOptions{}, trust.ErrUnknownKey},
-		{"no keys", good, nil, source(), SuiteOptions{}, trust.ErrUnknownKey},
+		{"no keys", good, nil, source(), SuiteOptions{}, trust.ErrNoKey},
 		{"changed InRelease", edit(in, "Origin: offk8s", "Origin: evil"), ring, source(), SuiteOptions{}, trust.ErrBadSignature},
 		{"text before", files{in: append([]byte("Suite: x\n"), good[in]...)}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
 		{"unsigned", files{in: good["dists/offk8s/Release"]}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},

@@ -91,7 +91,7 @@ func TestVerifyDetachedRefuses(t *testing.T) {
 		{"other data", ring, "date", sig, ErrBadSignature},
 		{"more data", ring, "data\n", sig, ErrBadSignature},
 		{"unknown key", stranger, "data", sig, ErrUnknownKey},
-		{"no keys", nil, "data", sig, ErrUnknownKey},
+		{"no keys", nil, "data", sig, ErrNoKey},
 		{"not a signature", ring, "data", []byte("hello"), ErrBadSignature},
 		{"empty armour", ring, "data", []byte("-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n"), nil},
 		{"from the future", ring, "data", future, ErrBadSignature},

@@ -35,10 +35,10 @@ func verifyConfig() *packet.Config {
 // VerifyDetached checks a detached signature, armoured or binary, over data and
 // returns the primary fingerprint of the signer, upper-case hex. With several
 // signatures one good one by a key of k is enough. errors.Is the error with
-// ErrUnknownKey or ErrBadSignature.
+// ErrNoKey (k is empty), ErrUnknownKey or ErrBadSignature.
 func VerifyDetached(k *Keyring, data io.Reader, sig []byte) (string, error) {
 	if k.Empty() {
-		return "", fmt.Errorf("openpgp signature: keyring is empty: %w", ErrUnknownKey)
+		return "", fmt.Errorf("openpgp signature: %w", ErrNoKey)
 	}
 	if len(sig) > maxSignatureSize {
 		return "", fmt.Errorf("openpgp signature: %d bytes, limit %d: %w", len(sig), maxSignatureSize, ErrBadSignature)

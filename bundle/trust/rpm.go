@@ -38,8 +38,12 @@ type rpmSignature struct {
 // upper-case hex. The header must be signed, and the payload must be covered:
 // by its digest in the signed header or, in packages without one (EL7), by a
 // signature over header and payload. Every signature of a known key must be
-// good. errors.Is an error with ErrUnsigned, ErrUnknownKey or ErrBadSignature.
+// good. errors.Is an error with ErrNoKey (k is empty),
+// ErrUnsigned, ErrUnknownKey or ErrBadSignature.
 func VerifyRPM(k *Keyring, r io.ReaderAt, size int64) (string, error) {
+	if k.Empty() {
+		return "", fmt.Errorf("rpm signature: %w", ErrNoKey)
+	}
 	p, err := ReadRPM(r, size)
 	if err != nil {
 		return "", err

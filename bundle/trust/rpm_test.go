@@ -60,7 +60,7 @@ func TestT21RPMSignatures(t *testing.T) {
 		{"SHA-1", "sha1.rpm", ring, ErrBadSignature},
 		{"unknown key, version 3", "v3.rpm", stranger, ErrUnknownKey},
 		{"unknown key, version 4", "v4.rpm", stranger, ErrUnknownKey},
-		{"no keys", "v4.rpm", &Keyring{}, ErrUnknownKey},
+		{"no keys", "v4.rpm", &Keyring{}, ErrNoKey},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fpr, err := verifyBytes(tc.ring, fixture(t, tc.file))
