@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 )
 
 func main() {
-	out := flag.String("out", "", "keep bundle.tar, offk8s.pub and cluster.yaml in this folder")
+	out := flag.String("out", "", "keep the bundle, its lock, the public key and cluster.yaml in this folder")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := demo(ctx, *out)
@@ -47,7 +48,7 @@ func demo(ctx context.Context, out string) error {
 	defer os.RemoveAll(dir)
 	w := &world{dir: dir, bin: filepath.Join(dir, "offk8s")}
 	// The user's own settings stay out of it: keys, cache and state are in dir.
-	w.env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_CACHE_HOME="+dir+"/cache",
+	w.env = append(foreign(os.Environ()), "HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_CACHE_HOME="+dir+"/cache",
 		"XDG_STATE_HOME="+dir+"/state", "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", w.bin, "./cmd/offk8s")
@@ -135,6 +136,11 @@ hosts:
   - {name: node-2, address: 192.0.2.13, roles: [etcd, worker], os: debian-12}
 `
 
+// foreign leaves out the settings for offk8s.
+func foreign(env []string) []string {
+	return slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "OFFK8S_") })
+}
+
 func title(s string) { fmt.Printf("\n### %s\n", s) }
 
 // show prints a command as a user would type it.
@@ -153,8 +159,10 @@ func show(args []string) {
 func (w *world) offk8s(ctx context.Context, want int, args ...string) error {
 	show(args)
 	cmd := exec.CommandContext(ctx, w.bin, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, os.Stdout, os.Stdout
+	stdout, stderr := &head{w: os.Stdout, max: 24}, &head{w: os.Stdout, max: 8}
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, stdout, stderr
 	err := cmd.Run()
+	stdout.end()
 	got := 0
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -222,6 +230,8 @@ func (w *world) serve(ctx context.Context) (*mirror, error) {
 	return m, nil
 }
 
+var kept = []string{"bundle.tar", "bundle.tar.lock.json", "offk8s.pub", "cluster.yaml"}
+
 // keep copies what a curious user wants to look at.
 func (w *world) keep(out string) error {
 	if out == "" {
@@ -231,7 +241,7 @@ func (w *world) keep(out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"bundle.tar", "offk8s.pub", "cluster.yaml"} {
+	for _, name := range kept {
 		b, err := os.ReadFile(filepath.Join(w.dir, name))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(out, name), b, 0o644)
@@ -240,6 +250,6 @@ func (w *world) keep(out string) error {
 			return err
 		}
 	}
-	fmt.Printf("\ndemo: done; kept bundle.tar, offk8s.pub and cluster.yaml in %s\n", out)
+	fmt.Printf("\ndemo: done; kept in %s: %s\n", out, strings.Join(kept, ", "))
 	return nil
 }
