@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,7 @@ type road struct {
 
 	work, bundle string
 	fingerprint  string // of the mirror's CA
+	watch        watcher
 }
 
 type host struct{ name, addr, roles, os string }
@@ -319,16 +321,6 @@ func (r *road) secondRun(t *testing.T) {
 	t.Logf("second run: %s", time.Since(start).Round(time.Millisecond))
 }
 
-// secrets: private keys of the cluster are nowhere but in 0600 files.
-func (r *road) secrets(t *testing.T) {
-	for _, h := range r.hosts() {
-		out := run(t, time.Minute, r.ssh(h.addr, `find /etc/kubernetes /etc/etcd /etc/offk8s /var/lib/offk8s /var/lib/kubelet/pki -type f -perm /077 -exec grep -l -e "PRIVATE KEY" -e "client-key-data" {} + || true`)...)
-		if strings.TrimSpace(out) != "" {
-			t.Errorf("%s: others may read keys in:\n%s", h.name, out)
-		}
-	}
-}
-
 // reset leaves no unit, process, mount or file of ours; OS packages stay and are named.
 func (r *road) reset(t *testing.T) {
 	out := r.operator(t, 10*time.Minute, "reset", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--yes")
@@ -422,7 +414,15 @@ func (r *road) offk8s(t *testing.T, limit time.Duration, args ...string) string 
 // operator runs the program where the operator sits, inside the closed network.
 func (r *road) operator(t *testing.T, limit time.Duration, args ...string) string {
 	t.Helper()
-	return run(t, limit, in("operator", append([]string{r.bin}, args...)...)...)
+	stop := make(chan struct{})
+	defer close(stop)
+	go r.watch.processes(stop)
+	out, err := tryTo(t, limit, io.MultiWriter(os.Stderr, &r.watch), in("operator", append([]string{r.bin}, args...)...)...)
+	_, _ = r.watch.Write([]byte(out))
+	if err != nil {
+		t.Fatalf("offk8s %s: %v\n%s", args[0], err, out)
+	}
+	return out
 }
 
 func (r *road) kubectl(t *testing.T, args ...string) string {

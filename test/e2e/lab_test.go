@@ -65,13 +65,19 @@ func run(t *testing.T, limit time.Duration, argv ...string) string {
 // try runs argv; what it wrote to stderr goes to the test's log as it comes.
 func try(t *testing.T, limit time.Duration, argv ...string) (string, error) {
 	t.Helper()
+	return tryTo(t, limit, os.Stderr, argv...)
+}
+
+// tryTo is try with another place for stderr.
+func tryTo(t *testing.T, limit time.Duration, stderr io.Writer, argv ...string) (string, error) {
+	t.Helper()
 	// Clean-up runs after the test's own context has ended.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stdout bytes.Buffer
 	errs := &tail{max: 16 << 10}
-	cmd.Stdout, cmd.Stderr = &stdout, io.MultiWriter(errs, os.Stderr)
+	cmd.Stdout, cmd.Stderr = &stdout, io.MultiWriter(errs, stderr)
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("%w\n%s", err, errs.b)

@@ -1,0 +1,100 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/secrettest"
+)
+
+// watcher collects what a secret could leak into: everything the commands
+// print, and the arguments and environments of all processes, those of the
+// hosts among them, for the lab's hosts share the machine's kernel.
+type watcher struct {
+	mu      sync.Mutex
+	outputs strings.Builder
+	seen    map[string]bool
+}
+
+// Write keeps what a command printed.
+func (w *watcher) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.outputs.Write(p)
+}
+
+// processes looks at all processes until stop is closed.
+func (w *watcher) processes(stop <-chan struct{}) {
+	tick := time.NewTicker(150 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		names, _ := filepath.Glob("/proc/[0-9]*/[ce][mn][dv]*") // cmdline and environ
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err != nil || len(b) == 0 {
+				continue // ended meanwhile
+			}
+			w.mu.Lock()
+			if w.seen == nil {
+				w.seen = map[string]bool{}
+			}
+			w.seen[string(b)] = true
+			w.mu.Unlock()
+		}
+	}
+}
+
+// secrets (T-43): no private key, token or kubeconfig of this cluster is in any
+// output, in the plan, in a process list, or in a file that others may read.
+func (r *road) secrets(t *testing.T) {
+	values := map[string][]byte{}
+	files, err := os.ReadDir(r.state())
+	must(t, err)
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(r.state(), f.Name()))
+		must(t, err)
+		switch {
+		case f.Name() == "bootstrap-token.json":
+			var token struct{ Token string }
+			must(t, json.Unmarshal(b, &token))
+			values[f.Name()] = []byte(token.Token)
+		case strings.HasSuffix(f.Name(), ".key"), f.Name() == "encryption-config.yaml":
+			values[f.Name()] = b
+		}
+		if info, err := f.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("state file %s: mode %v: %v", f.Name(), info.Mode(), err)
+		}
+	}
+	if len(values) < 10 {
+		t.Fatalf("only %d secrets in %s: the test looks in the wrong place", len(values), r.state())
+	}
+	r.watch.mu.Lock()
+	defer r.watch.mu.Unlock()
+	if len(r.watch.seen) < 20 {
+		t.Fatalf("only %d process lists were seen", len(r.watch.seen))
+	}
+	var processes strings.Builder
+	for p := range r.watch.seen {
+		processes.WriteString(p)
+	}
+	secrettest.None(t, values, map[string]string{"output": r.watch.outputs.String(), "process list": processes.String()})
+
+	for _, h := range r.hosts() {
+		out := r.script1(t, h.addr, `find /etc/kubernetes /etc/etcd /etc/offk8s /var/lib/offk8s /var/lib/kubelet/pki -type f -perm /077 -exec grep -l -e "PRIVATE KEY" -e "client-key-data" {} + || true`)
+		if strings.TrimSpace(out) != "" {
+			t.Errorf("%s: others may read keys in:\n%s", h.name, out)
+		}
+	}
+}
