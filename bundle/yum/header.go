@@ -67,8 +67,9 @@ type change struct {
 }
 
 // FromRPM reads the header of a package of the given size and digest, which
-// our repository keeps at location (NEVRA.Path). It verifies nothing: that is
-// Verify's work.
+// our repository keeps at location (NEVRA.Path). It verifies nothing: the caller
+// has asked trust.VerifyRPM, and compares the NEVRA with the one it wanted, so
+// that a signed package of another name or version cannot stand in for it.
 func FromRPM(r io.ReaderAt, size int64, d digest.Digest, location string) (PackageMeta, error) {
 	if d.Algorithm() != digest.SHA256 {
 		return PackageMeta{}, fmt.Errorf("package %q: digest %q, want sha256", location, d)
@@ -83,24 +84,6 @@ func FromRPM(r io.ReaderAt, size int64, d digest.Digest, location string) (Packa
 	}
 	m.Digest, m.Size, m.Location = d, size, location
 	return m, nil
-}
-
-// Verify checks the signature of a downloaded package by a key of keyring and
-// that it is the package that want names, so that a signed package of another
-// name or version cannot stand in for it. It returns the signer's fingerprint.
-func Verify(keyring *trust.Keyring, r io.ReaderAt, size int64, want NEVRA) (string, error) {
-	fpr, err := trust.VerifyRPM(keyring, r, size)
-	if err != nil {
-		return "", fmt.Errorf("package %q: %w", want, err)
-	}
-	p, err := trust.ReadRPM(r, size)
-	if err != nil {
-		return "", fmt.Errorf("package %q: %w", want, err)
-	}
-	if got := readNEVRA(p.Header); got.String() != want.String() {
-		return "", fmt.Errorf("package %q: header says %q: %w", want, got, trust.ErrBadSignature)
-	}
-	return fpr, nil
 }
 
 func readNEVRA(h trust.RPMHeader) NEVRA {
@@ -186,6 +169,7 @@ func readRelations(h trust.RPMHeader, name, flags, version uint32) ([]Relation, 
 
 // ownRequires drops what createrepo_c drops too: rpmlib features, files that
 // the package itself has in primary, what it provides itself, and repetitions.
+// Unlike createrepo_c it keeps every version of libc.so.6, not the highest only.
 func (m *PackageMeta) ownRequires() []Relation {
 	own, last := map[string]bool{}, map[string]Relation{}
 	for _, f := range m.files {

@@ -91,26 +91,6 @@ func TestWriteMetadataIsDeterministicAndReadable(t *testing.T) {
 	}
 }
 
-func TestT21OtherPackageUnderTheName(t *testing.T) {
-	key, err := trust.ReadKeyring(readFixture(t, "key.asc"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := readFixture(t, "v3.rpm")
-	want := parseNEVRA("offk8s-fixture-2:1.5~rc1-3.v3.noarch")
-	if _, err := Verify(key, bytes.NewReader(b), int64(len(b)), want); err != nil {
-		t.Fatal(err)
-	}
-	for _, other := range []string{
-		"other-2:1.5~rc1-3.v3.noarch", "offk8s-fixture-1.5~rc1-3.v3.noarch",
-		"offk8s-fixture-2:1.5-3.v3.noarch", "offk8s-fixture-2:1.5~rc1-4.noarch", "offk8s-fixture-2:1.5~rc1-3.v3.x86_64",
-	} {
-		if _, err := Verify(key, bytes.NewReader(b), int64(len(b)), parseNEVRA(other)); err == nil {
-			t.Errorf("accepted as %q", other)
-		}
-	}
-}
-
 // writeRepo puts packages and metadata into a folder as a mirror serves them.
 func writeRepo(t testing.TB, dir string, rpms []string, o MetadataOptions) {
 	t.Helper()
