@@ -16,6 +16,9 @@ var (
 	// ErrPolicy means that the bundle may be intact but must not be trusted:
 	// unsigned, or no public key was given.
 	ErrPolicy = errors.New("refused by policy")
+	// ErrInput means that Resolve was asked for what the catalog does not have,
+	// or for what does not fit together. Nothing was asked of the network.
+	ErrInput = errors.New("wrong input")
 )
 
 // ArtifactError says which artifact or member of a bundle an operation failed
@@ -48,6 +51,9 @@ func verifyFailure(err error) error { return &classified{ErrVerify, err} }
 
 // policyFailure marks err as ErrPolicy.
 func policyFailure(err error) error { return &classified{ErrPolicy, err} }
+
+// inputFailure marks err as ErrInput.
+func inputFailure(err error) error { return &classified{ErrInput, err} }
 
 // badArtifact is an ArtifactError of class ErrVerify, unless err says that the
 // content could not be read at all: a device that fails is no forged bundle.

@@ -40,7 +40,7 @@ type ResolveOptions struct {
 
 // Resolve turns m into the exact list of artifacts, with cat as the knowledge of
 // upstream. Every problem is reported, joined, not only the first; those of the
-// input before anything is asked of the network. Artifacts without a digest in
+// input (ErrInput) before anything is asked of the network. Artifacts without a digest in
 // cat are looked up or downloaded once and recorded as first use.
 func Resolve(ctx context.Context, m manifests.Manifest, cat *manifests.Catalog, o ResolveOptions) (*manifests.Lock, error) {
 	r := &resolver{ctx: ctx, m: m, o: o}
@@ -57,7 +57,7 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *manifests.Catalog, 
 	r.planExtraFiles()
 	r.checkPins()
 	if err := r.failed(); err != nil {
-		return nil, err
+		return nil, inputFailure(err)
 	}
 	r.env = newEnv(r.o.Client, r.o.Store, r.lock.Arches, o.SelfBinaries)
 	r.firstUse()

@@ -75,7 +75,28 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 		a.serveCommand(), a.planCommand(), a.installCommand(), a.resetCommand(),
 		a.versionCommand(), a.agentCommand(), a.smokeServerCommand(),
 	)
+	checkArguments(root)
 	return root
+}
+
+// checkArguments makes complaints about arguments name their command and be
+// usage errors; a command that only groups others refuses unknown ones.
+func checkArguments(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		if !c.Runnable() {
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+		if check := c.Args; check != nil {
+			c.Args = func(cmd *cobra.Command, args []string) error {
+				err := check(cmd, args)
+				if err == nil || strings.Contains(err.Error(), cmd.CommandPath()) {
+					return asUsage(err)
+				}
+				return usagef("%s: %w", cmd.CommandPath(), err)
+			}
+		}
+		checkArguments(c)
+	}
 }
 
 // prepare fills flags from the environment and checks the global ones.
@@ -128,7 +149,7 @@ func (a *app) log() *slog.Logger {
 		level = slog.LevelDebug
 	}
 	o := &slog.HandlerOptions{Level: level}
-	if a.logFormat == "json" {
+	if a.logFormat == "json" || a.progress == "json" {
 		return slog.New(slog.NewJSONHandler(a.stderr, o))
 	}
 	return slog.New(slog.NewTextHandler(a.stderr, o))
@@ -153,10 +174,14 @@ func (a *app) result(v any, text func(w io.Writer) error) error {
 	}
 }
 
-// say writes a line for people to stderr, unless --quiet.
-func (a *app) say(format string, args ...any) {
-	if !a.quiet {
-		fmt.Fprintf(a.stderr, format+"\n", args...)
+// say writes a line for people to stderr, unless --quiet; level is "note" or "warning".
+func (a *app) say(level, format string, args ...any) {
+	switch text := fmt.Sprintf(format, args...); {
+	case a.quiet:
+	case a.progress == "json":
+		_ = json.NewEncoder(a.stderr).Encode(map[string]string{"event": level, "text": text})
+	default:
+		fmt.Fprintf(a.stderr, "offk8s: %s: %s\n", level, text)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
@@ -25,6 +26,8 @@ var classes = []class{
 	{is(trust.ErrUnknownKey), exitVerify, "compare the fingerprint of your public key (offk8s keys show) with the packer's"},
 	{is(trust.ErrBadSignature), exitVerify, "do not use this bundle; copy it again from the source"},
 	{is(bundle.ErrPolicy), exitPolicy, ""},
+	{is(fetch.ErrNoArchive), exitUsage, "--mirror apt:ARCHIVE=https://… names it; without, the apt sources of this machine are used if it runs that distribution"},
 	{is(bundle.ErrVerify), exitVerify, "do not use what is named above; fetch or copy it again from the source"},
+	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it, --self ARCH=FILE names the offk8s binary of another architecture"},
 	{as[*bundle.PartialError], exitPartial, "run the same command again; what was fetched is kept"},
 }

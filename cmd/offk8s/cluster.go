@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,6 +87,9 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 		pem.Write(k.PEM())
 	}
 	m, err := installer.OpenMirror(ctx, c.Mirror, pem.String(), "")
+	if network := (*net.OpError)(nil); errors.As(err, &network) {
+		err = withHint(err, "does offk8s serve run there, and does no firewall stand between?")
+	}
 	if err != nil {
 		return nil, "", in, err
 	}
@@ -113,7 +117,7 @@ func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluste
 		return nil, err
 	}
 	if o.insecure {
-		a.say("offk8s: warning: host keys are not checked; anybody in between can take over the hosts")
+		a.say("warning", "host keys are not checked; anybody in between can take over the hosts")
 	}
 	return installer.Connect(ctx, c, installer.ConnectOptions{
 		SSH: host.SSHConfig{

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +29,14 @@ func (e usageError) Unwrap() error { return e.err }
 
 // usagef makes a usageError.
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// asUsage makes err a usageError; nil stays nil.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err}
+}
 
 // hintError carries advice that only the command knows.
 type hintError struct {
@@ -62,11 +69,8 @@ func (a *app) report(err error) int {
 	if errors.As(err, &quiet) {
 		return quiet.code
 	}
-	if errors.Is(err, context.Canceled) {
-		return exitError
-	}
 	code, hint := classify(err)
-	if a.format == "json" {
+	if a.format == "json" || a.progress == "json" {
 		enc := json.NewEncoder(a.stderr)
 		_ = enc.Encode(map[string]any{"code": code, "message": err.Error(), "hint": hint})
 		return code
@@ -101,12 +105,7 @@ func classify(err error) (code int, hint string) {
 
 // cobraUsage recognises cobra's own complaints, which have no type.
 func cobraUsage(err error) bool {
-	for _, s := range []string{"unknown command ", "accepts ", "requires at least ", "requires at most ", "required flag"} {
-		if strings.HasPrefix(err.Error(), s) {
-			return true
-		}
-	}
-	return false
+	return strings.HasPrefix(err.Error(), "unknown command ") || strings.HasPrefix(err.Error(), "required flag")
 }
 
 // class maps errors of the libraries to an exit code and a general hint.

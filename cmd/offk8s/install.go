@@ -108,7 +108,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 func (a *app) warnings(checks []phase.Check) {
 	for _, c := range checks {
 		if c.Verdict == phase.Warn {
-			a.say("offk8s: warning: %s", c)
+			a.say("warning", "%s", c)
 		}
 	}
 }

@@ -88,7 +88,7 @@ way than the bundles: it is what everything there is checked against.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if output == "" {
-				output = filepath.Join(configDir(), "offk8s.key")
+				output = defaultKey()
 			}
 			secret, err := pass.read(a, "passphrase for the new key: ", true)
 			if err != nil {
@@ -130,6 +130,8 @@ func generateKey(path string, secret []byte) (*trust.KeyPair, error) {
 	return k, writeNew(publicPath(path), k.PublicPEM(), 0o644)
 }
 
+func defaultKey() string { return filepath.Join(configDir(), "offk8s.key") }
+
 func publicPath(key string) string { return strings.TrimSuffix(key, ".key") + ".pub" }
 
 func (a *app) showKey(k *trust.KeyPair, path string) error {
@@ -147,11 +149,14 @@ func (a *app) keysShowCommand() *cobra.Command {
 		Example: "  offk8s keys show offk8s.pub",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			name := filepath.Join(configDir(), "offk8s.pub")
+			name := publicPath(defaultKey())
 			if len(args) == 1 {
 				name = args[0]
 			}
 			keys, err := readPublicKeys([]string{name})
+			if errors.Is(err, os.ErrNotExist) {
+				return withHint(err, "offk8s keys generate makes a key; so does the first offk8s pack")
+			}
 			if err != nil {
 				return err
 			}

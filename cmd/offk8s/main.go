@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,8 +16,8 @@ func run() int {
 	ctx, cause := signalContext(context.Background())
 	app := newApp(os.Stdin, os.Stdout, os.Stderr)
 	err := app.command().ExecuteContext(ctx)
-	if sig := cause(); sig != nil {
-		fmt.Fprintf(app.stderr, "offk8s: stopped by %s; run the same command again, it resumes\n", sig)
+	if sig := cause(); sig != nil && err != nil { // serve ends in order, without an error
+		app.say("note", "stopped by %s; run the same command again to go on", sig)
 		return 128 + int(sig.(syscall.Signal))
 	}
 	return app.report(err)

@@ -86,10 +86,12 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 
 func (a *app) pack(ctx context.Context, o packOptions) error {
 	m, err := o.wanted()
-	if err != nil {
-		return err
+	self, selfErr := selfBinaries(o.self)
+	client, clientErr := fetch.NewClient(fetch.Options{Rewrites: m.Mirrors, UserAgent: "offk8s/" + version(), Log: a.log()})
+	if err := errors.Join(err, selfErr, clientErr); err != nil {
+		return usageError{err}
 	}
-	self, err := selfBinaries(o.self)
+	key, err := a.signingKey(o)
 	if err != nil {
 		return err
 	}
@@ -98,10 +100,6 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	defer st.Close()
-	client, err := fetch.NewClient(fetch.Options{Rewrites: m.Mirrors, UserAgent: "offk8s/" + version(), Log: a.log()})
-	if err != nil {
-		return usageError{err}
-	}
 	progress, endProgress := a.newProgress()
 	defer endProgress()
 	lock, err := a.lock(ctx, o, m, bundle.ResolveOptions{
@@ -114,9 +112,10 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if o.dryRun {
 		return a.result(lock, func(w io.Writer) error { return writeLock(w, lock) })
 	}
-	key, err := a.signingKey(o)
-	if err != nil {
-		return err
+	if key == nil {
+		if key, err = a.firstKey(); err != nil {
+			return err
+		}
 	}
 	output := o.output
 	if output == "" {
@@ -163,19 +162,43 @@ func (o packOptions) wanted() (manifests.Manifest, error) {
 		from, to, ok := strings.Cut(s, "=")
 		if !ok || from == "" || to == "" {
 			errs = append(errs, fmt.Errorf("--mirror %q: want FROM=TO", s))
+			continue
 		}
 		m.Mirrors = append(m.Mirrors, manifests.Rewrite{From: from, To: to})
 	}
+	return m, errors.Join(append(errs, o.check(m)...)...)
+}
+
+// manifestFlags are the flags that set fields of the Manifest, by field.
+var manifestFlags = map[string]string{
+	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni",
+	"images": "--image", "sequence": "--sequence", "mirrors": "--mirror",
+}
+
+// check returns everything that is wrong before the network is asked. What
+// stands in a file has been checked on loading, so problems of m are flags'.
+func (o packOptions) check(m manifests.Manifest) []error {
+	var errs []error
 	if m.Kubernetes == "" && o.lock == "" {
-		errs = append(errs, errors.New("pack: no Kubernetes version: give --version (offk8s versions lists them) or -f pack.yaml"))
+		errs = append(errs, errors.New("no Kubernetes version: give --version (offk8s versions lists them) or -f pack.yaml"))
+	}
+	for _, p := range m.Validate() {
+		field, _, _ := strings.Cut(p.Path, "[")
+		if field == "kubernetes" && m.Kubernetes == "" {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s: %s", orWord(manifestFlags[field], p.Path), p.Message))
 	}
 	if o.require != "" && o.require != "pinned" {
 		errs = append(errs, fmt.Errorf("--require %q: want pinned", o.require))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return m, usageError{err}
+	if o.parallel < 1 {
+		errs = append(errs, fmt.Errorf("--parallel %d: want 1 or more", o.parallel))
 	}
-	return m, nil
+	if st, err := os.Stat(filepath.Dir(o.output)); err != nil || !st.IsDir() {
+		errs = append(errs, fmt.Errorf("--output %q: there is no folder %q", o.output, filepath.Dir(o.output)))
+	}
+	return errs
 }
 
 func override(dst *string, v string) {
@@ -208,6 +231,9 @@ func (a *app) lock(ctx context.Context, o packOptions, m manifests.Manifest, ro 
 		if err != nil {
 			return nil, usagef("lock %q: %w", o.lock, err)
 		}
+		if v := strings.TrimPrefix(m.Kubernetes, "v"); v != "" && v != lock.Kubernetes && v != lock.Minor {
+			return nil, usagef("lock %q is of Kubernetes %s, not %s", o.lock, lock.Kubernetes, m.Kubernetes)
+		}
 		return lock, nil
 	}
 	cat, err := loadCatalog(o.catalog)
@@ -216,7 +242,7 @@ func (a *app) lock(ctx context.Context, o packOptions, m manifests.Manifest, ro 
 	}
 	if r, err := cat.Release(m.Kubernetes); err == nil && r.EndOfLife != "" {
 		if eol, err := time.Parse("2006-01-02", r.EndOfLife); err == nil && eol.Before(time.Now()) {
-			a.say("offk8s: warning: Kubernetes %s is out of support since %s; known holes stay open", r.Minor, r.EndOfLife)
+			a.say("warning", "Kubernetes %s is out of support since %s; known holes stay open", r.Minor, r.EndOfLife)
 		}
 	}
 	return bundle.Resolve(ctx, m, cat, ro)
@@ -247,27 +273,41 @@ func selfBinaries(flags []string) (map[string]string, error) {
 	return self, nil
 }
 
-// signingKey loads the key; the default one is made on first use.
+// signingKey loads the key, before the long work, because it may ask for a
+// passphrase. It is nil when the default one is not there yet, or not needed.
 func (a *app) signingKey(o packOptions) (*trust.KeyPair, error) {
 	path := o.key
 	if path == "" {
-		path = filepath.Join(configDir(), "offk8s.key")
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			k, err := generateKey(path, nil)
-			if err != nil {
-				return nil, err
-			}
-			a.say("offk8s: made the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
-			return k, nil
-		}
+		path = defaultKey()
 	}
-	return trust.LoadKeyFile(path, func() ([]byte, error) { return o.pass.read(a, "passphrase of "+path+": ", false) })
+	if o.dryRun {
+		return nil, nil
+	}
+	k, err := trust.LoadKeyFile(path, func() ([]byte, error) { return o.pass.read(a, "passphrase of "+path+": ", false) })
+	if errors.Is(err, os.ErrNotExist) {
+		if o.key == "" {
+			return nil, nil
+		}
+		err = withHint(usageError{err}, "offk8s keys generate -o %s makes one", path)
+	}
+	return k, err
+}
+
+// firstKey makes the default key on first use.
+func (a *app) firstKey() (*trust.KeyPair, error) {
+	path := defaultKey()
+	k, err := generateKey(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	a.say("note", "made the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
+	return k, nil
 }
 
 // packed prints the result: path, digest, and what was believed on first use.
 func (a *app) packed(res bundle.PackResult, key *trust.KeyPair) error {
 	if n := len(res.FirstUse); n > 0 {
-		a.say("offk8s: note: %d artifacts had no pinned digest and are recorded in the Lock as seen now: %s", n, strings.Join(res.FirstUse, ", "))
+		a.say("note", "%d artifacts had no pinned digest and are recorded in the Lock as seen now: %s", n, strings.Join(res.FirstUse, ", "))
 	}
 	v := struct {
 		Path        string                         `json:"path"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,7 +80,10 @@ func loadCatalog(dir string) (*manifests.Catalog, error) {
 	if err != nil || dir == "" {
 		return cat, err
 	}
-	return cat, cat.Overlay(dir)
+	if err := cat.Overlay(dir); err != nil {
+		return nil, usagef("--catalog: %w", err)
+	}
+	return cat, nil
 }
 
 func (a *app) initCommand() *cobra.Command {
@@ -90,7 +94,12 @@ func (a *app) initCommand() *cobra.Command {
 		Example: `  offk8s init cluster              writes ./cluster.yaml
   offk8s init pack -o -            prints pack.yaml`,
 		ValidArgs: []string{"pack", "cluster"},
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 || !contains(cmd.ValidArgs, args[0]) {
+				return errors.New("say what to write: pack or cluster")
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			content, name := manifests.InitCluster(), "cluster.yaml"
 			if args[0] == "pack" {

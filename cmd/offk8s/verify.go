@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 
@@ -29,11 +31,11 @@ func (o trustOptions) publicKeys() ([]trust.PublicKey, error) {
 	if len(o.keys) > 0 {
 		return readPublicKeys(o.keys)
 	}
-	keys, err := readPublicKeys([]string{filepath.Join(configDir(), "offk8s.pub")})
-	if err != nil {
-		return nil, nil // no default key: Open says what that means
+	keys, err := readPublicKeys([]string{publicPath(defaultKey())})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // Open says what that means
 	}
-	return keys, nil
+	return keys, err
 }
 
 // open opens the bundle of paths; with none it is looked for.
@@ -45,6 +47,11 @@ func (o trustOptions) open(ctx context.Context, paths []string) (*bundle.Bundle,
 	keys, err := o.publicKeys()
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range paths {
+		if _, err := os.Stat(name); err != nil {
+			return nil, usagef("bundle: %w", err)
+		}
 	}
 	return bundle.Open(ctx, paths, bundle.OpenOptions{Keys: keys, AllowUnsigned: o.unsigned})
 }
