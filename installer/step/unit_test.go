@@ -20,6 +20,8 @@ type systemd struct {
 	packaged        bool
 	enabled, active bool
 	failStart       bool
+	killed          bool // stopping it takes too long: it is killed and has failed
+	failed          bool
 	verbs           []string
 }
 
@@ -36,8 +38,11 @@ func (s *systemd) run(_ context.Context, c step.Cmd) (step.Output, error) {
 		if s.enabled {
 			file = "enabled"
 		}
-		if s.active {
+		switch {
+		case s.active:
 			active = "active"
+		case s.failed:
+			active = "failed"
 		}
 		return steptest.Say(fmt.Sprintf("LoadState=%s\nActiveState=%s\nSubState=x\nUnitFileState=%s\nNeedDaemonReload=no\n",
 			load, active, file))
@@ -54,7 +59,9 @@ func (s *systemd) run(_ context.Context, c step.Cmd) (step.Output, error) {
 		}
 		s.active = true
 	case "stop":
-		s.active = false
+		s.active, s.failed = false, s.killed
+	case "reset-failed":
+		s.failed = false
 	}
 	return steptest.Say("")
 }
@@ -86,6 +93,24 @@ func TestUnit(t *testing.T) {
 	steptest.Suite(t, steptest.Case{Name: "stopped", World: q.w, Step: &step.Unit{Name: "etcd.service", Stopped: true}})
 	if !q.enabled {
 		t.Error("stopped unit is not enabled again after undo")
+	}
+}
+
+// A unit that has to be killed is not left behind in systemd's list as failed:
+// the lab's hosts did that with a busy kube-apiserver.
+func TestUnitUndoForgetsFailure(t *testing.T) {
+	s := newSystemd(t)
+	s.killed = true
+	u := &step.Unit{Name: "etcd.service", Content: "[Service]\n", Enable: true, Running: true}
+	res, err := u.Apply(t.Context(), s.w.Env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Undo(t.Context(), s.w.Env(), res.Prior); err != nil {
+		t.Fatal(err)
+	}
+	if s.failed {
+		t.Error("the unit is still listed as failed")
 	}
 }
 

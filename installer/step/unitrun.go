@@ -188,6 +188,17 @@ func (u *Unit) start(ctx context.Context, env *Env, s unitState) (string, error)
 	return did, env.SetStamp(u.key(), stamp)
 }
 
+// forgetFailure removes what systemd remembers of a unit that failed, for
+// example because it did not stop in time and was killed; without it the name
+// stays in its list although the file is gone.
+func (env *Env) forgetFailure(ctx context.Context, name string) error {
+	s, err := env.unitState(ctx, name)
+	if err != nil || s.active != "failed" {
+		return err
+	}
+	return env.systemctl(ctx, "reset-failed", "--", name)
+}
+
 // Undo restores the unit file, or stops the unit and removes it.
 func (u *Unit) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 	var prior unitPrior
@@ -211,8 +222,8 @@ func (u *Unit) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 	if u.Content != "" {
 		errs = append(errs, env.restore(u.path(), priorJSON(prior.File)))
 		do("daemon-reload")
-		if !prior.Existed && s.active == "failed" {
-			do("reset-failed", "--", u.Name)
+		if !prior.Existed {
+			errs = append(errs, env.forgetFailure(ctx, u.Name))
 		}
 	}
 	if prior.Existed {
