@@ -191,13 +191,14 @@ func (e *PartialError) Error() string {
 // Unwrap returns ErrPartial and the hosts' errors.
 func (e *PartialError) Unwrap() []error { return append([]error{ErrPartial}, e.Errs...) }
 
-// WriteText writes the report for people: what was or would be changed, what
-// failed, and a line of numbers per host.
+// WriteText writes the report for people: what would be changed, what failed,
+// what stays, and a line of numbers per host. What was changed a Progress has
+// told while it happened, and is in the JSON form.
 func (r *Report) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	for _, h := range r.Hosts {
 		for _, s := range h.Steps {
-			if s.State == agent.NotRun {
+			if s.State == agent.NotRun || s.State == step.Changed {
 				continue
 			}
 			what := s.Describe

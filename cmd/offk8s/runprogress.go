@@ -46,7 +46,7 @@ func (p *runLines) Event(_, host string, e agent.Event) {
 	switch {
 	case e.Type == agent.EventLog && (p.verbose || e.Level == "WARN" || e.Level == "ERROR"):
 		p.printf("          %-12s %s: %s", host, e.Level, e.Text)
-	case e.Type == agent.EventStep && (p.verbose || e.State == step.Changed || e.State == step.Differs || e.State == step.Failed):
+	case e.Type == agent.EventStep && (p.verbose || e.State == step.Changed || e.State == step.Failed):
 		p.printf("          %-12s %-8s %s%s", host, e.State, e.ID, reason(e.Reason))
 	}
 }
