@@ -34,12 +34,19 @@ func (in Input) distro(h manifests.Host) (distro.Distro, error) {
 		}
 		return d, nil
 	}
-	if len(in.Lock.Distros) == 0 {
-		return distro.Distro{}, fmt.Errorf("host %q: the bundle is for no operating system", h.Name)
+	name := h.OS
+	if name == "" {
+		if len(in.Lock.Distros) == 0 {
+			return distro.Distro{}, fmt.Errorf("host %q: the bundle is for no operating system", h.Name)
+		}
+		name = in.Lock.Distros[0]
 	}
-	d, ok := distro.ByName(in.Lock.Distros[0])
+	if !slices.Contains(in.Lock.Distros, name) {
+		return distro.Distro{}, fmt.Errorf("host %q: the bundle has no packages for %q, only for %s", h.Name, name, strings.Join(in.Lock.Distros, ", "))
+	}
+	d, ok := distro.ByName(name)
 	if !ok {
-		return d, fmt.Errorf("host %q: operating system %q is not supported", h.Name, in.Lock.Distros[0])
+		return d, fmt.Errorf("host %q: operating system %q is not supported", h.Name, name)
 	}
 	return d, nil
 }

@@ -85,6 +85,9 @@ func system(c *checks, in Input, h manifests.Host, f Facts) {
 	}
 	supported := known && slices.Contains(in.Lock.Distros, d.Name)
 	c.add(supported, Fail, "os", name, "one of "+strings.Join(in.Lock.Distros, ", "), "pack a bundle with --os for it")
+	if h.OS != "" {
+		c.add(known && d.Name == h.OS, Fail, "os-expected", name, h.OS+", as cluster.yaml says", "correct os: of the host, or take it away")
+	}
 	c.add(slices.Contains(in.Lock.Arches, f.Arch), Fail, "arch", f.Arch, "one of "+strings.Join(in.Lock.Arches, ", "), "pack a bundle with --arch for it")
 	c.add(f.Systemd > 0, Fail, "systemd", yesNo(f.Systemd > 0), "yes", "daemons run under systemd")
 	a, err := netip.ParseAddr(h.Address)

@@ -45,6 +45,13 @@ func TestPreflight(t *testing.T) {
 		{"pod range for two nodes", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.244.0.0/23" }, "pod-range-size", "/24"},
 		{"other operating system", "1.36", host(func(f *Facts) { f.OS = agent.OS{ID: "arch"} }), "os", "--os"},
 		{"distro that is not in the bundle", "1.36", host(func(f *Facts) { f.OS = agent.OS{ID: "centos", Version: "7"} }), "os", "--os"},
+		{"other operating system than expected", "1.36", func(in *Input) {
+			for i := range in.Cluster.Hosts {
+				if in.Cluster.Hosts[i].Name == "node-1" {
+					in.Cluster.Hosts[i].OS = "centos-7"
+				}
+			}
+		}, "os-expected", "cluster.yaml"},
 		{"other architecture", "1.36", host(func(f *Facts) { f.Arch = "arm64" }), "arch", "--arch"},
 		{"no systemd", "1.36", host(func(f *Facts) { f.Systemd = 0 }), "systemd", ""},
 		{"wrong address", "1.36", host(func(f *Facts) { f.Addresses = nil }), "address", "cluster.yaml"},
