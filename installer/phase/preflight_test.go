@@ -51,7 +51,7 @@ func TestPreflight(t *testing.T) {
 					in.Cluster.Hosts[i].OS = "centos-7"
 				}
 			}
-		}, "os-expected", "cluster.yaml"},
+		}, "os-expected", "correct os:"},
 		{"other architecture", "1.36", host(func(f *Facts) { f.Arch = "arm64" }), "arch", "--arch"},
 		{"no systemd", "1.36", host(func(f *Facts) { f.Systemd = 0 }), "systemd", ""},
 		{"wrong address", "1.36", host(func(f *Facts) { f.Addresses = nil }), "address", "cluster.yaml"},
