@@ -39,10 +39,6 @@ var contents = map[string][][2]string{
 func (u *Upstream) images(c Config, images map[string]manifests.Image) (map[string]manifests.Image, error) {
 	overlay := map[string]manifests.Image{}
 	for role, image := range images {
-		ref, err := name.ParseReference(image.Ref)
-		if err != nil {
-			return nil, err
-		}
 		programs, ok := contents[role]
 		if !ok {
 			return nil, fmt.Errorf("image role %q is unknown to the lab", role)
@@ -59,8 +55,8 @@ func (u *Upstream) images(c Config, images map[string]manifests.Image) (map[stri
 			mutate.IndexAddendum{Add: amd64, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
 			mutate.IndexAddendum{Add: arm64, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}},
 		)
-		host := ref.Context().RegistryStr()
-		target := strings.TrimPrefix(u.server.URL, "http://") + "/" + host + "/" + ref.Context().RepositoryStr() + ":" + ref.Identifier()
+		host, _, _ := strings.Cut(image.Ref, "/")
+		target := strings.TrimPrefix(u.server.URL, "http://") + "/" + image.Ref
 		to, err := name.ParseReference(target, name.Insecure)
 		if err != nil {
 			return nil, err
