@@ -33,7 +33,7 @@ func zeros10G(window byte) []byte {
 // TestT10Bomb verifies blobs that decode to far more than they should, within
 // bounded memory.
 func TestT10Bomb(t *testing.T) {
-	const window8M, window1G = 13 << 3, 20 << 3
+	const window8M, window16M, window1G = 13 << 3, 14 << 3, 20 << 3
 	content := bytes.Repeat([]byte("x"), 1000)
 	tests := []struct {
 		name   string
@@ -43,7 +43,8 @@ func TestT10Bomb(t *testing.T) {
 	}{
 		{"10 GiB of zeros", zeros10G(window8M), plain(make([]byte, 1000)), "more than the expected 1000 bytes"},
 		{"empty expected", zeros10G(window8M), plain(nil), "more than the expected 0 bytes"},
-		{"window of 1 GiB", zeros10G(window1G), plain(make([]byte, 1000)), "decode"},
+		{"window of 1 GiB", zeros10G(window1G), plain(make([]byte, 1000)), "window size"},
+		{"window of 16 MiB", zeros10G(window16M), plain(make([]byte, 1000)), "window size"},
 		{"one byte more", bundletest.Compress(t, append(content, 'x')), plain(content), "more than the expected 1000 bytes"},
 		{"one byte less", bundletest.Compress(t, content[1:]), plain(content), "decodes to 999 bytes"},
 		{"other content", bundletest.Compress(t, bytes.ToUpper(content)), plain(content), "something else"},

@@ -51,9 +51,6 @@ func (b *Bundle) readDocument(d ocispec.Descriptor) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("member %q is missing", blobName(d.Digest))
 	}
-	if m.Size != d.Size {
-		return nil, fmt.Errorf("member %q has %d bytes, expected %d", m.Name, m.Size, d.Size)
-	}
 	return readVerified(io.NewSectionReader(b.r, m.Offset, m.Size), d)
 }
 

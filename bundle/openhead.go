@@ -144,7 +144,7 @@ func (b *Bundle) checkSelfSigned() error {
 // checkReadme compares README.txt with its digest in index.json.
 func (b *Bundle) checkReadme(annotations map[string]string) error {
 	got := digest.FromBytes(b.head[MemberReadme]).String()
-	if want := annotations[manifests.AnnotationReadme]; got != want || len(annotations) != 1 {
+	if want := annotations[manifests.AnnotationReadme]; got != want {
 		return badArtifact("open", MemberReadme, fmt.Errorf("content is %s, index.json says %q", got, want))
 	}
 	return nil

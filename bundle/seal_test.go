@@ -90,7 +90,7 @@ func TestSealFile(t *testing.T) {
 		}
 	}
 	broken.Open = open
-	_, err := bundle.SealFile(t.Context(), path, broken, true)
+	_, err := bundle.SealFile(t.Context(), path, broken, false)
 	var artifact *bundle.ArtifactError
 	if !errors.Is(err, bundle.ErrVerify) || !errors.As(err, &artifact) || artifact.Artifact != "files/amd64/kubelet" {
 		t.Fatalf("sealed altered content: %v", err)

@@ -156,6 +156,7 @@ func tiny(t testing.TB) ([]byte, *trust.KeyPair) {
 	t.Helper()
 	b := smallest(t)
 	b.AddIndex(t, "x/y:1", []string{"amd64"}, []string{"arm64"})
+	b.AddImage(t, "a:1", "amd64")
 	b.AddMetadata("apt/d", "InRelease", []byte("m"))
 	return b.Bytes(t), b.Key
 }
