@@ -18,6 +18,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,7 +104,8 @@ func TestServerTLSAndMetrics(t *testing.T) {
 	main, admin := listen(t), listen(t)
 	server := &Server{
 		Mirror: mirrorOf(t, Options{CA: ca}, s.fake), Listeners: []net.Listener{main},
-		TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Admin: admin, VerifyFirst: true,
+		TLS:   &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10}, // raised by the server
+		Admin: admin, VerifyFirst: true,
 	}
 	start(t, server)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
@@ -117,7 +119,7 @@ func TestServerTLSAndMetrics(t *testing.T) {
 			t.Errorf("%s: %q over HTTP/%d", path, got, r.ProtoMajor)
 		}
 	}
-	if _, err := tls.Dial("tcp", main.Addr().String(), &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11}); err == nil {
+	if _, err := tls.Dial("tcp", main.Addr().String(), &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
 		t.Error("TLS 1.1 was accepted")
 	}
 	r, err := http.Get("http://" + admin.Addr().String() + "/metrics")
@@ -325,6 +327,47 @@ func TestConnectionsAreCapped(t *testing.T) {
 	_ = first.Close()
 	if r := <-answered; r.StatusCode != 200 {
 		t.Errorf("after the first was closed: status %d", r.StatusCode)
+	}
+}
+
+// spy sees whether a file reaches the connection as a file.
+type spy struct {
+	*httptest.ResponseRecorder
+	files int
+}
+
+func (s *spy) ReadFrom(src io.Reader) (int64, error) {
+	if l, ok := src.(*io.LimitedReader); ok {
+		if _, ok := l.R.(*os.File); ok {
+			s.files++
+		}
+	}
+	return io.Copy(s.ResponseRecorder, src)
+}
+
+// Sendfile needs an *os.File that comes through every middleware, and a TCP
+// connection that nothing wraps.
+func TestFilesReachTheConnection(t *testing.T) {
+	f, content := slowBundle(t)
+	w := &spy{ResponseRecorder: httptest.NewRecorder()}
+	mirrorOf(t, Options{}, f).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/files/large", nil))
+	if w.files == 0 || w.Body.Len() != len(content) {
+		t.Errorf("%d pieces went out as a file; %d bytes", w.files, w.Body.Len())
+	}
+	inner := listen(t)
+	defer inner.Close()
+	go func() {
+		if c, err := net.Dial("tcp", inner.Addr().String()); err == nil {
+			_ = c.Close()
+		}
+	}()
+	c, err := newLimit(1).listener(inner).Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, ok := c.(*net.TCPConn); !ok {
+		t.Errorf("a connection is a %T", c)
 	}
 }
 
