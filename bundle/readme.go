@@ -49,6 +49,8 @@ Images can be copied out without offk8s, for example with
     skopeo copy oci-archive:BUNDLE:NAME docker://registry/NAME
 
 where NAME is the org.opencontainers.image.ref.name of an image in index.json.
+skopeo finds those whose mediaType there is an OCI one; images in Docker's
+format come from the mirror (offk8s serve) or by "ctr images import BUNDLE".
 With offk8s: offk8s verify, offk8s inspect, offk8s serve.
 `
 

@@ -72,6 +72,49 @@ func TestSealIsDeterministic(t *testing.T) {
 	}
 }
 
+// TestSHA512 has a blob under a name that does not fit a ustar header.
+func TestSHA512(t *testing.T) {
+	b := bundletest.New(t)
+	b.AddFile(t, "f", "f", []byte("content"), false)
+	d := digest.SHA512.FromString("content")
+	b.Blobs[d] = []byte("content")
+	b.Lock.Artifacts[0].Blob.Digest = d
+	raw, o := b.Bytes(t), bundletest.Options(b.Key)
+	if err := checkBytes(t, raw, o); err != nil {
+		t.Fatal(err)
+	}
+	raw[bytes.Index(raw, []byte("content\x00"))]++
+	if err := checkBytes(t, raw, o); !errors.Is(err, bundle.ErrVerify) {
+		t.Errorf("altered: %v", err)
+	}
+
+	b.Lock.Artifacts[0].Blob.Digest = digest.SHA384.FromString("content")
+	if _, err := bundle.Seal(t.Context(), &bytes.Buffer{}, b.Input()); err == nil {
+		t.Error("sealed a sha384 blob")
+	}
+}
+
+func TestUnsigned(t *testing.T) {
+	b := bundletest.New(t)
+	b.AddSmall(t)
+	b.Key = nil
+	path := filepath.Join(t.TempDir(), "b.tar")
+	if _, err := bundle.SealFile(t.Context(), path, b.Input(), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.Open(t.Context(), []string{path}, bundletest.Options(bundletest.Key(t))); !errors.Is(err, bundle.ErrPolicy) {
+		t.Errorf("opened an unsigned bundle: %v", err)
+	}
+	opened, err := bundle.Open(t.Context(), []string{path}, bundle.OpenOptions{AllowUnsigned: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	if s, err := bundle.Inspect(opened); err != nil || s.Signed || s.Signer != "" || opened.OpenPGPKey() != nil {
+		t.Errorf("summary of an unsigned bundle: %+v, %v", s, err)
+	}
+}
+
 func TestSealFile(t *testing.T) {
 	b := bundletest.New(t)
 	b.AddSmall(t)
