@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -12,7 +11,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -20,7 +18,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -250,86 +247,6 @@ func TestShutdownIsBounded(t *testing.T) {
 	}
 }
 
-// T-32: 500 clients that never finish their request do not keep others out for
-// longer than the header timeout, and their connections are closed.
-func TestT32SlowlorisIsBounded(t *testing.T) {
-	s := newSample(t)
-	l := listen(t)
-	const slow = 500
-	start(t, &Server{
-		Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l},
-		MaxConnections: slow, HeaderTimeout: 500 * time.Millisecond,
-	})
-	conns := make([]net.Conn, slow)
-	for i := range conns {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: m\r\nX-Slow: ", plugins); err != nil {
-			t.Fatal(err)
-		}
-		conns[i] = c
-	}
-	client := &http.Client{Timeout: 20 * time.Second}
-	defer client.CloseIdleConnections()
-	r, err := client.Get("http://" + l.Addr().String() + plugins)
-	if err != nil {
-		t.Fatalf("an honest client beside %d slow ones: %v", slow, err)
-	}
-	if got := body(t, r); got != "cni plugins" {
-		t.Errorf("body %q", got)
-	}
-	for _, c := range conns {
-		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatal("a slow connection was never closed")
-		}
-	}
-}
-
-func TestConnectionsAreCapped(t *testing.T) {
-	s := newSample(t)
-	l := listen(t)
-	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}, MaxConnections: 1})
-	ask := func(c net.Conn) *http.Response {
-		if _, err := fmt.Fprintf(c, "GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		r, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	first, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r := ask(first); r.StatusCode != 200 {
-		t.Fatalf("status %d", r.StatusCode)
-	}
-	second, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second.Close()
-	answered := make(chan *http.Response, 1)
-	go func() { answered <- ask(second) }()
-	select {
-	case <-answered:
-		t.Error("a second connection was answered")
-	case <-time.After(50 * time.Millisecond):
-	}
-	_ = first.Close()
-	if r := <-answered; r.StatusCode != 200 {
-		t.Errorf("after the first was closed: status %d", r.StatusCode)
-	}
-}
-
 // spy sees whether a file reaches the connection as a file.
 type spy struct {
 	*httptest.ResponseRecorder
@@ -369,84 +286,6 @@ func TestFilesReachTheConnection(t *testing.T) {
 	if _, ok := c.(*net.TCPConn); !ok {
 		t.Errorf("a connection is a %T", c)
 	}
-}
-
-// T-32: a body is never waited for nor read, however long it says it is.
-func TestT32BodiesAreNotRead(t *testing.T) {
-	s := newSample(t)
-	l := listen(t)
-	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}})
-	for _, head := range []string{
-		"GET " + plugins + " HTTP/1.1\r\nHost: m\r\nContent-Length: 100000000\r\nContent-Encoding: gzip\r\n\r\n",
-		"GET " + plugins + " HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"POST /v2/pause/blobs/uploads/ HTTP/1.1\r\nHost: m\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n",
-		"PUT /v2/pause/manifests/x HTTP/1.1\r\nHost: m\r\nContent-Length: 100000000\r\n\r\n",
-	} {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(c, head); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		answer, err := io.ReadAll(c) // to the end: the server closes
-		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 ") || strings.Contains(string(answer), "100 Continue") {
-			t.Errorf("%.30s: %q, %v", head, answer, err)
-		}
-		_ = c.Close()
-	}
-}
-
-func TestHeaderFloodIsRefused(t *testing.T) {
-	s := newSample(t)
-	l := listen(t)
-	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}})
-	r, err := http.NewRequest(http.MethodGet, "http://"+l.Addr().String()+plugins, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("X-Flood", strings.Repeat("a", 64<<10))
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return // refused so early that the client still wrote
-	}
-	if _ = body(t, resp); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("status %d, want 431", resp.StatusCode)
-	}
-}
-
-// Requests must not leave file descriptors behind.
-func TestFileDescriptorsAreBounded(t *testing.T) {
-	f, _ := slowBundle(t)
-	l := listen(t)
-	stop := start(t, &Server{Mirror: mirrorOf(t, Options{}, f), Listeners: []net.Listener{l}})
-	before := openFiles(t)
-	for range 200 {
-		r, err := http.Get("http://" + l.Addr().String() + "/files/large")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = r.Body.Close() // mid-transfer
-	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	http.DefaultClient.CloseIdleConnections()
-	if after := openFiles(t); after > before+70 {
-		t.Errorf("%d descriptors, %d before", after, before)
-	}
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	list, err := filepath.Glob("/proc/self/fd/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
 }
 
 func tlsConfig(cert tls.Certificate) *tls.Config {
