@@ -133,7 +133,7 @@ func (in Input) apiServer(h manifests.Host) (daemon, error) {
 		name: "kube-apiserver", about: "Kubernetes API server", kind: "notify",
 		after:   []string{"etcd.service"},
 		flags:   in.flagsOf("kube-apiserver", common, in.Cluster.APIServer),
-		service: append([]string{"TimeoutStartSec=180", "TimeoutStopSec=20", "LimitNOFILE=65536"}, confined...),
+		service: append([]string{"TimeoutStartSec=180", "TimeoutStopSec=10", "LimitNOFILE=65536"}, confined...),
 	}, nil
 }
 

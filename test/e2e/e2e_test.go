@@ -54,12 +54,12 @@ func TestRoad(t *testing.T) {
 	roads := []*road{
 		{
 			lab: l, minor: "1.36", version: "1.36.3", rpm: "rocky-9", failCgroupV1: true,
-			binaries:  []string{"kubernetes-1.36.3", "etcd-3.6.16", "containerd-2.2.7", "cni-plugins-1.9.1"},
+			binaries:  []string{"kubernetes-1.36.3", "etcd-3.6.16", "containerd-2.2.7", "cni-plugins-1.9.1", "coredns-1.14.2"},
 			criPlugin: "io.containerd.cri.v1.runtime",
 		},
 		{
 			lab: l, minor: "1.16", version: "1.16.15", rpm: "centos-7",
-			binaries:  []string{"kubernetes-1.16.15", "etcd-3.4.23", "containerd-1.6.20", "cni-plugins-1.9.1"},
+			binaries:  []string{"kubernetes-1.16.15", "etcd-3.4.23", "containerd-1.6.20", "cni-plugins-1.9.1", "coredns-1.8.7"},
 			criPlugin: "io.containerd.grpc.v1.cri",
 		},
 	}
@@ -131,7 +131,7 @@ func (r *road) pack(t *testing.T) {
 	distro, err := cat.Distro(r.rpm)
 	must(t, err)
 	var dirs []string
-	for _, d := range append(r.binaries, "cfssl-1.6.5", "runc-1.1.5", "flannel-0.15.1", "flannel-cni-0.8.7", "coredns-1.14.2", "images", "crictl") {
+	for _, d := range append(r.binaries, "cfssl-1.6.5", "runc-1.1.5", "flannel-0.15.1", "flannel-cni-0.8.7", "images", "crictl") {
 		dirs = append(dirs, filepath.Join(r.cache, "components", d))
 	}
 	up, err := upstream.Start(upstream.Config{

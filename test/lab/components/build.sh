@@ -14,7 +14,7 @@ cache=${OFFK8S_LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/offk8s-lab}/components
 # caller's flags (race, tags) must not change what a version means.
 export GOWORK=off GOFLAGS=-buildvcs=false
 
-modules="cfssl etcd containerd cni-plugins flannel-cni flannel coredns kubernetes-1.36 kubernetes-1.16"
+modules="cfssl etcd containerd cni-plugins flannel-cni flannel coredns coredns-1.8 kubernetes-1.36 kubernetes-1.16"
 debs="runc etcd-3.4 containerd-1.6"
 
 say() { echo "lab: components: $*" >&2; }
@@ -30,7 +30,7 @@ main() {
     containerd) echo github.com/containerd/containerd/v2 ;;
     cni-plugins | flannel-cni) echo github.com/containernetworking/plugins ;;
     flannel) echo github.com/flannel-io/flannel ;;
-    coredns) echo github.com/coredns/coredns ;;
+    coredns | coredns-*) echo github.com/coredns/coredns ;;
     kubernetes-*) echo k8s.io/kubernetes ;;
   esac
 }
@@ -61,6 +61,7 @@ compile() {
       ld+=" -extldflags -static -X github.com/flannel-io/flannel/version.Version=v$v"
       cgo=1 tags=netgo,osusergo
       ;;
+    coredns-1.8) ld+=" -checklinkname=0" ;; # a dependency calls into the runtime as Go once allowed
     kubernetes-1.36) ld+=$(stamp "$v" k8s.io/component-base/version k8s.io/client-go/pkg/version) ;;
     kubernetes-1.16)
       compile_1_16 "$v" "$out"
