@@ -7,6 +7,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -19,6 +20,8 @@ var classes = []class{
 	{is(agent.ErrPolicy), exitPolicy, "--allow-downgrade accepts an older bundle"},
 	{is(agent.ErrVerify), exitVerify, "the mirror serves something else than the key signed; compare key, fingerprint and bundle"},
 	{is(installer.ErrPartial), exitPartial, "mend what failed and run the same command again; it goes on where it stopped"},
+	{is(host.ErrUnknownHost), exitError, "log in once with ssh and compare the fingerprint, or write it as ssh.hostKey into cluster.yaml"},
+	{is(host.ErrChangedHost), exitError, "find out why the key changed before you accept it; somebody may stand between"},
 	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
 	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it or give --cache-dir"},
 	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; it comes from the packing machine on another way than the bundle"},

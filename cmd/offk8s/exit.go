@@ -75,7 +75,8 @@ func (a *app) report(err error) int {
 		_ = enc.Encode(map[string]any{"code": code, "message": err.Error(), "hint": hint})
 		return code
 	}
-	fmt.Fprintf(a.stderr, "offk8s: error: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	text := strings.ReplaceAll(err.Error(), "\n\n", "\n") // answers of servers end so
+	fmt.Fprintf(a.stderr, "offk8s: error: %s\n", strings.ReplaceAll(text, "\n", "\n  "))
 	if hint != "" {
 		fmt.Fprintf(a.stderr, "offk8s: hint: %s\n", hint)
 	}

@@ -17,7 +17,8 @@ func run() int {
 	app := newApp(os.Stdin, os.Stdout, os.Stderr)
 	err := app.command().ExecuteContext(ctx)
 	if sig := cause(); sig != nil && err != nil { // serve ends in order, without an error
-		app.say("note", "stopped by %s; run the same command again to go on", sig)
+		name := map[os.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[sig]
+		app.say("note", "stopped by %s; run the same command again to go on", name)
 		return 128 + int(sig.(syscall.Signal))
 	}
 	return app.report(err)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -75,7 +77,7 @@ func shorten(s string, n int) string {
 
 // lineEvent is one line of plain or JSON progress.
 type lineEvent struct {
-	Event string  `json:"event"` // start, progress, done or failed
+	Event string  `json:"event"` // progress, done, failed or stopped
 	Name  string  `json:"name"`
 	Bytes int64   `json:"bytes"`
 	Size  int64   `json:"size,omitempty"`
@@ -133,11 +135,15 @@ func (t *lineTask) Done(err error) {
 	if err != nil {
 		e.Event, e.Error = "failed", err.Error()
 	}
+	if errors.Is(err, context.Canceled) {
+		e.Event = "stopped" // by a signal, or because another item failed
+	}
 	t.l.emit(e)
 }
 
 func plainLine(w io.Writer, e lineEvent) {
 	switch {
+	case e.Event == "stopped": // the user knows
 	case e.Event == "failed":
 		fmt.Fprintf(w, "failed    %s: %s\n", e.Name, e.Error)
 	case e.Event == "progress" && e.Size > 0:

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/offk8s/offk8s/bundle/upstreamtest"
+)
+
+// scriptCommands are the commands that scripts have beside testscript's own.
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"exit":      scriptExit,
+	"upstream":  scriptUpstream,
+	"swap":      scriptSwap,
+	"gone":      scriptGone,
+	"kill-at":   scriptKillAt,
+	"serve":     scriptServe,
+	"unserve":   scriptUnserve,
+	"get":       scriptGet,
+	"expand":    scriptExpand,
+	"flip":      scriptFlip,
+	"cut":       scriptCut,
+	"mode":      scriptMode,
+	"jsonlines": scriptJSONLines,
+	"sshkey":    scriptSSHKey,
+}
+
+func of(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).(*script) }
+
+func need(ts *testscript.TestScript, ok bool, usage string) {
+	if !ok {
+		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+// scriptExit: exit CODE ARGS… runs offk8s and demands its exit code.
+func scriptExit(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) > 1, "exit CODE ARGS…")
+	got := exitCode(ts.Exec("offk8s", args[1:]...))
+	if want := args[0]; strconv.Itoa(got) != want {
+		ts.Fatalf("offk8s %s: exit status %d, want %s", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	default:
+		return -2
+	}
+}
+
+// scriptUpstream: upstream starts one for this script alone and sets $PACK and OFFK8S_CATALOG.
+func scriptUpstream(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 0, "upstream")
+	up, err := upstreamtest.Start(nil)
+	ts.Check(err)
+	ts.Defer(up.Close)
+	dir := ts.MkAbs("upstream")
+	ts.Check(os.Mkdir(dir, 0o755))
+	ts.Check(writeUpstream(up, dir))
+	s := of(ts)
+	s.upstream = up
+	for name, value := range map[string]string{"PACK": dir + "/pack.yaml", "OFFK8S_CATALOG": dir + "/catalog"} {
+		ts.Setenv(name, value)
+		s.env = append(s.env, name+"="+value)
+	}
+}
+
+// scriptSwap: swap PART replaces every file of the upstream whose address has PART.
+func scriptSwap(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "swap PART")
+	of(ts).upstream.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, args[0]) {
+			return false
+		}
+		fmt.Fprint(w, "something else")
+		return true
+	})
+}
+
+// scriptGone: gone makes the upstream answer 404 to everything. (One that
+// answers nothing at all is asked again for a minute and a half.)
+func scriptGone(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 0, "gone")
+	of(ts).upstream.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+		http.NotFound(w, r)
+		return true
+	})
+}
+
+// scriptKillAt: kill-at SIGNAL PART CODE ARGS… runs offk8s, sends it the signal
+// when it asks the upstream for an address with PART, and demands the exit code
+// (-1 for one that the signal ended).
+func scriptKillAt(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) > 3, "kill-at INT|TERM|KILL PART CODE ARGS…")
+	signal := map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM, "KILL": os.Kill}[args[0]]
+	s := of(ts)
+	asked, killed := make(chan struct{}, 1), make(chan struct{})
+	s.upstream.Hook(func(_ http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, args[1]) {
+			return false
+		}
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		<-killed
+		return false
+	})
+	defer s.upstream.Hook(nil)
+	cmd := exec.Command("offk8s", args[3:]...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), s.env, ts.Stdout(), ts.Stderr()
+	ts.Check(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-asked:
+		ts.Check(cmd.Process.Signal(signal))
+	case err := <-ended:
+		close(killed)
+		ts.Fatalf("ended before it asked for %s: %v", args[1], err)
+	}
+	err := <-ended
+	close(killed)
+	if got := strconv.Itoa(exitCode(err)); got != args[2] {
+		ts.Fatalf("exit status %s after %s, want %s", got, args[0], args[2])
+	}
+}
+
+// scriptServe: serve ARGS… starts offk8s serve on a free loopback port, with its
+// state in ./state, and sets $MIRROR and $FINGERPRINT, which is in ./fingerprint too.
+func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	need(ts, !neg && s.mirror == nil, "serve ARGS…, one at a time")
+	cmd := exec.Command("offk8s", append([]string{"serve", "--listen", "127.0.0.1:0", "--state", "state"}, args...)...)
+	cmd.Dir, cmd.Env, cmd.Stderr = ts.MkAbs("."), s.env, os.Stderr
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	s.mirror = cmd
+	ts.Defer(func() { s.stop() })
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		switch name {
+		case "mirror":
+			ts.Setenv("MIRROR", strings.TrimSpace(value))
+		case "fingerprint":
+			ts.Setenv("FINGERPRINT", strings.TrimSpace(value))
+			ts.Check(os.WriteFile(ts.MkAbs("fingerprint"), []byte(value), 0o644))
+			go func() { _, _ = io.Copy(io.Discard, out) }()
+			return
+		}
+	}
+	ts.Fatalf("serve ended before it told its fingerprint: %v", lines.Err())
+}
+
+func (s *script) stop() (code int) {
+	if s.mirror == nil {
+		return 0
+	}
+	_ = s.mirror.Process.Signal(syscall.SIGTERM)
+	code = exitCode(s.mirror.Wait())
+	s.mirror = nil
+	return code
+}
+
+// scriptUnserve: unserve ends the mirror with SIGTERM and demands status 0.
+func scriptUnserve(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 0, "unserve")
+	if code := of(ts).stop(); code != 0 {
+		ts.Fatalf("serve: exit status %d after SIGTERM, want 0", code)
+	}
+}
+
+// scriptGet: get STATUS PATH fetches from the mirror, trusting only the CA in
+// ./state; the body goes to stdout.
+func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "get STATUS PATH")
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(ts.ReadFile("state/mirror-ca.crt")))
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	defer tr.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, ts.Getenv("MIRROR")+args[1], nil)
+	ts.Check(err)
+	res, err := (&http.Client{Transport: tr}).Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	_, err = io.Copy(ts.Stdout(), res.Body)
+	ts.Check(err)
+	if got := strconv.Itoa(res.StatusCode); got != args[0] {
+		ts.Fatalf("GET %s: status %s, want %s", args[1], got, args[0])
+	}
+}
+
+// scriptExpand: expand FILE… replaces $NAME in them by the environment.
+func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) > 0, "expand FILE…")
+	for _, f := range args {
+		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(os.Expand(ts.ReadFile(f), ts.Getenv)), 0o644))
+	}
+}
+
+// scriptFlip: flip FILE changes one bit in the middle.
+func scriptFlip(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "flip FILE")
+	b := []byte(ts.ReadFile(args[0]))
+	b[len(b)/2] ^= 1
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+}
+
+// scriptCut: cut FILE N takes N bytes off its end; a negative N adds zeroes.
+func scriptCut(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "cut FILE N")
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	st, err := os.Stat(path)
+	ts.Check(err)
+	ts.Check(os.Truncate(path, st.Size()-n))
+}
+
+// scriptMode: mode OCTAL FILE… demands permissions; patterns are allowed.
+func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) > 1, "mode OCTAL FILE…")
+	for _, pattern := range args[1:] {
+		files, err := filepath.Glob(ts.MkAbs(pattern))
+		ts.Check(err)
+		need(ts, len(files) > 0, "mode: no file matches "+pattern)
+		for _, f := range files {
+			st, err := os.Stat(f)
+			ts.Check(err)
+			if got := fmt.Sprintf("%04o", st.Mode().Perm()); got != args[0] {
+				ts.Fatalf("%s has mode %s, want %s", f, got, args[0])
+			}
+		}
+	}
+}
+
+// scriptSSHKey: sshkey FILE makes a key that no host knows.
+func scriptSSHKey(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "sshkey FILE")
+	_, key, err := ed25519.GenerateKey(nil)
+	ts.Check(err)
+	block, err := ssh.MarshalPrivateKey(key, "")
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o700))
+	ts.Check(os.WriteFile(path, pem.EncodeToMemory(block), 0o600))
+}
+
+// scriptJSONLines: jsonlines FILE FIELD… demands that each line is an object and
+// that each field is in one of them.
+func scriptJSONLines(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) > 1, "jsonlines FILE FIELD…")
+	seen := map[string]bool{}
+	for _, line := range strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n") {
+		var v map[string]any
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			ts.Fatalf("%q is no JSON object: %v", line, err)
+		}
+		for k := range v {
+			seen[k] = true
+		}
+	}
+	for _, field := range args[1:] {
+		if !seen[field] {
+			ts.Fatalf("no line has the field %q", field)
+		}
+	}
+}
