@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/store"
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// exitCases has every class of errors; the numbers are a contract with scripts,
+// so they stand here as numbers.
+var exitCases = []struct {
+	name string
+	err  error
+	want int
+	hint string
+}{
+	{"any other", errors.New("disk full"), 1, ""},
+	{"usage", usagef("bad flag"), 2, "--help"},
+	{"document", &manifests.LoadError{Problems: []manifests.Problem{{File: "cluster.yaml", Message: "x"}}}, 2, "offk8s init"},
+	{"input of resolve", bundle.ErrInput, 2, "offk8s versions"},
+	{"apt archive unknown", fetch.ErrNoArchive, 2, "--mirror"},
+	{"some hosts", installer.ErrPartial, 3, "same command"},
+	{"some artifacts", &bundle.PartialError{Failed: []error{errors.New("404")}}, 3, "same command"},
+	{"bundle altered", bundle.ErrVerify, 4, "again from the source"},
+	{"bad signature", trust.ErrBadSignature, 4, "do not use"},
+	{"unknown key", trust.ErrUnknownKey, 4, "fingerprint"},
+	{"mirror altered", agent.ErrVerify, 4, "fingerprint"},
+	{"one artifact of many altered", &bundle.PartialError{Failed: []error{errors.New("404"), bundle.ErrVerify}}, 4, "again from the source"},
+	{"policy", bundle.ErrPolicy, 5, ""},
+	{"unsigned", trust.ErrUnsigned, 5, "--insecure-allow-unsigned"},
+	{"no key", trust.ErrNoKey, 5, "--key"},
+	{"rollback", agent.ErrPolicy, 5, "--allow-downgrade"},
+	{"preflight", &installer.PreflightError{}, 6, "ignorePreflight"},
+	{"pending", quietError{exitPending}, 7, ""},
+	{"cache locked", store.ErrLocked, 11, "--cache-dir"},
+	{"host locked", agent.ErrLocked, 11, "wait"},
+	{"passphrase", trust.ErrPassphrase, 12, "passphrase"},
+	{"host key unknown", host.ErrUnknownHost, 1, "ssh.hostKey"},
+	{"host key changed", host.ErrChangedHost, 1, "changed"},
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, tt := range exitCases {
+		t.Run(tt.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			a := newApp(strings.NewReader(""), &stdout, &stderr)
+			// Wrapped and beside others, as it comes from the libraries.
+			err := fmt.Errorf("verb: %w", errors.Join(errors.New("another"), tt.err))
+			if got := a.report(err); got != tt.want {
+				t.Errorf("exit status %d, want %d", got, tt.want)
+			}
+			if !strings.Contains(stderr.String(), tt.hint) {
+				t.Errorf("no %q in %q", tt.hint, stderr.String())
+			}
+			if stdout.Len() > 0 {
+				t.Errorf("stdout has %q", stdout.String())
+			}
+		})
+	}
+}
+
+func TestEveryClassHasACase(t *testing.T) {
+	for i, c := range classes {
+		found := false
+		for _, tt := range exitCases {
+			if c.match(tt.err) {
+				found = true
+			}
+		}
+		if !found {
+			t.Errorf("class %d (exit status %d, %q) matches no case", i, c.code, c.hint)
+		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	tests := []struct {
+		name   string
+		err    error
+		format string
+		want   string
+	}{
+		{"nothing", nil, "text", ""},
+		{"told already", quietError{7}, "text", ""},
+		{"hint of the command wins", withHint(usagef("no %q", "x"), "name %s", "it"), "text", "offk8s: error: no \"x\"\noffk8s: hint: name it\n"},
+		{"several, one ends with a newline", errors.Join(errors.New("a\n"), errors.New("b")), "text", "offk8s: error: a\n  b\n"},
+		{"unknown command", errors.New(`unknown command "x" for "offk8s"`), "text", "offk8s: error: unknown command \"x\" for \"offk8s\"\noffk8s: hint: see --help\n"},
+	}
+	for _, tt := range tests {
+		var stderr bytes.Buffer
+		a := newApp(nil, nil, &stderr)
+		a.format = tt.format
+		a.report(tt.err)
+		if got := stderr.String(); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestReportJSON(t *testing.T) {
+	var stderr bytes.Buffer
+	a := newApp(nil, nil, &stderr)
+	a.format = "json"
+	code := a.report(fmt.Errorf("open bundle: %w", trust.ErrNoKey))
+	var got struct {
+		Code          int
+		Message, Hint string
+	}
+	if err := json.Unmarshal(stderr.Bytes(), &got); err != nil || code != 5 || got.Code != 5 ||
+		got.Message != "open bundle: no public key configured" || !strings.Contains(got.Hint, "--key") {
+		t.Errorf("exit status %d, %q: %v", code, stderr.String(), err)
+	}
+}
