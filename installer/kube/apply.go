@@ -14,7 +14,7 @@ import (
 // Apply is Kubernetes objects that are in the cluster with at least these
 // fields. What the API server fills in beside them does not count as a difference.
 type Apply struct {
-	sticky
+	NoUndo
 	// Objects are whole objects as JSON, in the order they are created in.
 	Objects []json.RawMessage `json:"objects"`
 	// Text says what they are, "flannel".

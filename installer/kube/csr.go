@@ -29,7 +29,7 @@ type NodeAddress struct {
 // against the inventory, so that a node gets a certificate for itself alone.
 // It is done when every kubelet serves a certificate of the cluster's authority.
 type ApproveCSRs struct {
-	sticky
+	NoUndo
 	Nodes   []NodeAddress `json:"nodes"`
 	CAFile  string        `json:"caFile"`            // of the cluster, on this host
 	Port    int           `json:"port,omitempty"`    // default 10250

@@ -17,7 +17,7 @@ import (
 // host, that is from the mirror, and also gets its original name, under which
 // old kubelets look for the pause image.
 type Image struct {
-	sticky
+	NoUndo
 	Name   string        `json:"name"` // "registry.k8s.io/pause:3.10"
 	Digest digest.Digest `json:"digest"`
 	// PullArgs are more arguments of `ctr images pull`, see Features.CtrPullArgs.

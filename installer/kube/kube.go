@@ -120,12 +120,12 @@ func timeout(d step.Duration, def time.Duration) time.Duration {
 	return time.Duration(d)
 }
 
-// sticky is embedded by kinds that Undo has nothing to do for: their work lives
+// NoUndo is embedded by kinds that Undo has nothing to do for: their work lives
 // in etcd or is a look, and reset removes the whole cluster.
-type sticky struct{}
+type NoUndo struct{}
 
 // Undo does nothing.
-func (sticky) Undo(context.Context, *step.Env, json.RawMessage) error { return nil }
+func (NoUndo) Undo(context.Context, *step.Env, json.RawMessage) error { return nil }
 
 func checkName(field, s string) error {
 	if s == "" || strings.HasPrefix(s, "-") || strings.ContainsAny(s, " \t\n\r\x00/") {

@@ -14,7 +14,7 @@ import (
 
 // Nodes waits until nodes are registered, or Ready, and changes nothing.
 type Nodes struct {
-	sticky
+	NoUndo
 	Names   []string      `json:"names"`
 	Ready   bool          `json:"ready,omitempty"`
 	Timeout step.Duration `json:"timeout,omitempty"` // default 5 minutes
@@ -137,7 +137,7 @@ func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {
 
 // Node is labels and taints of one node. Others that are there stay.
 type Node struct {
-	sticky
+	NoUndo
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Taints []string          `json:"taints,omitempty"` // "key=value:Effect", "key:Effect"

@@ -13,7 +13,7 @@ import (
 
 // Rollout waits until workloads have all their pods ready, and changes nothing.
 type Rollout struct {
-	sticky
+	NoUndo
 	// Workloads are Deployments and DaemonSets; other kinds are refused.
 	Workloads []ObjectKey   `json:"workloads"`
 	Timeout   step.Duration `json:"timeout,omitempty"` // default 5 minutes

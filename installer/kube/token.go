@@ -21,7 +21,7 @@ const tokenLabel = "app.kubernetes.io/managed-by=offk8s"
 // Token is the bootstrap token in the cluster for as long as a node has to
 // join: short-lived and good for nothing but authentication.
 type Token struct {
-	sticky
+	NoUndo
 	Ref string `json:"ref"` // the secret "id.secret"
 	// Nodes are those that shall join; when all have, no token is made.
 	Nodes []string `json:"nodes"`
@@ -127,7 +127,7 @@ func (t *Token) parts(env *step.Env) (id, secret string, err error) {
 
 // TokenGone deletes the bootstrap tokens that offk8s made, those of interrupted
 // runs as well.
-type TokenGone struct{ sticky }
+type TokenGone struct{ NoUndo }
 
 // Kind returns "kube-token-gone".
 func (*TokenGone) Kind() string { return "kube-token-gone" }

@@ -1,0 +1,193 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
+)
+
+// fakeCluster answers kubectl from a map of objects. A call that it does not
+// know fails the test.
+type fakeCluster struct {
+	t       *testing.T
+	objects map[string]map[string]any // "deployment kube-system/coredns"
+	// on is called for every call, first.
+	on func(args []string)
+}
+
+func newCluster(t *testing.T) (*fakeCluster, *steptest.World) {
+	t.Helper()
+	f := &fakeCluster{t: t, objects: map[string]map[string]any{}}
+	w := steptest.New(t)
+	w.Programs = f.run
+	return f, w
+}
+
+func key(kind, ns, name string) string { return strings.ToLower(kind) + " " + ns + "/" + name }
+
+// put adds an object from JSON.
+func (f *fakeCluster) put(text string) {
+	f.t.Helper()
+	var o map[string]any
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		f.t.Fatal(err)
+	}
+	k, err := KeyOf([]byte(text))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.objects[key(k.Kind, k.Namespace, k.Name)] = o
+}
+
+func (f *fakeCluster) run(_ context.Context, c step.Cmd) (step.Output, error) {
+	want := []string{Kubectl, "--kubeconfig", AdminConf}
+	if len(c.Argv) < 4 || !slices.Equal(c.Argv[:3], want) {
+		f.t.Fatalf("not a call of the bundle's kubectl: %v", c.Argv)
+	}
+	args := c.Argv[3:]
+	if f.on != nil {
+		f.on(args)
+	}
+	switch args[0] {
+	case "apply", "create":
+		for _, o := range f.list(c.Stdin) {
+			f.put(o)
+		}
+		return steptest.Say("")
+	case "get":
+		if slices.Contains(args, "-f") {
+			return f.getFile(c.Stdin)
+		}
+		return f.get(args[1:])
+	case "label", "taint", "certificate", "delete", "scale", "logs":
+		return f.change(args)
+	}
+	f.t.Fatalf("kubectl %v", args)
+	return step.Output{}, nil
+}
+
+func (f *fakeCluster) list(stdin []byte) []string {
+	var l struct {
+		Kind  string
+		Items []json.RawMessage
+	}
+	if err := json.Unmarshal(stdin, &l); err != nil {
+		f.t.Fatalf("stdin %q: %v", stdin, err)
+	}
+	if l.Kind != "List" {
+		return []string{string(stdin)}
+	}
+	var out []string
+	for _, i := range l.Items {
+		out = append(out, string(i))
+	}
+	return out
+}
+
+func (f *fakeCluster) getFile(stdin []byte) (step.Output, error) {
+	var found []any
+	for _, o := range f.list(stdin) {
+		k, err := KeyOf([]byte(o))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if live, ok := f.objects[key(k.Kind, k.Namespace, k.Name)]; ok {
+			found = append(found, live)
+		}
+	}
+	return printList(found)
+}
+
+func printList(items []any) (step.Output, error) {
+	b, err := json.Marshal(map[string]any{"kind": "List", "items": items})
+	if err != nil {
+		return step.Output{}, err
+	}
+	return steptest.Say(string(b))
+}
+
+// get knows "-n NS KIND [NAME]" in any order and ignores selectors.
+func (f *fakeCluster) get(args []string) (step.Output, error) {
+	ns, words := "", []string(nil)
+	for i := 0; i < len(args); i++ {
+		switch args[i] {
+		case "-n":
+			i++
+			ns = args[i]
+		case "-o", "-l", "--field-selector", "--sort-by":
+			i++
+		default:
+			words = append(words, args[i])
+		}
+	}
+	kind := strings.TrimSuffix(strings.TrimSuffix(words[0], "s"), "certificatesigningrequest")
+	if len(words) > 1 {
+		o, ok := f.objects[key(kind, ns, words[1])]
+		if !ok && slices.Contains(args, "--ignore-not-found") {
+			return steptest.Say("")
+		}
+		if !ok {
+			return steptest.Exit([]string{"kubectl"}, 1, fmt.Sprintf("%s %q not found", kind, words[1]))
+		}
+		b, err := json.Marshal(o)
+		if err != nil {
+			return step.Output{}, err
+		}
+		return steptest.Say(string(b))
+	}
+	var items []any
+	for _, k := range sorted(f.objects) {
+		if strings.HasPrefix(k, kind+" "+ns+"/") {
+			items = append(items, f.objects[k])
+		}
+	}
+	return printList(items)
+}
+
+func sorted(m map[string]map[string]any) []string { return slices.Sorted(keys(m)) }
+
+func (f *fakeCluster) change(args []string) (step.Output, error) {
+	switch {
+	case args[0] == "delete" && args[1] == "secrets":
+		for k := range f.objects {
+			if strings.HasPrefix(k, "secret ") {
+				delete(f.objects, k)
+			}
+		}
+	case args[0] == "label" && args[1] == "node":
+		meta := f.objects[key("node", "", args[2])]["metadata"].(map[string]any)
+		labels, _ := meta["labels"].(map[string]any)
+		if labels == nil {
+			labels = map[string]any{}
+		}
+		for _, l := range args[4:] {
+			k, v, _ := strings.Cut(l, "=")
+			labels[k] = v
+		}
+		meta["labels"] = labels
+	case args[0] == "taint":
+		var taints []any
+		for _, s := range args[4:] {
+			t, err := parseTaint(s)
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			taints = append(taints, map[string]any{"key": t.Key, "value": t.Value, "effect": t.Effect})
+		}
+		f.objects[key("node", "", args[2])]["spec"] = map[string]any{"taints": taints}
+	case args[0] == "certificate":
+		o := f.objects[key("csr", "", args[2])]
+		o["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Approved"}}}
+	}
+	return steptest.Say("")
+}
+
+func readyNode(name string) string {
+	return fmt.Sprintf(`{"kind":"Node","metadata":{"name":%q},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`, name)
+}

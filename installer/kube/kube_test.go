@@ -1,0 +1,282 @@
+package kube
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
+)
+
+// Kinds fit into the agent's list and know their own names.
+func TestKinds(t *testing.T) {
+	for name, build := range Kinds() {
+		if got := build().Kind(); got != name {
+			t.Errorf("kind %q is listed as %q", got, name)
+		}
+		if _, ok := step.All()[name]; ok {
+			t.Errorf("kind %q is in package step too", name)
+		}
+	}
+}
+
+func raw(texts ...string) []json.RawMessage {
+	var out []json.RawMessage
+	for _, s := range texts {
+		out = append(out, json.RawMessage(s))
+	}
+	return out
+}
+
+func TestSuite(t *testing.T) {
+	cm := `{"apiVersion":"v1","data":{"a":"1"},"kind":"ConfigMap","metadata":{"name":"c","namespace":"n"}}`
+	_, apply := newCluster(t)
+	steptest.Suite(t, steptest.Case{
+		Name: "apply", World: apply, Kinds: Kinds(), Step: &Apply{Objects: raw(cm), Text: "test"},
+	})
+	f, node := newCluster(t)
+	f.put(readyNode("n1"))
+	steptest.Suite(t, steptest.Case{
+		Name: "node", World: node, Kinds: Kinds(),
+		Step: &Node{Name: "n1", Labels: map[string]string{"role/x": ""}, Taints: []string{"role/x=:NoSchedule"}},
+	})
+	_, token := newCluster(t)
+	token.Secrets["token:bootstrap"] = "abcdef.0123456789abcdef"
+	steptest.Suite(t, steptest.Case{
+		Name: "token", World: token, Kinds: Kinds(), Step: &Token{Ref: "token:bootstrap", Nodes: []string{"n1"}},
+	})
+	steptest.Suite(t, steptest.Case{
+		Name: "cleanup", World: cleanupWorld(t), Kinds: Kinds(), Step: &Cleanup{Interfaces: []string{"cni0"}, PodCIDR: "10.244.0.0/16"},
+	})
+	steptest.Suite(t, steptest.Case{
+		Name: "etcd data", World: steptest.New(t), Kinds: Kinds(), Step: member(false),
+	})
+}
+
+// Before there is an API server a check reports a difference, and no error: a
+// dry run on a bare host shows what would be done.
+func TestChecksOnBareHost(t *testing.T) {
+	w := steptest.New(t)
+	w.Secrets["t"] = "abcdef.0123456789abcdef"
+	for _, s := range []step.Step{
+		&Apply{Objects: raw(`{"kind":"X","metadata":{"name":"x"}}`)}, &Rollout{Workloads: []ObjectKey{{"Deployment", "n", "x"}}},
+		&Nodes{Names: []string{"n"}}, &Node{Name: "n"}, &ApproveCSRs{CAFile: "/etc/ca.crt"}, &Token{Ref: "t", Nodes: []string{"n"}},
+		&TokenGone{}, &Smoke{Fingerprint: "x"}, &Image{Name: "a/b:c", Digest: "sha256:0"},
+	} {
+		res, err := s.Check(t.Context(), w.Env())
+		if err != nil || res.State != step.Differs || res.Reason == "" {
+			t.Errorf("%s: %+v, %v", s.Kind(), res, err)
+		}
+	}
+}
+
+func TestLacks(t *testing.T) {
+	tests := []struct{ name, want, have, where string }{
+		{"defaults beside", `{"spec":{"a":1}}`, `{"spec":{"a":1,"b":2},"status":{}}`, ""},
+		{"other value", `{"spec":{"a":1}}`, `{"spec":{"a":2}}`, ` has spec.a "2", want "1"`},
+		{"missing", `{"spec":{"a":{"b":1}}}`, `{"spec":{}}`, " has no spec.a"},
+		{"list element's defaults", `{"l":[{"n":"x"}]}`, `{"l":[{"n":"x","p":1}]}`, ""},
+		{"longer list", `{"l":[1]}`, `{"l":[1,2]}`, ` has l "[1 2]", want "[1]"`},
+		{"quantities", `{"cpu":"1000m","mem":"1Gi","n":1}`, `{"cpu":"1","mem":"1024Mi","n":"1"}`, ""},
+		{"other quantity", `{"cpu":"100m"}`, `{"cpu":"1"}`, ` has cpu "1", want "100m"`},
+		{"empty values are dropped", `{"a":"","b":[],"c":{},"d":false,"e":0}`, `{}`, ""},
+		{"an empty value is not any value", `{"a":""}`, `{"a":"x"}`, ` has a "x", want ""`},
+		{"written, never read", `{"stringData":{"a":"b"}}`, `{}`, ""},
+		{"served under another version", `{"apiVersion":"v1beta1","kind":"X"}`, `{"apiVersion":"v1","kind":"X"}`, ""},
+		{"a nested kind counts", `{"roleRef":{"kind":"Role"}}`, `{"roleRef":{"kind":"ClusterRole"}}`, ` has roleRef.kind "ClusterRole", want "Role"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var want, have any
+			if err := json.Unmarshal([]byte(tt.want), &want); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal([]byte(tt.have), &have); err != nil {
+				t.Fatal(err)
+			}
+			if got := lacks(want, have, ""); got != tt.where {
+				t.Errorf("got %q, want %q", got, tt.where)
+			}
+		})
+	}
+}
+
+// What drifted is named; what only the server added is not.
+func TestApplyNamesDrift(t *testing.T) {
+	f, w := newCluster(t)
+	f.put(`{"kind":"ConfigMap","metadata":{"name":"c","namespace":"n","uid":"u"},"data":{"a":"2"}}`)
+	a := &Apply{Text: "x", Objects: raw(
+		`{"kind":"ConfigMap","metadata":{"name":"c","namespace":"n"},"data":{"a":"1"}}`,
+		`{"kind":"Namespace","metadata":{"name":"n"}}`)}
+	res, err := a.Check(t.Context(), w.Env())
+	want := `ConfigMap n/c has data.a "2", want "1"; Namespace n is not there`
+	if err != nil || res.State != step.Differs || res.Reason != want {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+func TestNodes(t *testing.T) {
+	f, w := newCluster(t)
+	f.put(readyNode("n1"))
+	f.put(`{"kind":"Node","metadata":{"name":"n2"},"status":{"conditions":[{"type":"Ready","status":"False","message":"no network"}]}}`)
+	tests := []struct {
+		step Nodes
+		want string
+	}{
+		{Nodes{Names: []string{"n1", "n2"}}, ""},
+		{Nodes{Names: []string{"n1"}, Ready: true}, ""},
+		{Nodes{Names: []string{"n1", "n2"}, Ready: true}, "n2 is not ready: no network"},
+		{Nodes{Names: []string{"n3"}}, "n3 is not registered"},
+	}
+	for _, tt := range tests {
+		res, err := tt.step.Check(t.Context(), w.Env())
+		if err != nil || res.Reason != tt.want || (res.State == step.OK) != (tt.want == "") {
+			t.Errorf("%+v: %+v, %v", tt.step, res, err)
+		}
+	}
+	late := Nodes{Names: []string{"n3"}, Timeout: step.Duration(time.Millisecond)}
+	if _, err := late.Apply(t.Context(), w.Env()); err == nil || !strings.Contains(err.Error(), "n3 is not registered") {
+		t.Errorf("the last reason is not told: %v", err)
+	}
+}
+
+func TestRollout(t *testing.T) {
+	f, w := newCluster(t)
+	tests := []struct{ name, object, want string }{
+		{
+			"ready", `{"kind":"Deployment","metadata":{"name":"d","namespace":"n","generation":2},"spec":{"replicas":2},
+			"status":{"observedGeneration":2,"updatedReplicas":2,"availableReplicas":2}}`, "",
+		},
+		{
+			"old pods only", `{"kind":"Deployment","metadata":{"name":"d","namespace":"n","generation":2},"spec":{"replicas":2},
+			"status":{"observedGeneration":2,"updatedReplicas":0,"availableReplicas":2}}`, "2 of 2 pods ready",
+		},
+		{
+			"not seen", `{"kind":"Deployment","metadata":{"name":"d","namespace":"n","generation":3},
+			"status":{"observedGeneration":2}}`, "not seen",
+		},
+		{
+			"half", `{"kind":"Deployment","metadata":{"name":"d","namespace":"n"},"spec":{"replicas":2},
+			"status":{"updatedReplicas":2,"availableReplicas":1}}`, "1 of 2 pods ready",
+		},
+	}
+	for _, tt := range tests {
+		f.put(tt.object)
+		r := Rollout{Workloads: []ObjectKey{{"Deployment", "n", "d"}}}
+		res, err := r.Check(t.Context(), w.Env())
+		if err != nil || !strings.Contains(res.Reason, tt.want) || (res.State == step.OK) != (tt.want == "") {
+			t.Errorf("%s: %+v, %v", tt.name, res, err)
+		}
+	}
+	f.put(`{"kind":"DaemonSet","metadata":{"name":"s","namespace":"n"},"status":{"desiredNumberScheduled":0}}`)
+	r := Rollout{Workloads: []ObjectKey{{"DaemonSet", "n", "s"}}}
+	if res, _ := r.Check(t.Context(), w.Env()); res.State == step.OK {
+		t.Error("a DaemonSet without a node counts as ready")
+	}
+}
+
+// The token is made only while somebody has to join, lives as long as it is
+// told to, and takes those of interrupted runs along when it goes.
+func TestT44TokenSteps(t *testing.T) {
+	f, w := newCluster(t)
+	w.Secrets["token:bootstrap"] = "abcdef.0123456789abcdef"
+	tok := &Token{Ref: "token:bootstrap", Nodes: []string{"n1"}}
+	if _, err := tok.Apply(t.Context(), w.Env()); err != nil {
+		t.Fatal(err)
+	}
+	secret := f.objects[key("Secret", "kube-system", "bootstrap-token-abcdef")]
+	data := secret["stringData"].(map[string]any)
+	end, err := time.Parse(time.RFC3339, data["expiration"].(string))
+	if left := time.Until(end); err != nil || left > time.Hour || left < 59*time.Minute {
+		t.Errorf("ends in %s, %v", left, err)
+	}
+	delete(data, "expiration")
+	want := map[string]any{
+		"token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true",
+		"auth-extra-groups": "system:bootstrappers:offk8s",
+	}
+	if diff := cmp.Diff(want, data); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for _, call := range w.Calls {
+		if strings.Contains(strings.Join(call, " "), "0123456789abcdef") {
+			t.Errorf("T-43: the secret is in the arguments %v", call)
+		}
+	}
+	f.put(`{"kind":"Secret","metadata":{"name":"bootstrap-token-999999","namespace":"kube-system"}}`)
+	gone := &TokenGone{}
+	if res, err := gone.Check(t.Context(), w.Env()); err != nil || res.State != step.Differs {
+		t.Errorf("check: %+v, %v", res, err)
+	}
+	if _, err := gone.Apply(t.Context(), w.Env()); err != nil || len(f.objects) != 0 {
+		t.Errorf("%v stays, %v", slices.Collect(maps.Keys(f.objects)), err)
+	}
+	f.put(readyNode("n1"))
+	if res, err := tok.Check(t.Context(), w.Env()); err != nil || res.State != step.OK {
+		t.Errorf("with all nodes joined: %+v, %v", res, err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	bad := []step.Step{
+		&Apply{}, &Apply{Objects: raw(`{"kind":"X"}`)},
+		&Rollout{Workloads: []ObjectKey{{"Job", "n", "x"}}}, &Rollout{},
+		&Nodes{Names: []string{"--all"}}, &Node{Name: "n", Taints: []string{"key"}},
+		&Node{Name: "n", Labels: map[string]string{"--all": "x"}}, &Node{Name: "n", Labels: map[string]string{"a": "b-"}},
+		&ApproveCSRs{CAFile: "ca.crt"}, &ApproveCSRs{CAFile: "/ca.crt", Nodes: []NodeAddress{{"n", "host"}}},
+		&Token{}, &Token{Ref: "x", TTL: step.Duration(48 * time.Hour)},
+		&Image{Name: "-x", Digest: "sha256:0"}, &Smoke{},
+		&Cleanup{Files: []string{"/"}}, &Cleanup{Files: []string{"/etc"}}, &Cleanup{Files: []string{"/a/../b"}},
+		&Cleanup{Interfaces: []string{"-x"}},
+		&EtcdData{Name: "x", Token: "t", Dir: "/"},
+	}
+	for _, s := range bad {
+		if s.Validate() == nil {
+			t.Errorf("%s %+v is accepted", s.Kind(), s)
+		}
+	}
+}
+
+func TestImageRef(t *testing.T) {
+	d := steptest.New(t).Artifact("x")
+	for name, want := range map[string]string{
+		"registry.k8s.io/pause:3.10": "registry.k8s.io/pause@",
+		"host:5000/a/b":              "host:5000/a/b@",
+		"host:5000/a/b:c":            "host:5000/a/b@",
+	} {
+		if got := ImageRef(name, d); got != want+d.String() {
+			t.Errorf("ImageRef(%q) = %q", name, got)
+		}
+	}
+}
+
+// Lines of ctr 1.6 and 2.2 as seen on hosts.
+func TestWhole(t *testing.T) {
+	d := steptest.New(t).Artifact("x")
+	line := func(name, status, unpacked string) string {
+		return "REF TYPE DIGEST STATUS SIZE UNPACKED\n" + name +
+			" application/vnd.oci.image.manifest.v1+json " + d.String() + " " + status + " 2.1 MiB/2.1 MiB " + unpacked + "\n"
+	}
+	tests := []struct {
+		out  string
+		want bool
+	}{
+		{line("a/b:c", "complete (2/2)", "true"), true},
+		{line("a/b:c", "complete (2/2)", "false"), false},
+		{line("a/b:c", "incomplete (1/2)", "true"), false},
+		{line("a/b:cc", "complete (2/2)", "true"), false},
+		{strings.ReplaceAll(line("a/b:c", "complete (2/2)", "true"), d.String(), "sha256:00"), false},
+		{"", false},
+	}
+	for _, tt := range tests {
+		if got := whole(tt.out, "a/b:c", d); got != tt.want {
+			t.Errorf("%q: %t", tt.out, got)
+		}
+	}
+}

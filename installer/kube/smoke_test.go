@@ -1,0 +1,89 @@
+package kube
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
+)
+
+func testSmoke(t *testing.T) *Smoke {
+	t.Helper()
+	return &Smoke{
+		Image: "offk8s.dev/smoke:test", Digest: steptest.New(t).Artifact("x"), Nodes: []string{"n1"},
+		Domain: "cluster.local", Fingerprint: "f", Timeout: step.Duration(20 * time.Millisecond),
+	}
+}
+
+// A part that fails is named, with what the cluster says, and its namespaces go.
+func TestSmokeFailure(t *testing.T) {
+	f, w := newCluster(t)
+	var deleted int
+	f.on = func(args []string) {
+		if args[0] == "delete" && slices.Contains(args, smokeA) {
+			deleted++
+		}
+		if args[0] == "get" && slices.Contains(args, "pods") {
+			f.put(`{"kind":"Pod","metadata":{"name":"web-1","namespace":"` + smokeA + `"},"status":{"phase":"Running"}}`)
+		}
+	}
+	s := testSmoke(t)
+	_, err := s.Apply(t.Context(), w.Env())
+	if err == nil {
+		t.Fatal("a Deployment without pods passes")
+	}
+	for _, want := range []string{"Deployments behind Services", "Deployment offk8s-smoke-a/web", "web-1"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in: %v", want, err)
+		}
+	}
+	if deleted != 2 {
+		t.Errorf("namespaces were deleted %d times, want before and after", deleted)
+	}
+	if res, _ := s.Check(t.Context(), w.Env()); res.State != step.Differs {
+		t.Error("counts as passed")
+	}
+}
+
+// One proof lasts until what was installed changes.
+func TestSmokeOnce(t *testing.T) {
+	w := steptest.New(t)
+	env := w.Env()
+	s := testSmoke(t)
+	if err := env.SetStamp(smokeStamp, "f"); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := s.Check(t.Context(), env); err != nil || res.State != step.OK {
+		t.Errorf("same: %+v, %v", res, err)
+	}
+	s.Fingerprint = "g"
+	if res, err := s.Check(t.Context(), env); err != nil || res.State != step.Differs {
+		t.Errorf("changed: %+v, %v", res, err)
+	}
+	if err := s.Undo(t.Context(), env, nil); err != nil || env.Stamp(smokeStamp) != "" {
+		t.Errorf("undo: %v", err)
+	}
+}
+
+// Pods of the smoke test run by digest and with as few rights as any user's.
+func TestSmokePods(t *testing.T) {
+	r := &smokeRun{Smoke: testSmoke(t)}
+	for _, o := range []object{r.deployment(smokeA, 2), r.everywhere()} {
+		b, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			`"image":"offk8s.dev/smoke@sha256:`, `"runAsNonRoot":true`, `"allowPrivilegeEscalation":false`,
+			`"drop":["ALL"]`, `"readOnlyRootFilesystem":true`, `"automountServiceAccountToken":false`, `"apiVersion":"apps/v1"`,
+		} {
+			if !strings.Contains(string(b), want) {
+				t.Errorf("no %s in %s", want, b)
+			}
+		}
+	}
+}
