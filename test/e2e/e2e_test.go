@@ -92,6 +92,7 @@ func (r *road) travel(t *testing.T) {
 		{"serve", r.serve},
 		{"clients", r.clients},
 		{"dry run", r.dryRun},
+		{"killed install", r.killedInstall},
 		{"install", r.install},
 		{"cluster", r.cluster},
 		{"time", r.time},
@@ -261,7 +262,46 @@ func (r *road) dryRun(t *testing.T) {
 	}
 }
 
+// killedInstall kills the operator's process in the middle of the control plane
+// phase; the install after it must find its way from there.
+func (r *road) killedInstall(t *testing.T) {
+	argv := in("operator", r.bin, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
+	cmd := exec.Command(argv[0], argv[1:]...)
+	stderr, err := cmd.StderrPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	limit := time.AfterFunc(15*time.Minute, func() { _ = cmd.Process.Kill() })
+	defer limit.Stop()
+	reached := false
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		fmt.Fprintln(os.Stderr, lines.Text())
+		fmt.Fprintln(&r.watch, lines.Text())
+		if strings.Contains(lines.Text(), "changed") && strings.Contains(lines.Text(), "controlplane/") {
+			reached = true
+			must(t, cmd.Process.Kill())
+		}
+	}
+	_ = cmd.Wait() // it was killed
+	if !reached {
+		t.Fatal("install never came to the control plane")
+	}
+}
+
 func (r *road) install(t *testing.T) {
+	// The agents notice that nobody listens any more and give their hosts free.
+	eventually(t, time.Minute, "hosts are free again", func() error {
+		for _, h := range r.hosts() {
+			// In brackets, so that the shell that runs pgrep is not found.
+			out, err := try(t, 20*time.Second, r.ssh(h.addr, `pgrep -f '[o]ffk8s agent' || true`)...)
+			if err == nil && strings.TrimSpace(out) != "" {
+				err = fmt.Errorf("an agent works on: %s", out)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", h.name, err)
+			}
+		}
+		return nil
+	})
 	r.operator(t, 20*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
 }
 
