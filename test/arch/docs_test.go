@@ -1,0 +1,126 @@
+package arch
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// packages returns the folders with Go files of this module, relative to its root.
+func packages(t *testing.T) []string {
+	t.Helper()
+	seen := map[string]bool{}
+	var dirs []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, nested := os.Stat(filepath.Join(path, "go.mod"))
+			if path != root && (nested == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if dir := filepath.Dir(path); strings.HasSuffix(path, ".go") && !seen[dir] {
+			seen[dir] = true
+			dirs = append(dirs, dir)
+		}
+		return nil
+	})
+	if err != nil || len(dirs) < 20 {
+		t.Fatalf("found %d packages: %v", len(dirs), err)
+	}
+	return dirs
+}
+
+// parse returns the files of one folder.
+func parse(t *testing.T, dir string) []*ast.File {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []*ast.File
+	for _, name := range names {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	return files
+}
+
+func TestEveryPackageHasAComment(t *testing.T) {
+	for _, dir := range packages(t) {
+		found := 0
+		for _, f := range parse(t, dir) {
+			if f.Doc != nil {
+				found++
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s has %d package comments, want one", strings.TrimPrefix(dir, root+"/"), found)
+		}
+	}
+}
+
+var (
+	quoted = regexp.MustCompile("`([^`\n]+)`")
+	// place is `path/file.go`: `Name`, `Name` …
+	place = regexp.MustCompile("`([^`\n]+\\.go)`:((?:[ \n]+`\\w+`,?)+)")
+)
+
+// Paths and functions that the documents name must be there.
+func TestDocumentsNameWhatThereIs(t *testing.T) {
+	documents, err := filepath.Glob(root + "/docs/*.md")
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("no documents: %v", err)
+	}
+	named := 0
+	for _, doc := range append(documents, root+"/README.md") {
+		b, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(b)
+		for _, m := range quoted.FindAllStringSubmatch(text, -1) {
+			top, _, isPath := strings.Cut(m[1], "/")
+			if !isPath || strings.ContainsAny(m[1], "<…* ") {
+				continue
+			}
+			if st, err := os.Stat(filepath.Join(root, top)); err != nil || !st.IsDir() {
+				continue // not of this tree
+			}
+			if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+				t.Errorf("%s names %s: %v", filepath.Base(doc), m[1], err)
+			}
+		}
+		for _, m := range place.FindAllStringSubmatch(text, -1) {
+			source, err := os.ReadFile(filepath.Join(root, m[1]))
+			if err != nil {
+				t.Errorf("%s: %v", filepath.Base(doc), err)
+				continue
+			}
+			for _, name := range quoted.FindAllStringSubmatch(m[2], -1) {
+				named++
+				declared := regexp.MustCompile(`(?m)^(func (\(.*?\) )?|type )` + name[1] + `[ ([]`)
+				if !declared.Match(source) {
+					t.Errorf("%s: %s does not declare %s", filepath.Base(doc), m[1], name[1])
+				}
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("only %d names were looked up", named)
+	}
+}
