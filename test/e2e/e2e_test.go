@@ -339,7 +339,7 @@ func (r *road) etcd(t *testing.T) {
 	out := run(t, time.Minute, r.ssh("10.66.0.11", "env", "ETCDCTL_API=3", "etcdctl",
 		"--endpoints=https://10.66.0.11:2379,https://10.66.0.12:2379,https://10.66.0.13:2379",
 		"--cacert=/etc/etcd/pki/ca.crt", "--cert=/etc/etcd/pki/client.crt", "--key=/etc/etcd/pki/client.key",
-		"endpoint", "health")...)
+		"endpoint", "health", "2>&1")...) // 3.4 answers on stderr
 	if n := strings.Count(out, "is healthy"); n != 3 {
 		t.Errorf("%d healthy members, want 3:\n%s", n, out)
 	}
