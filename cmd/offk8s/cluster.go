@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -87,7 +88,9 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 		pem.Write(k.PEM())
 	}
 	m, err := installer.OpenMirror(ctx, c.Mirror, pem.String(), "")
-	if network := (*net.OpError)(nil); errors.As(err, &network) {
+	if untrusted := (*tls.CertificateVerificationError)(nil); errors.As(err, &untrusted) {
+		err = withHint(err, "write the fingerprint that offk8s serve prints into %s as mirror.caFingerprint", o.file)
+	} else if network := (*net.OpError)(nil); errors.As(err, &network) {
 		err = withHint(err, "does offk8s serve run there, and does no firewall stand between?")
 	}
 	if err != nil {
