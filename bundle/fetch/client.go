@@ -84,7 +84,7 @@ func NewClient(o Options) (*Client, error) {
 	c := &Client{o: o, rewrites: rewrites}
 	c.tr = &policyTransport{next: o.Transport, userAgent: o.UserAgent, idle: o.IdleTimeout}
 	if o.Transport == nil {
-		c.tr.(*policyTransport).next = newTransport()
+		c.tr.(*policyTransport).next = newTransport(o.IdleTimeout)
 	}
 	// The bound on redirects is in the transport, which the registry client shares.
 	c.http = &http.Client{Transport: c.tr, CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}

@@ -187,6 +187,9 @@ func (d *download) sizeMismatch(found int64) error {
 // Do is grab's HTTP client: it checks what grab does not (that a range really
 // continues the part) and hashes the body on its way.
 func (d *download) Do(req *http.Request) (*http.Response, error) {
+	if req.Method == http.MethodHead {
+		return d.head(req)
+	}
 	if from := req.Header.Get("Range"); strings.HasSuffix(from, "-") && d.size > 0 {
 		// Some registries know no open range.
 		req.Header.Set("Range", from+strconv.FormatInt(d.size-1, 10))
@@ -195,16 +198,28 @@ func (d *download) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if req.Method == http.MethodHead {
-		// Many registries continue a blob without announcing it. Whether this one
-		// does is seen from its answer.
-		resp.Header.Set("Accept-Ranges", "bytes")
-		return resp, nil
-	}
 	if err := d.accept(req, resp); err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
+	return resp, nil
+}
+
+// head answers grab's question for size and ranges, asked before a part is
+// continued. The size is mostly known already. Many registries continue a blob
+// without announcing it: whether this one does is seen from its answer to GET.
+func (d *download) head(req *http.Request) (*http.Response, error) {
+	resp := &http.Response{StatusCode: http.StatusOK, ContentLength: d.size, Body: http.NoBody, Header: http.Header{}}
+	if d.size <= 0 {
+		var err error
+		if resp, err = d.http.Do(req); err != nil {
+			return nil, err
+		}
+	}
+	resp.Header.Set("Accept-Ranges", "bytes")
+	// grab sends its GET to where HEAD was redirected to. A signed address is good
+	// for one method and for some minutes: GET gets its own.
+	resp.Request = req
 	return resp, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -68,11 +69,17 @@ func (c *Client) repository(repo string) (name.Repository, error) {
 		target, options = rest, append(options, name.Insecure)
 	}
 	target = strings.TrimPrefix(target, "https://")
-	r, err := name.NewRepository(target, options...)
+	registry, path, _ := strings.Cut(target, "/")
+	// The whole reference in one would take a host without a dot for a
+	// namespace of Docker Hub.
+	reg, err := name.NewRegistry(registry, options...)
+	if err == nil {
+		_, err = name.NewRepository(reg.RegistryStr()+"/"+path, options...)
+	}
 	if err != nil {
 		return name.Repository{}, fmt.Errorf("repository %q: %w", target, err)
 	}
-	return r, nil
+	return reg.Repo(path), nil
 }
 
 // session is an authenticated connection to one repository.
@@ -107,8 +114,7 @@ func (r *registries) session(ctx context.Context, repo name.Repository) (*sessio
 	}
 	var tr http.RoundTripper
 	err = r.client.retry(ctx, repo.Name(), func() (bool, error) {
-		guard := &realmGuard{registry: repo.RegistryStr(), next: r.client.tr}
-		tr, err = transport.NewWithContext(ctx, repo.Registry, auth, guard, []string{repo.Scope(transport.PullScope)})
+		tr, err = transport.NewWithContext(ctx, repo.Registry, auth, r.guard(repo, auth), []string{repo.Scope(transport.PullScope)})
 		return false, registryError(err)
 	})
 	if err != nil {
@@ -124,6 +130,16 @@ func (r *registries) session(ctx context.Context, repo name.Repository) (*sessio
 	defer r.mu.Unlock()
 	r.sessions[repo] = s
 	return s, nil
+}
+
+// guard returns the transport below the login with auth. Who has no credentials
+// has none to lose, but gets tokens for nothing, also from the registry that
+// another one redirects to.
+func (r *registries) guard(repo name.Repository, auth authn.Authenticator) http.RoundTripper {
+	if auth == authn.Anonymous {
+		return r.client.tr
+	}
+	return &realmGuard{registry: repo.RegistryStr(), next: r.client.tr}
 }
 
 // manifest returns the bytes and the media type of the manifest that ref names;

@@ -13,7 +13,8 @@ import (
 // errPolicy marks requests that are refused, however often they are tried.
 var errPolicy = errors.New("refused")
 
-func newTransport() *http.Transport {
+// newTransport returns the transport of a client whose bodies may stand still for idle.
+func newTransport(idle time.Duration) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
@@ -23,6 +24,9 @@ func newTransport() *http.Transport {
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   8,
 		ForceAttemptHTTP2:     true,
+		// A dead connection of HTTP/2 must be gone when its download is tried
+		// again, which would be sent over it.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: idle / 4, PingTimeout: idle / 4},
 		// A digest is over the bytes as they are served; a transparent gunzip
 		// would hash something else.
 		DisableCompression: true,
