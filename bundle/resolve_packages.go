@@ -218,7 +218,7 @@ func withHostArchives(client *fetch.Client, lock *manifests.Lock, root string) (
 			if err != nil {
 				return nil, err
 			}
-			if at, ok := apt.ArchiveURL(sources, source.Archive, source.Suite); ok {
+			if at, ok := apt.ArchiveURL(sources, source.Archive, source.Suite, source.Components); ok {
 				more = append(more, manifests.Rewrite{From: fetch.AptScheme + source.Archive, To: at})
 			}
 		}

@@ -160,19 +160,30 @@ func archiveURL(root, uri string) (string, bool) {
 }
 
 // ArchiveURL returns the URL under which sources have the catalog's archive
-// ("debian", "debian-security", "ubuntu"): of the source that has suite, else
-// of one whose URL ends in the archive's name, since such an archive has the
-// other suites of its distribution too.
-func ArchiveURL(sources []HostSource, archive, suite string) (string, bool) {
+// ("debian", "debian-security", "ubuntu"): of the source that has suite and
+// components, else of one whose URL ends in the archive's name, since such an
+// archive has the other suites of its distribution too. Vendors call the suites
+// of their own archives as the distribution does: of several the one with the
+// archive's name is taken.
+func ArchiveURL(sources []HostSource, archive, suite string, components []string) (string, bool) {
+	best, bestRank := "", 0
 	for _, s := range sources {
-		if slices.Contains(s.Suites, suite) {
-			return s.URL, true
+		named := strings.HasSuffix(s.URL, "/"+archive)
+		serves := slices.Contains(s.Suites, suite)
+		missing := slices.ContainsFunc(components, func(c string) bool { return !slices.Contains(s.Components, c) })
+		rank := 0
+		switch {
+		case missing:
+		case serves && named:
+			rank = 3
+		case serves:
+			rank = 2
+		case named:
+			rank = 1
+		}
+		if rank > bestRank {
+			best, bestRank = s.URL, rank
 		}
 	}
-	for _, s := range sources {
-		if strings.HasSuffix(s.URL, "/"+archive) {
-			return s.URL, true
-		}
-	}
-	return "", false
+	return best, bestRank > 0
 }

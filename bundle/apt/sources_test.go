@@ -72,11 +72,33 @@ Components: main
 		{"ubuntu", "jammy-updates", "http://one.example/ubuntu"},
 		{"raspbian", "x", ""},
 	} {
-		if got, ok := ArchiveURL(got, tc.archive, tc.suite); got != tc.want || ok != (tc.want != "") {
+		if got, ok := ArchiveURL(got, tc.archive, tc.suite, []string{"main"}); got != tc.want || ok != (tc.want != "") {
 			t.Errorf("ArchiveURL(%q, %q) = %q, %t; want %q", tc.archive, tc.suite, got, ok, tc.want)
 		}
 	}
 	if _, err := SourcesFromHost(t.TempDir()); err != nil {
 		t.Errorf("a machine without apt: %v", err)
+	}
+}
+
+// Vendors name suites, and the last part of their path, as Debian does.
+func TestArchiveURLAmongVendors(t *testing.T) {
+	vendor := HostSource{URL: "https://download.example/linux/debian", Suites: []string{"bookworm"}, Components: []string{"stable"}}
+	other := HostSource{URL: "https://vendor.example/apt", Suites: []string{"bookworm"}, Components: []string{"main"}}
+	cache := HostSource{URL: "https://cache.example/debian-remote", Suites: []string{"bookworm"}, Components: []string{"main"}}
+	debian := HostSource{URL: "https://mirror.example/debian", Suites: []string{"bookworm"}, Components: []string{"main", "contrib"}}
+	for _, tc := range []struct {
+		name    string
+		sources []HostSource
+		want    string
+	}{
+		{"vendors first", []HostSource{vendor, other, debian}, debian.URL},
+		{"vendors last", []HostSource{debian, other, vendor}, debian.URL},
+		{"archive under another name", []HostSource{vendor, cache}, cache.URL},
+		{"vendor alone", []HostSource{vendor}, ""},
+	} {
+		if got, ok := ArchiveURL(tc.sources, "debian", "bookworm", []string{"main"}); got != tc.want || ok != (tc.want != "") {
+			t.Errorf("%s: %q, %t; want %q", tc.name, got, ok, tc.want)
+		}
 	}
 }
