@@ -136,8 +136,7 @@ func (b *Block) write(env *Env, lines []string) (found, error) {
 	if now.exists {
 		to = place{b.Path, now.mode, strconv.Itoa(now.uid), strconv.Itoa(now.gid)}
 	}
-	_, err = env.put(to, strings.NewReader(text))
-	return now, err
+	return now, env.putBack(to, strings.NewReader(text))
 }
 
 // edit returns text with the block's lines replaced; nil lines remove the

@@ -90,7 +90,7 @@ func setHostname(env *Env, file, kernel string) error {
 		if err := os.Remove(env.Path(hostnameFile)); err != nil && !absent(err) {
 			return err
 		}
-	} else if _, err := env.put(place{path: hostnameFile, mode: 0o644}, strings.NewReader(file+"\n")); err != nil {
+	} else if err := env.putBack(place{path: hostnameFile, mode: 0o644}, strings.NewReader(file+"\n")); err != nil {
 		return err
 	}
 	return os.WriteFile(env.Path(hostnameKernel), []byte(kernel), 0o644)

@@ -144,7 +144,6 @@ func rewrite(env *Env, path, text string) error {
 	if err != nil {
 		return err
 	}
-	_, err = env.put(place{path, now.mode, strconv.Itoa(now.uid), strconv.Itoa(now.gid)},
+	return env.putBack(place{path, now.mode, strconv.Itoa(now.uid), strconv.Itoa(now.gid)},
 		strings.NewReader(text))
-	return err
 }
