@@ -217,7 +217,8 @@ func (ufw) wanted(f *Firewall) []string {
 		}
 	}
 	for _, s := range f.Trusted {
-		out = append(out, "allow from "+ufwNet(s), "route allow from "+ufwNet(s))
+		// Answers pass by themselves; "to" is for users of node ports that lead to a pod.
+		out = append(out, "allow from "+ufwNet(s), "route allow from "+ufwNet(s), "route allow to "+ufwNet(s))
 	}
 	return out
 }

@@ -29,13 +29,17 @@ func (p *Packages) missing(ctx context.Context, env *Env) ([]string, error) {
 		if err != nil && !errors.As(err, &exit) {
 			return nil, fmt.Errorf("ask for package %q: %w", n, err)
 		}
-		// dpkg also knows packages that were removed and left their configuration.
-		if err != nil || p.Manager == ManagerApt && !strings.HasPrefix(string(res.Stdout), "ii") {
+		if err != nil || p.Manager == ManagerApt && !dpkgInstalled(string(res.Stdout)) {
 			out = append(out, n)
 		}
 	}
 	return out, nil
 }
+
+// dpkgInstalled reads Status-Abbrev, dpkg-query(1): what is wanted (i, or h for
+// a package on hold), then what is. dpkg also knows packages that were removed
+// and left their configuration, "rc".
+func dpkgInstalled(abbrev string) bool { return len(abbrev) > 1 && abbrev[1] == 'i' }
 
 // install runs the package manager for names.
 func (p *Packages) install(ctx context.Context, env *Env, names []string) error {
