@@ -121,6 +121,15 @@ func ClearSign(k *KeyPair, body []byte, t time.Time) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// Made returns when the OpenPGP key was made. It cannot sign for a time before.
+func (k *KeyPair) Made() (time.Time, error) {
+	entity, err := signingEntity(k)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return entity.PrimaryKey.CreationTime, nil
+}
+
 func signingEntity(k *KeyPair) (*openpgp.Entity, error) {
 	list, err := openpgp.ReadKeyRing(bytes.NewReader(k.openPGPPrivate()))
 	if err != nil {

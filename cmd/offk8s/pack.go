@@ -117,6 +117,9 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 			return err
 		}
 	}
+	if err := keyFits(key, lock); err != nil {
+		return err
+	}
 	output := o.output
 	if output == "" {
 		output = lock.Name + ".tar"
@@ -271,37 +274,6 @@ func selfBinaries(flags []string) (map[string]string, error) {
 		self[arch] = file
 	}
 	return self, nil
-}
-
-// signingKey loads the key, before the long work, because it may ask for a
-// passphrase. It is nil when the default one is not there yet, or not needed.
-func (a *app) signingKey(o packOptions) (*trust.KeyPair, error) {
-	path := o.key
-	if path == "" {
-		path = defaultKey()
-	}
-	if o.dryRun {
-		return nil, nil
-	}
-	k, err := trust.LoadKeyFile(path, func() ([]byte, error) { return o.pass.read(a, "passphrase of "+path+": ", false) })
-	if errors.Is(err, os.ErrNotExist) {
-		if o.key == "" {
-			return nil, nil
-		}
-		err = withHint(usageError{err}, "offk8s keys generate -o %s makes one", path)
-	}
-	return k, err
-}
-
-// firstKey makes the default key on first use.
-func (a *app) firstKey() (*trust.KeyPair, error) {
-	path := defaultKey()
-	k, err := generateKey(path, nil)
-	if err != nil {
-		return nil, err
-	}
-	a.say("note", "made the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
-	return k, nil
 }
 
 // packed prints the result: path, digest, and what was believed on first use.
