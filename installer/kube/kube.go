@@ -11,7 +11,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -84,15 +83,18 @@ func notYet(ctx context.Context, err error) (step.Result, error) {
 // poll calls done until it says so, ctx ends or the time is over; then the last
 // reason is the error. An error of done counts as "not yet".
 func poll(ctx context.Context, timeout, interval time.Duration, what string, done func(context.Context) (bool, string, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	// A look that has begun may end, so that there is always a last reason.
+	look, cancel := context.WithTimeout(ctx, timeout+lookLimit)
 	defer cancel()
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
 	last := "nothing was seen"
 	for {
-		ok, reason, err := done(ctx)
+		ok, reason, err := done(look)
 		switch {
 		case ok:
 			return nil
-		case err != nil && ctx.Err() == nil:
+		case err != nil && look.Err() == nil:
 			last = err.Error()
 		case err == nil:
 			last = reason
@@ -101,14 +103,17 @@ func poll(ctx context.Context, timeout, interval time.Duration, what string, don
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("%s: not within %s (last: %s)", what, timeout, last)
-			}
 			return context.Cause(ctx)
+		case <-deadline.C:
+			t.Stop()
+			return fmt.Errorf("%s: not within %s (last: %s)", what, timeout, last)
 		case <-t.C:
 		}
 	}
 }
+
+// lookLimit is how long a last look may take beyond the timeout.
+const lookLimit = 10 * time.Second
 
 // interval between two looks at the cluster.
 const interval = 2 * time.Second

@@ -32,22 +32,19 @@ func (w *Wait) Check(ctx context.Context, env *Env) (Result, error) {
 // Apply tries again every Interval until Timeout, and tells the last error then.
 func (w *Wait) Apply(ctx context.Context, env *Env) (Result, error) {
 	start := time.Now()
-	limit, cancel := context.WithTimeout(ctx, w.timeout())
-	defer cancel()
-	var last error
+	limit := time.NewTimer(w.timeout())
+	defer limit.Stop()
 	for {
-		err := w.try(limit, env)
-		if err == nil {
+		// An attempt has its own bound; the limit decides whether there is another,
+		// so that the last error is always one of the other side.
+		last := w.try(ctx, env)
+		if last == nil {
 			return Result{State: Verified, Reason: fmt.Sprintf("after %s", time.Since(start).Round(100*time.Millisecond))}, nil
-		}
-		// An attempt that the deadline cut short says less than the one before.
-		if last == nil || limit.Err() == nil {
-			last = err
 		}
 		select {
 		case <-ctx.Done():
 			return Result{}, context.Cause(ctx)
-		case <-limit.Done():
+		case <-limit.C:
 			return Result{}, fmt.Errorf("%s: not after %s, last: %w", w.Describe(), w.timeout(), last)
 		case <-time.After(w.interval()):
 		}
