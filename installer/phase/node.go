@@ -19,6 +19,8 @@ const (
 	bootstrap   = kubeDir + "/bootstrap-kubelet.conf"
 	// metadata is the address where clouds answer and closed networks drop packets.
 	metadata = "169.254.169.254"
+	// resolvConf is what kubelet and containerd read unless they are told otherwise.
+	resolvConf = "/etc/resolv.conf"
 )
 
 // nodeSteps start kubelet and kube-proxy, on control planes too. The kubelet gets
@@ -32,6 +34,11 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if in.Lock.Release.Features.MetadataRoute {
 		l.add("metadata-route", "a kubelet of this version asks there and hangs 20 s where packets vanish",
 			&step.Route{Destination: metadata})
+	}
+	if f, ok := in.Facts[h.Name]; ok && f.ResolvConf == "" {
+		l.add("resolv-conf", "without name servers the file may be missing, and then no pod starts", &step.Block{
+			Path: resolvConf, Lines: []string{"# The host has no name servers; container runtimes want the file all the same."},
+		}).Unless = resolvConf
 	}
 	cfg, err := in.kubeletConfig(h)
 	l.fail(err)
@@ -118,7 +125,7 @@ func (in Input) kubeletConfig(h manifests.Host) (string, error) {
 		"healthzBindAddress": "127.0.0.1", "healthzPort": 10248,
 		"containerLogMaxSize": "10Mi", "containerLogMaxFiles": 5,
 	}
-	if conf := in.Facts[h.Name].ResolvConf; conf != "" && conf != "/etc/resolv.conf" {
+	if conf := in.Facts[h.Name].ResolvConf; conf != "" && conf != resolvConf {
 		common["resolvConf"] = conf
 	}
 	cfg := merge(merge(common, in.Lock.Release.KubeletConfig), in.Cluster.Kubelet.Config)

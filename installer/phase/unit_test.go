@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/test/testenv"
@@ -129,6 +130,36 @@ func TestFlagsOf(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// etcd 3.3 refuses to start on arm64 without a word in its environment.
+func TestEtcdOnARM(t *testing.T) {
+	for arch, want := range map[string]bool{"amd64": false, "arm64": true} {
+		in := testInput(t, "1.16")
+		h := in.Cluster.HostsWith(manifests.RoleEtcd)[0]
+		in.Facts = map[string]Facts{h.Name: {Arch: arch, OS: agent.OS{ID: "debian", Version: "12"}}}
+		for i := range in.Lock.Artifacts {
+			if in.Lock.Artifacts[i].Platform != "" {
+				in.Lock.Artifacts[i].Platform = "linux/" + arch
+			}
+		}
+		u := steps(t, in, "etcd", h.Name)["unit"].Step.(*step.Unit)
+		if got := strings.Contains(u.Content, "\nEnvironment=ETCD_UNSUPPORTED_ARCH=arm64\n"); got != want {
+			t.Errorf("%s: told %t, want %t", arch, got, want)
+		}
+	}
+}
+
+// A host without name servers may lack /etc/resolv.conf; one that is there stays as it is.
+func TestResolvConf(t *testing.T) {
+	for file, want := range map[string]bool{"": true, "/etc/resolv.conf": false, "/run/systemd/resolve/resolv.conf": false} {
+		in := testInput(t, "1.36")
+		in.Facts = map[string]Facts{"node-2": {Arch: "amd64", OS: agent.OS{ID: "debian", Version: "12"}, ResolvConf: file}}
+		it, got := steps(t, in, "node", "node-2")["resolv-conf"]
+		if got != want || got && it.Unless != "/etc/resolv.conf" {
+			t.Errorf("%q: %t unless %q, want %t", file, got, it.Unless, want)
+		}
 	}
 }
 
