@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/offk8s/offk8s/bundle"
@@ -19,10 +20,12 @@ type lab struct {
 	url string // "https://127.0.0.1:port"
 	ca  string // file
 	dir string // temporary folder
-	// alter changes the body of what is answered for a path, as a mirror that
-	// is not honest would.
-	alter map[string]func([]byte) []byte
+	// altered changes the body of what is answered for a path, as a mirror that
+	// is not honest would: func([]byte) []byte by path.
+	altered sync.Map
 }
+
+func (l *lab) alter(path string, change func([]byte) []byte) { l.altered.Store(path, change) }
 
 // newLab serves the bundle of b over TLS.
 func newLab(t *testing.T, b *bundletest.Builder) *lab {
@@ -38,16 +41,16 @@ func newLab(t *testing.T, b *bundletest.Builder) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = m.Close() })
-	l := &lab{dir: t.TempDir(), alter: make(map[string]func([]byte) []byte)}
+	l := &lab{dir: t.TempDir()}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		change := l.alter[r.URL.Path]
-		if change == nil {
+		change, ok := l.altered.Load(r.URL.Path)
+		if !ok {
 			m.ServeHTTP(w, r)
 			return
 		}
 		good := httptest.NewRecorder()
 		m.ServeHTTP(good, r)
-		_, _ = w.Write(change(good.Body.Bytes()))
+		_, _ = w.Write(change.(func([]byte) []byte)(good.Body.Bytes()))
 	}))
 	server.TLS = tlsConfig(cert)
 	server.StartTLS()

@@ -151,7 +151,7 @@ func TestT36Dnf(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := yumLab(t, rpm, good)
-			l.alter[tt.path] = tt.alter
+			l.alter(tt.path, tt.alter)
 			if out, err := l.dnf(t); err == nil || !strings.Contains(out, tt.want) {
 				t.Errorf("%v, want %q:\n%s", err, tt.want, out)
 			}
@@ -263,7 +263,7 @@ func TestT36Apt(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l, _ := aptLab(t)
-			l.alter[tt.path] = tt.alter
+			l.alter(tt.path, tt.alter)
 			if out, err := l.apt(t); err == nil || !strings.Contains(out, tt.want) {
 				t.Errorf("%v, want %q:\n%s", err, tt.want, out)
 			}
