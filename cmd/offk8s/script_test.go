@@ -1,6 +1,11 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,6 +31,7 @@ func TestMain(m *testing.M) {
 // scriptCommands, and in their environment:
 //
 //	$KEY, $PUB         a signing key without passphrase and its public half
+//	$STRANGER          the public key of somebody else
 //	$PACK              a pack.yaml whose mirrors lead to a made-up upstream; its
 //	                   catalog and binary are set as OFFK8S_CATALOG, OFFK8S_SELF
 //	$BUNDLE            what "offk8s pack -f $PACK --key $KEY" made of it
@@ -74,7 +80,7 @@ func newSharedWorld(t *testing.T) sharedWorld {
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		"offk8s.key": secret, "offk8s.pub": key.PublicPEM(), "self": upstreamtest.SelfBinary("amd64"),
+		"offk8s.key": secret, "offk8s.pub": key.PublicPEM(), "stranger.pub": strangerPEM(t), "self": upstreamtest.SelfBinary("amd64"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -82,7 +88,7 @@ func newSharedWorld(t *testing.T) sharedWorld {
 	}
 	w := sharedWorld{env: []string{
 		"KEY=" + filepath.Join(dir, "offk8s.key"), "PUB=" + filepath.Join(dir, "offk8s.pub"),
-		"PACK=" + filepath.Join(dir, "pack.yaml"), "BUNDLE=" + filepath.Join(dir, "bundle.tar"),
+		"STRANGER=" + filepath.Join(dir, "stranger.pub"), "PACK=" + filepath.Join(dir, "pack.yaml"), "BUNDLE=" + filepath.Join(dir, "bundle.tar"),
 		"OFFK8S_CATALOG=" + filepath.Join(dir, "catalog"), "OFFK8S_SELF=amd64=" + filepath.Join(dir, "self"),
 	}}
 	cmd := exec.Command("offk8s", "pack", "-f", "pack.yaml", "--key", "offk8s.key", "-o", "bundle.tar", "--cache-dir", "cache")
@@ -91,6 +97,20 @@ func newSharedWorld(t *testing.T) sharedWorld {
 		t.Fatalf("pack the shared bundle: %v\n%s", err, out)
 	}
 	return w
+}
+
+// strangerPEM is a public key that signed nothing.
+func strangerPEM(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
 // writeUpstream writes the catalog of up and a pack.yaml that leads to it into dir.
