@@ -109,9 +109,12 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s answered %d %s", e.URL, e.Code, http.StatusText(e.Code))
 }
 
-// Is makes a 404 an fs.ErrNotExist, which the repository readers ask for.
+// Is makes a 404 an fs.ErrNotExist, which the repository readers ask for. A 403
+// too: object stores answer it for what is not there, and who can forge the one
+// can forge the other.
 func (e *StatusError) Is(target error) bool {
-	return target == fs.ErrNotExist && e.Code == http.StatusNotFound
+	return target == fs.ErrNotExist &&
+		(e.Code == http.StatusNotFound || e.Code == http.StatusGone || e.Code == http.StatusForbidden)
 }
 
 // temporary reports whether asking again may help.
@@ -124,7 +127,7 @@ var ErrTooLarge = errors.New("answer is too large")
 
 // Get returns the body at rawURL, at most limit bytes of it: a longer one is
 // ErrTooLarge. It is read whole before Get returns. For metadata; what goes into
-// a bundle is downloaded by a Fetcher. A 404 is an fs.ErrNotExist.
+// a bundle is downloaded by a Fetcher. A 404 or 403 is an fs.ErrNotExist.
 func (c *Client) Get(ctx context.Context, rawURL string, limit int64) (io.ReadCloser, error) {
 	target, err := c.URL(rawURL)
 	if err != nil {

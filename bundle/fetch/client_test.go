@@ -111,6 +111,8 @@ func TestGet(t *testing.T) {
 			if busy.Add(1) < 3 {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
+		case "/forbidden":
+			w.WriteHeader(http.StatusForbidden)
 		case "/agent":
 			_, _ = io.WriteString(w, r.UserAgent())
 		default:
@@ -124,8 +126,10 @@ func TestGet(t *testing.T) {
 	if _, err := get(c, url+"/ok", 9); !errors.Is(err, fetch.ErrTooLarge) {
 		t.Errorf("over the limit: %v", err)
 	}
-	if _, err := get(c, url+"/none", 9); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("missing: %v", err)
+	for _, missing := range []string{"/none", "/forbidden"} {
+		if _, err := get(c, url+missing, 9); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", missing, err)
+		}
 	}
 	if _, err := get(c, url+"/busy", 9); err != nil || busy.Load() != 3 {
 		t.Errorf("busy: %v after %d requests, want 3", err, busy.Load())

@@ -3,6 +3,7 @@ package yum
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -175,6 +176,9 @@ func TestT21RepomdSignature(t *testing.T) {
 			_, err := ReadRepo(t.Context(), with(tc.asc), s, "x86_64", tc.ring)
 			if (err == nil) != tc.good {
 				t.Fatalf("error %v, want good: %t", err, tc.good)
+			}
+			if tc.asc == nil && err != nil && (!errors.Is(err, trust.ErrUnsigned) || !strings.Contains(err.Error(), "repomd.xml.asc")) {
+				t.Errorf("error %q does not say which signature is missing", err)
 			}
 		})
 	}

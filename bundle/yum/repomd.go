@@ -85,7 +85,7 @@ func checkRepomd(ctx context.Context, g Getter, at string, raw []byte, keyring *
 		if !signed {
 			return nil
 		}
-		return fmt.Errorf("%q: %w", at, trust.ErrUnsigned)
+		return fmt.Errorf("repomd.xml must be signed: %w: %w", trust.ErrUnsigned, err)
 	}
 	if err != nil {
 		return err
