@@ -30,6 +30,8 @@ type Facts struct {
 	MemoryBytes int64  `json:"memoryBytes"`
 	SwapBytes   int64  `json:"swapBytes"`
 	Disks       []Disk `json:"disks"` // of "/", "/var/lib" and "/usr/local/bin"
+	// NoFileTypes says that overlay mounts do not work below /var/lib/containerd.
+	NoFileTypes bool `json:"noFileTypes,omitempty"`
 	// Cgroups are the versions that have controllers, [2], [1] or [1 2].
 	Cgroups  []int     `json:"cgroups"`
 	SELinux  string    `json:"selinux"`  // "enforcing", "permissive" or "disabled"
@@ -121,7 +123,7 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	f := Facts{
 		Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), SELinux: step.SELinuxMode(env),
 		Firewall: step.ActiveFirewall(ctx, env), Systemd: systemdVersion(ctx, env), Cgroups: cgroups(env),
-		Manager: manager(env),
+		Manager: manager(env), NoFileTypes: lacksTypes(env),
 	}
 	var errs []error
 	var err error

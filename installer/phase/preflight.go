@@ -123,6 +123,12 @@ func kernel(c *checks, in Input, h manifests.Host, f Facts) {
 		c.add(slices.Contains(f.Cgroups, 1), Fail, "cgroups", fmt.Sprintf("version %v", f.Cgroups), "version 1 for Kubernetes "+in.Lock.Minor,
 			"boot with systemd.unified_cgroup_hierarchy=0")
 	}
+	types := "file types in directories"
+	if f.NoFileTypes {
+		types = "XFS with ftype=0 at /var/lib"
+	}
+	c.add(!f.NoFileTypes, Fail, "file-types", types, "file types in directories, for overlay mounts",
+		"mount at /var/lib/containerd a file system made with mkfs.xfs -n ftype=1, or ext4")
 	if in.refusesCgroupV1() {
 		c.add(!slices.Equal(f.Cgroups, []int{1}), Fail, "cgroups", fmt.Sprintf("version %v", f.Cgroups), "version 2 for Kubernetes "+in.Lock.Minor,
 			"boot with cgroup v2, or set kubelet.config failCgroupV1: false")

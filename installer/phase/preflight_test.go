@@ -57,6 +57,7 @@ func TestPreflight(t *testing.T) {
 		{"wrong address", "1.36", host(func(f *Facts) { f.Addresses = nil }), "address", "cluster.yaml"},
 		{"small memory", "1.36", host(func(f *Facts) { f.MemoryBytes = 512 << 20 }), "memory", ""},
 		{"small disk for programs", "1.36", host(func(f *Facts) { f.Disks[1].FreeBytes = 1 << 20 }), "disk-programs", ""},
+		{"old XFS", "1.16", host(func(f *Facts) { f.NoFileTypes = true }), "file-types", "ftype=1"},
 		{"port in use", "1.36", host(func(f *Facts) { f.Listening = []agent.Listener{{Protocol: "tcp", Port: 10250}} }), "ports", "stop"},
 		{"own port in use", "1.36", host(func(f *Facts) {
 			f.Listening = []agent.Listener{{Protocol: "tcp", Port: 10250}}
