@@ -35,7 +35,7 @@ type Facts struct {
 	// Cgroups are the versions that have controllers, [2], [1] or [1 2].
 	Cgroups  []int     `json:"cgroups"`
 	SELinux  string    `json:"selinux"`  // "enforcing", "permissive" or "disabled"
-	Firewall string    `json:"firewall"` // "firewalld", "ufw" or "" when none is active
+	Firewall string    `json:"firewall"` // "firewalld", "ufw", "iptables", "nftables" or "" when none is active
 	Systemd  int       `json:"systemd"`  // version; 0: not running under systemd
 	Time     time.Time `json:"time"`     // the host's clock, UTC, nanoseconds
 
@@ -122,7 +122,7 @@ func StatePaths() []string {
 func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	f := Facts{
 		Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), SELinux: step.SELinuxMode(env),
-		Firewall: step.ActiveFirewall(ctx, env), Systemd: systemdVersion(ctx, env), Cgroups: cgroups(env),
+		Firewall: firewall(ctx, env), Systemd: systemdVersion(ctx, env), Cgroups: cgroups(env),
 		Manager: manager(env), NoFileTypes: lacksTypes(env),
 	}
 	var errs []error
@@ -248,6 +248,20 @@ func systemdVersion(ctx context.Context, env *step.Env) int {
 		}
 	}
 	return 0
+}
+
+// firewall is the one that the steps open, or else a service that loads rules of
+// the administrator's own, which nobody but him can open.
+func firewall(ctx context.Context, env *step.Env) string {
+	if fw := step.ActiveFirewall(ctx, env); fw != "" {
+		return fw
+	}
+	for _, name := range []string{"iptables", "nftables"} {
+		if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"systemctl", "is-active", "--quiet", name + ".service"}}); err == nil {
+			return name
+		}
+	}
+	return ""
 }
 
 func manager(env *step.Env) string {

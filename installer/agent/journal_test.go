@@ -207,6 +207,15 @@ func TestFacts(t *testing.T) {
 	} {
 		w.Write(t, path, content, 0o644)
 	}
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		switch strings.Join(c.Argv, " ") {
+		case "systemctl is-active --quiet nftables.service":
+			return steptest.Say("")
+		case "systemctl is-active --quiet iptables.service":
+			return steptest.Exit(c.Argv, 3, "")
+		}
+		return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
+	}
 	events, err := w.do(agent.Request{Protocol: agent.Protocol, Mode: agent.ModeFacts})
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +227,7 @@ func TestFacts(t *testing.T) {
 	if f.OS.ID != "rocky" || f.OS.Major() != "9" || len(f.OS.Like) != 3 || f.Kernel != "5.14.0" || f.Hostname != "cp-1" {
 		t.Errorf("system: %+v", f)
 	}
-	if f.MemoryBytes != 2<<20 || f.SwapBytes != 1<<20 || f.Manager != "dnf" || f.SELinux != "disabled" || f.Systemd != 0 {
+	if f.MemoryBytes != 2<<20 || f.SwapBytes != 1<<20 || f.Manager != "dnf" || f.SELinux != "disabled" || f.Systemd != 0 || f.Firewall != "nftables" {
 		t.Errorf("resources: %+v", f)
 	}
 	if diff := cmp.Diff([]int{2}, f.Cgroups); diff != "" {

@@ -1,6 +1,7 @@
 package phase
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -90,6 +91,9 @@ func system(c *checks, in Input, h manifests.Host, f Facts) {
 	}
 	c.add(slices.Contains(in.Lock.Arches, f.Arch), Fail, "arch", f.Arch, "one of "+strings.Join(in.Lock.Arches, ", "), "pack a bundle with --arch for it")
 	c.add(f.Systemd > 0, Fail, "systemd", yesNo(f.Systemd > 0), "yes", "daemons run under systemd")
+	own := f.Firewall == "iptables" || f.Firewall == "nftables"
+	c.add(!own, Warn, "firewall", cmp.Or(f.Firewall, "none"), "firewalld, ufw or none",
+		"its rules are yours: let in what the step firewall-hosts lists, and forward packets of pods and services")
 	a, err := netip.ParseAddr(h.Address)
 	found := h.Address
 	if err != nil || !f.HasAddress(a) {

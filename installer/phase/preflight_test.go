@@ -111,6 +111,20 @@ func TestPreflightCollects(t *testing.T) {
 	}
 }
 
+// Rules that an administrator loads by a service are not ours to open, nor to stop at.
+func TestForeignFirewall(t *testing.T) {
+	for name, want := range map[string]Verdict{"": Pass, "firewalld": Pass, "ufw": Pass, "iptables": Warn, "nftables": Warn} {
+		in := testInput(t, "1.36")
+		f := in.Facts["node-1"]
+		f.Firewall = name
+		in.Facts["node-1"] = f
+		i := slices.IndexFunc(Preflight(in), func(c Check) bool { return c.Host == "node-1" && c.Name == "firewall" })
+		if i < 0 || Preflight(in)[i].Verdict != want {
+			t.Errorf("%q: want %s", name, want)
+		}
+	}
+}
+
 func TestT48Skew(t *testing.T) {
 	tests := []struct {
 		offset time.Duration
