@@ -35,6 +35,7 @@ type road struct {
 	work, bundle string
 	fingerprint  string // of the mirror's CA
 	watch        watcher
+	mirror       *exec.Cmd // offk8s serve
 }
 
 type host struct{ name, addr, roles, os string }
@@ -105,7 +106,8 @@ func (r *road) travel(t *testing.T) {
 		if t.Failed() && os.Getenv("E2E_KEEP") != "" {
 			return
 		}
-		for _, h := range r.hosts() {
+		r.stop()
+		for _, h := range append(r.hosts(), host{name: "dmz"}, host{name: "operator"}) {
 			_, _ = try(t, time.Minute, r.script, "down", h.name)
 		}
 	})
@@ -209,7 +211,7 @@ func (r *road) serve(t *testing.T) {
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	r.stopLater(cmd, log)
+	r.mirror = cmd
 	lines := bufio.NewScanner(stdout)
 	print := regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 	found := make(chan string, 1)
@@ -236,17 +238,14 @@ func (r *road) serve(t *testing.T) {
 	})
 }
 
-var servers []*exec.Cmd
-
-func (r *road) stopLater(cmd *exec.Cmd, _ *os.File) { servers = append(servers, cmd) }
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	for _, s := range servers {
-		_ = s.Process.Signal(syscall.SIGTERM)
-		_ = s.Wait()
+// stop ends the mirror.
+func (r *road) stop() {
+	if r.mirror == nil {
+		return
 	}
-	os.Exit(code)
+	_ = r.mirror.Process.Signal(syscall.SIGTERM)
+	_ = r.mirror.Wait() // its exit does not matter any more
+	r.mirror = nil
 }
 
 func (r *road) dryRun(t *testing.T) {
