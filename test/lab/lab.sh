@@ -251,7 +251,8 @@ boot() {
   for _ in $(seq 200); do
     l=$(leader "$n") && state=$(nsenter -t "$l" -a systemctl is-system-running 2>/dev/null) || true
     [[ $state != running && $state != degraded ]] || break
-    alive "$n" || { tail -5 "$d/console.log" >&2; die "$n: init ended"; }
+    # Not alive(): until its exec the child still has bash's command line.
+    kill -0 "$(cat "$d/pid")" 2>/dev/null || { tail -5 "$d/console.log" >&2; die "$n: init ended"; }
     sleep 0.3
   done
   [[ $state == running || $state == degraded ]] || die "$n: not up after 60 s: $state"
