@@ -21,7 +21,7 @@ test: ## run the tests; lists what was skipped for want of root or a program
 	$(GO) test -v $(PKGS) >"$$log" 2>&1; rc=$$?; \
 	grep -E '^(ok|FAIL|panic:)|^ *--- FAIL' "$$log" || true; \
 	if [ $$rc != 0 ]; then cat "$$log" | grep -vE '^ *(=== |--- PASS|ok|\?)' | tail -n 200; fi; \
-	grep -A1 -E '^ *--- SKIP' "$$log" | grep -vE '^--$$' | sed 's/^/skipped: /' || true; \
+	grep -B1 -E '^ *--- SKIP' "$$log" | grep -E '^ *--- SKIP|_test\.go:[0-9]+:' | sed 's/^ */skipped: /' || true; \
 	p=$$(grep -cE '^ *--- PASS' "$$log"); f=$$(grep -cE '^ *--- FAIL' "$$log"); s=$$(grep -cE '^ *--- SKIP' "$$log"); \
 	echo "$$p passed, $$f failed, $$s skipped"; exit $$rc
 
