@@ -68,6 +68,19 @@ func TestT01OtherOrder(t *testing.T) {
 	}
 }
 
+// TestT01NothingAfterTheEnd appends what other readers of tar would skip.
+func TestT01NothingAfterTheEnd(t *testing.T) {
+	original, key := tiny(t)
+	for name, tail := range map[string][]byte{"byte": {0}, "zero block": make([]byte, 512), "second bundle": original} {
+		t.Run(name, func(t *testing.T) {
+			err := checkBytes(t, append(bytes.Clone(original), tail...), bundletest.Options(key))
+			if !errors.Is(err, bundle.ErrVerify) || !strings.Contains(err.Error(), "after the trailer") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 // TestAllBadBlobsAreNamed spoils two blobs: one run of Verify names both, by
 // what a person calls them.
 func TestAllBadBlobsAreNamed(t *testing.T) {

@@ -46,8 +46,12 @@ func TestT08OnlyRegularFiles(t *testing.T) {
 			}
 			continue
 		}
-		if !errors.Is(err, ErrFormat) {
-			t.Errorf("type 0x%02x: %v", flag, err)
+		reason := "only regular files"
+		if byte(flag) == typePax {
+			reason = "pax header"
+		}
+		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), reason) {
+			t.Errorf("type 0x%02x: %v, want %q", flag, err, reason)
 		}
 	}
 	// Everything else a header can say about a file.
