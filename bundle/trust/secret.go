@@ -24,5 +24,5 @@ func (Secret) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
 // LogValue returns "***".
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalJSON returns "***".
-func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+// MarshalText returns "***", in JSON and YAML too.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

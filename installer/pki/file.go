@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/offk8s/offk8s/bundle/trust"
 )
 
 // makeDir makes dir with mode 0700, whatever the umask.
@@ -56,7 +58,7 @@ func syncDir(dir string) error {
 
 // readSecret reads path and refuses a file that others may read. A file that
 // is not there gives nil and no error.
-func readSecret(path string) (Secret, error) {
+func readSecret(path string) (trust.Secret, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -18,6 +18,8 @@ import (
 	cflog "github.com/cloudflare/cfssl/log"
 	"github.com/cloudflare/cfssl/signer"
 	"github.com/cloudflare/cfssl/signer/local"
+
+	"github.com/offk8s/offk8s/bundle/trust"
 )
 
 // cfssl logs through a package variable; its progress lines would mix with ours.
@@ -26,14 +28,11 @@ func init() { cflog.Level = cflog.LevelCritical }
 // pair is a certificate and its key, both PEM.
 type pair struct {
 	cert []byte
-	key  Secret
+	key  trust.Secret
 }
 
-// String redacts: fmt cannot ask an unexported field.
-func (pair) String() string { return redacted }
-
-// GoString redacts.
-func (pair) GoString() string { return redacted }
+// Format redacts: fmt cannot ask an unexported field.
+func (p pair) Format(s fmt.State, verb rune) { p.key.Format(s, verb) }
 
 // newCA makes a self-signed authority that can sign leaves only.
 func newCA(commonName string) (pair, error) {
@@ -50,7 +49,7 @@ func newCA(commonName string) (pair, error) {
 }
 
 // newKey makes a key pair without a certificate: private and public PEM.
-func newKey() (priv Secret, pub []byte, err error) {
+func newKey() (priv trust.Secret, pub []byte, err error) {
 	k, err := csr.NewKeyRequest().Generate()
 	if err != nil {
 		return nil, nil, fmt.Errorf("make key: %w", err)

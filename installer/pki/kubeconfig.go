@@ -3,10 +3,12 @@ package pki
 import (
 	"encoding/base64"
 	"fmt"
+
+	"github.com/offk8s/offk8s/bundle/trust"
 )
 
 // kubeconfig returns credential name as a kubeconfig with everything in it.
-func (s *Store) kubeconfig(name string) (Secret, error) {
+func (s *Store) kubeconfig(name string) (trust.Secret, error) {
 	c, ok := s.wanted[name]
 	if !ok || c.Server == "" {
 		return nil, ErrUnknownRef
@@ -21,7 +23,7 @@ func (s *Store) kubeconfig(name string) (Secret, error) {
 }
 
 // bootstrapKubeconfig is what a kubelet asks for its certificate with.
-func (s *Store) bootstrapKubeconfig() (Secret, error) {
+func (s *Store) bootstrapKubeconfig() (trust.Secret, error) {
 	t, err := s.bootstrapToken()
 	if err != nil {
 		return nil, err
@@ -29,7 +31,7 @@ func (s *Store) bootstrapKubeconfig() (Secret, error) {
 	return s.renderKubeconfig(s.endpoint, "kubelet-bootstrap", "    token: "+string(t)+"\n")
 }
 
-func (s *Store) renderKubeconfig(server, user, credential string) (Secret, error) {
+func (s *Store) renderKubeconfig(server, user, credential string) (trust.Secret, error) {
 	ca, err := s.authority(Kubernetes)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,6 @@ package pki
 
 import (
 	"errors"
-	"log/slog"
 	"time"
 )
 
@@ -33,23 +32,6 @@ const (
 
 // ErrUnknownRef is wrapped by Store.Resolve for a reference that names nothing.
 var ErrUnknownRef = errors.New("unknown reference")
-
-// Secret is bytes that must not show up anywhere: every way to print it gives "***".
-type Secret []byte
-
-const redacted = "***"
-
-// String returns "***".
-func (Secret) String() string { return redacted }
-
-// GoString returns "***".
-func (Secret) GoString() string { return redacted }
-
-// LogValue returns "***".
-func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText returns "***", which also covers JSON.
-func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // The references that Resolve knows; the first three take a name.
 const (

@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/test/testenv"
 )
@@ -301,11 +302,11 @@ func TestT43Modes(t *testing.T) {
 
 // However a secret is printed, it does not show; nor do errors quote it.
 func TestT43Redaction(t *testing.T) {
-	sec := Secret("hunter2hunter2")
+	sec := trust.Secret("hunter2hunter2")
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %v %+v %#v %q %x\n", sec, sec, sec, sec, sec, sec.String())
-	fmt.Fprintf(&b, "%v %+v %#v\n", struct{ S Secret }{sec}, &pair{key: sec}, pair{key: sec})
-	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "s", sec, "p", struct{ S Secret }{sec})
+	fmt.Fprintf(&b, "%s %v %+v %#v %q %x\n", sec, sec, sec, sec, sec, sec)
+	fmt.Fprintf(&b, "%v %+v %#v %x\n", struct{ S trust.Secret }{sec}, &pair{key: sec}, pair{key: sec}, pair{key: sec})
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "s", sec, "p", struct{ S trust.Secret }{sec})
 	j, err := json.Marshal(map[string]any{"s": sec})
 	if err != nil {
 		t.Fatal(err)

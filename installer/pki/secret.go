@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"github.com/offk8s/offk8s/bundle/trust"
 )
 
 // storedToken is the bootstrap token on the operator's disk.
@@ -17,7 +19,7 @@ type storedToken struct {
 
 // bootstrapToken returns the token of this run: the stored one while it is
 // young enough to outlast a run, else a new one.
-func (s *Store) bootstrapToken() (Secret, error) {
+func (s *Store) bootstrapToken() (trust.Secret, error) {
 	if s.token != nil {
 		return s.token, nil
 	}
@@ -29,7 +31,7 @@ func (s *Store) bootstrapToken() (Secret, error) {
 	var t storedToken
 	if b != nil && json.Unmarshal(b, &t) == nil && t.Token != "" {
 		if age := s.now().Sub(t.Made); age >= 0 && age < TokenLifetime/2 {
-			s.token = Secret(t.Token)
+			s.token = trust.Secret(t.Token)
 			return s.token, nil
 		}
 	}
@@ -40,7 +42,7 @@ func (s *Store) bootstrapToken() (Secret, error) {
 	if err := writeFile(path, b); err != nil {
 		return nil, err
 	}
-	s.token = Secret(t.Token)
+	s.token = trust.Secret(t.Token)
 	return s.token, nil
 }
 
@@ -60,7 +62,7 @@ func randomText(n int) string {
 
 // encryption returns the API server's EncryptionConfiguration, made once: a
 // lost key means lost Secrets.
-func (s *Store) encryption() (Secret, error) {
+func (s *Store) encryption() (trust.Secret, error) {
 	path := filepath.Join(s.dir, "encryption-config.yaml")
 	b, err := readSecret(path)
 	if err != nil || b != nil {
@@ -83,7 +85,7 @@ resources:
 }
 
 // serviceAccount returns the key pair of service account tokens, made once.
-func (s *Store) serviceAccount() (priv Secret, pub []byte, err error) {
+func (s *Store) serviceAccount() (priv trust.Secret, pub []byte, err error) {
 	base := filepath.Join(s.dir, "service-account")
 	if pub, err = readSecret(base + ".pub"); err != nil {
 		return nil, nil, err

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -30,7 +31,7 @@ type Store struct {
 	endpoint string
 
 	mu    sync.Mutex
-	token Secret
+	token trust.Secret
 }
 
 // Open opens the store in o.Dir for the credentials of o.Cluster; nothing is
