@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -118,7 +119,7 @@ func (a *app) prepare(cmd *cobra.Command) error {
 		{"progress", a.progress, []string{"auto", "tty", "plain", "json", "none"}},
 		{"log-format", a.logFormat, []string{"text", "json"}},
 	} {
-		if !contains(c.allowed, c.value) {
+		if !slices.Contains(c.allowed, c.value) {
 			errs = append(errs, fmt.Errorf("--%s %q: want one of %s", c.flag, c.value, strings.Join(c.allowed, ", ")))
 		}
 	}
@@ -126,15 +127,6 @@ func (a *app) prepare(cmd *cobra.Command) error {
 		return usageError{err}
 	}
 	return nil
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // log returns the logger of the command: warnings by default, more with -v.

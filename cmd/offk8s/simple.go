@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -95,7 +96,7 @@ func (a *app) initCommand() *cobra.Command {
   offk8s init pack -o -            prints pack.yaml`,
 		ValidArgs: []string{"pack", "cluster"},
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || !contains(cmd.ValidArgs, args[0]) {
+			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
 				return errors.New("say what to write: pack or cluster")
 			}
 			return nil
