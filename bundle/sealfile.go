@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
@@ -42,10 +42,10 @@ func SealFile(ctx context.Context, path string, in SealInput, verify bool) (root
 			return "", err
 		}
 	}
-	if err := os.Rename(partial, path); err != nil {
+	if err := durable.Rename(partial, path); err != nil {
 		return "", fmt.Errorf("seal: %w", err)
 	}
-	return root, syncFolder(filepath.Dir(path))
+	return root, nil
 }
 
 // sealAndSync writes the bundle to f, and to the device below it, and closes f.
@@ -80,20 +80,4 @@ func verifyWritten(ctx context.Context, path string, in SealInput, root digest.D
 		return fmt.Errorf("read back: %w", verifyFailure(fmt.Errorf("root is %s, wrote %s", b.Root(), root)))
 	}
 	return b.Verify(ctx, VerifyOptions{})
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	// Some file systems (FAT through FUSE) cannot sync a folder and say so.
-	err = d.Sync()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		err = nil
-	}
-	if err = errors.Join(err, d.Close()); err != nil {
-		return fmt.Errorf("sync folder %q: %w", dir, err)
-	}
-	return nil
 }

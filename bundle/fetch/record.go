@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -57,35 +58,15 @@ func (e Env) remember(r record) error {
 	if err != nil {
 		return err
 	}
-	if err := writeAtomic(e.recordPath(r.Source, r.Member), append(b, '\n')); err != nil {
+	path := e.recordPath(r.Source, r.Member)
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = durable.WriteFile(path, append(b, '\n'), 0o644)
+	}
+	if err != nil {
 		return fmt.Errorf("remember %q: %w", r.Source, err)
 	}
 	return nil
-}
-
-func writeAtomic(path string, b []byte) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".record-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	if _, err = f.Write(b); err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // removePart deletes a part file that is no longer needed.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
@@ -131,7 +132,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(output+".lock.json", lock.Encode(), 0o644); err != nil {
+	if err := durable.WriteFile(output+".lock.json", lock.Encode(), 0o644); err != nil {
 		return err
 	}
 	return a.packed(res, key)
@@ -303,20 +304,4 @@ func writeLock(w io.Writer, lock *manifests.Lock) error {
 		}
 	}
 	return nil
-}
-
-// writeFile replaces a file in one step: temporary file, sync, rename.
-func writeFile(name string, content []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.partial")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	if _, err = f.Write(content); err == nil {
-		err = errors.Join(f.Chmod(mode), f.Sync())
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }

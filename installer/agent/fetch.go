@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/durable"
 )
 
 // keep stores a verified document for the next phase.
@@ -20,7 +22,7 @@ func (c *Content) keep(name string, b []byte) error {
 	if err := os.MkdirAll(c.env.Path(headDir), 0o700); err != nil {
 		return err
 	}
-	return writeFile(c.env, headDir+"/"+name, b)
+	return durable.WriteFile(c.env.Path(headDir+"/"+name), b, 0o600)
 }
 
 // kept returns a document that keep stored; it must be verified again.

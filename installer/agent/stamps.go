@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -60,25 +59,7 @@ func writeJSON(env *step.Env, path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(env, path, append(b, '\n'))
-}
-
-// writeFile replaces a file of StateDir, 0600, in one step.
-func writeFile(env *step.Env, path string, b []byte) error {
-	full := env.Path(path)
-	tmp, err := os.CreateTemp(filepath.Dir(full), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(b)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), full)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
+	return durable.WriteFile(env.Path(path), append(b, '\n'), 0o600)
 }
 
 // mark is the newest bundle of a name that the host has seen.

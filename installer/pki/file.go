@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/offk8s/offk8s/bundle/trust"
 )
@@ -19,41 +18,6 @@ func makeDir(dir string) error {
 		return fmt.Errorf("make state folder: %w", err)
 	}
 	return nil
-}
-
-// writeFile puts data at path, mode 0600, all or nothing and on the disk when it returns.
-func writeFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write %q: %w", path, err)
-		}
-	}()
-	err = errors.Join(f.Chmod(0o600), write(f, data), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func write(f *os.File, data []byte) error {
-	_, err := f.Write(data)
-	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // readSecret reads path and refuses a file that others may read. A file that

@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/test/testenv"
@@ -362,7 +363,7 @@ func swapToken(t *testing.T, dir, token string, made time.Time) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeFile(filepath.Join(dir, "bootstrap-token.json"), b); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, "bootstrap-token.json"), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
@@ -39,7 +40,7 @@ func (s *Store) bootstrapToken() (trust.Secret, error) {
 	if b, err = json.Marshal(t); err != nil {
 		return nil, err
 	}
-	if err := writeFile(path, b); err != nil {
+	if err := durable.WriteFile(path, b, 0o600); err != nil {
 		return nil, err
 	}
 	s.token = trust.Secret(t.Token)
@@ -81,7 +82,7 @@ resources:
               secret: %s
       - identity: {}
 `, base64.StdEncoding.EncodeToString(key))
-	return b, writeFile(path, b)
+	return b, durable.WriteFile(path, b, 0o600)
 }
 
 // serviceAccount returns the key pair of service account tokens, made once.
@@ -100,8 +101,8 @@ func (s *Store) serviceAccount() (priv trust.Secret, pub []byte, err error) {
 	if priv, pub, err = newKey(); err != nil {
 		return nil, nil, err
 	}
-	if err := writeFile(base+".key", priv); err != nil {
+	if err := durable.WriteFile(base+".key", priv, 0o600); err != nil {
 		return nil, nil, err
 	}
-	return priv, pub, writeFile(base+".pub", pub)
+	return priv, pub, durable.WriteFile(base+".pub", pub, 0o600)
 }

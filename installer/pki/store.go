@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -216,8 +217,8 @@ func readPair(dir, name string) (pair, error) {
 }
 
 func writePair(dir, name string, p pair) error {
-	if err := writeFile(filepath.Join(dir, name+".key"), p.key); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, name+".key"), p.key, 0o600); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, name+".crt"), p.cert)
+	return durable.WriteFile(filepath.Join(dir, name+".crt"), p.cert, 0o600)
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/offk8s/offk8s/bundle/durable"
 )
 
 // Path returns where p lies for this Env: below Root in tests.
@@ -116,10 +118,10 @@ func (e *Env) put(p place, r io.Reader) (made []string, err error) {
 	if err = tmp.Sync(); err != nil {
 		return made, err
 	}
-	if err = os.Rename(tmp.Name(), dest); err != nil {
+	if err = durable.Rename(tmp.Name(), dest); err != nil {
 		return made, err
 	}
-	return made, errors.Join(tmp.Close(), syncDir(filepath.Dir(dest)))
+	return made, tmp.Close()
 }
 
 // makeParents makes the folders above path, 0755 whatever the umask, and returns those it made.
@@ -146,15 +148,6 @@ func (e *Env) unmake(made []string) {
 			return
 		}
 	}
-}
-
-// syncDir makes a rename last through a power loss.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // ids turns names or numbers into ids by the host's own files; empty means the

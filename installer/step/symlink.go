@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/offk8s/offk8s/bundle/durable"
 )
 
 // Symlink is a symbolic link at Path to Target.
@@ -111,5 +113,5 @@ func replaceLink(path, target string) error {
 	if err := os.Symlink(target, tmp); err != nil {
 		return err
 	}
-	return errors.Join(os.Rename(tmp, path), syncDir(filepath.Dir(path)))
+	return durable.Rename(tmp, path)
 }

@@ -1,0 +1,61 @@
+// Package durable puts files in their place so that after a crash or a power
+// loss they are there as a whole or not at all. What streams writes its own
+// temporary file, syncs it and ends with Rename.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriteFile replaces path with data, in mode whatever the umask. Before, the
+// bytes lie beside path, readable by their owner alone; after an error path is
+// as it was.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.partial")
+	if err != nil {
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	if _, err = f.Write(data); err == nil {
+		err = errors.Join(f.Chmod(mode), f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // gone already when only the sync of the folder failed
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	return nil
+}
+
+// Rename moves a file, which the caller has synced, over dest and returns when
+// that lasts. Both must lie in one file system.
+func Rename(path, dest string) error {
+	if err := os.Rename(path, dest); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(dest))
+}
+
+// SyncDir makes the names in a folder last. Some file systems (FAT through
+// FUSE) cannot do that and say so; that is no error.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	err = d.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil
+	}
+	if err = errors.Join(err, d.Close()); err != nil {
+		return fmt.Errorf("sync folder %q: %w", dir, err)
+	}
+	return nil
+}

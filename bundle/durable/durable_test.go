@@ -1,0 +1,62 @@
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+func TestWriteFile(t *testing.T) {
+	for _, umask := range []int{0, 0o077} {
+		old := syscall.Umask(umask)
+		path := filepath.Join(t.TempDir(), "f")
+		for _, mode := range []fs.FileMode{0o600, 0o644} {
+			text := mode.String()
+			if err := WriteFile(path, []byte(text), mode); err != nil {
+				t.Error(err)
+			}
+			info, err := os.Stat(path)
+			if err != nil || info.Mode().Perm() != mode {
+				t.Errorf("umask %04o: mode %v, want %v (%v)", umask, info.Mode().Perm(), mode, err)
+			}
+			if b, err := os.ReadFile(path); err != nil || string(b) != text {
+				t.Errorf("holds %q, want %q (%v)", b, text, err)
+			}
+		}
+		syscall.Umask(old)
+		only(t, filepath.Dir(path), "f")
+	}
+}
+
+// TestFailure leaves what was there, and nothing else.
+func TestFailure(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "f", "g"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(filepath.Join(dir, "f"), []byte("x"), 0o600); err == nil {
+		t.Error("a folder was replaced")
+	}
+	only(t, dir, "f")
+	only(t, filepath.Join(dir, "f"), "g")
+	for name, err := range map[string]error{
+		"WriteFile": WriteFile(filepath.Join(dir, "none", "f"), nil, 0o600),
+		"Rename":    Rename(filepath.Join(dir, "none"), filepath.Join(dir, "f2")),
+		"SyncDir":   SyncDir(filepath.Join(dir, "none")),
+	} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s where nothing is: %v", name, err)
+		}
+	}
+}
+
+func only(t *testing.T, dir, name string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) != 1 || list[0].Name() != name {
+		t.Errorf("%s holds %v, want %q alone (%v)", dir, list, name, err)
+	}
+}
