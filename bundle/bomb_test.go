@@ -16,14 +16,15 @@ import (
 
 // zeros10G is a zstd frame of 10 GiB of zeros in 320 KB: a header without
 // content size, then blocks of 128 KiB as one repeated byte. window is the
-// window descriptor of the header (RFC 8878, 3.1.1.1.2).
+// window descriptor of the header (RFC 8878, 3.1.1.1.2). The last block is of
+// the reserved type: whoever decodes all of it finds another error.
 func zeros10G(window byte) []byte {
 	b := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, window}
 	const blocks = 10 << 30 / (128 << 10)
 	for i := range blocks {
 		header := uint32(128<<10)<<3 | 1<<1
 		if i == blocks-1 {
-			header |= 1
+			header |= 1 | 3<<1
 		}
 		b = append(b, byte(header), byte(header>>8), byte(header>>16), 0)
 	}

@@ -214,7 +214,18 @@ func TestT12Truncated(t *testing.T) {
 			t.Errorf("cut at %d: %v", n, err)
 		}
 	}
-	_, err := index(t, append(bytes.Clone(b), 0))
+	x, err := index(t, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range x.Members() {
+		// What is left is too short for this member and a trailer.
+		_, err := index(t, b[:m.Offset+m.Size+padding(m.Size)+trailerSize-1])
+		if want := fmt.Sprintf("in member %q", m.Name); !errors.Is(err, ErrTruncated) || !strings.Contains(err.Error(), want) {
+			t.Errorf("cut after a content: %v, want %q", err, want)
+		}
+	}
+	_, err = index(t, append(bytes.Clone(b), 0))
 	refused(t, err)
 }
 

@@ -162,17 +162,13 @@ func (s *scanner) header() (name string, size int64, err error) {
 
 // trailer demands two zero blocks at off and then the end.
 func (s *scanner) trailer() error {
-	if s.size < s.off+trailerSize {
-		return s.truncated(s.off+trailerSize, "in the trailer")
-	}
-	if s.size > s.off+trailerSize {
-		return s.format("%d bytes after the trailer", s.size-s.off-trailerSize)
-	}
 	b, err := s.read(trailerSize)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !zeros(b) {
+	case s.size > s.off+trailerSize:
+		return s.format("%d bytes after the trailer", s.size-s.off-trailerSize)
+	case !zeros(b):
 		return s.format("trailer is not zero")
 	}
 	return nil
@@ -181,7 +177,7 @@ func (s *scanner) trailer() error {
 // read returns the n bytes at off; n is at most len(s.buf).
 func (s *scanner) read(n int64) ([]byte, error) {
 	if n > s.size-s.off {
-		return nil, s.truncated(s.off+n, "before the trailer")
+		return nil, s.truncated(s.off+n, "before the end of the trailer")
 	}
 	b := s.buf[:n]
 	if k, err := s.r.ReadAt(b, s.off); k < len(b) {
