@@ -29,6 +29,15 @@ func TestT42MirrorIsNotTrusted(t *testing.T) {
 			return b
 		}
 	}
+	// What still parses after the change must be caught by its digest alone.
+	replace := func(from, to string) func(string, []byte) []byte {
+		return func(path string, b []byte) []byte {
+			if strings.HasPrefix(path, "/bundle/blobs/") {
+				return bytes.ReplaceAll(b, []byte(from), []byte(to))
+			}
+			return b
+		}
+	}
 	strange, err := trust.GenerateKeys(bundletest.Created)
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +57,8 @@ func TestT42MirrorIsNotTrusted(t *testing.T) {
 			return b
 		}},
 		{name: "Lock", tamper: flip("/bundle/blobs/"), want: agent.ErrVerify},
+		{name: "well-formed Lock", tamper: replace(`"sequence": 1`, `"sequence": 9`), want: agent.ErrVerify},
+		{name: "repository key", tamper: replace("BEGIN PGP PUBLIC KEY", "BEGIN PGP STRANGEKEY"), want: agent.ErrVerify},
 		{name: "too long", want: agent.ErrVerify, tamper: func(p string, b []byte) []byte {
 			if strings.HasPrefix(p, "/bundle/blobs/") {
 				return append(b, 'x')
