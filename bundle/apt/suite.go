@@ -259,7 +259,7 @@ func (s *Suite) readPackages(content io.Reader, archiveURL, arch string) error {
 func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, error) {
 	body, err := g.Get(ctx, at, limit)
 	if err != nil {
-		return nil, fmt.Errorf("get %q: %w", at, err)
+		return nil, err // names the address
 	}
 	defer body.Close()
 	b, err := io.ReadAll(&limitError{body, limit})

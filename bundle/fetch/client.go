@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -139,9 +140,19 @@ func (c *Client) Get(ctx context.Context, rawURL string, limit int64) (io.ReadCl
 		return false, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("get %q: %w", rawURL, err)
+		return nil, named(err, target)
 	}
 	return io.NopCloser(bytes.NewReader(body)), nil
+}
+
+// named adds the address to an error that does not tell it yet.
+func named(err error, target string) error {
+	var request *url.Error
+	var status *StatusError
+	if errors.As(err, &request) || errors.As(err, &status) {
+		return err
+	}
+	return fmt.Errorf("get %q: %w", target, err)
 }
 
 func (c *Client) getOnce(ctx context.Context, target string, limit int64) ([]byte, error) {

@@ -173,7 +173,7 @@ type readCloser struct {
 func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, error) {
 	body, err := g.Get(ctx, at, limit)
 	if err != nil {
-		return nil, fmt.Errorf("get %q: %w", at, err)
+		return nil, err // names the address
 	}
 	defer body.Close()
 	b, err := io.ReadAll(&limitError{r: body, n: limit})

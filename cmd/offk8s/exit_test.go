@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -121,5 +123,26 @@ func TestReportJSON(t *testing.T) {
 	if err := json.Unmarshal(stderr.Bytes(), &got); err != nil || code != 5 || got.Code != 5 ||
 		got.Message != "open bundle: no public key configured" || !strings.Contains(got.Hint, "--key") {
 		t.Errorf("exit status %d, %q: %v", code, stderr.String(), err)
+	}
+}
+
+func TestNetworkHint(t *testing.T) {
+	partial := &bundle.PartialError{}
+	down := &url.Error{Op: "Get", URL: "https://x", Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}}
+	for _, tt := range []struct {
+		err  error
+		code int
+		hint string
+	}{
+		{fmt.Errorf("resolve: %w", down), exitError, "--mirror"},
+		{errors.Join(partial, down), exitPartial, "--mirror"},
+		{fmt.Errorf("pack: %w", partial), exitPartial, "same command"},
+	} {
+		if code, hint := classify(networkHint(tt.err)); code != tt.code || !strings.Contains(hint, tt.hint) {
+			t.Errorf("%v: code %d, hint %q, want %d, %q", tt.err, code, hint, tt.code, tt.hint)
+		}
+	}
+	if err := networkHint(nil); err != nil {
+		t.Error(err)
 	}
 }

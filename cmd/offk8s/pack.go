@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -59,7 +60,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
   offk8s pack -f pack.yaml --mirror registry.k8s.io=registry.example.com/k8s`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.pack(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return networkHint(a.pack(cmd.Context(), o)) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "file", "f", "", "pack.yaml (see offk8s init pack); flags override it")
@@ -83,6 +84,14 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and check it before it gets its name")
 	f.BoolVar(&o.dryRun, "dry-run", false, "resolve and print what would be packed; seal nothing")
 	return cmd
+}
+
+// networkHint says what helps where an upstream cannot be reached.
+func networkHint(err error) error {
+	if unreachable := (*net.OpError)(nil); errors.As(err, &unreachable) {
+		return withHint(err, "pack needs the internet; HTTPS_PROXY names a proxy, --mirror FROM=TO a place inside; what was fetched is kept")
+	}
+	return err
 }
 
 func (a *app) pack(ctx context.Context, o packOptions) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -145,7 +146,7 @@ func plainLine(w io.Writer, e lineEvent) {
 	switch {
 	case e.Event == "stopped": // the user knows
 	case e.Event == "failed":
-		fmt.Fprintf(w, "failed    %s: %s\n", e.Name, e.Error)
+		fmt.Fprintf(w, "failed    %s: %s\n", e.Name, strings.ReplaceAll(e.Error, "\n", "; "))
 	case e.Event == "progress" && e.Size > 0:
 		fmt.Fprintf(w, "%-9s %s %s of %s\n", e.Event, e.Name, size(e.Bytes), size(e.Size))
 	case e.Bytes > 0:
