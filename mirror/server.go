@@ -75,11 +75,8 @@ func (s *Server) warn(now time.Time) {
 		s.Mirror.log.Warn("the mirror's certificate expires soon", "end", end)
 	}
 	for _, lock := range s.Mirror.locks {
-		switch {
-		case !lock.Expires.IsZero() && lock.Expires.Before(now):
-			s.Mirror.log.Warn("the bundle has expired; a newer one should be packed", "bundle", lock.Name, "expired", lock.Expires)
-		case lock.Created.After(now.AddDate(0, 0, 1)):
-			s.Mirror.log.Warn("the bundle was packed in the future: this machine's clock is wrong", "bundle", lock.Name, "created", lock.Created)
+		if err := lock.CheckAge(now); err != nil {
+			s.Mirror.log.Warn("the bundle should not be used any more", "err", err)
 		}
 	}
 }

@@ -44,6 +44,8 @@ var exitCases = []struct {
 	{"unsigned", trust.ErrUnsigned, 5, "--insecure-allow-unsigned"},
 	{"no key", trust.ErrNoKey, 5, "--key"},
 	{"rollback", agent.ErrPolicy, 5, "--allow-downgrade"},
+	{"expired", manifests.ErrExpired, 5, "--require-fresh"},
+	{"packed in the future", manifests.ErrClock, 5, "clock"},
 	{"preflight", &installer.PreflightError{}, 6, "ignorePreflight"},
 	{"pending", quietError{exitPending}, 7, ""},
 	{"cache locked", store.ErrLocked, 11, "--cache-dir"},

@@ -23,6 +23,7 @@ type installOptions struct {
 	dryRun    bool
 	exitCode  bool
 	downgrade bool
+	fresh     bool
 }
 
 func (a *app) installCommand() *cobra.Command {
@@ -52,6 +53,7 @@ pending (with --dry-run --exit-code); 11 another install works on a host.`,
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan with real check results; change nothing")
 	f.BoolVar(&o.exitCode, "exit-code", false, "with --dry-run: exit 7 when something would change")
 	f.BoolVar(&o.downgrade, "allow-downgrade", false, "accept a bundle older than one that the hosts have seen")
+	freshFlag(cmd, &o.fresh)
 	return cmd
 }
 
@@ -62,6 +64,9 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	}
 	m, keys, in, err := o.cluster.openMirror(ctx, c)
 	if err != nil {
+		return err
+	}
+	if err := a.checkAge(in.Lock, o.fresh); err != nil {
 		return err
 	}
 	unlock, err := installer.LockState(o.cluster.stateDir(c))

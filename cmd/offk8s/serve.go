@@ -46,7 +46,8 @@ TLS is on. On the first start a CA for this mirror alone is made in --state; its
 fingerprint, which is printed, goes into cluster.yaml. Without a BUNDLE the only
 one in the current folder is taken.
 
-Exit status: 0 ended by a signal's orderly stop or done; 4 the bundle is bad; 5 it is not signed by a known key.`,
+Exit status: 0 ended by a signal's orderly stop or done; 4 the bundle is bad; 5 it is not signed by a known key,
+or has expired with --require-fresh.`,
 		Example: `  offk8s serve --key offk8s.pub b.tar
   offk8s serve --key offk8s.pub --listen 0.0.0.0:8443 --state /var/lib/offk8s-mirror b.tar`,
 		Args: cobra.MaximumNArgs(1),
@@ -72,6 +73,9 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 		return err
 	}
 	defer b.Close()
+	if err := b.Lock().CheckAge(time.Now()); err != nil && o.trust.fresh {
+		return err // else the server warns
+	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)

@@ -8,22 +8,41 @@ import (
 	"os"
 	"path/filepath"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // trustOptions are the flags of every command that opens a bundle.
 type trustOptions struct {
 	keys     []string
 	unsigned bool
+	fresh    bool
 }
 
 func (o *trustOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "public key to trust (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
 	cmd.Flags().BoolVar(&o.unsigned, "insecure-allow-unsigned", false, "accept a bundle that nobody signed")
+	freshFlag(cmd, &o.fresh)
+}
+
+func freshFlag(cmd *cobra.Command, fresh *bool) {
+	cmd.Flags().BoolVar(fresh, "require-fresh", false, "refuse a bundle that has expired, instead of a warning")
+}
+
+// checkAge warns of an expired bundle, or returns that as an error where a
+// fresh one is required.
+func (a *app) checkAge(lock *manifests.Lock, require bool) error {
+	err := lock.CheckAge(time.Now())
+	if err != nil && !require {
+		a.say("warning", "%v", err)
+		return nil
+	}
+	return err
 }
 
 // publicKeys reads the trusted keys; without --key the user's own is taken if it is there.
@@ -64,7 +83,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long: `Checks the signature over index.json against the public key, and every other byte
 against index.json: nothing altered, missing, duplicate or extra passes.
 
-Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, or no key to check it with.`,
+Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, no key to check it with,
+or expired with --require-fresh.`,
 		Example: `  offk8s verify --key offk8s.pub b.tar`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -73,6 +93,9 @@ Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, or no
 				return err
 			}
 			defer b.Close()
+			if err := a.checkAge(b.Lock(), o.fresh); err != nil {
+				return err
+			}
 			progress, end := a.newProgress()
 			task := progress.Start("verify "+filepath.Base(b.Path()), 0)
 			var last int64
@@ -116,6 +139,9 @@ blobs are not hashed (offk8s verify does that).`,
 				return err
 			}
 			defer b.Close()
+			if err := a.checkAge(b.Lock(), o.fresh); err != nil {
+				return err
+			}
 			s, err := bundle.Inspect(b)
 			if err != nil {
 				return err
