@@ -32,11 +32,20 @@ type clusterOptions struct {
 	insecure bool
 }
 
-func (o *clusterOptions) flags(cmd *cobra.Command) {
+func (o *clusterOptions) fileFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.file, "file", "f", "cluster.yaml", "the cluster (see offk8s init cluster)")
+}
+
+// mirrorFlags are those of commands that read the mirror's bundle.
+func (o *clusterOptions) mirrorFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "cluster.yaml", "the cluster (see offk8s init cluster)")
 	f.StringArrayVar(&o.keys, "key", nil, "public key that the bundle must be signed with (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
 	f.StringVar(&o.mirror, "mirror", "", "URL of the mirror (default: the one in the file)")
+}
+
+// hostFlags are those of commands that reach the hosts.
+func (o *clusterOptions) hostFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&o.state, "state", "", "folder with the cluster's CAs and keys (default $XDG_STATE_HOME/offk8s/clusters/NAME)")
 	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for hosts of another architecture")
 	f.IntVar(&o.parallel, "parallel", installer.DefaultParallel, "hosts worked on at a time")

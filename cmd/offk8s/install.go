@@ -48,7 +48,9 @@ pending (with --dry-run --exit-code); 11 another install works on a host.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.install(cmd.Context(), o) },
 	}
-	o.cluster.flags(cmd)
+	o.cluster.fileFlag(cmd)
+	o.cluster.mirrorFlags(cmd)
+	o.cluster.hostFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan with real check results; change nothing")
 	f.BoolVar(&o.exitCode, "exit-code", false, "with --dry-run: exit 7 when something would change")
@@ -162,7 +164,8 @@ of the operating system that its "os:" says, or of the bundle's first. install
 			return a.result(plan, plan.WriteText)
 		},
 	}
-	o.flags(cmd)
+	o.fileFlag(cmd)
+	o.mirrorFlags(cmd)
 	return cmd
 }
 
@@ -209,7 +212,8 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 			return errors.Join(err, a.runResult(report))
 		},
 	}
-	o.flags(cmd)
+	o.fileFlag(cmd)
+	o.hostFlags(cmd)
 	cmd.Flags().StringSliceVar(&hosts, "host", nil, "only these hosts")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd

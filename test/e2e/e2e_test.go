@@ -362,7 +362,7 @@ func (r *road) secondRun(t *testing.T) {
 
 // reset leaves no unit, process, mount or file of ours; OS packages stay and are named.
 func (r *road) reset(t *testing.T) {
-	out := r.operator(t, 10*time.Minute, "reset", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--yes")
+	out := r.operator(t, 10*time.Minute, "reset", "-f", r.clusterFile(), "--state", r.state(), "--yes")
 	if !strings.Contains(out, "chrony") {
 		t.Errorf("reset does not name the packages that stay:\n%s", out)
 	}
