@@ -31,6 +31,9 @@ type ConnectOptions struct {
 	Binary func(arch string) (string, error)
 	// Parallel bounds how many hosts are worked on at a time; 0: DefaultParallel.
 	Parallel int
+	// Partial lets hosts be missing while at least one is reached: what is then
+	// done on a missing one fails with what kept it from being reached.
+	Partial bool
 }
 
 // Fleet are the connected hosts of a cluster. Safe for concurrent use.
@@ -40,8 +43,9 @@ type Fleet struct {
 	binary   func(arch string) (string, error)
 	programs programs
 
-	mu    sync.Mutex
-	hosts map[string]*member
+	mu      sync.Mutex
+	hosts   map[string]*member
+	missing map[string]error
 }
 
 // member is a host with what was learned of it on the way.
@@ -65,7 +69,7 @@ func (e *HostError) Unwrap() error { return e.Err }
 // Connect reaches all hosts and puts the agent's program in place. What fails
 // is told for all hosts together, as *HostError in the order of cluster.yaml.
 func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Fleet, error) {
-	f := &Fleet{cluster: c, parallel: o.Parallel, binary: o.Binary, hosts: map[string]*member{}}
+	f := &Fleet{cluster: c, parallel: o.Parallel, binary: o.Binary, hosts: map[string]*member{}, missing: map[string]error{}}
 	if f.parallel <= 0 {
 		f.parallel = DefaultParallel
 	}
@@ -78,23 +82,33 @@ func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Flee
 	}
 	err := f.each(ctx, names(c), func(ctx context.Context, name string) error {
 		i := slices.IndexFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name })
-		h, err := dial(ctx, c.Hosts[i])
-		if err != nil {
-			return err
-		}
-		m := &member{Host: h}
-		if err := f.equip(ctx, m); err != nil {
-			return errors.Join(err, h.Close())
-		}
+		m, err := f.reach(ctx, c.Hosts[i], dial)
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		if err != nil {
+			f.missing[name] = err
+			return err
+		}
 		f.hosts[name] = m
 		return nil
 	})
-	if err != nil {
+	if err != nil && (!o.Partial || len(f.hosts) == 0 || ctx.Err() != nil) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// reach connects one host and puts the agent's program in place.
+func (f *Fleet) reach(ctx context.Context, c manifests.Host, dial func(context.Context, manifests.Host) (host.Host, error)) (*member, error) {
+	h, err := dial(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	m := &member{Host: h}
+	if err := f.equip(ctx, m); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return m, nil
 }
 
 // dial reaches a host as cluster.yaml says.
@@ -159,11 +173,13 @@ func (f *Fleet) each(ctx context.Context, hosts []string, fn func(ctx context.Co
 func (f *Fleet) member(name string) (*member, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m, ok := f.hosts[name]
-	if !ok {
-		return nil, fmt.Errorf("host %q: not connected", name)
+	if m, ok := f.hosts[name]; ok {
+		return m, nil
 	}
-	return m, nil
+	if err := f.missing[name]; err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("host %q: not connected", name)
 }
 
 // Close ends all connections.

@@ -7,10 +7,8 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 )
 
-// ResetOptions say how hosts are reset.
+// ResetOptions tune Reset; the zero value is good.
 type ResetOptions struct {
-	// Hosts limits the reset; none means all.
-	Hosts    []string
 	Progress Progress
 }
 
@@ -18,10 +16,7 @@ type ResetOptions struct {
 // own journal, all hosts at the same time. A host of another cluster refuses.
 // What stays on purpose (operating system packages) is in HostReport.Stays.
 func Reset(ctx context.Context, f *Fleet, o ResetOptions) (*Report, error) {
-	hosts := o.Hosts
-	if len(hosts) == 0 {
-		hosts = names(f.cluster)
-	}
+	hosts := names(f.cluster)
 	progress := o.Progress
 	if progress == nil {
 		progress = silent{}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -241,6 +242,48 @@ func TestConnectTellsAllFailures(t *testing.T) {
 	}
 	if !l.hosts["b"].Closed() || !l.hosts["c"].Closed() {
 		t.Error("connections are left open")
+	}
+}
+
+// TestResetWithoutADeadHost: a host whose hardware is gone keeps no other one
+// from being reset, and its failure is reported.
+func TestResetWithoutADeadHost(t *testing.T) {
+	l := newLab(t, "a", "b")
+	if _, err := installer.Run(t.Context(), l.plan(files("one")), l.connect(), installer.RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dead := map[string]bool{"b": true}
+	connect := func() (*installer.Fleet, error) {
+		return installer.Connect(t.Context(), l.cluster, installer.ConnectOptions{
+			Partial: true,
+			Binary:  func(string) (string, error) { return elfFile(t, elf.EM_X86_64), nil },
+			Dial: func(_ context.Context, h manifests.Host) (host.Host, error) {
+				if dead[h.Name] {
+					return nil, errors.New("no route")
+				}
+				return l.hosts[h.Name], nil
+			},
+		})
+	}
+	f, err := connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rep, err := installer.Reset(t.Context(), f, installer.ResetOptions{})
+	if !errors.Is(err, installer.ErrPartial) || !slices.Equal(rep.Phases[0].Failed, []string{"b"}) {
+		t.Errorf("error %v, phases %+v", err, rep.Phases)
+	}
+	var text bytes.Buffer
+	if err := rep.WriteText(&text); err != nil || !strings.Contains(text.String(), "no route") {
+		t.Errorf("report %q, error %v", text.String(), err)
+	}
+	if _, ok := l.hosts["a"].world.Tree(t)["etc/one"]; ok {
+		t.Error("the living host was not reset")
+	}
+	dead["a"] = true
+	if _, err := connect(); err == nil || !strings.Contains(err.Error(), "a: no route") || !strings.Contains(err.Error(), "b: no route") {
+		t.Errorf("nobody there: %v", err)
 	}
 }
 

@@ -121,8 +121,8 @@ func fits(c *manifests.Cluster, lock *manifests.Lock) error {
 	return nil
 }
 
-// connect reaches every host.
-func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluster) (*installer.Fleet, error) {
+// connect reaches every host, or with partial those that can be reached.
+func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluster, partial bool) (*installer.Fleet, error) {
 	home, _ := os.UserHomeDir()
 	self, err := selfBinaries(o.self)
 	if err != nil {
@@ -141,7 +141,7 @@ func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluste
 			}
 			return "", withHint(usagef("no offk8s binary for %s", arch), "give --self %s=FILE; the mirror has it under /files/offk8s/", arch)
 		},
-		Parallel: o.parallel,
+		Parallel: o.parallel, Partial: partial,
 	})
 }
 

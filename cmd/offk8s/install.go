@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -76,7 +77,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 		return err
 	}
 	defer unlock()
-	fleet, err := a.connect(ctx, o.cluster, c)
+	fleet, err := a.connect(ctx, o.cluster, c, false)
 	if err != nil {
 		return err
 	}
@@ -179,6 +180,7 @@ func (a *app) resetCommand() *cobra.Command {
 		Long: `Restores on every host what was there before, from the host's own journal: stops and
 removes units and containers, unmounts, restores files, removes data of etcd and of
 the kubelet. Operating system packages stay, and are named. The cluster is gone after it.
+A host that cannot be reached keeps none of the others from being reset.
 
 Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 		Example: `  offk8s reset -f cluster.yaml
@@ -187,6 +189,9 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.load()
 			if err != nil {
+				return err
+			}
+			if err := only(c, hosts); err != nil {
 				return err
 			}
 			c.SetDefaults(manifests.Release{}) // reset needs to reach the hosts and nothing of a release
@@ -200,12 +205,12 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 				return err
 			}
 			defer unlock()
-			fleet, err := a.connect(cmd.Context(), o, c)
+			fleet, err := a.connect(cmd.Context(), o, c, true)
 			if err != nil {
 				return err
 			}
 			defer fleet.Close()
-			report, err := installer.Reset(cmd.Context(), fleet, installer.ResetOptions{Hosts: hosts, Progress: a.newRunProgress()})
+			report, err := installer.Reset(cmd.Context(), fleet, installer.ResetOptions{Progress: a.newRunProgress()})
 			if report == nil {
 				return err
 			}
@@ -217,6 +222,20 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 	cmd.Flags().StringSliceVar(&hosts, "host", nil, "only these hosts")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// only leaves the named hosts in c; none means all.
+func only(c *manifests.Cluster, hosts []string) error {
+	var errs []error
+	for _, name := range hosts {
+		if !slices.ContainsFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name }) {
+			errs = append(errs, fmt.Errorf("--host %q: the cluster %q has no such host", name, c.Name))
+		}
+	}
+	if len(hosts) > 0 {
+		c.Hosts = slices.DeleteFunc(c.Hosts, func(h manifests.Host) bool { return !slices.Contains(hosts, h.Name) })
+	}
+	return asUsage(errors.Join(errs...))
 }
 
 // confirmReset wants the cluster's name typed; without a terminal only --yes will do.
