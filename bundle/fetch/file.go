@@ -31,10 +31,11 @@ func (f *files) Fetch(ctx context.Context, group []*manifests.Artifact, task Tas
 		return err
 	}
 	d := &download{client: f.Client, url: source.URL, want: source.Digest, size: source.Size, path: part, task: task}
-	if _, err := d.run(ctx); err != nil {
+	s, err := d.run(ctx)
+	if err != nil {
 		return err
 	}
-	if err := f.take(ctx, part, missing); err != nil {
+	if err := f.take(ctx, part, s, missing); err != nil {
 		return err
 	}
 	return removePart(part)
@@ -55,15 +56,15 @@ func (e Env) recallAll(group []*manifests.Artifact) (missing []*manifests.Artifa
 	return missing, nil
 }
 
-// take stores the wanted parts of the verified file at path.
-func (f *files) take(ctx context.Context, path string, group []*manifests.Artifact) error {
+// take stores the wanted parts of the verified file at path, whose digests are s.
+func (f *files) take(ctx context.Context, path string, s sums, group []*manifests.Artifact) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	if group[0].Source.Member == "" {
-		plain, blob, err := f.ingest(ctx, file)
+		plain, blob, err := f.whole(ctx, file, s)
 		if err != nil {
 			return err
 		}
@@ -83,6 +84,21 @@ func (f *files) take(ctx context.Context, path string, group []*manifests.Artifa
 		}
 		return f.settle(group, name, plain, blob)
 	})
+}
+
+// whole stores a file as it is when it is compressed already, without copying
+// it, else through ingest.
+func (f *files) whole(ctx context.Context, file *os.File, s sums) (plain, blob manifests.Descriptor, err error) {
+	head := make([]byte, 16)
+	n, err := file.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return plain, blob, err
+	}
+	if !isCompressed(head[:n]) {
+		return f.ingest(ctx, file)
+	}
+	blob = manifests.Descriptor{MediaType: manifests.MediaTypeFile, Digest: s.sha256, Size: s.size}
+	return blob, blob, f.Store.Import(ctx, file.Name(), blob)
 }
 
 // settle records the stored content and fills every artifact that is it.
