@@ -3,6 +3,7 @@
 # usage: build.sh NAME...|all|list
 #   prints one line per component, NAME<TAB>FOLDER; the folder holds the programs.
 #   A folder that is there already is taken as it is, so a second run builds nothing.
+#   Two at a time (OFFK8S_LAB_JOBS): while one waits for downloads the other compiles.
 # Results go to ${OFFK8S_LAB:-${XDG_CACHE_HOME:-~/.cache}/offk8s-lab}/components.
 # Sources: the Go module of each component (pinned by <name>/go.mod and go.sum), and
 # Debian packages, unpacked but not installed, for what has no buildable module.
@@ -14,7 +15,8 @@ cache=${OFFK8S_LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/offk8s-lab}/components
 # caller's flags (race, tags) must not change what a version means.
 export GOWORK=off GOFLAGS=-buildvcs=false
 
-modules="cfssl etcd containerd cni-plugins flannel-cni flannel coredns coredns-1.8 kubernetes-1.36 kubernetes-1.16"
+# The longest first, so that none is left to run alone at the end.
+modules="kubernetes-1.36 kubernetes-1.16 coredns containerd coredns-1.8 etcd flannel cfssl cni-plugins flannel-cni"
 debs="runc etcd-3.4 containerd-1.6"
 
 say() { echo "lab: components: $*" >&2; }
@@ -168,7 +170,7 @@ one() (
 )
 
 case ${1:-} in
-  '' | -h | --help) sed -n 2,8p "$0"; exit 2 ;;
+  '' | -h | --help) sed -n 2,9p "$0"; exit 2 ;;
   list) echo $modules $debs | tr ' ' '\n'; exit ;;
   _compile) shift; compile "$@"; exit ;;
   all) set -- $debs $modules ;;
@@ -177,4 +179,5 @@ for n; do
   case " $modules $debs " in *" $n "*) ;; *) say "unknown component $n; known: $modules $debs"; exit 2 ;; esac
 done
 mkdir -p "$cache"
-for n; do one "$n"; done
+(($# > 1)) || { one "$1"; exit; }
+printf '%s\0' "$@" | xargs -0 -n 1 -P "${OFFK8S_LAB_JOBS:-2}" bash "$here/build.sh"
