@@ -34,6 +34,23 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
+// Create writes a new file, in mode less the umask. One that is there is never
+// replaced: fs.ErrExist. After another error there is no file.
+func Create(path string, data []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %q: %w", path, err), os.Remove(path))
+	}
+	return nil
+}
+
 // Rename moves a file, which the caller has synced, over dest and returns when
 // that lasts. Both must lie in one file system.
 func Rename(path, dest string) error {

@@ -31,6 +31,25 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+func TestCreate(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := Create(path, []byte("first"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Create(path, []byte("second"), 0o644); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over a file: %v", err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil || string(b) != "first" {
+		t.Errorf("holds %q (%v)", b, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v (%v)", info.Mode().Perm(), err)
+	}
+	only(t, dir, "f")
+}
+
 // TestFailure leaves what was there, and nothing else.
 func TestFailure(t *testing.T) {
 	dir := t.TempDir()
@@ -44,6 +63,7 @@ func TestFailure(t *testing.T) {
 	only(t, filepath.Join(dir, "f"), "g")
 	for name, err := range map[string]error{
 		"WriteFile": WriteFile(filepath.Join(dir, "none", "f"), nil, 0o600),
+		"Create":    Create(filepath.Join(dir, "none", "f"), nil, 0o600),
 		"Rename":    Rename(filepath.Join(dir, "none"), filepath.Join(dir, "f2")),
 		"SyncDir":   SyncDir(filepath.Join(dir, "none")),
 	} {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 
@@ -163,13 +162,5 @@ func (k *KeyPair) SaveKeyFile(path string, pass []byte) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("write key file %q: %w", path, err), os.Remove(path))
-	}
-	return durable.SyncDir(filepath.Dir(path))
+	return durable.Create(path, b, 0o600)
 }

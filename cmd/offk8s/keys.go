@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
@@ -120,14 +121,11 @@ func generateKey(path string, secret []byte) (*trust.KeyPair, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := k.MarshalEncrypted(secret)
-	if err != nil {
+	if err := notOver(path, k.SaveKeyFile(path, secret)); err != nil {
 		return nil, err
 	}
-	if err := writeNew(path, b, 0o600); err != nil {
-		return nil, err
-	}
-	return k, writeNew(publicPath(path), k.PublicPEM(), 0o644)
+	public := publicPath(path)
+	return k, notOver(public, durable.Create(public, k.PublicPEM(), 0o644))
 }
 
 func defaultKey() string { return filepath.Join(configDir(), "offk8s.key") }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -113,7 +114,7 @@ func (a *app) initCommand() *cobra.Command {
 			if output != "" {
 				name = output
 			}
-			if err := writeNew(name, content, 0o644); err != nil {
+			if err := notOver(name, durable.Create(name, content, 0o644)); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(a.stdout, name)
@@ -124,18 +125,10 @@ func (a *app) initCommand() *cobra.Command {
 	return cmd
 }
 
-// writeNew creates a file; one that is there is never overwritten.
-func writeNew(name string, content []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if os.IsExist(err) {
+// notOver says of a file that was to be made and is there what helps.
+func notOver(name string, err error) error {
+	if errors.Is(err, fs.ErrExist) {
 		return withHint(usagef("%q is there already", name), "name another file with -o, or remove this one first")
 	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	return nil
+	return err
 }
