@@ -66,8 +66,9 @@ func (e *HostError) Error() string { return fmt.Sprintf("%s: %v", e.Host, e.Err)
 // Unwrap returns the cause.
 func (e *HostError) Unwrap() error { return e.Err }
 
-// Connect reaches all hosts and puts the agent's program in place. What fails
-// is told for all hosts together, as *HostError in the order of cluster.yaml.
+// Connect reaches all hosts, or with o.Partial those that can be reached, and
+// puts the agent's program in place. What fails is told for all hosts together,
+// as *HostError in the order of cluster.yaml.
 func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Fleet, error) {
 	f := &Fleet{cluster: c, parallel: o.Parallel, binary: o.Binary, hosts: map[string]*member{}, missing: map[string]error{}}
 	if f.parallel <= 0 {

@@ -11,9 +11,10 @@ import (
 // Getter fetches metadata; bundle/fetch implements it with mirror rewrites,
 // retries and time limits.
 type Getter interface {
-	// Get returns the body at url; its errors name the address. An answer longer than limit bytes is an error
-	// of Get or of a Read, never a silent cut. A missing file (HTTP 404) is an
-	// error for which errors.Is(err, fs.ErrNotExist) holds.
+	// Get returns the body at url; its errors name the address. An answer longer
+	// than limit bytes is an error of Get or of a Read, never a silent cut. A
+	// missing file (HTTP 404) is an error for which errors.Is(err, fs.ErrNotExist)
+	// holds.
 	Get(ctx context.Context, url string, limit int64) (io.ReadCloser, error)
 }
 
