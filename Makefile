@@ -8,7 +8,7 @@ OUT ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden fuzz demo e2e bench dist hooks
+.PHONY: help build test race fmt lint check golden fuzz demo e2e bench measure dist hooks
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ e2e: ## the lab: real hosts, a real Kubernetes (root; the first run builds the c
 
 bench: ## measure: ratios against a floor in one run
 	$(GO) test ./test/bench -run '^$$' -bench . -benchtime 5x
+
+measure: ## the tree's shape: lines, lengths, exports, words of comments
+	@$(GO) run ./test/measure
 
 dist: ## release binaries for amd64 and arm64 with SHA256SUMS
 	@mkdir -p dist
