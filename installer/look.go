@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/phase"
 )
 
 // Sighting is what a host's agent found and how its clock stands.
 type Sighting struct {
-	Facts agent.Facts
+	Facts facts.Facts
 	// Ahead is how far the host's clock is ahead of this machine's, as well as
 	// half a round trip can tell.
 	Ahead time.Duration
@@ -59,7 +60,7 @@ func (f *Fleet) Look(ctx context.Context, in phase.Input) (phase.Input, []phase.
 	}
 	in.Facts = maps.Clone(in.Facts)
 	if in.Facts == nil {
-		in.Facts = map[string]agent.Facts{}
+		in.Facts = map[string]facts.Facts{}
 	}
 	checks := skew(in, seen, false)
 	for name, s := range seen {

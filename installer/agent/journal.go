@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -29,13 +30,13 @@ const (
 
 // entry is one line of the journal.
 type entry struct {
-	Op    string          `json:"op"`
-	Time  time.Time       `json:"time"`
-	ID    string          `json:"id,omitempty"`
-	Key   string          `json:"key,omitempty"` // ID and target
-	Item  json.RawMessage `json:"item,omitempty"`
-	Prior json.RawMessage `json:"prior,omitempty"`
-	Owner *Installed      `json:"owner,omitempty"`
+	Op    string           `json:"op"`
+	Time  time.Time        `json:"time"`
+	ID    string           `json:"id,omitempty"`
+	Key   string           `json:"key,omitempty"` // ID and target
+	Item  json.RawMessage  `json:"item,omitempty"`
+	Prior json.RawMessage  `json:"prior,omitempty"`
+	Owner *facts.Installed `json:"owner,omitempty"`
 }
 
 // Record is what the journal knows of one step.
@@ -51,7 +52,7 @@ type Record struct {
 type Journal struct {
 	path    string
 	records []*Record // in the order of the first intent
-	owner   *Installed
+	owner   *facts.Installed
 	file    *os.File // nil until something is written
 	size    int64    // of the whole lines that were read
 }
@@ -187,7 +188,7 @@ func (j *Journal) undone(r *Record) error {
 }
 
 // own notes whose host this is, when that changed.
-func (j *Journal) own(o Installed) error {
+func (j *Journal) own(o facts.Installed) error {
 	if j.owner != nil && *j.owner == o {
 		return nil
 	}

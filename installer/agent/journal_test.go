@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
@@ -242,7 +243,7 @@ func TestFacts(t *testing.T) {
 	if f.Installed == nil || f.Installed.Cluster != "lab" || f.Installed.Sequence != 1 {
 		t.Errorf("installed: %+v", f.Installed)
 	}
-	var back agent.Facts
+	var back facts.Facts
 	b, err := json.Marshal(f)
 	if err != nil {
 		t.Fatal(err)

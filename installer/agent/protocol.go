@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -96,8 +97,8 @@ type Event struct {
 	Level string `json:"level,omitempty"`
 	Text  string `json:"text,omitempty"`
 
-	Facts *Facts   `json:"facts,omitempty"`
-	Stays []string `json:"stays,omitempty"`
+	Facts *facts.Facts `json:"facts,omitempty"`
+	Stays []string     `json:"stays,omitempty"`
 	// Of the end: empty for success. Code is one of the codes that Error knows.
 	Error string `json:"error,omitempty"`
 	Code  string `json:"code,omitempty"`

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 )
@@ -119,7 +120,7 @@ func (s *session) sameCluster(j *Journal) error {
 }
 
 func (s *session) facts(ctx context.Context) error {
-	f, err := Collect(ctx, s.env)
+	f, err := facts.Collect(ctx, s.env)
 	if err != nil {
 		return fmt.Errorf("collect facts: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -89,7 +90,7 @@ func (s *session) useBundle(ctx context.Context, j *Journal) error {
 	if err := setMark(s.env, name, mark{seq, c.Root.String()}); err != nil {
 		return err
 	}
-	return j.own(Installed{
+	return j.own(facts.Installed{
 		Cluster: s.req.Cluster, Host: s.req.Host, Bundle: name, Root: c.Root.String(), Sequence: seq,
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -51,10 +51,10 @@ func testInput(t *testing.T, minor string) Input {
 
 func testFacts(h manifests.Host, id, version string) Facts {
 	return Facts{
-		OS: agent.OS{ID: id, Version: version, Name: id + " " + version}, Arch: "amd64", Kernel: "6.1.0", CPUs: 4,
+		OS: facts.OS{ID: id, Version: version, Name: id + " " + version}, Arch: "amd64", Kernel: "6.1.0", CPUs: 4,
 		MemoryBytes: 8 << 30, Systemd: 252, Cgroups: []int{1, 2},
-		Disks:     []agent.Disk{{Path: "/var/lib", FreeBytes: 100 << 30}, {Path: "/usr/local/bin", FreeBytes: 100 << 30}},
-		Addresses: []agent.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix(h.Address + "/24")}},
+		Disks:     []facts.Disk{{Path: "/var/lib", FreeBytes: 100 << 30}, {Path: "/usr/local/bin", FreeBytes: 100 << 30}},
+		Addresses: []facts.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix(h.Address + "/24")}},
 	}
 }
 

@@ -29,13 +29,13 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
 // Facts are what an agent found on a host.
-type Facts = agent.Facts
+type Facts = facts.Facts
 
 // Input is everything a plan is made of.
 type Input struct {

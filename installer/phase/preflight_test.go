@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -43,8 +43,8 @@ func TestPreflight(t *testing.T) {
 		}, "workers", ""},
 		{"pods on the hosts' network", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.0.0.0/16" }, "pod-range", "another network"},
 		{"pod range for two nodes", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.244.0.0/23" }, "pod-range-size", "/24"},
-		{"other operating system", "1.36", host(func(f *Facts) { f.OS = agent.OS{ID: "arch"} }), "os", "--os"},
-		{"distro that is not in the bundle", "1.36", host(func(f *Facts) { f.OS = agent.OS{ID: "centos", Version: "7"} }), "os", "--os"},
+		{"other operating system", "1.36", host(func(f *Facts) { f.OS = facts.OS{ID: "arch"} }), "os", "--os"},
+		{"distro that is not in the bundle", "1.36", host(func(f *Facts) { f.OS = facts.OS{ID: "centos", Version: "7"} }), "os", "--os"},
 		{"other operating system than expected", "1.36", func(in *Input) {
 			for i := range in.Cluster.Hosts {
 				if in.Cluster.Hosts[i].Name == "node-1" {
@@ -58,12 +58,12 @@ func TestPreflight(t *testing.T) {
 		{"small memory", "1.36", host(func(f *Facts) { f.MemoryBytes = 512 << 20 }), "memory", ""},
 		{"small disk for programs", "1.36", host(func(f *Facts) { f.Disks[1].FreeBytes = 1 << 20 }), "disk-programs", ""},
 		{"old XFS", "1.16", host(func(f *Facts) { f.NoFileTypes = true }), "file-types", "ftype=1"},
-		{"port in use", "1.36", host(func(f *Facts) { f.Listening = []agent.Listener{{Protocol: "tcp", Port: 10250}} }), "ports", "stop"},
+		{"port in use", "1.36", host(func(f *Facts) { f.Listening = []facts.Listener{{Protocol: "tcp", Port: 10250}} }), "ports", "stop"},
 		{"own port in use", "1.36", host(func(f *Facts) {
-			f.Listening = []agent.Listener{{Protocol: "tcp", Port: 10250}}
-			f.Installed = &agent.Installed{Cluster: "test"}
+			f.Listening = []facts.Listener{{Protocol: "tcp", Port: 10250}}
+			f.Installed = &facts.Installed{Cluster: "test"}
 		}), "", ""},
-		{"another cluster of ours", "1.36", host(func(f *Facts) { f.Installed = &agent.Installed{Cluster: "prod"} }), "other-cluster", "reset"},
+		{"another cluster of ours", "1.36", host(func(f *Facts) { f.Installed = &facts.Installed{Cluster: "prod"} }), "other-cluster", "reset"},
 		{"another Kubernetes", "1.36", host(func(f *Facts) { f.State = []string{"/etc/kubernetes", "/var/lib/kubelet"} }), "foreign-state", ""},
 		{"empty mount points", "1.36", host(func(f *Facts) { f.State = []string{"/var/lib/kubelet", "/var/lib/containerd"} }), "", ""},
 		{"swap stays", "1.36", func(in *Input) {

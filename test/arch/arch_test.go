@@ -20,6 +20,10 @@ var forbidden = map[string][]string{
 	"bundle":    {"mirror", "installer", "cmd"},
 	"mirror":    {"installer", "cmd"},
 	"installer": {"mirror", "cmd"},
+	// Planning is pure: it reads facts and makes steps, and executes neither.
+	"installer/phase": {"installer/agent", "installer/host"},
+	"installer/facts": {"installer/phase", "installer/agent"},
+	"installer/step":  {"installer/facts", "installer/kube", "installer/phase", "installer/agent"},
 }
 
 // readOnly packages may use the read side of bundle, but nothing that talks to upstreams.

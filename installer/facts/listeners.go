@@ -1,4 +1,4 @@
-package agent
+package facts
 
 import (
 	"cmp"
@@ -13,9 +13,9 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// listeners reads the kernel's socket tables, proc(5) /proc/net/tcp: the second
-// field is the local address and port in hex, the fourth the state, where 0A is
-// listening and 07 an unconnected datagram socket.
+// listeners reads the kernel's socket tables, see proc(5), /proc/net/tcp. The
+// second field is the local address and port in hex, the fourth the state: 0A is
+// a listening socket, 07 an unconnected datagram socket.
 func listeners(env *step.Env) ([]Listener, error) {
 	var out []Listener
 	for _, t := range []struct{ file, protocol, state string }{
@@ -44,7 +44,7 @@ func listeners(env *step.Env) ([]Listener, error) {
 	return slices.Compact(out), nil
 }
 
-// socket parses "0100007F:1F90": words of the address are little endian.
+// socket parses "0100007F:1F90"; the words of the address are little endian.
 func socket(s string) (netip.Addr, int, bool) {
 	host, p, ok := strings.Cut(s, ":")
 	port, err := strconv.ParseUint(p, 16, 16)

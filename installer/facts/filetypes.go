@@ -1,4 +1,4 @@
-package agent
+package facts
 
 import (
 	"encoding/binary"
@@ -8,10 +8,10 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// lacksTypes reports whether the file system below containerd's folder keeps no
-// file types in its directories: XFS that was made with ftype=0, the default of
-// EL7 before 7.3. The kernel's overlay file system does not work on it.
-func lacksTypes(env *step.Env) bool {
+// lacksFileTypes reports whether the file system of containerd's directory does
+// not store file types: XFS formatted with ftype=0, the default of EL7 before 7.3.
+// The kernel's overlay file system does not work on it.
+func lacksFileTypes(env *step.Env) bool {
 	for _, dir := range []string{"/var/lib/containerd", "/var/lib"} {
 		fd, err := unix.Open(env.Path(dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -25,9 +25,9 @@ func lacksTypes(env *step.Env) bool {
 	return false
 }
 
-// typed reports whether any entry of getdents64(2) has a type; ".", which every
-// folder has, is enough. An entry is inode and offset of 8 bytes each, its
-// length of 2, the type of 1 and the name.
+// typed reports whether any entry of getdents64(2) has a type; "." is enough,
+// since every directory has it. An entry consists of inode and offset (8 bytes
+// each), its length (2), its type (1) and the name.
 func typed(entries []byte) bool {
 	for len(entries) > 18 {
 		if entries[18] != unix.DT_UNKNOWN {

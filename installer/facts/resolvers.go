@@ -1,4 +1,4 @@
-package agent
+package facts
 
 import (
 	"net/netip"
@@ -8,13 +8,13 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// resolvConfs are where a host lists its name servers: systemd-resolved keeps
-// the real ones in a file of its own and names a local stub in the first.
+// resolvConfs are the files that list a host's name servers: with
+// systemd-resolved the first names a local stub, the second the real servers.
 var resolvConfs = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 
-// resolvers finds the file whose name servers pods can reach too, and these. A
-// server on a loopback address is the host's alone: a pod that asked it would
-// ask itself.
+// resolvers returns the first file that lists name servers that pods can reach,
+// and these servers. Loopback addresses do not count: from a pod they lead to the
+// pod itself.
 func resolvers(env *step.Env) (file string, servers []string) {
 	for _, path := range resolvConfs {
 		b, err := env.ReadFile(path)

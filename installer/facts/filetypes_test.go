@@ -1,4 +1,4 @@
-package agent
+package facts
 
 import (
 	"encoding/binary"
@@ -37,16 +37,16 @@ func TestTyped(t *testing.T) {
 	}
 }
 
-// Any file system that tests run on today has types; an empty folder tells too.
-func TestLacksTypes(t *testing.T) {
+// Any file system that tests run on today has types; an empty directory is enough.
+func TestLacksFileTypes(t *testing.T) {
 	env := &step.Env{Root: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
-	if lacksTypes(env) {
-		t.Error("no folder, and it lacks types")
+	if lacksFileTypes(env) {
+		t.Error("no directory, and it lacks types")
 	}
 	if err := os.MkdirAll(env.Path("/var/lib/containerd"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if lacksTypes(env) {
+	if lacksFileTypes(env) {
 		t.Error("the file system of the tests lacks types")
 	}
 }

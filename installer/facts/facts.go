@@ -1,4 +1,11 @@
-package agent
+// Package facts observes a host before anything on it is changed: operating
+// system, resources, addresses, sockets in use, and what an earlier Kubernetes left.
+//
+//	f, err := facts.Collect(ctx, env)
+//
+// The agent collects the facts; preflight and planning (installer/phase) read them.
+// Nothing here changes a host or judges what it finds.
+package facts
 
 import (
 	"context"
@@ -19,7 +26,7 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Facts is what the agent found on a host before anything is changed.
+// Facts describes a host.
 type Facts struct {
 	OS       OS     `json:"os"`
 	Arch     string `json:"arch"` // as Go spells it, "amd64"
@@ -30,12 +37,12 @@ type Facts struct {
 	MemoryBytes int64  `json:"memoryBytes"`
 	SwapBytes   int64  `json:"swapBytes"`
 	Disks       []Disk `json:"disks"` // of "/", "/var/lib" and "/usr/local/bin"
-	// NoFileTypes says that overlay mounts do not work below /var/lib/containerd.
+	// NoFileTypes reports that overlay mounts do not work below /var/lib/containerd.
 	NoFileTypes bool `json:"noFileTypes,omitempty"`
 	// Cgroups are the versions that have controllers, [2], [1] or [1 2].
 	Cgroups  []int     `json:"cgroups"`
 	SELinux  string    `json:"selinux"`  // "enforcing", "permissive" or "disabled"
-	Firewall string    `json:"firewall"` // "firewalld", "ufw", "iptables", "nftables" or "" when none is active
+	Firewall string    `json:"firewall"` // "firewalld", "ufw", "iptables", "nftables"; "" if none is active
 	Systemd  int       `json:"systemd"`  // version; 0: not running under systemd
 	Time     time.Time `json:"time"`     // the host's clock, UTC, nanoseconds
 
@@ -43,17 +50,17 @@ type Facts struct {
 	Addresses []Address  `json:"addresses,omitempty"`
 	// Manager is the package manager: "apt", "dnf", "yum" or "".
 	Manager string `json:"manager,omitempty"`
-	// State are paths that an earlier Kubernetes, etcd or runtime left, see StatePaths.
+	// State lists the paths that an earlier Kubernetes, etcd or container runtime left.
 	State []string `json:"state,omitempty"`
-	// Resolvers are the name servers that pods can reach too, none in many closed
-	// networks; ResolvConf is the file that lists them, "" without any.
+	// Resolvers are the name servers that pods can reach too; closed networks often
+	// have none. ResolvConf is the file that lists them, "" if there are none.
 	Resolvers  []string `json:"resolvers,omitempty"`
 	ResolvConf string   `json:"resolvConf,omitempty"`
-	// Installed is what offk8s installed before; nil: nothing.
+	// Installed is the bundle that offk8s installed before, nil if there is none.
 	Installed *Installed `json:"installed,omitempty"`
 }
 
-// OS is what os-release says.
+// OS identifies the operating system, from os-release(5).
 type OS struct {
 	ID      string   `json:"id"`
 	Version string   `json:"version"` // VERSION_ID
@@ -61,13 +68,13 @@ type OS struct {
 	Name    string   `json:"name,omitempty"` // PRETTY_NAME
 }
 
-// Major is the part of Version before the first dot.
+// Major returns the part of Version before the first dot.
 func (o OS) Major() string {
 	major, _, _ := strings.Cut(o.Version, ".")
 	return major
 }
 
-// Disk is the file system that a path lies on.
+// Disk is the file system that holds a path.
 type Disk struct {
 	Path       string `json:"path"`
 	FreeBytes  int64  `json:"freeBytes"` // for root
@@ -87,7 +94,7 @@ type Address struct {
 	Prefix    netip.Prefix `json:"prefix"`
 }
 
-// Installed says which bundle and cluster the host's journal belongs to.
+// Installed is the owner of the host's journal: a cluster, and the bundle applied last.
 type Installed struct {
 	Cluster  string `json:"cluster"`
 	Host     string `json:"host"`
@@ -96,34 +103,32 @@ type Installed struct {
 	Sequence int64  `json:"sequence,omitempty"`
 }
 
-// HasAddress reports whether a is one of the host's own.
+// HasAddress reports whether a is an address of the host.
 func (f Facts) HasAddress(a netip.Addr) bool {
 	return slices.ContainsFunc(f.Addresses, func(x Address) bool { return x.Prefix.Addr() == a })
 }
 
-// ListensOn reports whether something listens on the port.
+// ListensOn reports whether a socket listens on the port.
 func (f Facts) ListensOn(protocol string, port int) bool {
 	return slices.ContainsFunc(f.Listening, func(l Listener) bool {
 		return l.Protocol == protocol && l.Port == port
 	})
 }
 
-// StatePaths are what Facts.State looks for.
-func StatePaths() []string {
-	return []string{
-		"/etc/kubernetes", "/etc/etcd", "/etc/cni/net.d",
-		"/var/lib/etcd/member", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/docker", "/var/lib/rancher",
-		"/run/containerd/containerd.sock", "/run/docker.sock", "/run/crio/crio.sock",
-	}
+// statePaths are the paths that Facts.State reports.
+var statePaths = []string{
+	"/etc/kubernetes", "/etc/etcd", "/etc/cni/net.d",
+	"/var/lib/etcd/member", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/docker", "/var/lib/rancher",
+	"/run/containerd/containerd.sock", "/run/docker.sock", "/run/crio/crio.sock",
 }
 
-// Collect reads the facts of the host. What a host does not have is left at
-// its zero value; only what every Linux has is an error.
+// Collect reads the facts of the host. A field stays zero if the host lacks the
+// feature; Collect fails only if it cannot read something that every Linux has.
 func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	f := Facts{
 		Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), SELinux: step.SELinuxMode(env),
 		Firewall: firewall(ctx, env), Systemd: systemdVersion(ctx, env), Cgroups: cgroups(env),
-		Manager: manager(env), NoFileTypes: lacksTypes(env),
+		Manager: manager(env), NoFileTypes: lacksFileTypes(env),
 	}
 	var errs []error
 	var err error
@@ -141,7 +146,7 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	f.Addresses, err = addresses()
 	errs = append(errs, err)
 	f.ResolvConf, f.Resolvers = resolvers(env)
-	for _, p := range StatePaths() {
+	for _, p := range statePaths {
 		if _, err := os.Lstat(env.Path(p)); err == nil {
 			f.State = append(f.State, p)
 		}
@@ -224,8 +229,8 @@ func disks(env *step.Env) ([]Disk, error) {
 	return out, nil
 }
 
-// cgroups tells the versions that have controllers: a unified tree beside the
-// version 1 ones has none of its own.
+// cgroups returns the versions that have controllers: a unified tree mounted
+// beside version 1 has none.
 func cgroups(env *step.Env) []int {
 	var out []int
 	if l, err := line(env, "/sys/fs/cgroup/memory/memory.limit_in_bytes"); err == nil && l != "" {
@@ -250,8 +255,8 @@ func systemdVersion(ctx context.Context, env *step.Env) int {
 	return 0
 }
 
-// firewall is the one that the steps open, or else a service that loads rules of
-// the administrator's own, which nobody but him can open.
+// firewall returns the active firewall that the steps can open, or else a service
+// that loads the administrator's rules, which only the administrator can open.
 func firewall(ctx context.Context, env *step.Env) string {
 	if fw := step.ActiveFirewall(ctx, env); fw != "" {
 		return fw
