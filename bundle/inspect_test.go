@@ -63,11 +63,14 @@ func TestAccessors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range b.Blobs() {
-		off, size, ok := b.Offset(d)
-		if !ok || d.Algorithm().FromBytes(raw[off:off+size]) != d {
-			t.Errorf("%s is not at %d+%d", d, off, size)
+		at, err := b.Extents(d)
+		if err != nil || len(at) != 1 || d.Algorithm().FromBytes(raw[at[0].Offset:at[0].Offset+at[0].Size]) != d {
+			t.Fatalf("%s is not at %+v: %v", d, at, err)
 		}
-		if desc, ok := b.Descriptor(d); !ok || desc.Size != size {
+		if b.Label(d) == "" {
+			t.Errorf("%s has no label", d)
+		}
+		if desc, ok := b.Descriptor(d); !ok || desc.Size != at[0].Size {
 			t.Errorf("descriptor of %s: %+v", d, desc)
 		}
 		if err := b.VerifyBlob(t.Context(), d); err != nil {
@@ -81,8 +84,8 @@ func TestAccessors(t *testing.T) {
 	if err := b.VerifyBlob(t.Context(), strange); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("verify a blob that is not there: %v", err)
 	}
-	if _, _, ok := b.Offset("sha256:../../index.json"); ok {
-		t.Error("offset of a digest that is none")
+	if at, err := b.Extents("sha256:../../index.json"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("extents of a digest that is none: %v, %v", at, err)
 	}
 	for _, e := range b.Images() {
 		if desc, _ := b.Descriptor(e.Descriptor.Digest); desc.MediaType != e.Descriptor.MediaType {

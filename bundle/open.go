@@ -136,14 +136,50 @@ func (b *Bundle) Images() []ImageEntry { return b.images }
 func (b *Bundle) Files() []FileEntry { return b.files }
 
 // Blob returns a reader over a blob as stored; its bytes are not hashed here.
-// The error wraps fs.ErrNotExist when the bundle has no such blob.
+// Outer of the reader is the *os.File when one holds the whole blob. The error
+// wraps fs.ErrNotExist when the bundle has no such blob.
 func (b *Bundle) Blob(d digest.Digest) (*io.SectionReader, error) {
-	off, size, ok := b.Offset(d)
-	if !ok {
-		return nil, fmt.Errorf("blob %q: %w", d, errNoBlob)
+	m, err := b.member(d)
+	if err != nil {
+		return nil, err
 	}
-	return io.NewSectionReader(b.r, off, size), nil
+	if e := b.extents(m); len(e) == 1 {
+		return io.NewSectionReader(e[0].File, e[0].Offset, e[0].Size), nil
+	}
+	return io.NewSectionReader(b.r, m.Offset, m.Size), nil
 }
+
+// Extents returns where the stored bytes of a blob are, in order: one extent
+// for a bundle in one file, nil when the bundle was opened from a reader. The
+// error wraps fs.ErrNotExist when the bundle has no such blob.
+func (b *Bundle) Extents(d digest.Digest) ([]tarfile.Extent, error) {
+	m, err := b.member(d)
+	if err != nil {
+		return nil, err
+	}
+	return b.extents(m), nil
+}
+
+func (b *Bundle) extents(m tarfile.Member) []tarfile.Extent {
+	if b.file == nil {
+		return nil
+	}
+	return b.file.Extents(m)
+}
+
+// member returns the tar member of a blob.
+func (b *Bundle) member(d digest.Digest) (tarfile.Member, error) {
+	if _, ok := b.blobs[d]; ok {
+		if m, ok := b.index.Lookup(blobName(d)); ok {
+			return m, nil
+		}
+	}
+	return tarfile.Member{}, fmt.Errorf("blob %q: %w", d, errNoBlob)
+}
+
+// Label returns what a person calls a blob: the name of its image, group and
+// path of its file, or its place in the bundle; empty when there is no such blob.
+func (b *Bundle) Label(d digest.Digest) string { return b.labels[d] }
 
 // Descriptor returns the descriptor of a blob as its first referrer has it:
 // media type, digest, size, annotations.
@@ -165,13 +201,10 @@ func (b *Bundle) Path() string {
 }
 
 // Offset returns where in Path the stored bytes of a blob begin, and their
-// length.
+// length. It goes when its last caller uses Extents.
 func (b *Bundle) Offset(d digest.Digest) (off, size int64, ok bool) {
-	if _, ok := b.blobs[d]; !ok {
-		return 0, 0, false
-	}
-	m, ok := b.index.Lookup(blobName(d))
-	return m.Offset, m.Size, ok
+	m, err := b.member(d)
+	return m.Offset, m.Size, err == nil
 }
 
 // Close releases the file.

@@ -14,7 +14,8 @@
 //	w.Close()
 //
 //	t, err := tarfile.OpenFile(ctx, "b.tar")
-//	off, size, ok := t.Offset("hello")
+//	m, ok := t.Lookup("hello")
+//	at := t.Extents(m)
 //
 // The package neither extracts nor decompresses and knows nothing of OCI.
 package tarfile

@@ -57,17 +57,25 @@ func regular(info os.FileInfo, err error) error {
 	return nil
 }
 
-// Path returns the path that was opened, for callers that want a handle of
-// their own, such as for sendfile.
+// Path returns the path that was opened.
 func (f *File) Path() string { return f.path }
 
 // Size returns the length of the container in bytes.
 func (f *File) Size() int64 { return f.size }
 
-// Offset returns where the content of a member begins and how long it is.
-func (f *File) Offset(name string) (off, size int64, ok bool) {
-	m, ok := f.Lookup(name)
-	return m.Offset, m.Size, ok
+// Extent is a run of bytes of a file.
+type Extent struct {
+	// File stays open as long as the container, which shares it: callers use
+	// ReadAt and never its position.
+	File         *os.File
+	Offset, Size int64 // bytes
+}
+
+// Extents returns where the content of a member is stored, in order. A
+// container in one file has one extent for each member; a member of one in
+// several parts may begin in one part and end in the next.
+func (f *File) Extents(m Member) []Extent {
+	return []Extent{{File: f.f, Offset: m.Offset, Size: m.Size}}
 }
 
 // ReadAt reads from the container.

@@ -37,9 +37,9 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		off, size, ok := f.Offset(m.Name)
-		if !ok || string(b[off:off+size]) != string(content) {
-			t.Errorf("%q: offset %d, size %d, %v", m.Name, off, size, ok)
+		at := f.Extents(m)
+		if len(at) != 1 || at[0].File.Name() != path || string(b[at[0].Offset:at[0].Offset+at[0].Size]) != string(content) {
+			t.Errorf("%q: extents %+v", m.Name, at)
 		}
 		got = append(got, file{m.Name, string(content)})
 	}
@@ -49,7 +49,7 @@ func TestRoundTrip(t *testing.T) {
 	if f.Path() != path || f.Size() != int64(len(b)) {
 		t.Errorf("path %q, size %d", f.Path(), f.Size())
 	}
-	if _, _, ok := f.Offset("nothing"); ok {
+	if _, ok := f.Lookup("nothing"); ok {
 		t.Error("found a member that is not there")
 	}
 	if _, err := f.Section("nothing"); !errors.Is(err, os.ErrNotExist) {
