@@ -5,38 +5,37 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-func TestEncodeTOML(t *testing.T) {
-	got, err := encodeTOML(table{
-		"version": 2, "quote": "a\"b\\c\nd", "list": []any{"x", 1, true}, "f": 1.5, "n": float64(3),
+// Whatever cluster.yaml adds to containerd's configuration reads back as it was given.
+func TestContainerdConfig(t *testing.T) {
+	in := testInput(t, "1.36")
+	extra := table{
+		"quote": "a\"b\\c\nd", "list": []any{"x", int64(1), true}, "f": 1.5, "n": int64(3),
 		"plugins": table{"io.x.y": table{"on": true, "deep": table{"k": "v"}}, "empty": table{}},
-	})
+	}
+	in.Cluster.Runtime.Config = extra
+	text, err := in.containerdConfig()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `f = 1.5
-list = ["x", 1, true]
-n = 3
-quote = "a\"b\\c\u000Ad"
-version = 2
-
-[plugins.empty]
-
-[plugins."io.x.y"]
-on = true
-
-[plugins."io.x.y".deep]
-k = "v"
-`
-	if diff := cmp.Diff(want, got); diff != "" {
+	var got table
+	if err := toml.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatalf("%v in:\n%s", err, text)
+	}
+	if got["version"] != int64(3) || got["plugins"].(table)["io.containerd.cri.v1.images"] == nil {
+		t.Errorf("the generated part is missing in:\n%s", text)
+	}
+	if diff := cmp.Diff(merge(got, extra), got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if _, err := encodeTOML(table{"a": table{"b": struct{}{}}}); err == nil || !strings.Contains(err.Error(), "a.b") {
+	in.Cluster.Runtime.Config = table{"a": table{"b": []any{nil}}}
+	if _, err := in.containerdConfig(); err == nil || !strings.Contains(err.Error(), "runtime.config") {
 		t.Errorf("a value without a form in TOML: %v", err)
 	}
 }

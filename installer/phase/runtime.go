@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/BurntSushi/toml"
+
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -127,10 +129,10 @@ func (in Input) hostsTOML() string {
 	var b strings.Builder
 	ca := ""
 	if f := in.caFile(); f != "" {
-		ca = "ca = " + tomlString(f) + "\n"
+		ca = fmt.Sprintf("ca = %q\n", f)
 	}
-	fmt.Fprintf(&b, "server = %s\n%s\n", tomlString(in.mirrorURL()), ca)
-	fmt.Fprintf(&b, "[host.%s]\ncapabilities = [\"pull\", \"resolve\"]\n%s", tomlString(in.mirrorURL()), ca)
+	fmt.Fprintf(&b, "server = %q\n%s\n", in.mirrorURL(), ca)
+	fmt.Fprintf(&b, "[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\n%s", in.mirrorURL(), ca)
 	return b.String()
 }
 
@@ -154,7 +156,11 @@ func (in Input) containerdConfig() (string, error) {
 	default:
 		return "", fmt.Errorf("containerd configuration version %d: want 2 or 3", v)
 	}
-	return encodeTOML(merge(base, in.Cluster.Runtime.Config))
+	b, err := toml.Marshal(merge(base, in.Cluster.Runtime.Config))
+	if err != nil {
+		return "", fmt.Errorf("cluster.yaml: runtime.config: %w", err)
+	}
+	return string(b), nil
 }
 
 type table = map[string]any

@@ -32,6 +32,7 @@ var upstreamSide = []string{"bundle/fetch", "bundle/unpack", "bundle/yum", "bund
 // soleImporter names the one package that may import a third-party library
 // directly, so that each can be swapped in one place.
 var soleImporter = map[string][]string{
+	"github.com/BurntSushi/toml":          {"installer/phase"},
 	"github.com/mholt/archiver/v4":        {"bundle/unpack"},
 	"github.com/cavaliergopher/grab/v3":   {"bundle/fetch"},
 	"github.com/cloudflare/cfssl":         {"installer/pki"},
