@@ -1,0 +1,120 @@
+// Package clientconf generates the configuration that makes a client use a
+// mirror: dnf and yum, apt, containerd and docker. The mirror offers the files
+// under /config/, and the installer writes them to the hosts of a cluster.
+//
+// Every function is pure and leaves every check of the client on: signatures,
+// digests and TLS.
+package clientconf
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Config describes a mirror as its clients see it.
+type Config struct {
+	// URL is scheme, host and optional port of the mirror, "https://dmz:8443",
+	// without a trailing slash.
+	URL string
+	// CAFile is the path on the client of the certificate (PEM) that verifies the
+	// mirror. If it is empty, the client uses the certificates of its system.
+	CAFile string
+}
+
+// YumRepo describes a yum repository of a mirror.
+type YumRepo struct {
+	// Distro and Arch name the repository, "rocky-9" and "x86_64". If Arch is
+	// "$basearch", the package manager inserts the architecture of its host.
+	Distro, Arch string
+	// Keys are the URLs (https or file) of the OpenPGP keys that verify the
+	// metadata and the packages.
+	Keys []string
+}
+
+// YumRepo returns a .repo file, dnf.conf(5) and yum.conf(5). Its only repository
+// has the identifier "offk8s".
+func (c Config) YumRepo(r YumRepo) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[offk8s]\nname=offk8s packages for %s\n", r.Distro)
+	fmt.Fprintf(&b, "baseurl=%s/yum/%s/%s\nenabled=1\n", c.URL, r.Distro, r.Arch)
+	b.WriteString("# The vendor signs the packages, the key of the bundle signs the metadata.\n")
+	fmt.Fprintf(&b, "gpgcheck=1\nrepo_gpgcheck=1\ngpgkey=%s\nsslverify=1\n", strings.Join(r.Keys, "\n       "))
+	if c.CAFile != "" {
+		fmt.Fprintf(&b, "sslcacert=%s\n", c.CAFile)
+	}
+	// The mirror is near, and a module stream must not hide its packages; yum
+	// ignores module_hotfixes.
+	b.WriteString("proxy=_none_\nmetadata_expire=60\nskip_if_unavailable=0\nmodule_hotfixes=1\n")
+	return b.String()
+}
+
+// AptSources returns a deb822 source, sources.list(5). keyring is the path on
+// the client of the OpenPGP key that signs the repository.
+func (c Config) AptSources(distro, keyring string) string {
+	return fmt.Sprintf("Types: deb\nURIs: %s/apt/%s\nSuites: offk8s\nComponents: main\nSigned-By: %s\n",
+		c.URL, distro, keyring)
+}
+
+// AptConf returns the part of apt.conf(5) that makes apt verify this mirror, and
+// no other server, with CAFile.
+func (c Config) AptConf() string {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Scheme != "https" || c.CAFile == "" {
+		return "// The certificates of the system verify this mirror.\n"
+	}
+	return fmt.Sprintf("Acquire::https::%s::CAInfo %q;\n", u.Hostname(), c.CAFile)
+}
+
+// HostsTOML returns a hosts.toml for containerd 1.5 and later. The same file
+// serves every registry, because containerd adds the name of the registry to its
+// requests (?ns=).
+//
+// The mirror is also the server, which containerd asks last: if the mirror lacks
+// an image, the user sees its answer and not a failed attempt to reach the
+// registry. The server needs its ca for the same reason.
+func (c Config) HostsTOML() string {
+	options := []string{`capabilities = ["pull", "resolve"]`}
+	server := fmt.Sprintf("server = %q\n", c.URL)
+	if c.CAFile != "" {
+		ca := fmt.Sprintf("ca = %q", c.CAFile)
+		options = append(options, ca)
+		server += ca + "\n"
+	}
+	// %q is a TOML string here: a URL and a path hold no control characters.
+	if strings.Contains(c.URL, "[") {
+		// containerd 1.x cannot parse a table whose name has a bracket, ignores
+		// the file and asks the registry itself. An inline table works there;
+		// containerd 2 ignores it and uses server.
+		return fmt.Sprintf("%s\n[host]\n%q = { %s }\n", server, c.URL, strings.Join(options, ", "))
+	}
+	return fmt.Sprintf("%s\n[host.%q]\n%s\n", server, c.URL, strings.Join(options, "\n"))
+}
+
+// ContainerdMirrors returns the registry part of config.toml for containerd
+// before 1.5. It knows no hosts.toml and does not send the name of the registry,
+// so each of registries gets an endpoint of its own.
+func (c Config) ContainerdMirrors(registries []string) string {
+	var b strings.Builder
+	b.WriteString("[plugins.cri.registry]\n")
+	for _, registry := range registries {
+		fmt.Fprintf(&b, "  [plugins.cri.registry.mirrors.%q]\n    endpoint = [%q]\n", registry, c.URL+"/v2/"+registry)
+	}
+	if c.CAFile != "" {
+		_, host, _ := strings.Cut(c.URL, "://")
+		fmt.Fprintf(&b, "  [plugins.cri.registry.configs.%q.tls]\n    ca_file = %q\n", host, c.CAFile)
+	}
+	return b.String()
+}
+
+// DockerDaemon returns a snippet for docker's daemon.json. Docker uses a mirror
+// for Docker Hub only: images of other registries are pulled by name,
+// <mirror>/<registry>/<name>. The CA belongs in /etc/docker/certs.d/<mirror>/ca.crt.
+func (c Config) DockerDaemon() string {
+	out, err := json.MarshalIndent(map[string][]string{"registry-mirrors": {c.URL}}, "", "  ")
+	if err != nil {
+		return "{}\n" // strings always encode
+	}
+	return string(out) + "\n"
+}

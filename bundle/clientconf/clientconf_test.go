@@ -1,0 +1,114 @@
+package clientconf
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const ca = "/etc/offk8s/ca.crt"
+
+func TestYumRepo(t *testing.T) {
+	repo := YumRepo{Distro: "rocky-9", Arch: "$basearch", Keys: []string{"https://dmz/offk8s.asc", "file:///etc/rocky.asc"}}
+	want := `[offk8s]
+name=offk8s packages for rocky-9
+baseurl=https://dmz:8443/yum/rocky-9/$basearch
+enabled=1
+# The vendor signs the packages, the key of the bundle signs the metadata.
+gpgcheck=1
+repo_gpgcheck=1
+gpgkey=https://dmz/offk8s.asc
+       file:///etc/rocky.asc
+sslverify=1
+sslcacert=/etc/offk8s/ca.crt
+proxy=_none_
+metadata_expire=60
+skip_if_unavailable=0
+module_hotfixes=1
+`
+	if diff := cmp.Diff(want, Config{URL: "https://dmz:8443", CAFile: ca}.YumRepo(repo)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if got := (Config{URL: "https://dmz"}).YumRepo(repo); strings.Contains(got, "sslcacert") || !strings.Contains(got, "\nsslverify=1\n") {
+		t.Errorf("without a CA:\n%s", got)
+	}
+}
+
+func TestApt(t *testing.T) {
+	want := "Types: deb\nURIs: https://dmz:8443/apt/debian-12\nSuites: offk8s\nComponents: main\nSigned-By: /etc/offk8s.asc\n"
+	if diff := cmp.Diff(want, Config{URL: "https://dmz:8443", CAFile: ca}.AptSources("debian-12", "/etc/offk8s.asc")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	none := "// The certificates of the system verify this mirror.\n"
+	for _, tt := range []struct {
+		name, want string
+		config     Config
+	}{
+		{"port", "Acquire::https::dmz::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{"https://dmz:8443", ca}},
+		{"no port", "Acquire::https::dmz.example::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{"https://dmz.example", ca}},
+		{"IPv6", "Acquire::https::fd00::5::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{"https://[fd00::5]:8443", ca}},
+		{"no CA", none, Config{URL: "https://dmz"}},
+		{"http", none, Config{"http://dmz", ca}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.config.AptConf(); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestHostsTOML(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		config     Config
+	}{
+		{"CA", `server = "https://dmz:8443"
+ca = "/etc/offk8s/ca.crt"
+
+[host."https://dmz:8443"]
+capabilities = ["pull", "resolve"]
+ca = "/etc/offk8s/ca.crt"
+`, Config{"https://dmz:8443", ca}},
+		{"no CA", `server = "http://10.0.0.3"
+
+[host."http://10.0.0.3"]
+capabilities = ["pull", "resolve"]
+`, Config{URL: "http://10.0.0.3"}},
+		{"IPv6", `server = "https://[fd00::5]:8443"
+ca = "/etc/offk8s/ca.crt"
+
+[host]
+"https://[fd00::5]:8443" = { capabilities = ["pull", "resolve"], ca = "/etc/offk8s/ca.crt" }
+`, Config{"https://[fd00::5]:8443", ca}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, tt.config.HostsTOML()); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestContainerdMirrors(t *testing.T) {
+	want := `[plugins.cri.registry]
+  [plugins.cri.registry.mirrors."docker.io"]
+    endpoint = ["https://dmz:8443/v2/docker.io"]
+  [plugins.cri.registry.mirrors."registry.k8s.io"]
+    endpoint = ["https://dmz:8443/v2/registry.k8s.io"]
+  [plugins.cri.registry.configs."dmz:8443".tls]
+    ca_file = "/etc/offk8s/ca.crt"
+`
+	got := Config{"https://dmz:8443", ca}.ContainerdMirrors([]string{"docker.io", "registry.k8s.io"})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestDockerDaemon(t *testing.T) {
+	want := "{\n  \"registry-mirrors\": [\n    \"https://dmz:8443\"\n  ]\n}\n"
+	if got := (Config{URL: "https://dmz:8443"}).DockerDaemon(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
