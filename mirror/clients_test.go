@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,6 +31,15 @@ func (l *lab) alter(path string, change func([]byte) []byte) { l.altered.Store(p
 // newLab serves the bundle of b over TLS.
 func newLab(t *testing.T, b *bundletest.Builder) *lab {
 	t.Helper()
+	return newLabOn(t, b, "127.0.0.1:0")
+}
+
+func newLabOn(t *testing.T, b *bundletest.Builder, addr string) *lab {
+	t.Helper()
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Skipf("listen on %s: %v", addr, err)
+	}
 	opened, err := bundle.Open(t.Context(), []string{b.Seal(t)}, bundletest.Options(b.Key))
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +62,8 @@ func newLab(t *testing.T, b *bundletest.Builder) *lab {
 		m.ServeHTTP(good, r)
 		_, _ = w.Write(change.(func([]byte) []byte)(good.Body.Bytes()))
 	}))
-	server.TLS = tlsConfig(cert)
+	_ = server.Listener.Close()
+	server.Listener, server.TLS = listener, tlsConfig(cert)
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	l.url = "https://" + server.Listener.Addr().String()
@@ -77,8 +88,8 @@ func (l *lab) write(t *testing.T, name, content string) string {
 func (l *lab) config(t *testing.T, path, name string) string {
 	t.Helper()
 	text := runTool(t, nil, "curl", "-fsS", "--cacert", l.ca, l.url+path)
-	text = strings.ReplaceAll(text, CAPath, l.ca)
-	text = strings.ReplaceAll(text, KeyringPath, filepath.Join(l.dir, "offk8s.asc"))
+	text = strings.ReplaceAll(text, caPath, l.ca)
+	text = strings.ReplaceAll(text, keyringPath, filepath.Join(l.dir, "offk8s.asc"))
 	return l.write(t, name, text)
 }
 
@@ -160,34 +171,59 @@ func TestSkopeo(t *testing.T) {
 	}
 }
 
-// ctr pulls from the mirror by the image's own name with the generated hosts.toml.
+// ctr pulls from the mirror by the original name of an image, with the generated
+// hosts.toml. containerd 1.x parses the usual form of an IPv6 literal wrong.
 func TestContainerd(t *testing.T) {
 	testenv.NeedTool(t, "containerd", "ctr", "curl")
 	testenv.NeedRoot(t)
-	l := smallLab(t)
-	l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
-	socket := filepath.Join(l.dir, "s")
-	daemon := exec.Command("containerd", "--config", l.write(t, "config.toml",
-		"version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"),
-		"--root", filepath.Join(l.dir, "root"), "--state", filepath.Join(l.dir, "state"), "--address", socket)
-	log, err := os.Create(filepath.Join(l.dir, "log"))
-	if err != nil {
+	ctr := startContainerd(t)
+	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(addr, func(t *testing.T) {
+			b := bundletest.New(t)
+			b.AddSmall(t)
+			l := newLabOn(t, b, addr)
+			l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
+			fetch := func(image string) (string, error) {
+				return ctr("content", "fetch", "--platform", "linux/amd64", "--hosts-dir", filepath.Join(l.dir, "certs.d"), image)
+			}
+			if out, err := fetch(bundletest.PauseImage); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if list, err := ctr("images", "ls", "-q"); err != nil || !strings.Contains(list, bundletest.PauseImage) {
+				t.Errorf("images: %v\n%s", err, list)
+			}
+			// The answer of the mirror is the error, not an attempt to reach the registry.
+			for _, image := range []string{"registry.k8s.io/pause:1.0", "registry.example.com/other:1", "registry.k8s.io/other@" + absentPlatform.String()} {
+				if out, err := fetch(image); err == nil || !strings.HasSuffix(strings.TrimSpace(out), ": not found") {
+					t.Errorf("%s: %v, want \"not found\":\n%s", image, err, out)
+				}
+			}
+			if out, err := ctr("images", "rm", "--sync", bundletest.PauseImage); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// startContainerd runs a containerd until the test ends; the result runs ctr
+// against it.
+func startContainerd(t *testing.T) (ctr func(args ...string) (string, error)) {
+	t.Helper()
+	dir := t.TempDir()
+	config, socket := filepath.Join(dir, "config.toml"), filepath.Join(dir, "s")
+	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
-	daemon.Stderr = log
+	daemon := exec.Command("containerd", "--config", config,
+		"--root", filepath.Join(dir, "root"), "--state", filepath.Join(dir, "state"), "--address", socket)
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		_ = daemon.Process.Kill()
 		_ = daemon.Wait()
-	}()
-	ctr := func(args ...string) string {
-		return runTool(t, nil, "ctr", append([]string{"--address", socket, "--connect-timeout", "60s"}, args...)...)
-	}
-	ctr("content", "fetch", "--platform", "linux/amd64", "--hosts-dir", filepath.Join(l.dir, "certs.d"), bundletest.PauseImage)
-	if list := ctr("images", "ls", "-q"); !strings.Contains(list, bundletest.PauseImage) {
-		t.Errorf("images: %s", list)
+	})
+	return func(args ...string) (string, error) {
+		return tryTool(t, nil, "ctr", append([]string{"--address", socket, "--connect-timeout", "60s"}, args...)...)
 	}
 }

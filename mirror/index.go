@@ -83,9 +83,9 @@ func (s *site) clientConfig(base string) string {
 	var b strings.Builder
 	curl := "curl -fsS"
 	if len(s.ca) > 0 {
-		curl += " --cacert " + CAPath
+		curl += " --cacert " + caPath
 		fmt.Fprintf(&b, "# the mirror's CA; its digest must be %s\n", s.fingerprint())
-		fmt.Fprintf(&b, "mkdir -p /etc/offk8s && curl -fsSk -o %s %s/ca.crt && openssl x509 -in %s -outform der | openssl dgst -sha256\n\n", CAPath, base, CAPath)
+		fmt.Fprintf(&b, "mkdir -p /etc/offk8s && curl -fsSk -o %s %s/ca.crt && openssl x509 -in %s -outform der | openssl dgst -sha256\n\n", caPath, base, caPath)
 	}
 	if len(s.self) > 0 {
 		fmt.Fprintf(&b, "# offk8s itself, into the current folder\n%s %s/install.sh | sh -eu\n\n", curl, base)
@@ -93,10 +93,10 @@ func (s *site) clientConfig(base string) string {
 	for _, distro := range s.yum {
 		fmt.Fprintf(&b, "# packages of %s\n%s -o /etc/yum.repos.d/offk8s.repo %s/config/%s.repo\n\n", distro, curl, base, distro)
 	}
-	for _, repo := range s.apt {
-		fmt.Fprintf(&b, "# packages of %s\nmkdir -p /etc/apt/keyrings\n%s -o %s %s/offk8s.asc\n", repo.distro, curl, KeyringPath, base)
-		fmt.Fprintf(&b, "%s -o /etc/apt/apt.conf.d/90offk8s %s/config/%s.apt.conf\n", curl, base, repo.distro)
-		fmt.Fprintf(&b, "%s -o /etc/apt/sources.list.d/offk8s.sources %s/config/%s.sources\n\n", curl, base, repo.distro)
+	for _, distro := range s.apt {
+		fmt.Fprintf(&b, "# packages of %s\nmkdir -p /etc/apt/keyrings\n%s -o %s %s/offk8s.asc\n", distro, curl, keyringPath, base)
+		fmt.Fprintf(&b, "%s -o /etc/apt/apt.conf.d/90offk8s %s/config/%s.apt.conf\n", curl, base, distro)
+		fmt.Fprintf(&b, "%s -o /etc/apt/sources.list.d/offk8s.sources %s/config/%s.sources\n\n", curl, base, distro)
 	}
 	if len(s.images) > 0 {
 		fmt.Fprintf(&b, "# images: containerd 1.5 and later; older ones and docker: %s/config/containerd-v1.toml, %s/config/docker-daemon.json\n", base, base)

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/offk8s/offk8s/bundle/clientconf"
 )
 
 const (
@@ -28,14 +30,39 @@ func rendered(mediaType string, f func(base string) string) page {
 	return page{mediaType, func(base string, _ *http.Request) []byte { return []byte(f(base)) }}
 }
 
+// configured is a page of client configuration.
+func (s *site) configured(mediaType string, f func(clientconf.Config) string) page {
+	return rendered(mediaType, func(base string) string { return f(s.clientConf(base)) })
+}
+
+// clientConf describes the mirror as a client at base sees it.
+func (s *site) clientConf(base string) clientconf.Config {
+	c := clientconf.Config{URL: base}
+	if len(s.ca) > 0 {
+		c.CAFile = caPath
+	}
+	return c
+}
+
+// yumRepo is the .repo file of a distro, for hosts of any architecture.
+func (s *site) yumRepo(c clientconf.Config, distro string) string {
+	keys := []string{c.URL + "/offk8s.asc"}
+	for _, path := range s.keys[distro] {
+		keys = append(keys, c.URL+path)
+	}
+	return c.YumRepo(clientconf.YumRepo{Distro: distro, Arch: "$basearch", Keys: keys})
+}
+
 // pages returns all generated pages by path.
 func (s *site) pages() map[string]page {
 	p := map[string]page{
 		"/":                          {"", s.indexPage},
 		"/healthz":                   fixed(typeText, []byte("ok\n")),
-		"/config/hosts.toml":         rendered("application/toml", s.hostsTOML),
-		"/config/containerd-v1.toml": rendered("application/toml", s.containerdV1),
-		"/config/docker-daemon.json": rendered("application/json", s.dockerDaemon),
+		"/config/hosts.toml":         s.configured("application/toml", clientconf.Config.HostsTOML),
+		"/config/docker-daemon.json": s.configured("application/json", clientconf.Config.DockerDaemon),
+		"/config/containerd-v1.toml": s.configured("application/toml", func(c clientconf.Config) string {
+			return c.ContainerdMirrors(s.hosts)
+		}),
 	}
 	if len(s.ca) > 0 {
 		p["/ca.crt"] = fixed("application/x-pem-file", s.ca)
@@ -50,11 +77,11 @@ func (s *site) pages() map[string]page {
 		p[path] = fixed("application/pgp-keys", []byte(key))
 	}
 	for _, distro := range s.yum {
-		p["/config/"+distro+".repo"] = rendered(typeText, func(base string) string { return s.yumRepo(base, distro) })
+		p["/config/"+distro+".repo"] = s.configured(typeText, func(c clientconf.Config) string { return s.yumRepo(c, distro) })
 	}
-	for _, repo := range s.apt {
-		p["/config/"+repo.distro+".sources"] = rendered(typeText, func(base string) string { return aptSources(base, repo) })
-		p["/config/"+repo.distro+".apt.conf"] = rendered(typeText, s.aptConf)
+	for _, distro := range s.apt {
+		p["/config/"+distro+".sources"] = s.configured(typeText, func(c clientconf.Config) string { return c.AptSources(distro, keyringPath) })
+		p["/config/"+distro+".apt.conf"] = s.configured(typeText, clientconf.Config.AptConf)
 	}
 	return p
 }

@@ -186,7 +186,7 @@ func TestOnlyCertificatesArePublished(t *testing.T) {
 func TestConfigurationWithoutCA(t *testing.T) {
 	m := configured(t, Options{PublicURL: "http://dmz"})
 	for _, path := range []string{"/", "/config/rocky-9.repo", "/config/debian-12.apt.conf", "/config/hosts.toml", "/config/containerd-v1.toml"} {
-		if got := body(t, get(m, "GET", path)); strings.Contains(got, CAPath) {
+		if got := body(t, get(m, "GET", path)); strings.Contains(got, caPath) {
 			t.Errorf("%s names a CA that there is none of:\n%s", path, got)
 		}
 	}

@@ -60,7 +60,7 @@ func start(t testing.TB, s *Server) (stop func() error) {
 	return stop
 }
 
-// testCertificate makes a CA and a certificate of it for 127.0.0.1.
+// testCertificate makes a CA and a certificate of it for the loopback addresses.
 func testCertificate(t testing.TB) (caPEM []byte, pool *x509.CertPool, cert tls.Certificate) {
 	t.Helper()
 	key := func() *ecdsa.PrivateKey {
@@ -85,7 +85,7 @@ func testCertificate(t testing.TB) (caPEM []byte, pool *x509.CertPool, cert tls.
 	}
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "mirror"}, NotBefore: from, NotAfter: to,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, DNSNames: []string{"localhost"},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	caDER := sign(ca, ca, caKey, caKey)

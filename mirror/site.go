@@ -18,17 +18,15 @@ import (
 
 // Where the generated configuration expects things on a host.
 const (
-	// CAPath is the mirror's CA certificate.
-	CAPath = "/etc/offk8s/ca.crt"
-	// KeyringPath is the OpenPGP key of the apt repository.
-	KeyringPath = "/etc/apt/keyrings/offk8s.asc"
+	caPath      = "/etc/offk8s/ca.crt"           // the mirror's CA certificate
+	keyringPath = "/etc/apt/keyrings/offk8s.asc" // the OpenPGP key of the apt repository
 )
 
 // site is what the generated pages are made of.
 type site struct {
 	bundles []bundleInfo
-	yum     []string // distros with a yum repository, sorted
-	apt     []aptRepository
+	yum     []string            // distros with a yum repository, sorted
+	apt     []string            // distros with an apt repository, sorted
 	keys    map[string][]string // names of vendor keys by yum distro
 	vendor  map[string]string   // armoured vendor keys by path, "/keys/centos-7/centos-7.asc"
 	images  []string            // full names with tag, sorted
@@ -43,12 +41,6 @@ type site struct {
 type bundleInfo struct {
 	Lock *manifests.Lock
 	Root digest.Digest
-}
-
-// aptRepository is one apt repository and its components.
-type aptRepository struct {
-	distro     string
-	components []string
 }
 
 // binary is an offk8s program in the bundle.
@@ -66,7 +58,6 @@ func newSite(m *Mirror, openPGP []byte) site {
 		keys: make(map[string][]string), vendor: make(map[string]string),
 		ca: certificates(m.options.CA), openPGP: openPGP, fixed: m.options.PublicURL,
 	}
-	components := make(map[string][]string)
 	for path := range m.routes.paths {
 		parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 		if len(parts) > 1 && parts[0] != "files" && !shellSafe(parts[1]) {
@@ -77,17 +68,11 @@ func newSite(m *Mirror, openPGP []byte) site {
 			s.files = append(s.files, path)
 		case parts[0] == "yum" && len(parts) > 3 && !slices.Contains(s.yum, parts[1]):
 			s.yum = append(s.yum, parts[1])
-		case parts[0] == "apt" && len(parts) > 6 && parts[2] == "dists" && parts[3] == "offk8s":
-			if !slices.Contains(components[parts[1]], parts[4]) {
-				components[parts[1]] = append(components[parts[1]], parts[4])
-			}
+		case parts[0] == "apt" && len(parts) > 3 && parts[2] == "dists" && !slices.Contains(s.apt, parts[1]):
+			s.apt = append(s.apt, parts[1])
 		}
 	}
-	for distro, list := range components {
-		slices.Sort(list)
-		s.apt = append(s.apt, aptRepository{distro, list})
-	}
-	slices.SortFunc(s.apt, func(a, b aptRepository) int { return strings.Compare(a.distro, b.distro) })
+	slices.Sort(s.apt)
 	slices.Sort(s.yum)
 	slices.Sort(s.files)
 	names, tags := m.registry.Repositories()
