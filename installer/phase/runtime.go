@@ -57,7 +57,7 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("folder", "", &step.Directory{Path: containerdDir, Purge: true})
 	for _, reg := range in.registries() {
 		l.add("registry-"+reg, "its images come from the mirror", &step.File{
-			Path: kube.CertsDir + "/" + reg + "/hosts.toml", Content: in.hostsTOML(),
+			Path: kube.CertsDir + "/" + reg + "/hosts.toml", Content: in.clientConf().HostsTOML(),
 		})
 	}
 	conf, err := in.containerdConfig()
@@ -120,20 +120,6 @@ func (in Input) registries() []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// hostsTOML sends containerd to the mirror for every registry; it adds the
-// registry's name as ?ns=. The mirror is the fallback too: a closed network has
-// no upstream, and asking one would only hide the mirror's answer.
-func (in Input) hostsTOML() string {
-	var b strings.Builder
-	ca := ""
-	if f := in.caFile(); f != "" {
-		ca = fmt.Sprintf("ca = %q\n", f)
-	}
-	fmt.Fprintf(&b, "server = %q\n%s\n", in.mirrorURL(), ca)
-	fmt.Fprintf(&b, "[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\n%s", in.mirrorURL(), ca)
-	return b.String()
 }
 
 // containerdConfig is config.toml in the version of the release, with

@@ -1,13 +1,13 @@
 package phase
 
 import (
-	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/offk8s/offk8s/bundle/clientconf"
 	"github.com/offk8s/offk8s/installer/distro"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -50,13 +50,16 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 		l.add("mirror-key", "", &step.File{Path: bundleKey, Content: string(in.OpenPGPKey)})
 	}
 	if d.Manager == step.ManagerApt {
-		l.add("mirror-source", "", &step.File{Path: aptDir + "/offk8s.sources", Content: in.aptSource(d)})
+		l.add("mirror-source", "", &step.File{Path: aptDir + "/offk8s.sources", Content: in.clientConf().AptSources(d.Name, bundleKey)})
 	} else {
+		repo := clientconf.YumRepo{Distro: d.Name, Arch: distro.RPMArch(in.arch(h)), Keys: []string{"file://" + bundleKey}}
 		keys := in.Lock.DistroData[d.Name].Keys
 		for _, k := range slices.Sorted(maps.Keys(keys)) {
-			l.add("mirror-key-"+k, "", &step.File{Path: keyDir + "/" + k, Content: keys[k]})
+			path := keyDir + "/" + k
+			l.add("mirror-key-"+k, "", &step.File{Path: path, Content: keys[k]})
+			repo.Keys = append(repo.Keys, "file://"+path)
 		}
-		l.add("mirror-source", "", &step.File{Path: yumDir + "/offk8s.repo", Content: in.yumSource(d, in.arch(h))})
+		l.add("mirror-source", "", &step.File{Path: yumDir + "/offk8s.repo", Content: in.clientConf().YumRepo(repo)})
 	}
 	if u, err := url.Parse(in.mirrorURL()); err == nil && (u.Scheme == "http" || in.caFile() != "") {
 		l.add("mirror-reachable", "every file comes from there", &step.Wait{
@@ -66,32 +69,9 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 	}
 }
 
-// yumSource is a .repo file. Packages keep the signature of their vendor, the
-// metadata has the bundle's; both are checked.
-func (in Input) yumSource(d distro.Distro, arch string) string {
-	keys := []string{"file://" + bundleKey}
-	for _, k := range slices.Sorted(maps.Keys(in.Lock.DistroData[d.Name].Keys)) {
-		keys = append(keys, "file://"+keyDir+"/"+k)
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "[offk8s]\nname=offk8s bundle %s\n", in.Lock.Name)
-	fmt.Fprintf(&b, "baseurl=%s/yum/%s/%s\n", in.mirrorURL(), d.Name, distro.RPMArch(arch))
-	b.WriteString("enabled=1\ngpgcheck=1\nrepo_gpgcheck=1\n")
-	fmt.Fprintf(&b, "gpgkey=%s\nsslverify=1\n", strings.Join(keys, "\n       "))
-	if ca := in.caFile(); ca != "" {
-		fmt.Fprintf(&b, "sslcacert=%s\n", ca)
-	}
-	b.WriteString("proxy=_none_\nmetadata_expire=60\nskip_if_unavailable=0\n")
-	if d.Manager == step.ManagerDnf {
-		b.WriteString("module_hotfixes=1\n")
-	}
-	return b.String()
-}
-
-// aptSource is a deb822 source, sources.list(5).
-func (in Input) aptSource(d distro.Distro) string {
-	return fmt.Sprintf("Types: deb\nURIs: %s/apt/%s\nSuites: offk8s\nComponents: main\nSigned-By: %s\n",
-		in.mirrorURL(), d.Name, bundleKey)
+// clientConf describes the mirror as the hosts see it.
+func (in Input) clientConf() clientconf.Config {
+	return clientconf.Config{URL: in.mirrorURL(), CAFile: in.caFile()}
 }
 
 // packages is the step that installs operating system packages.
