@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // Limits of a .deb before anything in it is believed.
@@ -106,7 +108,7 @@ func controlFile(r io.Reader, suffix string) (*stanza, error) {
 		return nil, fmt.Errorf("control.tar%s: %w", suffix, err)
 	}
 	defer content.Close()
-	archive := tar.NewReader(&limitError{content, maxControlOpen})
+	archive := tar.NewReader(reader.Limit(content, maxControlOpen))
 	for {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {
@@ -118,7 +120,7 @@ func controlFile(r io.Reader, suffix string) (*stanza, error) {
 		if path.Clean(h.Name) != "control" || h.Typeflag != tar.TypeReg {
 			continue
 		}
-		b, err := io.ReadAll(&limitError{archive, maxControl})
+		b, err := io.ReadAll(reader.Limit(archive, maxControl))
 		if err != nil {
 			return nil, fmt.Errorf("control file: %w", err)
 		}

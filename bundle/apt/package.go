@@ -2,7 +2,6 @@ package apt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -133,26 +132,4 @@ func resolve(base, path string) (string, error) {
 		return "", fmt.Errorf("%q is not a plain path", path)
 	}
 	return base + "/" + (&url.URL{Path: path}).EscapedPath(), nil
-}
-
-// limitError reads at most n bytes and then fails, unlike io.LimitReader.
-type limitError struct {
-	r io.Reader
-	n int64
-}
-
-var errTooLong = errors.New("longer than it should be")
-
-func (l *limitError) Read(p []byte) (int, error) {
-	if l.n < 0 {
-		return 0, errTooLong
-	}
-	if int64(len(p)) > l.n+1 {
-		p = p[:l.n+1]
-	}
-	n, err := l.r.Read(p)
-	if l.n -= int64(n); l.n < 0 {
-		return 0, errTooLong
-	}
-	return n, err
 }

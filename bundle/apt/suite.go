@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/ulikunitz/xz"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -203,7 +204,7 @@ func (r *release) open(ctx context.Context, g Getter, index string, read func(io
 		if known {
 			limit = plain.size
 		}
-		body := io.TeeReader(&limitError{content, limit}, verifier.Hash())
+		body := io.TeeReader(reader.Limit(content, limit), verifier.Hash())
 		if err := read(body); err != nil {
 			return err
 		}
@@ -262,7 +263,7 @@ func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, erro
 		return nil, err // names the address
 	}
 	defer body.Close()
-	b, err := io.ReadAll(&limitError{body, limit})
+	b, err := io.ReadAll(reader.Limit(body, limit))
 	if err != nil {
 		return nil, fmt.Errorf("get %q: %w", at, err)
 	}

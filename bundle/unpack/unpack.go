@@ -22,6 +22,8 @@ import (
 	"strings"
 
 	"github.com/mholt/archiver/v4"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // Limits of an archive. The Kubernetes server tarball, the largest that is
@@ -58,7 +60,7 @@ func Members(ctx context.Context, r io.Reader, names []string, f Func) error {
 	}
 	defer tarball.Close()
 	v := visitor{wanted: names, f: f, seen: map[string]bool{}}
-	limited := &capped{r: tarball, left: maxTotal}
+	limited := reader.Limit(tarball, maxTotal) // of what gzip makes of a small archive
 	if err := (archiver.Tar{}).Extract(ctx, limited, v.visit); err != nil {
 		return err
 	}
@@ -135,21 +137,6 @@ func kind(file archiver.FileInfo) string {
 		return "directory"
 	}
 	return "special file"
-}
-
-// capped fails after so many bytes: the bound on what gzip makes of a small archive.
-type capped struct {
-	r    io.Reader
-	left int64
-}
-
-func (c *capped) Read(p []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, fmt.Errorf("archive has more than %d bytes: %w", int64(maxTotal), ErrMember)
-	}
-	n, err := c.r.Read(p[:min(int64(len(p)), c.left)])
-	c.left -= int64(n)
-	return n, err
 }
 
 // CheckName reports whether name can be wanted: a clean relative path.

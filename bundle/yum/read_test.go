@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
@@ -242,8 +243,8 @@ func TestT22DecompressionBomb(t *testing.T) {
 	md := repomdOf("p", packed, bomb)
 	md = bytes.Replace(md, []byte("<open-size>"+strconv.Itoa(len(bomb))), []byte("<open-size>1000"), 1)
 	_, err := ReadRepo(t.Context(), files{"p": packed, "repodata/repomd.xml": md}, source(), "x86_64", nil)
-	if err == nil || !strings.Contains(err.Error(), "longer than") {
-		t.Fatalf("error %v, want one about the size", err)
+	if !errors.Is(err, reader.ErrTooLarge) {
+		t.Fatalf("error %v, want %v", err, reader.ErrTooLarge)
 	}
 }
 

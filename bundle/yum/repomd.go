@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
@@ -150,7 +151,7 @@ func (d *repomdData) open(ctx context.Context, g Getter, base string) (r io.Read
 		open = min(open, d.OpenSize)
 	}
 	hash := crypto.SHA256.New()
-	body := io.TeeReader(&limitError{r: content, n: open}, hash)
+	body := io.TeeReader(reader.Limit(content, open), hash)
 	finish = func() error {
 		if _, err := io.Copy(io.Discard, body); err != nil {
 			return fmt.Errorf("%q: %w", at, err)
@@ -176,7 +177,7 @@ func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, erro
 		return nil, err // names the address
 	}
 	defer body.Close()
-	b, err := io.ReadAll(&limitError{r: body, n: limit})
+	b, err := io.ReadAll(reader.Limit(body, limit))
 	if err != nil {
 		return nil, fmt.Errorf("get %q: %w", at, err)
 	}

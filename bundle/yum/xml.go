@@ -150,23 +150,3 @@ func decompress(b []byte) (io.ReadCloser, error) {
 	}
 	return nil, errors.New("unknown compression")
 }
-
-// limitError reads at most n bytes and then fails, unlike io.LimitReader.
-type limitError struct {
-	r io.Reader
-	n int64
-}
-
-func (l *limitError) Read(p []byte) (int, error) {
-	if l.n < 0 {
-		return 0, errors.New("longer than the repository says")
-	}
-	if int64(len(p)) > l.n+1 {
-		p = p[:l.n+1]
-	}
-	n, err := l.r.Read(p)
-	if l.n -= int64(n); l.n < 0 {
-		return 0, errors.New("longer than the repository says")
-	}
-	return n, err
-}
