@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/durable"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -25,23 +26,11 @@ func (s *Store) Put(ctx context.Context, want manifests.Descriptor, r io.Reader)
 	if err != nil {
 		return err
 	}
-	if want.Size > 0 {
-		r = io.LimitReader(r, want.Size+1)
-	}
-	v := want.Digest.Verifier()
-	tmp, n, err := s.spool(ctx, io.TeeReader(r, v))
+	tmp, _, err := s.spool(ctx, verify(r, want))
 	if err != nil {
 		return fmt.Errorf("store %s: %w", want.Digest, err)
 	}
-	switch {
-	case want.Size > 0 && n != want.Size:
-		err = fmt.Errorf("%w: %d bytes or more, expected %d", ErrDigest, n, want.Size)
-	case !v.Verified():
-		err = ErrDigest
-	default:
-		err = publish(tmp, dest)
-	}
-	if err != nil {
+	if err := publish(tmp, dest); err != nil {
 		return errors.Join(fmt.Errorf("store %s: %w", want.Digest, err), os.RemoveAll(tmp))
 	}
 	return nil
@@ -79,18 +68,12 @@ func (s *Store) Import(ctx context.Context, path string, want manifests.Descript
 		return fmt.Errorf("import %s: %w", want.Digest, err)
 	}
 	defer f.Close()
-	v := want.Digest.Verifier()
-	n, err := io.Copy(v, contextReader{ctx, f})
-	switch {
-	case err != nil:
-	case want.Size > 0 && n != want.Size:
-		err = fmt.Errorf("%w: %d bytes, expected %d", ErrDigest, n, want.Size)
-	case !v.Verified():
-		err = ErrDigest
-	default:
-		if err = f.Sync(); err == nil {
-			err = publish(path, dest)
-		}
+	_, err = io.Copy(io.Discard, verify(reader.Context(ctx, f), want))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = publish(path, dest)
 	}
 	if err != nil {
 		return fmt.Errorf("import %s: %w", want.Digest, err)
@@ -104,7 +87,7 @@ func (s *Store) spool(ctx context.Context, r io.Reader) (path string, n int64, e
 	if err != nil {
 		return "", 0, err
 	}
-	n, err = io.Copy(f, contextReader{ctx, r})
+	n, err = io.Copy(f, reader.Context(ctx, r))
 	if err == nil {
 		err = f.Sync()
 	}
@@ -136,14 +119,11 @@ func partialDigest(name string) string {
 	return strings.Replace(name, "-", ":", 1)
 }
 
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
+// verify checks r against want, whose size is unknown if it is zero.
+func verify(r io.Reader, want manifests.Descriptor) io.Reader {
+	size := want.Size
+	if size == 0 {
+		size = reader.AnySize
 	}
-	return c.r.Read(p)
+	return reader.Verify(r, want.Digest, size)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -21,8 +22,9 @@ var (
 	ErrLocked = errors.New("store is in use")
 	// ErrNotFound means that the store has no such blob. It wraps fs.ErrNotExist.
 	ErrNotFound = fmt.Errorf("not in the store: %w", fs.ErrNotExist)
-	// ErrDigest means that content is not what its descriptor says.
-	ErrDigest = errors.New("content does not match its digest")
+	// ErrDigest means that content does not have the digest or size of its
+	// descriptor.
+	ErrDigest = reader.ErrMismatch
 )
 
 const (
@@ -169,14 +171,12 @@ func (s *Store) Verify(ctx context.Context) ([]digest.Digest, error) {
 			return err
 		}
 		defer f.Close()
-		v := d.Verifier()
-		if _, err := io.Copy(v, contextReader{ctx, f}); err != nil {
-			return err
-		}
-		if !v.Verified() {
+		_, err = io.Copy(io.Discard, reader.Verify(reader.Context(ctx, f), d, reader.AnySize))
+		if errors.Is(err, reader.ErrMismatch) {
 			bad = append(bad, d)
+			return nil
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return bad, fmt.Errorf("verify store: %w", err)
