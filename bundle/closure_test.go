@@ -7,6 +7,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // library is a store of image documents.
@@ -23,7 +25,7 @@ func (l library) read(d ocispec.Descriptor) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is missing", d.Digest)
 	}
-	return readVerified(strings.NewReader(doc), d)
+	return []byte(doc), reader.VerifyBytes([]byte(doc), d.Digest, d.Size)
 }
 
 const (

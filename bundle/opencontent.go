@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -51,7 +52,7 @@ func (b *Bundle) readDocument(d ocispec.Descriptor) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("member %q is missing", blobName(d.Digest))
 	}
-	return readVerified(io.NewSectionReader(b.r, m.Offset, m.Size), d)
+	return io.ReadAll(reader.Verify(io.NewSectionReader(b.r, m.Offset, m.Size), d.Digest, d.Size))
 }
 
 // readNested reads the index of the artifacts: the bundle artifact, then the

@@ -90,11 +90,11 @@ func repositoryMetadata(lock *manifests.Lock, packages []manifests.Artifact, gro
 	})
 }
 
-// reader is yum.FromRPM or apt.FromDeb.
-type reader[T any] func(r io.ReaderAt, size int64, d digest.Digest, path string) (T, error)
+// headerReader is yum.FromRPM or apt.FromDeb.
+type headerReader[T any] func(r io.ReaderAt, size int64, d digest.Digest, path string) (T, error)
 
 // readPackages reads the own header of every package.
-func readPackages[T any](s *store.Store, packages []manifests.Artifact, read reader[T]) ([]T, error) {
+func readPackages[T any](s *store.Store, packages []manifests.Artifact, read headerReader[T]) ([]T, error) {
 	var out []T
 	for _, a := range packages {
 		meta, err := readPackage(s, a, read)
@@ -106,7 +106,7 @@ func readPackages[T any](s *store.Store, packages []manifests.Artifact, read rea
 	return out, nil
 }
 
-func readPackage[T any](s *store.Store, a manifests.Artifact, read reader[T]) (meta T, err error) {
+func readPackage[T any](s *store.Store, a manifests.Artifact, read headerReader[T]) (meta T, err error) {
 	f, err := s.Get(a.Blob.Digest)
 	if err != nil {
 		return meta, err

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
@@ -218,7 +219,7 @@ func (s *sealer) read(d ocispec.Descriptor) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	b, err := readVerified(r, d)
+	b, err := io.ReadAll(reader.Verify(r, d.Digest, d.Size))
 	if err == nil {
 		s.docs[d.Digest] = b
 	}
@@ -242,16 +243,12 @@ func (s *sealer) copyBlob(t *tarfile.Writer, d ocispec.Descriptor) error {
 		return &ArtifactError{"seal", label, err}
 	}
 	defer r.Close()
-	v := d.Digest.Verifier()
-	err = t.Add(blobName(d.Digest), d.Size, io.TeeReader(contextReader{s.ctx, r}, v))
-	if errors.Is(err, tarfile.ErrSize) {
+	err = t.Add(blobName(d.Digest), d.Size, reader.Verify(reader.Context(s.ctx, r), d.Digest, d.Size))
+	if errors.Is(err, reader.ErrMismatch) {
 		return badArtifact("seal", label, err)
 	}
 	if err != nil {
 		return &ArtifactError{"seal", label, err}
-	}
-	if !v.Verified() {
-		return badArtifact("seal", label, fmt.Errorf("content is not %s", d.Digest))
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -109,6 +110,9 @@ func (v *verifier) blob(ctx context.Context, d digest.Digest) error {
 	if err == nil {
 		return nil
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	err = badArtifact("verify", v.b.labels[d], err)
 	if !errors.Is(err, ErrVerify) {
 		return err
@@ -124,16 +128,8 @@ func (v *verifier) stored(ctx context.Context, d digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	h := d.Verifier()
-	n, err := copyPooled(h, v.counting(ctx, r))
-	if err != nil {
-		return err
-	}
-	if n != r.Size() {
-		return fmt.Errorf("member %q ends after %d bytes, expected %d", blobName(d), n, r.Size())
-	}
-	if !h.Verified() {
-		return fmt.Errorf("member %q: content does not have that digest", blobName(d))
+	if err := drain(reader.Verify(v.counting(reader.Context(ctx, r)), d, r.Size())); err != nil {
+		return fmt.Errorf("member %q: %w", blobName(d), err)
 	}
 	return nil
 }
@@ -145,34 +141,20 @@ func (v *verifier) decoded(ctx context.Context, d digest.Digest, plain manifests
 	if err != nil {
 		return err
 	}
-	z, err := NewZstdReader(contextReader{ctx, r})
+	z, err := NewZstdReader(reader.Context(ctx, r))
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	h := plain.Digest.Verifier()
-	n, err := copyPooled(h, io.LimitReader(z, plain.Size+1))
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
+	if err := drain(reader.Verify(z, plain.Digest, plain.Size)); err != nil {
 		return fmt.Errorf("member %q: decode: %w", blobName(d), err)
-	case n > plain.Size:
-		return fmt.Errorf("member %q decodes to more than the expected %d bytes", blobName(d), plain.Size)
-	case n < plain.Size:
-		return fmt.Errorf("member %q decodes to %d bytes, expected %d", blobName(d), n, plain.Size)
-	case !h.Verified():
-		return fmt.Errorf("member %q decodes to something else than %s", blobName(d), plain.Digest)
 	}
 	return nil
 }
 
-// counting reports what passes and ends with the context.
-func (v *verifier) counting(ctx context.Context, r io.Reader) io.Reader {
+// counting reports the bytes that pass.
+func (v *verifier) counting(r io.Reader) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
 		n, err := r.Read(p)
 		if v.progress != nil && n > 0 {
 			v.mu.Lock()
@@ -187,11 +169,13 @@ func (v *verifier) counting(ctx context.Context, r io.Reader) io.Reader {
 // hashBuffers are large because a stick likes large reads.
 var hashBuffers = sync.Pool{New: func() any { return new([1 << 20]byte) }}
 
-func copyPooled(w io.Writer, r io.Reader) (int64, error) {
+// drain reads r to its end.
+func drain(r io.Reader) error {
 	b := hashBuffers.Get().(*[1 << 20]byte)
 	defer hashBuffers.Put(b)
-	// The wrapper hides WriteTo, which would not use the buffer.
-	return io.CopyBuffer(w, struct{ io.Reader }{r}, b[:])
+	// The wrapper hides ReadFrom, which would not use the buffer.
+	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, b[:])
+	return err
 }
 
 type readerFunc func([]byte) (int, error)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -124,7 +125,7 @@ func (e *StatusError) temporary() bool {
 }
 
 // ErrTooLarge says that a body is longer than was allowed.
-var ErrTooLarge = errors.New("answer is too large")
+var ErrTooLarge = reader.ErrTooLarge
 
 // Get returns the body at rawURL, at most limit bytes of it: a longer one is
 // ErrTooLarge. It is read whole before Get returns. For metadata; what goes into
@@ -168,14 +169,11 @@ func (c *Client) getOnce(ctx context.Context, target string, limit int64) ([]byt
 	if resp.StatusCode != http.StatusOK {
 		return nil, &StatusError{URL: target, Code: resp.StatusCode}
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err != nil {
-		return nil, err
+	body, err := io.ReadAll(reader.Limit(resp.Body, limit))
+	if errors.Is(err, ErrTooLarge) {
+		return nil, permanent{err}
 	}
-	if int64(len(body)) > limit {
-		return nil, permanent{fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)}
-	}
-	return body, nil
+	return body, err
 }
 
 // permanent marks an error that a further attempt cannot mend.

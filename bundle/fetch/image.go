@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -218,14 +219,7 @@ func (w *imageWalk) stored(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	body, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > maxManifest || d.Algorithm().FromBytes(body) != d {
-		return nil, fmt.Errorf("%w in the store", ErrMismatch)
-	}
-	return body, nil
+	return io.ReadAll(reader.Limit(reader.Verify(f, d, reader.AnySize), maxManifest))
 }
 
 // blob downloads one config or layer into the store, with resume.

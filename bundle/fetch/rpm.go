@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/apt"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/yum"
 	"github.com/offk8s/offk8s/manifests"
@@ -132,9 +133,8 @@ func (e Env) intact(d digest.Digest) bool {
 		return false
 	}
 	defer f.Close()
-	v := d.Verifier()
-	_, err = io.Copy(v, f)
-	return err == nil && v.Verified()
+	_, err = io.Copy(io.Discard, reader.Verify(f, d, reader.AnySize))
+	return err == nil
 }
 
 // downloadPackage brings the package's file into the store under its sha256.
