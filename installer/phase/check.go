@@ -48,23 +48,32 @@ func Failed(checks []Check) []Check {
 	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool { return c.Verdict != Fail })
 }
 
-// checks collects verdicts for one host.
+// checks collects the checks of one host, or of the whole cluster.
 type checks struct {
 	host   string
 	ignore []string
 	list   []Check
 }
 
-func (c *checks) add(ok bool, bad Verdict, name, found, want, hint string) {
-	v := Pass
-	if !ok {
-		v = bad
-		if v == Fail && slices.Contains(c.ignore, name) {
-			v = Warn
-		}
+// require adds a check that fails unless ok, or warns when the user ignores it.
+func (c *checks) require(ok bool, check Check) {
+	check.Verdict = Fail
+	if slices.Contains(c.ignore, check.Name) {
+		check.Verdict = Warn
 	}
-	if v == Pass {
-		hint = ""
+	c.add(ok, check)
+}
+
+// recommend adds a check that warns unless ok.
+func (c *checks) recommend(ok bool, check Check) {
+	check.Verdict = Warn
+	c.add(ok, check)
+}
+
+func (c *checks) add(ok bool, check Check) {
+	check.Host = c.host
+	if ok {
+		check.Verdict, check.Hint = Pass, ""
 	}
-	c.list = append(c.list, Check{Name: name, Host: c.host, Verdict: v, Found: found, Want: want, Hint: hint})
+	c.list = append(c.list, check)
 }

@@ -1,6 +1,7 @@
 package phase
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -13,37 +14,39 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Completeness checks that the bundle holds everything that the plan needs, so
-// that a hole shows before a host is touched. Whether the mirror really serves
-// it is asked with Paths.
-func Completeness(in Input) []Check {
+// completeness checks that the bundle contains everything that the plan needs, so
+// that an omission shows before any host is changed. Paths is for checking that
+// the mirror serves it too.
+func completeness(in Input) []Check {
 	c := &checks{}
-	needs, err := Needs(in)
-	if err != nil {
-		for _, e := range flatten(err) {
-			c.add(false, Fail, "bundle", e.Error(), "", "pack the bundle again for this cluster")
-		}
+	check := Check{Name: "bundle", Hint: "pack the bundle again for this cluster"}
+	needed, errs := needs(in)
+	for _, err := range errs {
+		check.Found = err.Error()
+		c.require(false, check)
+	}
+	if len(errs) > 0 {
 		return c.list
 	}
 	var missing []string
-	for _, d := range needs {
+	for _, d := range needed {
 		if _, ok := in.byDigest(d); !ok {
 			missing = append(missing, d.String())
 		}
 	}
-	found := "all artifacts"
+	check.Found = "all artifacts"
 	if len(missing) > 0 {
-		found = "no " + strings.Join(missing, ", ")
+		check.Found = "no " + strings.Join(missing, ", ")
 	}
-	c.add(len(missing) == 0, Fail, "bundle", found, "", "pack the bundle again for this cluster")
+	c.require(len(missing) == 0, check)
 	return c.list
 }
 
-// Needs returns the digests of all files and images that the steps of all hosts
-// name, sorted, and every error that planning gave.
-func Needs(in Input) ([]digest.Digest, error) {
+// needs returns the digests of all files and images that the steps of all hosts
+// name, sorted, or the distinct errors of planning, sorted by text.
+func needs(in Input) ([]digest.Digest, []error) {
 	found := map[digest.Digest]bool{}
-	errs := map[string]error{}
+	var errs []error
 	for _, p := range All() {
 		if p.Steps == nil {
 			continue
@@ -51,7 +54,7 @@ func Needs(in Input) ([]digest.Digest, error) {
 		for _, h := range in.Cluster.Hosts {
 			items, err := p.Steps(in, h)
 			if err != nil {
-				errs[err.Error()] = err
+				errs = append(errs, err)
 				continue
 			}
 			for _, it := range items {
@@ -65,24 +68,22 @@ func Needs(in Input) ([]digest.Digest, error) {
 		}
 	}
 	if len(errs) > 0 {
-		var list []error
-		for _, k := range slices.Sorted(maps.Keys(errs)) {
-			list = append(list, errs[k])
-		}
-		return nil, errors.Join(list...)
+		slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+		return nil, slices.CompactFunc(errs, func(a, b error) bool { return a.Error() == b.Error() })
 	}
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
-// Paths returns where the mirror serves what Needs lists, as URL paths for HEAD
-// requests, sorted.
+// Paths returns the URL paths at which the mirror serves the files and images of
+// the plan, sorted, without those that the bundle does not contain. They suit HEAD
+// requests.
 func Paths(in Input) ([]string, error) {
-	needs, err := Needs(in)
-	if err != nil {
-		return nil, err
+	needed, errs := needs(in)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	var out []string
-	for _, d := range needs {
+	for _, d := range needed {
 		a, ok := in.byDigest(d)
 		switch {
 		case !ok:
@@ -106,11 +107,4 @@ func (in Input) byDigest(d digest.Digest) (manifests.Artifact, bool) {
 		return manifests.Artifact{}, false
 	}
 	return in.Lock.Artifacts[i], true
-}
-
-func flatten(err error) []error {
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		return j.Unwrap()
-	}
-	return []error{err}
 }

@@ -34,31 +34,32 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		return l.done()
 	}
 	l.install(in, h, kube.BinDir, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
-	l.add("log", "", &step.Directory{Path: "/var/log/kubernetes", Mode: 0o700, Purge: true})
-	l.add("audit-policy", "", &step.File{Path: auditPolicy, Content: auditRules, Mode: 0o600})
+	l.add("log", &step.Directory{Path: "/var/log/kubernetes", Mode: 0o700, Purge: true})
+	l.add("audit-policy", &step.File{Path: auditPolicy, Content: auditRules, Mode: 0o600})
 	api, err := in.apiServer(h)
 	l.fail(err)
-	l.add("kube-apiserver-unit", "", api.step(auditPolicy, encryption, kubeCA,
+	l.add("kube-apiserver-unit", api.step(auditPolicy, encryption, kubeCA,
 		kubePKI+"/apiserver.crt", kubePKI+"/apiserver.key", kubePKI+"/apiserver-etcd-client.crt",
 		kubePKI+"/apiserver-kubelet-client.crt", kubePKI+"/front-proxy-client.crt", kubePKI+"/front-proxy-ca.crt",
 		kubePKI+"/etcd-ca.crt", kubePKI+"/service-account.key"))
-	l.add("healthy", "everything else talks to it", &step.Wait{
+	l.add("healthy", &step.Wait{
 		Argv:   []string{kube.Kubectl, "--kubeconfig", kube.AdminConf, "get", "--raw", "/healthz"},
 		Expect: "ok", Timeout: step.Duration(3 * time.Minute), Text: "the API server is healthy",
-	})
-	l.add("kube-controller-manager-unit", "", in.controllerManager().step(managerConf, kubeCA, kubePKI+"/ca.key",
+	}).Why = "everything else talks to it"
+	l.add("kube-controller-manager-unit", in.controllerManager().step(managerConf, kubeCA, kubePKI+"/ca.key",
 		kubePKI+"/service-account.key"))
-	l.add("kube-scheduler-unit", "", in.scheduler().step(schedulerConf))
-	l.add("kube-controller-manager-up", "", &step.Wait{URL: "tcp://127.0.0.1:10257", Text: "the controller manager listens"})
-	l.add("kube-scheduler-up", "", &step.Wait{URL: "tcp://127.0.0.1:10259", Text: "the scheduler listens"})
+	l.add("kube-scheduler-unit", in.scheduler().step(schedulerConf))
+	l.add("kube-controller-manager-up", &step.Wait{URL: "tcp://127.0.0.1:10257", Text: "the controller manager listens"})
+	l.add("kube-scheduler-up", &step.Wait{URL: "tcp://127.0.0.1:10259", Text: "the scheduler listens"})
 	if in.leads(h) {
 		objects, err := rbacObjects()
 		l.fail(err)
-		l.add("rbac", "kubelets may ask for certificates, the API server may talk to kubelets",
-			&kube.Apply{Objects: objects, Text: "access rules for nodes"})
-		l.add("token", "nodes join with it", &kube.Token{
+		l.add("rbac", &kube.Apply{
+			Objects: objects, Text: "access rules for nodes",
+		}).Why = "kubelets may ask for certificates, the API server may talk to kubelets"
+		l.add("token", &kube.Token{
 			Ref: pki.RefToken, Nodes: in.nodeNames(), TTL: step.Duration(pki.TokenLifetime),
-		})
+		}).Why = "nodes join with it"
 	}
 	return l.done()
 }

@@ -97,11 +97,11 @@ func (l *list) install(in Input, h manifests.Host, dir string, names ...string) 
 		if mode == 0 {
 			mode = 0o755
 		}
-		l.add(n, "", &step.Artifact{Digest: plain(a), Path: dir + "/" + n, Mode: mode})
+		l.add(n, &step.Artifact{Digest: plain(a), Path: dir + "/" + n, Mode: mode})
 	}
 }
 
 // secret adds a file whose content is a credential.
 func (l *list) secret(path, ref string) {
-	l.add(strings.TrimPrefix(path, "/"), "", &step.File{Path: path, Secret: ref, Mode: 0o600})
+	l.add(strings.TrimPrefix(path, "/"), &step.File{Path: path, Secret: ref, Mode: 0o600})
 }

@@ -22,8 +22,8 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if in.hasFile(h, "etcdutl") {
 		l.install(in, h, kube.BinDir, "etcdutl")
 	}
-	l.add("data-folder", "", &step.Directory{Path: etcdData, Mode: 0o700, Purge: true})
-	l.add("data", "a member that holds data is never bootstrapped again", in.etcdMember(h, false))
+	l.add("data-folder", &step.Directory{Path: etcdData, Mode: 0o700, Purge: true})
+	l.add("data", in.etcdMember(h, false)).Why = "a member that holds data is never bootstrapped again"
 	d := daemon{
 		name: "etcd", about: "etcd, the store of Kubernetes", kind: "notify",
 		flags: in.flagsOf("etcd", in.etcdFlags(h), in.Cluster.Etcd),
@@ -36,7 +36,7 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	u := d.step(etcdPKI+"/ca.crt", etcdPKI+"/server.crt", etcdPKI+"/server.key", etcdPKI+"/peer.crt", etcdPKI+"/peer.key")
 	u.NoBlock = true
-	l.add("unit", "", u)
+	l.add("unit", u)
 	return l.done()
 }
 
@@ -87,14 +87,14 @@ func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.HasRole(manifests.RoleEtcd) {
 		return l.done()
 	}
-	l.add("healthy", "the API server needs it", &step.Wait{
+	l.add("healthy", &step.Wait{
 		// etcdctl before 3.4 speaks version 2 unless told.
 		Argv: []string{
 			"env", "ETCDCTL_API=3", kube.Etcdctl, "--endpoints=" + etcdURL(h, "2379"), "--cacert=" + etcdPKI + "/ca.crt",
 			"--cert=" + etcdPKI + "/client.crt", "--key=" + etcdPKI + "/client.key", "endpoint", "health",
 		},
 		Timeout: step.Duration(3 * time.Minute), Text: "etcd member " + h.Name + " is healthy",
-	})
-	l.add("data", "it has data from now on", in.etcdMember(h, true))
+	}).Why = "the API server needs it"
+	l.add("data", in.etcdMember(h, true)).Why = "it has data from now on"
 	return l.done()
 }

@@ -39,7 +39,7 @@ func testInput(t *testing.T, minor string) Input {
 		Lock:     testLock(t, minor),
 		Root:     digest.FromString("root"),
 		MirrorCA: []byte("-----BEGIN CERTIFICATE-----\nmirror\n-----END CERTIFICATE-----\n"), OpenPGPKey: []byte("openpgp key\n"),
-		Facts: map[string]Facts{},
+		Facts: map[string]facts.Facts{},
 	}
 	for _, h := range in.Cluster.Hosts {
 		in.Facts[h.Name] = testFacts(h, "debian", "12")
@@ -49,8 +49,8 @@ func testInput(t *testing.T, minor string) Input {
 	return in
 }
 
-func testFacts(h manifests.Host, id, version string) Facts {
-	return Facts{
+func testFacts(h manifests.Host, id, version string) facts.Facts {
+	return facts.Facts{
 		OS: facts.OS{ID: id, Version: version, Name: id + " " + version}, Arch: "amd64", Kernel: "6.1.0", CPUs: 4,
 		MemoryBytes: 8 << 30, Systemd: 252, Cgroups: []int{1, 2},
 		Disks:     []facts.Disk{{Path: "/var/lib", FreeBytes: 100 << 30}, {Path: "/usr/local/bin", FreeBytes: 100 << 30}},

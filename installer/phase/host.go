@@ -14,11 +14,12 @@ func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "host"}
 	sourceSteps(l, in, h)
 	if !in.skips("hostname") {
-		l.add("hostname", "it is the node's name", &step.Hostname{Name: h.Name})
+		l.add("hostname", &step.Hostname{Name: h.Name}).Why = "it is the node's name"
 	}
 	if !in.skips("hosts") {
-		l.add("hosts", "a kubelet whose own name does not resolve stays not ready for minutes",
-			&step.Block{Path: "/etc/hosts", Lines: in.hostsLines()})
+		l.add("hosts", &step.Block{
+			Path: "/etc/hosts", Lines: in.hostsLines(),
+		}).Why = "a kubelet whose own name does not resolve stays not ready for minutes"
 	}
 	if h.IsNode() {
 		nodePreparation(l, in, h)
@@ -44,18 +45,19 @@ func (in Input) hostsLines() []string {
 // nodePreparation is for hosts that run pods.
 func nodePreparation(l *list, in Input, h manifests.Host) {
 	if !in.skips("swap") {
-		l.add("swap", "the kubelet refuses to start with swap on", &step.Swap{})
+		l.add("swap", &step.Swap{}).Why = "the kubelet refuses to start with swap on"
 	}
 	if !in.skips("modules") {
 		optional := []string{"nf_conntrack", "vxlan"}
 		if in.Cluster.ProxyMode() == "ipvs" {
 			optional = append(optional, "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh")
 		}
-		l.add("modules", "containers and pod networks need them",
-			&step.Modules{Names: []string{"overlay", "br_netfilter"}, Optional: optional})
+		l.add("modules", &step.Modules{
+			Names: []string{"overlay", "br_netfilter"}, Optional: optional,
+		}).Why = "containers and pod networks need them"
 	}
 	if !in.skips("sysctl") {
-		l.add("sysctl", "packets between pods pass the host", &step.Sysctl{Values: in.sysctls(h)})
+		l.add("sysctl", &step.Sysctl{Values: in.sysctls(h)}).Why = "packets between pods pass the host"
 	}
 }
 
@@ -90,14 +92,16 @@ func firewallSteps(l *list, in Input, h manifests.Host) {
 	}
 	slices.Sort(between)
 	if len(open) > 0 {
-		l.add("firewall-open", "users reach the API and node ports", &step.Firewall{Ports: open})
+		l.add("firewall-open", &step.Firewall{Ports: open}).Why = "users reach the API and node ports"
 	}
 	if len(between) > 0 {
-		l.add("firewall-hosts", "the hosts of the cluster reach each other",
-			&step.Firewall{Ports: slices.Compact(between), Sources: in.addresses()})
+		l.add("firewall-hosts", &step.Firewall{
+			Ports: slices.Compact(between), Sources: in.addresses(),
+		}).Why = "the hosts of the cluster reach each other"
 	}
 	if h.IsNode() {
-		l.add("firewall-pods", "pods reach hosts and services",
-			&step.Firewall{Trusted: []string{in.Cluster.PodCIDR(), in.Cluster.ServiceCIDR()}})
+		l.add("firewall-pods", &step.Firewall{
+			Trusted: []string{in.Cluster.PodCIDR(), in.Cluster.ServiceCIDR()},
+		}).Why = "pods reach hosts and services"
 	}
 }

@@ -31,7 +31,7 @@ func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 			l.fail(err)
 			continue
 		}
-		l.add(a.Name, "", &kube.Image{Name: a.Name, Digest: a.Blob.Digest, PullArgs: in.Lock.Release.Features.CtrPullArgs})
+		l.add(a.Name, &kube.Image{Name: a.Name, Digest: a.Blob.Digest, PullArgs: in.Lock.Release.Features.CtrPullArgs})
 	}
 	return l.done()
 }

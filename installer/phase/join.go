@@ -16,13 +16,14 @@ func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !in.leads(h) {
 		return l.done()
 	}
-	l.add("registered", "", &kube.Nodes{Names: in.nodeNames()})
+	l.add("registered", &kube.Nodes{Names: in.nodeNames()})
 	var nodes []kube.NodeAddress
 	for _, n := range in.Cluster.Nodes() {
 		nodes = append(nodes, kube.NodeAddress{Name: n.Name, Address: n.Address})
 	}
-	l.add("serving-certificates", "logs and exec go through TLS that the API server checks",
-		&kube.ApproveCSRs{Nodes: nodes, CAFile: kubeCA})
+	l.add("serving-certificates", &kube.ApproveCSRs{
+		Nodes: nodes, CAFile: kubeCA,
+	}).Why = "logs and exec go through TLS that the API server checks"
 	for _, n := range in.Cluster.Nodes() {
 		labels := maps.Clone(n.Labels)
 		if labels == nil {
@@ -35,9 +36,9 @@ func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		}
 		if taints := in.taints(n); len(labels)+len(taints) > 0 {
 			// A kubelet may not give itself these labels.
-			l.add("node-"+n.Name, "", &kube.Node{Name: n.Name, Labels: labels, Taints: taints})
+			l.add("node-"+n.Name, &kube.Node{Name: n.Name, Labels: labels, Taints: taints})
 		}
 	}
-	l.add("no-token", "a token is for joining only", &kube.TokenGone{})
+	l.add("no-token", &kube.TokenGone{}).Why = "a token is for joining only"
 	return l.done()
 }

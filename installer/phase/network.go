@@ -21,7 +21,7 @@ func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		return l.done()
 	}
 	in.templateSteps(l, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
-	l.add("ready", "", &kube.Nodes{Names: in.nodeNames(), Ready: true})
+	l.add("ready", &kube.Nodes{Names: in.nodeNames(), Ready: true})
 	return l.done()
 }
 
@@ -42,11 +42,11 @@ func (in Input) templateSteps(l *list, name, template string, images map[string]
 		l.fail(fmt.Errorf("%s: %w", name, err))
 		return
 	}
-	l.add(name, "", &kube.Apply{Objects: objects, Text: name})
+	l.add(name, &kube.Apply{Objects: objects, Text: name})
 	workloads, err := kube.Workloads(objects)
 	l.fail(err)
 	if len(workloads) > 0 {
-		l.add(name+"-pods", "", &kube.Rollout{Workloads: workloads})
+		l.add(name+"-pods", &kube.Rollout{Workloads: workloads})
 	}
 }
 

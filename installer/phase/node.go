@@ -32,32 +32,35 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	l.install(in, h, kube.BinDir, "kubelet", "kube-proxy")
 	if in.Lock.Release.Features.MetadataRoute {
-		l.add("metadata-route", "a kubelet of this version asks there and hangs 20 s where packets vanish",
-			&step.Route{Destination: metadata})
+		l.add("metadata-route", &step.Route{
+			Destination: metadata,
+		}).Why = "a kubelet of this version asks there and hangs 20 s where packets vanish"
 	}
 	if f, ok := in.Facts[h.Name]; ok && f.ResolvConf == "" {
-		l.add("resolv-conf", "without name servers the file may be missing, and then no pod starts", &step.Block{
+		it := l.add("resolv-conf", &step.Block{
 			Path: resolvConf, Lines: []string{"# The host has no name servers; container runtimes want the file all the same."},
-		}).Unless = resolvConf
+		})
+		it.Why, it.Unless = "without name servers the file may be missing, and then no pod starts", resolvConf
 	}
 	cfg, err := in.kubeletConfig(h)
 	l.fail(err)
-	l.add("kubelet-config", "", &step.File{Path: kubeletCfg, Content: cfg, Mode: 0o600})
-	l.add("bootstrap", "the kubelet asks for its certificate with it", &step.File{
+	l.add("kubelet-config", &step.File{Path: kubeletCfg, Content: cfg, Mode: 0o600})
+	it := l.add("bootstrap", &step.File{
 		Path: bootstrap, Secret: pki.RefBootstrapKubeconfig, Mode: 0o600,
-	}).Unless = kubeletConf
-	l.add("kubelet-unit", "", in.kubelet(h).step(kubeletCfg, kubeCA))
-	l.add("kubelet-certificate", "", &step.Wait{
+	})
+	it.Why, it.Unless = "the kubelet asks for its certificate with it", kubeletConf
+	l.add("kubelet-unit", in.kubelet(h).step(kubeletCfg, kubeCA))
+	l.add("kubelet-certificate", &step.Wait{
 		Argv: []string{"test", "-s", kubeletConf}, Timeout: step.Duration(5 * time.Minute),
 		Text: "the kubelet has its client certificate",
 	})
-	l.add("no-bootstrap", "the token in it is not needed any more", &step.Absent{Path: bootstrap})
-	l.add("kubelet-healthy", "", &step.Wait{URL: "http://127.0.0.1:10248/healthz", Text: "the kubelet is healthy"})
+	l.add("no-bootstrap", &step.Absent{Path: bootstrap}).Why = "the token in it is not needed any more"
+	l.add("kubelet-healthy", &step.Wait{URL: "http://127.0.0.1:10248/healthz", Text: "the kubelet is healthy"})
 	proxy, err := in.proxyConfig(h)
 	l.fail(err)
-	l.add("kube-proxy-config", "", &step.File{Path: proxyCfg, Content: proxy, Mode: 0o600})
-	l.add("kube-proxy-unit", "", in.proxy(h).step(proxyCfg, proxyConf))
-	l.add("kube-proxy-healthy", "", &step.Wait{URL: "http://127.0.0.1:10256/healthz", Text: "kube-proxy has its rules"})
+	l.add("kube-proxy-config", &step.File{Path: proxyCfg, Content: proxy, Mode: 0o600})
+	l.add("kube-proxy-unit", in.proxy(h).step(proxyCfg, proxyConf))
+	l.add("kube-proxy-healthy", &step.Wait{URL: "http://127.0.0.1:10256/healthz", Text: "kube-proxy has its rules"})
 	return l.done()
 }
 

@@ -34,9 +34,6 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Facts are what an agent found on a host.
-type Facts = facts.Facts
-
 // Input is everything a plan is made of.
 type Input struct {
 	Cluster *manifests.Cluster
@@ -45,7 +42,7 @@ type Input struct {
 	Root digest.Digest
 	// Facts by host name. Without those of a host (a plan made at the desk) it is
 	// taken for a host of the bundle's first architecture and distribution.
-	Facts map[string]Facts
+	Facts map[string]facts.Facts
 	// MirrorCA is the PEM certificate that the mirror is checked with; empty for
 	// http or a certificate of a public authority.
 	MirrorCA []byte
@@ -70,8 +67,8 @@ func All() []Phase {
 	return []Phase{
 		{Name: "connect", Title: "reach every host"},
 		{Name: "facts", Title: "look at every host"},
-		{Name: "preflight", Title: "hosts fit the plan", Gate: Preflight},
-		{Name: "mirror", Title: "everything needed is in the bundle", Gate: Completeness},
+		{Name: "preflight", Title: "hosts fit the plan", Gate: preflight},
+		{Name: "mirror", Title: "everything needed is in the bundle", Gate: completeness},
 		{Name: "host", Title: "operating system", Steps: hostSteps},
 		{Name: "time", Title: "one time for all hosts", Steps: timeSteps},
 		{Name: "packages", Title: "operating system packages", Steps: packageSteps},
@@ -98,9 +95,10 @@ type list struct {
 	err   error
 }
 
-// add appends a step; id is within the phase.
-func (l *list) add(id, why string, s step.Step) *step.Item {
-	l.items = append(l.items, step.Item{ID: l.phase + "/" + id, Why: why, Step: s})
+// add appends a step and returns its item, so that the caller can set Why or
+// Unless; id is within the phase.
+func (l *list) add(id string, s step.Step) *step.Item {
+	l.items = append(l.items, step.Item{ID: l.phase + "/" + id, Step: s})
 	return &l.items[len(l.items)-1]
 }
 

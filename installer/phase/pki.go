@@ -26,8 +26,8 @@ const (
 func pkiSteps(_ Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "pki"}
 	if h.HasRole(manifests.RoleEtcd) {
-		l.add("etc/etcd", "", &step.Directory{Path: etcdDir, Mode: 0o700})
-		l.add("etc/etcd/pki", "", &step.Directory{Path: etcdPKI, Mode: 0o700})
+		l.add("etc/etcd", &step.Directory{Path: etcdDir, Mode: 0o700})
+		l.add("etc/etcd/pki", &step.Directory{Path: etcdPKI, Mode: 0o700})
 		l.secret(etcdPKI+"/ca.crt", pki.CARef(pki.Etcd))
 		for _, kind := range []string{"server", "peer", "client"} {
 			l.credential(etcdPKI+"/"+kind, pki.Name("etcd-"+kind, h))
@@ -36,8 +36,8 @@ func pkiSteps(_ Input, h manifests.Host) ([]step.Item, error) {
 	if !h.IsNode() {
 		return l.done()
 	}
-	l.add("etc/kubernetes", "", &step.Directory{Path: kubeDir})
-	l.add("etc/kubernetes/pki", "", &step.Directory{Path: kubePKI, Mode: 0o700})
+	l.add("etc/kubernetes", &step.Directory{Path: kubeDir})
+	l.add("etc/kubernetes/pki", &step.Directory{Path: kubePKI, Mode: 0o700})
 	l.secret(kubeCA, pki.CARef(pki.Kubernetes))
 	l.secret(proxyConf, pki.KubeconfigRef(pki.Name("kube-proxy", h)))
 	if h.HasRole(manifests.RoleControlPlane) {

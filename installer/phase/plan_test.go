@@ -158,7 +158,7 @@ func TestTimeWait(t *testing.T) {
 // A bundle that lacks something is found out before any host is touched.
 func TestCompleteness(t *testing.T) {
 	in := testInput(t, "1.36")
-	if bad := Failed(Completeness(in)); len(bad) > 0 {
+	if bad := Failed(completeness(in)); len(bad) > 0 {
 		t.Fatalf("complete bundle: %v", bad)
 	}
 	for _, missing := range []string{"kubelet", "portmap", "registry.k8s.io/pause:3.10.2", "offk8s.dev/smoke:test"} {
@@ -169,7 +169,7 @@ func TestCompleteness(t *testing.T) {
 				break
 			}
 		}
-		bad := Failed(Completeness(in))
+		bad := Failed(completeness(in))
 		if len(bad) == 0 || !strings.Contains(fmt.Sprint(bad), strings.TrimSuffix(missing, "test")) {
 			t.Errorf("without %q: %v", missing, bad)
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPreflight(t *testing.T) {
-	host := func(change func(*Facts)) func(*Input) {
+	host := func(change func(*facts.Facts)) func(*Input) {
 		return func(in *Input) {
 			f := in.Facts["node-1"]
 			change(&f)
@@ -43,8 +43,8 @@ func TestPreflight(t *testing.T) {
 		}, "workers", ""},
 		{"pods on the hosts' network", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.0.0.0/16" }, "pod-range", "another network"},
 		{"pod range for two nodes", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.244.0.0/23" }, "pod-range-size", "/24"},
-		{"other operating system", "1.36", host(func(f *Facts) { f.OS = facts.OS{ID: "arch"} }), "os", "--os"},
-		{"distro that is not in the bundle", "1.36", host(func(f *Facts) { f.OS = facts.OS{ID: "centos", Version: "7"} }), "os", "--os"},
+		{"other operating system", "1.36", host(func(f *facts.Facts) { f.OS = facts.OS{ID: "arch"} }), "os", "--os"},
+		{"distro that is not in the bundle", "1.36", host(func(f *facts.Facts) { f.OS = facts.OS{ID: "centos", Version: "7"} }), "os", "--os"},
 		{"other operating system than expected", "1.36", func(in *Input) {
 			for i := range in.Cluster.Hosts {
 				if in.Cluster.Hosts[i].Name == "node-1" {
@@ -52,40 +52,40 @@ func TestPreflight(t *testing.T) {
 				}
 			}
 		}, "os-expected", "correct os:"},
-		{"other architecture", "1.36", host(func(f *Facts) { f.Arch = "arm64" }), "arch", "--arch"},
-		{"no systemd", "1.36", host(func(f *Facts) { f.Systemd = 0 }), "systemd", ""},
-		{"wrong address", "1.36", host(func(f *Facts) { f.Addresses = nil }), "address", "cluster.yaml"},
-		{"small memory", "1.36", host(func(f *Facts) { f.MemoryBytes = 512 << 20 }), "memory", ""},
-		{"small disk for programs", "1.36", host(func(f *Facts) { f.Disks[1].FreeBytes = 1 << 20 }), "disk-programs", ""},
-		{"old XFS", "1.16", host(func(f *Facts) { f.NoFileTypes = true }), "file-types", "ftype=1"},
-		{"port in use", "1.36", host(func(f *Facts) { f.Listening = []facts.Listener{{Protocol: "tcp", Port: 10250}} }), "ports", "stop"},
-		{"own port in use", "1.36", host(func(f *Facts) {
+		{"other architecture", "1.36", host(func(f *facts.Facts) { f.Arch = "arm64" }), "arch", "--arch"},
+		{"no systemd", "1.36", host(func(f *facts.Facts) { f.Systemd = 0 }), "systemd", ""},
+		{"wrong address", "1.36", host(func(f *facts.Facts) { f.Addresses = nil }), "address", "cluster.yaml"},
+		{"small memory", "1.36", host(func(f *facts.Facts) { f.MemoryBytes = 512 << 20 }), "memory", ""},
+		{"small disk for programs", "1.36", host(func(f *facts.Facts) { f.Disks[1].FreeBytes = 1 << 20 }), "disk-programs", ""},
+		{"old XFS", "1.16", host(func(f *facts.Facts) { f.NoFileTypes = true }), "file-types", "ftype=1"},
+		{"port in use", "1.36", host(func(f *facts.Facts) { f.Listening = []facts.Listener{{Protocol: "tcp", Port: 10250}} }), "ports", "stop"},
+		{"own port in use", "1.36", host(func(f *facts.Facts) {
 			f.Listening = []facts.Listener{{Protocol: "tcp", Port: 10250}}
 			f.Installed = &facts.Installed{Cluster: "test"}
 		}), "", ""},
-		{"another cluster of ours", "1.36", host(func(f *Facts) { f.Installed = &facts.Installed{Cluster: "prod"} }), "other-cluster", "reset"},
-		{"another Kubernetes", "1.36", host(func(f *Facts) { f.State = []string{"/etc/kubernetes", "/var/lib/kubelet"} }), "foreign-state", ""},
-		{"empty mount points", "1.36", host(func(f *Facts) { f.State = []string{"/var/lib/kubelet", "/var/lib/containerd"} }), "", ""},
+		{"another cluster of ours", "1.36", host(func(f *facts.Facts) { f.Installed = &facts.Installed{Cluster: "prod"} }), "other-cluster", "reset"},
+		{"another Kubernetes", "1.36", host(func(f *facts.Facts) { f.State = []string{"/etc/kubernetes", "/var/lib/kubelet"} }), "foreign-state", ""},
+		{"empty mount points", "1.36", host(func(f *facts.Facts) { f.State = []string{"/var/lib/kubelet", "/var/lib/containerd"} }), "", ""},
 		{"swap stays", "1.36", func(in *Input) {
 			in.Cluster.HostPrep.Skip = []string{"swap"}
-			host(func(f *Facts) { f.SwapBytes = 1 << 30 })(in)
+			host(func(f *facts.Facts) { f.SwapBytes = 1 << 30 })(in)
 		}, "swap", ""},
-		{"1.16 with cgroup v2 alone", "1.16", host(func(f *Facts) { f.Cgroups = []int{2} }), "cgroups", "unified_cgroup_hierarchy=0"},
-		{"1.36 with cgroup v1 alone", "1.36", host(func(f *Facts) { f.Cgroups = []int{1} }), "cgroups", "failCgroupV1"},
+		{"1.16 with cgroup v2 alone", "1.16", host(func(f *facts.Facts) { f.Cgroups = []int{2} }), "cgroups", "unified_cgroup_hierarchy=0"},
+		{"1.36 with cgroup v1 alone", "1.36", host(func(f *facts.Facts) { f.Cgroups = []int{1} }), "cgroups", "failCgroupV1"},
 		{"1.36 with cgroup v1, allowed", "1.36", func(in *Input) {
 			in.Cluster.Kubelet.Config = table{"failCgroupV1": false}
-			host(func(f *Facts) { f.Cgroups = []int{1} })(in)
+			host(func(f *facts.Facts) { f.Cgroups = []int{1} })(in)
 		}, "", ""},
 		{"ignored", "1.36", func(in *Input) {
 			in.Cluster.HostPrep.IgnorePreflight = []string{"memory"}
-			host(func(f *Facts) { f.MemoryBytes = 1 })(in)
+			host(func(f *facts.Facts) { f.MemoryBytes = 1 })(in)
 		}, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			in := testInput(t, tt.minor)
 			tt.change(&in)
-			bad := Failed(Preflight(in))
+			bad := Failed(preflight(in))
 			if tt.want == "" {
 				if len(bad) > 0 {
 					t.Fatalf("failed: %v", bad)
@@ -106,7 +106,7 @@ func TestPreflightCollects(t *testing.T) {
 		f.MemoryBytes, f.Arch = 0, "riscv64"
 		in.Facts[name] = f
 	}
-	if bad := Failed(Preflight(in)); len(bad) != 6 {
+	if bad := Failed(preflight(in)); len(bad) != 6 {
 		t.Errorf("%d failures, want 6: %v", len(bad), bad)
 	}
 }
@@ -118,8 +118,8 @@ func TestForeignFirewall(t *testing.T) {
 		f := in.Facts["node-1"]
 		f.Firewall = name
 		in.Facts["node-1"] = f
-		i := slices.IndexFunc(Preflight(in), func(c Check) bool { return c.Host == "node-1" && c.Name == "firewall" })
-		if i < 0 || Preflight(in)[i].Verdict != want {
+		i := slices.IndexFunc(preflight(in), func(c Check) bool { return c.Host == "node-1" && c.Name == "firewall" })
+		if i < 0 || preflight(in)[i].Verdict != want {
 			t.Errorf("%q: want %s", name, want)
 		}
 	}

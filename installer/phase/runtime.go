@@ -31,40 +31,40 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.install(in, h, kube.BinDir, "containerd", "containerd-shim-runc-v2", "ctr", "runc")
 	if in.hasFile(h, "crictl") {
 		l.install(in, h, kube.BinDir, "crictl")
-		l.add("crictl.yaml", "", &step.File{Path: "/etc/crictl.yaml", Content: crictlConf})
+		l.add("crictl.yaml", &step.File{Path: "/etc/crictl.yaml", Content: crictlConf})
 	}
-	l.add("cni-bin", "", &step.Directory{Path: cniBin, Purge: true})
+	l.add("cni-bin", &step.Directory{Path: cniBin, Purge: true})
 	l.install(in, h, cniBin, in.cniPlugins(h)...)
-	l.add("cni-conf", "", &step.Directory{Path: cniConf, Purge: true})
+	l.add("cni-conf", &step.Directory{Path: cniConf, Purge: true})
 	if !in.skips("selinux") {
-		l.add("selinux", "containers get a domain of their own from these types", &step.SELinux{Labels: []step.Label{
+		l.add("selinux", &step.SELinux{Labels: []step.Label{
 			{Path: kube.BinDir + "/containerd", Type: "container_runtime_exec_t"},
 			{Path: kube.BinDir + "/containerd-shim-runc-v2", Type: "container_runtime_exec_t"},
 			{Path: kube.BinDir + "/runc", Type: "container_runtime_exec_t"},
-		}})
+		}}).Why = "containers get a domain of their own from these types"
 	}
-	l.add("run", "", &step.Directory{Path: "/run/containerd", Mode: 0o711, Purge: true})
-	l.add("data", "", &step.Directory{Path: "/var/lib/containerd", Mode: 0o700, Purge: true})
+	l.add("run", &step.Directory{Path: "/run/containerd", Mode: 0o711, Purge: true})
+	l.add("data", &step.Directory{Path: "/var/lib/containerd", Mode: 0o700, Purge: true})
 	if in.Lock.Release.Features.ContainerdConfig >= 3 {
-		l.add("run-nri", "", &step.Directory{Path: "/run/nri", Mode: 0o700, Purge: true})
+		l.add("run-nri", &step.Directory{Path: "/run/nri", Mode: 0o700, Purge: true})
 	}
 	// Before the controller manager makes a folder in it: reset empties only what
 	// was empty at first.
-	l.add("kubelet-data", "", &step.Directory{Path: kubeletDir, Mode: 0o750, Purge: true})
+	l.add("kubelet-data", &step.Directory{Path: kubeletDir, Mode: 0o750, Purge: true})
 	for _, d := range []string{"pods", "containers"} {
-		l.add("log-"+d, "", &step.Directory{Path: "/var/log/" + d, Purge: true})
+		l.add("log-"+d, &step.Directory{Path: "/var/log/" + d, Purge: true})
 	}
-	l.add("folder", "", &step.Directory{Path: containerdDir, Purge: true})
+	l.add("folder", &step.Directory{Path: containerdDir, Purge: true})
 	for _, reg := range in.registries() {
-		l.add("registry-"+reg, "its images come from the mirror", &step.File{
+		l.add("registry-"+reg, &step.File{
 			Path: kube.CertsDir + "/" + reg + "/hosts.toml", Content: in.clientConf().HostsTOML(),
-		})
+		}).Why = "its images come from the mirror"
 	}
 	conf, err := in.containerdConfig()
 	l.fail(err)
-	l.add("config", "", &step.File{Path: containerdCfg, Content: conf})
-	l.add("unit", "", containerdDaemon().step(containerdCfg, kube.BinDir+"/containerd-shim-runc-v2", kube.BinDir+"/runc"))
-	l.add("cleanup", "", &kube.Cleanup{
+	l.add("config", &step.File{Path: containerdCfg, Content: conf})
+	l.add("unit", containerdDaemon().step(containerdCfg, kube.BinDir+"/containerd-shim-runc-v2", kube.BinDir+"/runc"))
+	l.add("cleanup", &kube.Cleanup{
 		Interfaces: in.Lock.CNIRelease.Interfaces, Files: in.cniFiles(), PodCIDR: in.Cluster.PodCIDR(),
 	})
 	return l.done()

@@ -22,7 +22,7 @@ func smokeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	described, err := json.Marshal(in.Cluster)
 	l.fail(err)
 	sum := sha256.Sum256(append(described, in.Root.String()...))
-	l.add("test", "", &kube.Smoke{
+	l.add("test", &kube.Smoke{
 		Image: image.Name, Digest: image.Blob.Digest, Nodes: in.nodeNames(), Domain: in.Cluster.DNSDomain(),
 		Fingerprint: hex.EncodeToString(sum[:16]),
 	})

@@ -42,30 +42,30 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 		l.fail(err)
 		return
 	}
-	l.add("mirror-folder", "", &step.Directory{Path: confDir})
+	l.add("mirror-folder", &step.Directory{Path: confDir})
 	if ca := in.caFile(); ca != "" {
-		l.add("mirror-ca", "", &step.File{Path: ca, Content: string(in.MirrorCA)})
+		l.add("mirror-ca", &step.File{Path: ca, Content: string(in.MirrorCA)})
 	}
 	if len(in.OpenPGPKey) > 0 {
-		l.add("mirror-key", "", &step.File{Path: bundleKey, Content: string(in.OpenPGPKey)})
+		l.add("mirror-key", &step.File{Path: bundleKey, Content: string(in.OpenPGPKey)})
 	}
 	if d.Manager == step.ManagerApt {
-		l.add("mirror-source", "", &step.File{Path: aptDir + "/offk8s.sources", Content: in.clientConf().AptSources(d.Name, bundleKey)})
+		l.add("mirror-source", &step.File{Path: aptDir + "/offk8s.sources", Content: in.clientConf().AptSources(d.Name, bundleKey)})
 	} else {
 		repo := clientconf.YumRepo{Distro: d.Name, Arch: distro.RPMArch(in.arch(h)), Keys: []string{"file://" + bundleKey}}
 		keys := in.Lock.DistroData[d.Name].Keys
 		for _, k := range slices.Sorted(maps.Keys(keys)) {
 			path := keyDir + "/" + k
-			l.add("mirror-key-"+k, "", &step.File{Path: path, Content: keys[k]})
+			l.add("mirror-key-"+k, &step.File{Path: path, Content: keys[k]})
 			repo.Keys = append(repo.Keys, "file://"+path)
 		}
-		l.add("mirror-source", "", &step.File{Path: yumDir + "/offk8s.repo", Content: in.clientConf().YumRepo(repo)})
+		l.add("mirror-source", &step.File{Path: yumDir + "/offk8s.repo", Content: in.clientConf().YumRepo(repo)})
 	}
 	if u, err := url.Parse(in.mirrorURL()); err == nil && (u.Scheme == "http" || in.caFile() != "") {
-		l.add("mirror-reachable", "every file comes from there", &step.Wait{
+		l.add("mirror-reachable", &step.Wait{
 			URL: in.mirrorURL() + "/healthz", CAFile: in.caFile(),
 			Timeout: step.Duration(20 * time.Second), Text: "the mirror " + in.mirrorURL() + " answers",
-		})
+		}).Why = "every file comes from there"
 	}
 }
 
@@ -93,7 +93,7 @@ func packageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	names := in.Lock.DistroData[d.Name].Packages
 	if len(names) > 0 {
-		l.add("install", "kubelet, kube-proxy and the pod network call them", in.packages(d, names...))
+		l.add("install", in.packages(d, names...)).Why = "kubelet, kube-proxy and the pod network call them"
 	}
 	return l.done()
 }

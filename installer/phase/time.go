@@ -20,20 +20,20 @@ func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.fail(err)
 		return l.done()
 	}
-	l.add("package", "", in.packages(d, "chrony"))
+	l.add("package", in.packages(d, "chrony"))
 	for _, u := range d.RivalClocks {
-		l.add("no-"+u, "only one program may set the clock", &step.Unit{Name: u, Stopped: true})
+		l.add("no-"+u, &step.Unit{Name: u, Stopped: true}).Why = "only one program may set the clock"
 	}
 	triggers := []string{d.Chrony.Config}
-	l.add("config", "", &step.File{Path: d.Chrony.Config, Content: in.chronyConf(d, h)})
+	l.add("config", &step.File{Path: d.Chrony.Config, Content: in.chronyConf(d, h)})
 	if len(in.Cluster.Time.Args) > 0 {
 		triggers = append(triggers, d.Chrony.OptionFile)
-		l.add("options", "cluster.yaml time.args", &step.File{
+		l.add("options", &step.File{
 			Path: d.Chrony.OptionFile, Content: d.Chrony.Options(in.Cluster.Time.Args),
-		})
+		}).Why = "cluster.yaml time.args"
 	}
-	l.add("unit", "", &step.Unit{Name: d.Chrony.Unit, Enable: true, Running: true, Triggers: triggers})
-	l.add("synchronized", "certificates are good between two points in time", in.timeWait(h))
+	l.add("unit", &step.Unit{Name: d.Chrony.Unit, Enable: true, Running: true, Triggers: triggers})
+	l.add("synchronized", in.timeWait(h)).Why = "certificates are good between two points in time"
 	return l.done()
 }
 
