@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 const (
@@ -147,7 +147,7 @@ type imageDocument struct {
 func parseImageDocument(mediaType string, b []byte) (imageDocument, error) {
 	var doc imageDocument
 	var anything any
-	if err := manifests.DecodeStrict(b, &anything); err != nil {
+	if err := strict.DecodeJSON(b, &anything); err != nil {
 		return doc, err
 	}
 	if err := json.Unmarshal(b, &doc); err != nil {

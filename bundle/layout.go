@@ -13,6 +13,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // layoutFile is the only content that oci-layout may have.
@@ -36,7 +37,7 @@ func encode(v any) ([]byte, error) {
 
 // decodeExact decodes what encode made and refuses every other form of it.
 func decodeExact(b []byte, v any) error {
-	if err := manifests.DecodeStrict(b, v); err != nil {
+	if err := strict.DecodeJSON(b, v); err != nil {
 		return err
 	}
 	again, err := encode(v)

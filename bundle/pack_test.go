@@ -20,13 +20,14 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // packer is a machine that packs from a made-up upstream.
 type packer struct {
 	t       *testing.T
 	up      *upstreamtest.Upstream
-	catalog *manifests.Catalog
+	catalog *catalog.Catalog
 	client  *fetch.Client
 	store   *store.Store
 	self    map[string]string

@@ -13,6 +13,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // ResolveOptions say with what a Manifest is resolved.
@@ -42,7 +43,7 @@ type ResolveOptions struct {
 // upstream. Every problem is reported, joined, not only the first; those of the
 // input (ErrInput) before anything is asked of the network. Artifacts without a digest in
 // cat are looked up or downloaded once and recorded as first use.
-func Resolve(ctx context.Context, m manifests.Manifest, cat *manifests.Catalog, o ResolveOptions) (*manifests.Lock, error) {
+func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o ResolveOptions) (*manifests.Lock, error) {
 	r := &resolver{ctx: ctx, m: m, o: o}
 	if r.o.Progress == nil {
 		r.o.Progress = fetch.Silent()
@@ -120,12 +121,12 @@ func classify(err error) error {
 }
 
 // settle takes the defaults of the catalog and fills in the head of the Lock.
-func (r *resolver) settle(cat *manifests.Catalog) {
+func (r *resolver) settle(cat *catalog.Catalog) {
 	r.lock = &manifests.Lock{
 		APIVersion: manifests.APIVersion, Kind: manifests.KindLock,
 		Name: r.m.Name, Sequence: max(r.m.Sequence, 1), Expires: r.m.Expires,
 		Created:    r.o.Created.UTC().Truncate(time.Second),
-		DistroData: map[string]manifests.Distro{},
+		DistroData: map[string]catalog.Distro{},
 	}
 	release, err := cat.Release(r.m.Kubernetes)
 	if err != nil {
@@ -146,7 +147,7 @@ func (r *resolver) settle(cat *manifests.Catalog) {
 	if l.Runtime == "" {
 		l.Runtime = release.Defaults.Runtime
 	}
-	if !slices.ContainsFunc(release.Components, func(d manifests.Download) bool { return d.Name == l.Runtime }) {
+	if !slices.ContainsFunc(release.Components, func(d catalog.Download) bool { return d.Name == l.Runtime }) {
 		r.fail("runtime", fmt.Errorf("%q is not among the components of kubernetes %s", l.Runtime, l.Minor))
 	}
 	cni, err := cat.CNI(l.CNI)
@@ -161,7 +162,7 @@ func (r *resolver) settle(cat *manifests.Catalog) {
 	}
 }
 
-func (r *resolver) settleDistro(cat *manifests.Catalog, name string) {
+func (r *resolver) settleDistro(cat *catalog.Catalog, name string) {
 	d, err := cat.Distro(name)
 	if err != nil {
 		r.fail("distros", err)
@@ -181,7 +182,7 @@ func (r *resolver) settleDistro(cat *manifests.Catalog, name string) {
 
 // distroArches are the architectures of the bundle that the distro has. A
 // bundle of several distros may have one that lacks an architecture.
-func distroArches(d manifests.Distro, arches []string) []string {
+func distroArches(d catalog.Distro, arches []string) []string {
 	var out []string
 	for _, a := range arches {
 		if len(d.Arches) == 0 || slices.Contains(d.Arches, a) {

@@ -13,6 +13,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/unpack"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 const (
@@ -42,7 +43,7 @@ func (r *resolver) planFiles() {
 	}
 }
 
-func archesOf(d manifests.Download) []string {
+func archesOf(d catalog.Download) []string {
 	var out []string
 	for a := range d.Arches {
 		out = append(out, a)
@@ -51,7 +52,7 @@ func archesOf(d manifests.Download) []string {
 	return out
 }
 
-func (r *resolver) planComponent(d manifests.Download, arch string, remote manifests.Remote) {
+func (r *resolver) planComponent(d catalog.Download, arch string, remote catalog.Remote) {
 	source, err := sourceOf(remote.URL, remote.Digest)
 	if err != nil {
 		r.fail(d.Name+" "+d.Version, err)

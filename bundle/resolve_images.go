@@ -9,19 +9,20 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // planImages lists the images of the release, of the pod network and the
 // user's own, each once.
 func (r *resolver) planImages() {
-	var want []manifests.Image
-	for _, roles := range []map[string]manifests.Image{r.lock.Release.Images, r.lock.CNIRelease.Images} {
+	var want []catalog.Image
+	for _, roles := range []map[string]catalog.Image{r.lock.Release.Images, r.lock.CNIRelease.Images} {
 		for _, role := range slices.Sorted(maps.Keys(roles)) {
 			want = append(want, roles[role])
 		}
 	}
 	for _, ref := range r.m.Images {
-		want = append(want, manifests.Image{Ref: ref})
+		want = append(want, catalog.Image{Ref: ref})
 	}
 	pinned := map[string]digest.Digest{}
 	for _, image := range want {
@@ -41,7 +42,7 @@ func (r *resolver) planImages() {
 	}
 }
 
-func imageArtifact(image manifests.Image) (manifests.Artifact, error) {
+func imageArtifact(image catalog.Image) (manifests.Artifact, error) {
 	ref, err := fetch.ParseImage(image.Ref)
 	if err != nil {
 		return manifests.Artifact{}, err

@@ -15,6 +15,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/yum"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // packages closes the dependencies of every distro over every architecture.
@@ -46,7 +47,7 @@ func (r *resolver) packages() {
 	}
 }
 
-func (r *resolver) closeOver(client *fetch.Client, d manifests.Distro, arch string) error {
+func (r *resolver) closeOver(client *fetch.Client, d catalog.Distro, arch string) error {
 	names := sortedOr(append(slices.Clone(d.Packages), r.m.Packages...), nil)
 	switch {
 	case len(d.Yum) > 0:
@@ -57,7 +58,7 @@ func (r *resolver) closeOver(client *fetch.Client, d manifests.Distro, arch stri
 	return errors.New("the catalog names no package source")
 }
 
-func (r *resolver) closeYum(client *fetch.Client, d manifests.Distro, arch string, names []string) error {
+func (r *resolver) closeYum(client *fetch.Client, d catalog.Distro, arch string, names []string) error {
 	yumArch := fetch.YumArch(arch)
 	var repos []*yum.Repo
 	var errs []error
@@ -87,7 +88,7 @@ func (r *resolver) closeYum(client *fetch.Client, d manifests.Distro, arch strin
 	return nil
 }
 
-func (r *resolver) closeApt(client *fetch.Client, d manifests.Distro, arch string, names []string) error {
+func (r *resolver) closeApt(client *fetch.Client, d catalog.Distro, arch string, names []string) error {
 	var suites []*apt.Suite
 	var errs []error
 	signers := map[string]string{}
@@ -121,7 +122,7 @@ func (r *resolver) closeApt(client *fetch.Client, d manifests.Distro, arch strin
 }
 
 // addDeb adds a package once: one of architecture "all" serves every platform.
-func (r *resolver) addDeb(d manifests.Distro, arch string, p apt.Package, signer string) {
+func (r *resolver) addDeb(d catalog.Distro, arch string, p apt.Package, signer string) {
 	a := manifests.Artifact{
 		Kind: manifests.KindDeb, Name: p.Name, Version: p.Version, Platform: "linux/" + arch, Distro: d.Name,
 		Group: "apt/" + d.Name, Path: p.Path(), Mode: modeFile,
@@ -139,7 +140,7 @@ func (r *resolver) addDeb(d manifests.Distro, arch string, p apt.Package, signer
 }
 
 // keyringOf returns the keys of a package source.
-func keyringOf(d manifests.Distro, files []string) (*trust.Keyring, error) {
+func keyringOf(d catalog.Distro, files []string) (*trust.Keyring, error) {
 	var keys [][]byte
 	for _, name := range files {
 		key, ok := d.Keys[name]
@@ -160,7 +161,7 @@ const userKeyring = "keyring-of-manifest.asc"
 // useKeyring adds the keys in the file at path to those that the catalog has for
 // the sources of d: for a distribution that the catalog has no key of, or an
 // in-house mirror that signs anew.
-func useKeyring(d *manifests.Distro, path string) error {
+func useKeyring(d *catalog.Distro, path string) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -230,7 +231,7 @@ func withHostArchives(client *fetch.Client, lock *manifests.Lock, root string) (
 }
 
 // runs reports whether the machine below root runs d.
-func runs(root string, d manifests.Distro) bool {
+func runs(root string, d catalog.Distro) bool {
 	b, err := os.ReadFile(filepath.Join(root, "etc/os-release"))
 	if err != nil {
 		return false

@@ -16,6 +16,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 func find(t *testing.T, l *manifests.Lock, name, platform string) manifests.Artifact {
@@ -201,7 +202,7 @@ func TestResolveUserKeyring(t *testing.T) {
 		t.Fatal(err)
 	}
 	var err error
-	if p.catalog, err = manifests.Embedded(); err != nil {
+	if p.catalog, err = catalog.Embedded(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.catalog.Overlay(overlay); err != nil {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 func sampleCluster(t testing.TB) *Cluster {
@@ -174,7 +176,7 @@ func TestSetDefaults(t *testing.T) {
 	c := sampleCluster(t)
 	c.SSH = SSH{User: "admin", KeyFile: "k", Port: 2222}
 	c.Hosts[1].SSH = SSH{User: "root", Port: 22, Address: "jump"}
-	c.SetDefaults(Release{Version: "1.36.3"})
+	c.SetDefaults(catalog.Release{Version: "1.36.3"})
 	want := sampleCluster(t)
 	want.Kubernetes = "1.36.3"
 	want.Network = ClusterNetwork{DefaultPodCIDR, DefaultServiceCIDR, DefaultDNSDomain, DefaultProxyMode}

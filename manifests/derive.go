@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // Defaults of a Cluster; they are what an empty field means.
@@ -51,7 +53,7 @@ func (c *Cluster) Endpoint() string {
 // SetDefaults writes into every empty field what it means: the version of rel,
 // the network, and for each host how it is reached. A Cluster read from a file
 // stays as it was written until then.
-func (c *Cluster) SetDefaults(rel Release) {
+func (c *Cluster) SetDefaults(rel catalog.Release) {
 	c.Kubernetes = orDefault(c.Kubernetes, rel.Version)
 	c.Network = ClusterNetwork{c.PodCIDR(), c.ServiceCIDR(), c.DNSDomain(), c.ProxyMode()}
 	c.Runtime.CgroupDriver = c.CgroupDriver()

@@ -1,19 +1,16 @@
-// Package manifests is the data model of offk8s and its embedded catalog.
+// Package manifests is the data model of offk8s.
 //
-// Three documents a person meets, one direction of flow:
+// There are three documents, and one direction of flow:
 //
 //	Manifest (wanted) ──resolve──▶ Lock (exact) ──pack──▶ Bundle
 //	Cluster  (hosts)  ──plan────▶ Plan
 //
-// A Manifest says what a bundle shall hold, a Lock lists every artifact of it
-// with its digest, a Cluster says which host plays which role. The catalog
-// (Release, CNI, Distro) is what offk8s knows of upstream: versions, URLs,
-// digests, flags. Version differences are data in the catalog, never code.
+// A Manifest describes the bundle to pack, a Lock lists every artifact of a
+// bundle with its digest, a Cluster assigns roles to hosts. What offk8s knows of
+// upstream is in package catalog below.
 //
-// Reading: LoadManifest and LoadCluster (YAML, every problem with its line),
-// LoadLock and LoadSealedLock (strict JSON), Embedded and Catalog.Overlay (the
-// catalog). README.md beside this file says what a catalog entry holds.
+// LoadManifest and LoadCluster read YAML and report every problem with its
+// line; LoadLock and LoadSealedLock read strict JSON.
 //
-// The package does no I/O beyond the files it is given and its own embedded
-// ones; it knows no upstream, no bundle format and no host.
+// The package does no I/O: it knows no upstream, no bundle format and no host.
 package manifests

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 const goodCluster = `apiVersion: offk8s.dev/v1
@@ -29,7 +31,7 @@ func problems(t *testing.T, err error) []string {
 	if err == nil {
 		return nil
 	}
-	var le *LoadError
+	var le *strict.Error
 	if !errors.As(err, &le) {
 		t.Fatalf("error is a %T: %v", err, err)
 	}
@@ -134,7 +136,7 @@ func TestLoadRefusesHostileYAML(t *testing.T) {
 		{"flow maps", "a: " + strings.Repeat("{a: ", 100000), "nested deeper"},
 		{"sequences on one line", strings.Repeat("- ", 100000), "nested deeper"},
 		{"keys on one line", strings.Repeat("? ", 100000), "nested deeper"},
-		{"too large", strings.Repeat("#", maxYAMLSize+1), "are more than"},
+		{"too large", strings.Repeat("#", 1<<20+1), "are more than"},
 		{"not text", "name: \xff\xfe", "not UTF-8"},
 		{"control character", "name: a\x00b", "control character"},
 		{"two documents", goodCluster + "---\n" + goodCluster, "second document"},
@@ -251,7 +253,7 @@ func FuzzLoadManifest(f *testing.F) {
 
 // checkProblems holds for every error of a loader.
 func checkProblems(t *testing.T, err error) {
-	var le *LoadError
+	var le *strict.Error
 	if !errors.As(err, &le) || len(le.Problems) == 0 {
 		t.Fatalf("a %T without problems", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // ArtifactKind is the kind of one artifact; each has its fetcher in bundle/fetch.
@@ -40,9 +42,9 @@ type Lock struct {
 
 	// Release, CNIRelease and DistroData are the catalog entries the bundle was
 	// resolved from, so that install needs no catalog of its own.
-	Release    Release           `json:"release"`
-	CNIRelease CNIRelease        `json:"cniRelease"`
-	DistroData map[string]Distro `json:"distroData"`
+	Release    catalog.Release           `json:"release"`
+	CNIRelease catalog.CNIRelease        `json:"cniRelease"`
+	DistroData map[string]catalog.Distro `json:"distroData"`
 
 	Artifacts []Artifact `json:"artifacts"`
 }

@@ -3,25 +3,25 @@ package manifests
 import (
 	"bytes"
 	"cmp"
-	_ "crypto/sha256" // the digest algorithms of a Lock
-	_ "crypto/sha512"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests/catalog"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// LoadLock reads a Lock strictly (DecodeStrict) and validates it. The error has
+// LoadLock reads a Lock strictly (strict.DecodeJSON) and validates it. The error has
 // every semantic problem; decoding stops at the first.
 func LoadLock(data []byte) (*Lock, error) {
 	l := &Lock{}
-	if err := DecodeStrict(data, l); err != nil {
+	if err := strict.DecodeJSON(data, l); err != nil {
 		return nil, fmt.Errorf("read lock: %w", err)
 	}
 	l.Release.KubeletConfig = wholeNumbers(l.Release.KubeletConfig)
@@ -97,10 +97,10 @@ func (l *Lock) Validate() error {
 	if y := l.Expires.Year(); !l.Expires.IsZero() && (y < 1970 || y > 9999) {
 		bad("expires %v: not a date", l.Expires)
 	}
-	if err := checkDigest(l.Previous); err != nil {
+	if err := strict.CheckDigest(l.Previous); err != nil {
 		bad("previous: %w", err)
 	}
-	if v, err := ParseVersion(l.Kubernetes); err != nil || v.Patch < 0 || v.String() != l.Kubernetes {
+	if v, err := catalog.ParseVersion(l.Kubernetes); err != nil || v.Patch < 0 || v.String() != l.Kubernetes {
 		bad("kubernetes %q: want a full version such as 1.36.3", l.Kubernetes)
 	} else if v.MinorString() != l.Minor {
 		bad("minor %q is not that of kubernetes %s", l.Minor, l.Kubernetes)
@@ -140,7 +140,7 @@ func (a *Artifact) validate() error {
 		if !groupName.MatchString(a.Group) {
 			bad("group %q is none of files, yum/<distro>/<arch>, apt/<distro>", a.Group)
 		}
-		if !safePath(a.Path) {
+		if !strict.IsPlainPath(a.Path) {
 			bad("path %q is not a plain relative path", a.Path)
 		}
 	case KindImage:
@@ -150,7 +150,7 @@ func (a *Artifact) validate() error {
 	default:
 		bad("unknown kind")
 	}
-	if a.Name == "" || strings.ContainsFunc(a.Name, unprintable) || strings.ContainsFunc(a.Version, unprintable) {
+	if a.Name == "" || strings.ContainsFunc(a.Name, strict.Unprintable) || strings.ContainsFunc(a.Version, strict.Unprintable) {
 		bad("name and version: want printable text")
 	}
 	if a.Platform != "" && !platform.MatchString(a.Platform) {
@@ -166,33 +166,11 @@ func (a *Artifact) validate() error {
 		bad("a negative size")
 	}
 	for _, d := range append([]digest.Digest{a.Source.Digest, a.Blob.Digest, a.Plain.Digest}, a.Absent...) {
-		if err := checkDigest(d); err != nil {
+		if err := strict.CheckDigest(d); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// safePath reports a path that stays where it is put, on a host and in a URL.
-func safePath(p string) bool {
-	return p != "." && fs.ValidPath(p) && len(p) <= 1024 &&
-		!strings.ContainsAny(p, `\%?#`) && !strings.ContainsFunc(p, unprintable)
-}
-
-func unprintable(r rune) bool { return r <= ' ' || r == 0x7f || r == '\ufffd' }
-
-// checkDigest accepts an empty digest, and sha256 and sha512.
-func checkDigest(d digest.Digest) error {
-	if d == "" {
-		return nil
-	}
-	if err := d.Validate(); err != nil {
-		return fmt.Errorf("digest %q: %w", d, err)
-	}
-	if a := d.Algorithm(); a != digest.SHA256 && a != digest.SHA512 {
-		return fmt.Errorf("digest %q: want sha256 or sha512", d)
-	}
-	return nil
 }
 
 // wholeNumbers turns the float64 that JSON gives for whole numbers into the

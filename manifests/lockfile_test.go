@@ -8,11 +8,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 func sampleLock(t testing.TB) *Lock {
 	t.Helper()
-	cat := loadEmbedded(t)
+	cat, err := catalog.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
 	rel, err := cat.Release("1.36")
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +37,7 @@ func sampleLock(t testing.TB) *Lock {
 		APIVersion: APIVersion, Kind: KindLock, Name: "kubernetes-1.36", Sequence: 1,
 		Created:    time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Kubernetes: "1.36.3", Minor: "1.36", Arches: []string{"amd64"}, Distros: []string{"rocky-9"}, CNI: "flannel", Runtime: "containerd",
-		Release: rel, CNIRelease: flannel, DistroData: map[string]Distro{},
+		Release: rel, CNIRelease: flannel, DistroData: map[string]catalog.Distro{},
 		Artifacts: []Artifact{
 			{
 				Kind: KindFile, Name: "kubelet", Version: "v1.36.3", Platform: "linux/amd64", Group: "files", Path: "kubernetes/v1.36.3/linux/amd64/kubelet", Mode: 0o755,
@@ -139,7 +144,7 @@ func TestT07LockPaths(t *testing.T) {
 
 func FuzzLoadLock(f *testing.F) {
 	small := sampleLock(f)
-	small.Release, small.CNIRelease = Release{}, CNIRelease{}
+	small.Release, small.CNIRelease = catalog.Release{}, catalog.CNIRelease{}
 	f.Add(small.Encode())
 	f.Add([]byte(`{"apiVersion":"offk8s.dev/v1","kind":"Lock","name":"a","sequence":1,"created":"2026-01-01T00:00:00.5+01:00","kubernetes":"1.2.3","minor":"1.2","release":{"kubeletConfig":{"a":1e3,"b":-0,"c":1e300}}}`))
 	f.Add([]byte(`{"artifacts":[{"kind":"image"}],"artifacts":[]}`))

@@ -8,9 +8,6 @@ const (
 	KindManifest = "Manifest" // pack.yaml
 	KindLock     = "Lock"
 	KindCluster  = "Cluster" // cluster.yaml
-	KindRelease  = "Release" // catalog/kubernetes/<minor>.yaml
-	KindCNI      = "CNI"     // catalog/cni/<name>/cni.yaml
-	KindDistro   = "Distro"  // catalog/distro/<id>-<major>.yaml
 )
 
 // Media and artifact types of the parts of a bundle (bundle/README.md).

@@ -17,6 +17,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/yum"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
@@ -92,11 +93,11 @@ func yumLab(t *testing.T, rpm []byte, keys map[string]string) *lab {
 	for name, content := range files {
 		b.AddMetadata(group, name, content)
 	}
-	distro := manifests.Distro{Name: "rocky-9", Family: "redhat", Keys: keys}
+	distro := catalog.Distro{Name: "rocky-9", Family: "redhat", Keys: keys}
 	for name := range keys {
-		distro.Yum = append(distro.Yum, manifests.YumRepository{ID: "baseos", KeyFiles: []string{name}})
+		distro.Yum = append(distro.Yum, catalog.YumRepository{ID: "baseos", KeyFiles: []string{name}})
 	}
-	b.Lock.DistroData = map[string]manifests.Distro{"rocky-9": distro}
+	b.Lock.DistroData = map[string]catalog.Distro{"rocky-9": distro}
 	return newLab(t, b)
 }
 

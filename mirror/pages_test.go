@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
@@ -33,8 +34,8 @@ func configured(t *testing.T, o Options) *Mirror {
 			Kind: manifests.KindFile, Name: "offk8s", Platform: "linux/" + arch, Group: "files", Path: "offk8s/" + arch + "/offk8s",
 		})
 	}
-	s.lock.DistroData = map[string]manifests.Distro{"rocky-9": {
-		Yum:  []manifests.YumRepository{{KeyFiles: []string{"rocky-9.asc"}}, {KeyFiles: []string{"rocky-9.asc", "missing.asc"}}},
+	s.lock.DistroData = map[string]catalog.Distro{"rocky-9": {
+		Yum:  []catalog.YumRepository{{KeyFiles: []string{"rocky-9.asc"}}, {KeyFiles: []string{"rocky-9.asc", "missing.asc"}}},
 		Keys: map[string]string{"rocky-9.asc": "vendor key\n"},
 	}}
 	s.seal()

@@ -18,7 +18,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/offk8s/offk8s/bundle/trust"
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 const testBase = "https://example.test/debian"
@@ -39,8 +39,8 @@ func (f files) Get(_ context.Context, at string, limit int64) (io.ReadCloser, er
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
-func source() manifests.AptSource {
-	return manifests.AptSource{Archive: "debian", Suite: SuiteName, Components: []string{"main"}}
+func source() catalog.AptSource {
+	return catalog.AptSource{Archive: "debian", Suite: SuiteName, Components: []string{"main"}}
 }
 
 // RSA keys take a second each to make: two are made for all tests.

@@ -19,7 +19,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // Limits of metadata, far above Debian's (Packages of main: 55 MB open).
@@ -62,7 +62,7 @@ type indexFile struct {
 // the signature of InRelease (or of Release and Release.gpg) by a key of
 // keyring, its suite and Valid-Until, then every component's Packages by size
 // and SHA-256. errors.Is an error with ErrExpired or trust's sentinels.
-func ReadSuite(ctx context.Context, g Getter, archiveURL string, source manifests.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) (*Suite, error) {
+func ReadSuite(ctx context.Context, g Getter, archiveURL string, source catalog.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) (*Suite, error) {
 	archiveURL = strings.TrimRight(archiveURL, "/")
 	s := &Suite{Name: source.Suite}
 	if err := s.read(ctx, g, archiveURL, source, arch, keyring, o); err != nil {
@@ -71,7 +71,7 @@ func ReadSuite(ctx context.Context, g Getter, archiveURL string, source manifest
 	return s, nil
 }
 
-func (s *Suite) read(ctx context.Context, g Getter, archiveURL string, source manifests.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) error {
+func (s *Suite) read(ctx context.Context, g Getter, archiveURL string, source catalog.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) error {
 	if _, err := resolve("", source.Suite); err != nil {
 		return err
 	}

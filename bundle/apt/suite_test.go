@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/trust"
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 func TestWriteAndReadSuite(t *testing.T) {
@@ -113,7 +113,7 @@ func TestT21ArchiveLies(t *testing.T) {
 		name   string
 		files  files
 		ring   *trust.Keyring
-		source manifests.AptSource
+		source catalog.AptSource
 		o      SuiteOptions
 		want   error // nil: any
 	}{

@@ -11,12 +11,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/trust"
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // addApt fills the suites of d: the packages of the catalog and the library
 // they depend on in the first, nothing in the others.
-func (w *world) addApt(d manifests.Distro, arches []string) error {
+func (w *world) addApt(d catalog.Distro, arches []string) error {
 	for i, source := range d.Apt {
 		base := "apt:" + source.Archive + "/"
 		files := map[string][]byte{}
@@ -43,7 +43,7 @@ func (w *world) addApt(d manifests.Distro, arches []string) error {
 	return nil
 }
 
-func (w *world) addRelease(base string, source manifests.AptSource, arches []string, files map[string][]byte) error {
+func (w *world) addRelease(base string, source catalog.AptSource, arches []string, files map[string][]byte) error {
 	var release strings.Builder
 	fmt.Fprintf(&release, "Origin: made up\nLabel: made up\nSuite: %[1]s\nCodename: %[1]s\nDate: %[2]s\nArchitectures: %[3]s\nComponents: %[4]s\nSHA256:\n",
 		source.Suite, Built.Format("Mon, 02 Jan 2006 15:04:05 UTC"), strings.Join(arches, " "), strings.Join(source.Components, " "))
@@ -65,7 +65,7 @@ func (w *world) addRelease(base string, source manifests.AptSource, arches []str
 	return nil
 }
 
-func (w *world) addDebs(index *strings.Builder, base string, d manifests.Distro, arch string) error {
+func (w *world) addDebs(index *strings.Builder, base string, d catalog.Distro, arch string) error {
 	type deb struct{ name, arch, depends string }
 	packages := []deb{{"made-up-data", "all", ""}, {"made-up-libs", arch, "made-up-data (>= 1.0)"}, {"unwanted", arch, ""}}
 	for _, name := range d.Packages {

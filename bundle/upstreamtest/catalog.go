@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // WriteCatalog writes the overlay (for --catalog) that goes with u: digests of
@@ -38,20 +39,20 @@ func (u *Upstream) WriteCatalog(dir string) error {
 
 // Catalog returns the embedded catalog with the overlay of WriteCatalog, which
 // it writes below dir.
-func (u *Upstream) Catalog(dir string) (*manifests.Catalog, error) {
+func (u *Upstream) Catalog(dir string) (*catalog.Catalog, error) {
 	if err := u.WriteCatalog(dir); err != nil {
 		return nil, err
 	}
-	c, err := manifests.Embedded()
+	c, err := catalog.Embedded()
 	if err != nil {
 		return nil, err
 	}
 	return c, c.Overlay(dir)
 }
 
-func (u *Upstream) release(r manifests.Release) []byte {
+func (u *Upstream) release(r catalog.Release) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\ncomponents:\n", manifests.APIVersion, manifests.KindRelease)
+	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\ncomponents:\n", manifests.APIVersion, catalog.KindRelease)
 	for _, d := range r.Components {
 		fmt.Fprintf(&b, "  - name: %s\n    arches:\n", d.Name)
 		for _, arch := range slices.Sorted(maps.Keys(d.Arches)) {

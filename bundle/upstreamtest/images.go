@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 func newRegistry() http.Handler {
@@ -46,7 +46,7 @@ func (u *Upstream) addImages() error {
 	return nil
 }
 
-func (u *Upstream) addRoles(images map[string]manifests.Image) error {
+func (u *Upstream) addRoles(images map[string]catalog.Image) error {
 	for _, image := range images {
 		if u.digests[image.Ref] != "" {
 			continue

@@ -11,7 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // addReleases makes every component of every release in the catalog, and the
@@ -33,7 +33,7 @@ func (w *world) addReleases() error {
 }
 
 // download is the binary or the archive of a component.
-func download(d manifests.Download, arch string) ([]byte, error) {
+func download(d catalog.Download, arch string) ([]byte, error) {
 	if len(d.Members) == 0 {
 		return script(d.Name, d.Version, arch), nil
 	}

@@ -29,6 +29,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // Built is the time in everything that the upstreams serve.
@@ -54,7 +55,7 @@ type Upstream struct {
 // world is what all Upstreams of a process begin with: signing it takes a while.
 type world struct {
 	key     *trust.KeyPair
-	catalog *manifests.Catalog
+	catalog *catalog.Catalog
 	files   map[string][]byte // by host and path: "dl.k8s.io/v1.36.3/…"
 }
 
@@ -63,11 +64,11 @@ var sharedWorld = sync.OnceValues(func() (*world, error) {
 	if err != nil {
 		return nil, fmt.Errorf("throwaway key: %w", err)
 	}
-	catalog, err := manifests.Embedded()
+	cat, err := catalog.Embedded()
 	if err != nil {
 		return nil, err
 	}
-	w := &world{key: key, catalog: catalog, files: map[string][]byte{}}
+	w := &world{key: key, catalog: cat, files: map[string][]byte{}}
 	return w, errors.Join(w.addReleases(), w.addDistros())
 })
 

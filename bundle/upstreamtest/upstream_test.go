@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
@@ -92,11 +92,11 @@ func TestSameBytesEachTime(t *testing.T) {
 			t.Errorf("%s (-first +second):\n%s", url, diff)
 		}
 	}
-	catalog, err := manifests.Embedded()
+	cat, err := catalog.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range catalog.Versions() {
+	for _, r := range cat.Versions() {
 		if ref := r.Images["pause"].Ref; a.ImageDigest(ref) != b.ImageDigest(ref) {
 			t.Errorf("%s differs", ref)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/trust"
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // addDistros makes the package sources of every distribution of the catalog.
@@ -38,7 +38,7 @@ func (w *world) addDistros() error {
 // addYum fills the repositories of d: every package that the catalog wants in
 // the last one, a library that all require in the first, and something nobody
 // wants.
-func (w *world) addYum(d manifests.Distro, arch string) error {
+func (w *world) addYum(d catalog.Distro, arch string) error {
 	release := "1.el" + d.Major
 	for i, repo := range d.Yum {
 		packages := []*rpmPackage{}

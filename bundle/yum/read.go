@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/offk8s/offk8s/bundle/trust"
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // defaultPriority is yum's: repositories without one come after those with.
@@ -34,7 +34,7 @@ type Repo struct {
 // signature of repomd.xml (required when source says so, else checked when
 // there is one), then primary by size and digest. Its memory is bounded by the
 // packages kept. Errors name the file and what was found.
-func ReadRepo(ctx context.Context, g Getter, source manifests.YumRepository, arch string, keyring *trust.Keyring) (*Repo, error) {
+func ReadRepo(ctx context.Context, g Getter, source catalog.YumRepository, arch string, keyring *trust.Keyring) (*Repo, error) {
 	r := &Repo{
 		ID:       source.ID,
 		BaseURL:  strings.TrimRight(strings.ReplaceAll(source.BaseURL, "{arch}", arch), "/"),

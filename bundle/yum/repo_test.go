@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/ulikunitz/xz"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 const testBase = "https://example.test/repo"
@@ -36,8 +36,8 @@ func (f files) Get(_ context.Context, at string, limit int64) (io.ReadCloser, er
 }
 
 // source is a repository without signed metadata.
-func source() manifests.YumRepository {
-	return manifests.YumRepository{ID: "test", BaseURL: testBase}
+func source() catalog.YumRepository {
+	return catalog.YumRepository{ID: "test", BaseURL: testBase}
 }
 
 // pkg describes one package of a made-up repository in a few words.

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // app is what every command shares: the streams and the global flags.
@@ -155,7 +155,7 @@ func (a *app) result(v any, text func(w io.Writer) error) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	case "yaml":
-		out, err := manifests.EncodeYAML(v)
+		out, err := strict.EncodeYAML(v)
 		if err != nil {
 			return err
 		}

@@ -9,12 +9,13 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // classes is the whole mapping of errors to exit codes; the first match wins,
 // so the more specific class stands before the general one.
 var classes = []class{
-	{as[*manifests.LoadError], exitUsage, "fix the lines above; offk8s init writes a commented example"},
+	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init writes a commented example"},
 	{as[*installer.PreflightError], exitPreflight, "mend the hosts, or list a check under hostPreparation.ignorePreflight to make it a warning"},
 	{is(agent.ErrLocked), exitLocked, "another offk8s works on that host; wait for it to end"},
 	{is(agent.ErrPolicy), exitPolicy, "--allow-downgrade accepts an older bundle"},

@@ -18,6 +18,7 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // exitCases has every class of errors; the numbers are a contract with scripts,
@@ -30,7 +31,7 @@ var exitCases = []struct {
 }{
 	{"any other", errors.New("disk full"), 1, ""},
 	{"usage", usagef("bad flag"), 2, "--help"},
-	{"document", &manifests.LoadError{Problems: []manifests.Problem{{File: "cluster.yaml", Message: "x"}}}, 2, "offk8s init"},
+	{"document", &strict.Error{Problems: []strict.Problem{{File: "cluster.yaml", Message: "x"}}}, 2, "offk8s init"},
 	{"input of resolve", bundle.ErrInput, 2, "offk8s versions"},
 	{"apt archive unknown", fetch.ErrNoArchive, 2, "--mirror"},
 	{"some hosts", installer.ErrPartial, 3, "same command"},

@@ -16,6 +16,7 @@ import (
 	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // installOptions are the flags of install.
@@ -194,7 +195,7 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 			if err := only(c, hosts); err != nil {
 				return err
 			}
-			c.SetDefaults(manifests.Release{}) // reset needs to reach the hosts and nothing of a release
+			c.SetDefaults(catalog.Release{}) // reset needs to reach the hosts and nothing of a release
 			if !yes {
 				if err := a.confirmReset(c.Name); err != nil {
 					return err

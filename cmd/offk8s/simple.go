@@ -14,6 +14,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 func (a *app) versionCommand() *cobra.Command {
@@ -52,7 +53,7 @@ func (a *app) versionsCommand() *cobra.Command {
 	return cmd
 }
 
-func writeVersions(w io.Writer, releases []manifests.Release) error {
+func writeVersions(w io.Writer, releases []catalog.Release) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "VERSION\tETCD\tRUNTIME\tCNI\tDISTROS\tARCHES\tEND OF LIFE")
 	for _, r := range releases {
@@ -67,7 +68,7 @@ func writeVersions(w io.Writer, releases []manifests.Release) error {
 	return tw.Flush()
 }
 
-func component(r manifests.Release, name string) string {
+func component(r catalog.Release, name string) string {
 	for _, c := range r.Components {
 		if c.Name == name {
 			return strings.TrimPrefix(c.Version, "v")
@@ -77,8 +78,8 @@ func component(r manifests.Release, name string) string {
 }
 
 // loadCatalog returns the built-in catalog with the entries of dir over it.
-func loadCatalog(dir string) (*manifests.Catalog, error) {
-	cat, err := manifests.Embedded()
+func loadCatalog(dir string) (*catalog.Catalog, error) {
+	cat, err := catalog.Embedded()
 	if err != nil || dir == "" {
 		return cat, err
 	}

@@ -3,7 +3,7 @@ package distro
 import (
 	"testing"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 func TestDetect(t *testing.T) {
@@ -25,7 +25,7 @@ func TestDetect(t *testing.T) {
 
 // A distribution of the catalog that no code knows could be packed and not installed.
 func TestCatalogIsKnown(t *testing.T) {
-	cat, err := manifests.Embedded()
+	cat, err := catalog.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 var update = flag.Bool("update", false, "rewrite goldens")
@@ -61,7 +62,7 @@ func testFacts(h manifests.Host, id, version string) facts.Facts {
 // testLock resolves the release by hand, with digests that are made of names.
 func testLock(t *testing.T, minor string) *manifests.Lock {
 	t.Helper()
-	cat, err := manifests.Embedded()
+	cat, err := catalog.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func testLock(t *testing.T, minor string) *manifests.Lock {
 	l := &manifests.Lock{
 		Name: "kubernetes-" + minor, Kubernetes: release.Version, Minor: minor, Arches: []string{"amd64"},
 		Distros: append([]string{"debian-12"}, release.Defaults.Distros...), CNI: cni.Name, Runtime: "containerd",
-		Release: release, CNIRelease: cniRelease, DistroData: map[string]manifests.Distro{},
+		Release: release, CNIRelease: cniRelease, DistroData: map[string]catalog.Distro{},
 	}
 	for _, name := range l.Distros {
 		d, err := cat.Distro(name)
@@ -106,7 +107,7 @@ func testLock(t *testing.T, minor string) *manifests.Lock {
 		}
 	}
 	images := []string{"offk8s.dev/smoke:test"}
-	for _, m := range []map[string]manifests.Image{release.Images, cniRelease.Images} {
+	for _, m := range []map[string]catalog.Image{release.Images, cniRelease.Images} {
 		for _, i := range m {
 			images = append(images, i.Ref)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // imageSteps bring the cluster's own images onto every node, so that nothing
@@ -17,7 +18,7 @@ func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		return l.done()
 	}
 	var refs []string
-	for _, m := range []map[string]manifests.Image{in.Lock.Release.Images, in.Lock.CNIRelease.Images} {
+	for _, m := range []map[string]catalog.Image{in.Lock.Release.Images, in.Lock.CNIRelease.Images} {
 		for _, role := range slices.Sorted(maps.Keys(m)) {
 			refs = append(refs, m[role].Ref)
 		}
@@ -37,7 +38,7 @@ func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 }
 
 // roleImages maps the roles of images to what pods run, by digest.
-func (in Input) roleImages(images map[string]manifests.Image) (map[string]string, error) {
+func (in Input) roleImages(images map[string]catalog.Image) (map[string]string, error) {
 	out := map[string]string{}
 	for role, i := range images {
 		ref, err := in.imageRef(i.Ref)

@@ -12,6 +12,7 @@ import (
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // networkSteps bring up the pod network; then nodes become ready.
@@ -36,7 +37,7 @@ func dnsSteps(in Input, h manifests.Host) ([]step.Item, error) {
 }
 
 // templateSteps apply the objects of a catalog template and wait for their pods.
-func (in Input) templateSteps(l *list, name, template string, images map[string]manifests.Image) {
+func (in Input) templateSteps(l *list, name, template string, images map[string]catalog.Image) {
 	objects, err := in.objects(template, images)
 	if err != nil {
 		l.fail(fmt.Errorf("%s: %w", name, err))
@@ -50,7 +51,7 @@ func (in Input) templateSteps(l *list, name, template string, images map[string]
 	}
 }
 
-func (in Input) objects(template string, images map[string]manifests.Image) ([]json.RawMessage, error) {
+func (in Input) objects(template string, images map[string]catalog.Image) ([]json.RawMessage, error) {
 	refs, err := in.roleImages(images)
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func (in Input) objects(template string, images map[string]manifests.Image) ([]j
 	if err != nil {
 		return nil, err
 	}
-	text, err := manifests.RenderObjects(template, manifests.ObjectData{
+	text, err := catalog.RenderObjects(template, catalog.ObjectData{
 		PodCIDR: in.Cluster.PodCIDR(), DNSAddress: dns, DNSDomain: in.Cluster.DNSDomain(),
 		Forward: in.forward(), Images: refs,
 	})

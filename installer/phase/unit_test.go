@@ -11,6 +11,7 @@ import (
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
@@ -118,7 +119,7 @@ func TestT44Token(t *testing.T) {
 
 func TestFlagsOf(t *testing.T) {
 	zero := "0"
-	in := Input{Cluster: &manifests.Cluster{}, Lock: &manifests.Lock{Release: manifests.Release{
+	in := Input{Cluster: &manifests.Cluster{}, Lock: &manifests.Lock{Release: catalog.Release{
 		Args: map[string]map[string]*string{"d": {"gone": nil, "new": &zero, "mine": &zero}},
 	}}}
 	got := in.flagsOf("d", flags{"gone": "1", "stays": "1"}, manifests.Component{Args: map[string]string{"mine": "7"}})

@@ -19,7 +19,7 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 	"github.com/offk8s/offk8s/test/e2e/upstream"
 )
 
@@ -123,7 +123,7 @@ func (r *road) travel(t *testing.T) {
 // pack runs the real command against the stand-in and the machine's own
 // Debian mirror, then once more from the Lock: the bytes must be the same.
 func (r *road) pack(t *testing.T) {
-	cat, err := manifests.Embedded()
+	cat, err := catalog.Embedded()
 	must(t, err)
 	release, err := cat.Release(r.minor)
 	must(t, err)
@@ -138,7 +138,7 @@ func (r *road) pack(t *testing.T) {
 		dirs = append(dirs, filepath.Join(r.cache, "components", d))
 	}
 	up, err := upstream.Start(upstream.Config{
-		Release: release, CNI: cniRelease, Binaries: dirs, Distros: []manifests.Distro{distro},
+		Release: release, CNI: cniRelease, Binaries: dirs, Distros: []catalog.Distro{distro},
 		RPMs: filepath.Join(r.cache, "rpms"), FlannelRoot: filepath.Join(r.cache, "components", "flannel-root"),
 		Work: filepath.Join(r.work, "upstream"),
 	})
@@ -476,7 +476,7 @@ func (r *road) kubectl(t *testing.T, args ...string) string {
 // pause is the name of the pause image of this release.
 func (r *road) pause(t *testing.T) string {
 	t.Helper()
-	cat, err := manifests.Embedded()
+	cat, err := catalog.Embedded()
 	must(t, err)
 	release, err := cat.Release(r.minor)
 	must(t, err)

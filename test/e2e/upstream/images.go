@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // contents says what an image of a role is made of: programs of the lab and
@@ -36,8 +37,8 @@ var contents = map[string][][2]string{
 // images pushes an image for every role and returns the overlay with the
 // digests of what was pushed. Each is an index with a second platform, as the
 // real ones are, so that packing one architecture leaves something out.
-func (u *Upstream) images(c Config, images map[string]manifests.Image) (map[string]manifests.Image, error) {
-	overlay := map[string]manifests.Image{}
+func (u *Upstream) images(c Config, images map[string]catalog.Image) (map[string]catalog.Image, error) {
+	overlay := map[string]catalog.Image{}
 	for role, image := range images {
 		programs, ok := contents[role]
 		if !ok {
@@ -69,7 +70,7 @@ func (u *Upstream) images(c Config, images map[string]manifests.Image) (map[stri
 			return nil, err
 		}
 		u.mirrors = append(u.mirrors, manifests.Rewrite{From: host, To: u.server.URL + "/" + host})
-		overlay[role] = manifests.Image{Ref: image.Ref, Digest: digest.String()}
+		overlay[role] = catalog.Image{Ref: image.Ref, Digest: digest.String()}
 	}
 	return overlay, nil
 }

@@ -26,18 +26,19 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // Config says what the stand-in is made of.
 type Config struct {
-	Release manifests.Release
-	CNI     manifests.CNIRelease
+	Release catalog.Release
+	CNI     catalog.CNIRelease
 	// Binaries are folders that are searched in order for an archive's members.
 	Binaries []string
 	// RPMs is the folder that rpms.sh made: <distro>/… and RPM-GPG-KEY-lab.
 	RPMs string
 	// Distros are the RPM-family distros that it stands in for.
-	Distros []manifests.Distro
+	Distros []catalog.Distro
 	// FlannelRoot holds what the flannel image needs beside flanneld (iptables and its libraries).
 	FlannelRoot string
 	// Work is a folder for the archives and the catalog overlay.
@@ -61,7 +62,7 @@ func Start(c Config) (*Upstream, error) {
 	mux.Handle("/rpms/", http.StripPrefix("/rpms/", http.FileServer(http.Dir(c.RPMs))))
 	u.server = httptest.NewServer(mux)
 
-	release := map[string]any{"apiVersion": manifests.APIVersion, "kind": manifests.KindRelease, "minor": c.Release.Minor}
+	release := map[string]any{"apiVersion": manifests.APIVersion, "kind": catalog.KindRelease, "minor": c.Release.Minor}
 	components, err := u.archives(c, files)
 	if err != nil {
 		return nil, err
@@ -124,7 +125,7 @@ func (u *Upstream) archives(c Config, dir string) ([]map[string]any, error) {
 }
 
 // component writes one upstream file: a bare binary, or a tar.gz of the members.
-func (u *Upstream) component(c Config, d manifests.Download, name string) (sum string, err error) {
+func (u *Upstream) component(c Config, d catalog.Download, name string) (sum string, err error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return "", err
 	}
@@ -219,7 +220,7 @@ func (u *Upstream) distros(c Config) error {
 			})
 		}
 		err := writeYAML(filepath.Join(u.Catalog, "distro", d.Name+".yaml"), map[string]any{
-			"apiVersion": manifests.APIVersion, "kind": manifests.KindDistro, "name": d.Name, "yum": repos,
+			"apiVersion": manifests.APIVersion, "kind": catalog.KindDistro, "name": d.Name, "yum": repos,
 		})
 		if err != nil {
 			return err

@@ -1,11 +1,9 @@
-package manifests
+package strict
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -29,24 +27,10 @@ const (
 // position is a place in a document, from 1.
 type position struct{ line, column int }
 
-// document is a YAML file while it is read: it remembers where each value
-// stands and gathers every problem.
-type document struct {
-	file     string
-	at       map[string]position // by path
-	problems []Problem
-	// merging lets keyed lists and maps add to what the target holds already.
-	merging bool
-}
-
-func newDocument(file string) *document {
-	return &document{file: file, at: map[string]position{}}
-}
-
 // parse returns the tree of data. The tree is then walked here and not by the
 // YAML library's own decoder, which stops at the first unknown field of a
 // struct and reads 1.20 as 1.2 where a text is wanted.
-func (d *document) parse(data []byte) (ast.Node, bool) {
+func (d *Document) parse(data []byte) (ast.Node, bool) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	switch {
 	case len(data) > maxYAMLSize:
@@ -102,7 +86,7 @@ func tooDeep(tokens token.Tokens) (position, bool) {
 	return position{}, false
 }
 
-func (d *document) syntax(err error) {
+func (d *Document) syntax(err error) {
 	var ye yaml.Error
 	if !errors.As(err, &ye) || ye.GetToken() == nil {
 		d.add(position{}, "", "not YAML: "+firstLine(err.Error()), "")
@@ -117,7 +101,7 @@ func firstLine(s string) string {
 }
 
 // single returns the body of the only document of a file.
-func (d *document) single(file *ast.File) (ast.Node, bool) {
+func (d *Document) single(file *ast.File) (ast.Node, bool) {
 	var bodies []ast.Node
 	for _, doc := range file.Docs {
 		if doc.Body != nil {
@@ -133,48 +117,6 @@ func (d *document) single(file *ast.File) (ast.Node, bool) {
 		d.add(nodePos(bodies[1]), "", "a second document, want one per file", "")
 	}
 	return nil, false
-}
-
-func (d *document) add(p position, path, message, hint string) {
-	d.problems = append(d.problems, Problem{
-		File: d.file, Line: p.line, Column: p.column, Path: path, Message: message, Hint: hint,
-	})
-}
-
-// place fills in where the path of each problem stands; a path that is not in
-// the document takes the place of the nearest one above it.
-func (d *document) place(problems []Problem) {
-	for _, p := range problems {
-		at := d.nearest(p.Path)
-		p.File, p.Line, p.Column = d.file, at.line, at.column
-		d.problems = append(d.problems, p)
-	}
-}
-
-func (d *document) nearest(path string) position {
-	for path != "" {
-		if p, ok := d.at[path]; ok {
-			return p
-		}
-		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
-	}
-	return d.at[""]
-}
-
-// err returns the problems as an error, or nil when there are none.
-func (d *document) err() error {
-	if len(d.problems) == 0 {
-		return nil
-	}
-	return newLoadError(d.problems)
-}
-
-func newLoadError(problems []Problem) *LoadError {
-	slices.SortStableFunc(problems, func(a, b Problem) int {
-		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column,
-			strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
-	})
-	return &LoadError{Problems: problems}
 }
 
 // nodePos is where a reader would look for n.

@@ -1,4 +1,4 @@
-package manifests
+package catalog
 
 import (
 	"os"
@@ -115,7 +115,7 @@ releases:
 }
 
 func TestOverlayAdds(t *testing.T) {
-	b, err := embedded.ReadFile("catalog/kubernetes/1.36.yaml")
+	b, err := embedded.ReadFile("kubernetes/1.36.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

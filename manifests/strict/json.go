@@ -1,4 +1,4 @@
-package manifests
+package strict
 
 import (
 	"bytes"
@@ -16,12 +16,12 @@ const (
 	maxJSONDepth = 64
 )
 
-// DecodeStrict decodes one JSON document into v and refuses what encoding/json
+// DecodeJSON decodes one JSON document into v and refuses what encoding/json
 // lets pass: a key that is there twice, a field that v does not have or that
 // differs in case, anything after the document, text that is not UTF-8, more
 // than 64 MiB and more than 64 levels. Below a value whose type reads JSON by
 // itself, unknown fields are that type's own business.
-func DecodeStrict(data []byte, v any) error {
+func DecodeJSON(data []byte, v any) error {
 	if len(data) > maxJSONSize {
 		return fmt.Errorf("%d bytes of JSON are more than the %d that are read", len(data), maxJSONSize)
 	}

@@ -1,7 +1,17 @@
-package manifests
+package catalog
+
+// apiVersion is the version of the documents of a catalog.
+const apiVersion = "offk8s.dev/v1"
+
+// Kinds of documents.
+const (
+	KindRelease = "Release" // kubernetes/<minor>.yaml
+	KindCNI     = "CNI"     // cni/<name>/cni.yaml
+	KindDistro  = "Distro"  // distro/<id>-<major>.yaml
+)
 
 // Release is what offk8s knows of one Kubernetes minor:
-// catalog/kubernetes/<minor>.yaml.
+// kubernetes/<minor>.yaml.
 type Release struct {
 	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string `yaml:"kind" json:"kind"`
@@ -78,7 +88,7 @@ type Features struct {
 	CtrPullArgs []string `yaml:"ctrPullArgs" json:"ctrPullArgs,omitempty"`
 }
 
-// CNI is a pod network: catalog/cni/<name>/cni.yaml.
+// CNI is a pod network: cni/<name>/cni.yaml.
 type CNI struct {
 	APIVersion string       `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string       `yaml:"kind" json:"kind"`
@@ -104,7 +114,7 @@ type CNIRelease struct {
 	Ports []string `yaml:"ports,omitempty" json:"ports,omitempty"`
 }
 
-// Distro is an operating system: catalog/distro/<id>-<major>.yaml.
+// Distro is an operating system: distro/<id>-<major>.yaml.
 type Distro struct {
 	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string `yaml:"kind" json:"kind"`
@@ -132,7 +142,7 @@ type Distro struct {
 type YumRepository struct {
 	ID       string   `yaml:"id" json:"id"`
 	BaseURL  string   `yaml:"baseURL" json:"baseURL"`
-	KeyFiles []string `yaml:"keyFiles" json:"keyFiles"` // catalog/keys/<file>
+	KeyFiles []string `yaml:"keyFiles" json:"keyFiles"` // keys/<file>
 	// SignedMetadata says that repomd.xml.asc must be there and good.
 	SignedMetadata bool `yaml:"signedMetadata" json:"signedMetadata"`
 	Priority       int  `yaml:"priority,omitempty" json:"priority,omitempty"`

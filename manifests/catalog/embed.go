@@ -1,4 +1,4 @@
-package manifests
+package catalog
 
 import (
 	"embed"
@@ -11,9 +11,11 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-//go:embed catalog
+//go:embed cni distro dns keys kubernetes
 var embedded embed.FS
 
 // maxCatalogFile bounds one file of a catalog.
@@ -21,12 +23,8 @@ const maxCatalogFile = 1 << 20
 
 // Embedded returns the catalog that is built into the program.
 func Embedded() (*Catalog, error) {
-	root, err := fs.Sub(embedded, "catalog")
-	if err != nil {
-		return nil, fmt.Errorf("open embedded catalog: %w", err)
-	}
 	c := &Catalog{}
-	if err := c.merge(root, "catalog"); err != nil {
+	if err := c.merge(embedded, "catalog"); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -39,7 +37,7 @@ func Embedded() (*Catalog, error) {
 // yum repositories by id, versions of a pod network by from; other lists are
 // replaced; ~ empties a field), a new name adds an entry. An image whose ref
 // changes needs its digest anew, or ~ for none. c is unchanged on error. The
-// error is a *LoadError with every problem, unless dir cannot be read.
+// error is a *strict.Error with every problem, unless dir cannot be read.
 func (c *Catalog) Overlay(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -55,12 +53,12 @@ func (c *Catalog) Overlay(dir string) error {
 type loader struct {
 	to       Catalog
 	name     string // of the folder, for messages
-	docs     map[string]*document
-	problems []Problem
+	docs     map[string]*strict.Document
+	problems []strict.Problem
 }
 
 func (c *Catalog) merge(root fs.FS, name string) error {
-	l := &loader{name: name, docs: map[string]*document{}, to: Catalog{
+	l := &loader{name: name, docs: map[string]*strict.Document{}, to: Catalog{
 		releases: cloned(c.releases), cnis: cloned(c.cnis), distros: cloned(c.distros),
 		keys: cloned(c.keys), templates: cloned(c.templates), DNSObjects: c.DNSObjects,
 	}}
@@ -75,8 +73,11 @@ func (c *Catalog) merge(root fs.FS, name string) error {
 	}
 	l.link()
 	l.check()
+	for _, d := range l.docs {
+		l.problems = append(l.problems, d.Problems()...)
+	}
 	if len(l.problems) > 0 {
-		return newLoadError(l.problems)
+		return strict.NewError(l.problems)
 	}
 	*c = l.to
 	return nil
@@ -90,7 +91,7 @@ func cloned[V any](m map[string]V) map[string]V {
 }
 
 func (l *loader) problem(p, message, hint string) {
-	l.problems = append(l.problems, Problem{File: path.Join(l.name, p), Message: message, Hint: hint})
+	l.problems = append(l.problems, strict.Problem{File: path.Join(l.name, p), Message: message, Hint: hint})
 }
 
 // file reads one file by its place in the folder.
@@ -132,34 +133,31 @@ func (l *loader) file(root fs.FS, p string) error {
 // mergeEntry decodes data over the entry called name.
 func mergeEntry[T any](l *loader, p string, data []byte, entries map[string]T, name, kind string) {
 	entry, exists := entries[name]
-	d := newDocument(path.Join(l.name, p))
-	d.merging = true
+	d := strict.New(path.Join(l.name, p), apiVersion, kind)
 	l.docs[p] = d
-	root, ok := d.parse(data)
-	if !ok {
+	before := imagesOf(entry)
+	if !d.Merge(data, &entry) {
 		delete(entries, name)
-		l.problems = append(l.problems, d.problems...)
 		return
 	}
-	before := imagesOf(entry)
-	d.decodeRoot(root, &entry)
-	d.header(&entry, kind)
 	if !exists && kind == KindRelease {
-		d.required("features", reflect.TypeFor[Features]())
+		d.Report(missingFeatures(d))
 	}
-	d.movedImages(before, imagesOf(entry))
-	l.problems = append(l.problems, d.problems...)
+	d.Report(movedImages(d, before, imagesOf(entry)))
 	entries[name] = entry
 }
 
-// required reports the fields of t that the document leaves out: what is not
-// said of a minor would silently mean "no".
-func (d *document) required(at string, t reflect.Type) {
-	for _, name := range sortedKeys(yamlFields(t)) {
-		if p := at + "." + name; d.at[p] == (position{}) {
-			d.place([]Problem{{Path: p, Message: "missing, every feature must be given"}})
+// missingFeatures returns the features that a new release leaves out: the zero
+// value would silently mean "no".
+func missingFeatures(d *strict.Document) []strict.Problem {
+	var out []strict.Problem
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Features]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if p := "features." + name; !d.Has(p) {
+			out = append(out, strict.Problem{Path: p, Message: "missing, every feature must be given"})
 		}
 	}
+	return out
 }
 
 // imagesOf lists the images of an entry by the path they have in its file.
@@ -167,7 +165,7 @@ func imagesOf(entry any) map[string]Image {
 	out := map[string]Image{}
 	add := func(prefix string, images map[string]Image) {
 		for role, i := range images {
-			out[joinPath(prefix+"images", role)] = i
+			out[strict.JoinPath(prefix+"images", role)] = i
 		}
 	}
 	switch e := entry.(type) {
@@ -182,16 +180,18 @@ func imagesOf(entry any) map[string]Image {
 }
 
 // movedImages refuses a new reference that silently keeps the digest of the old one.
-func (d *document) movedImages(before, after map[string]Image) {
-	for _, p := range sortedKeys(after) {
-		was, is := before[p], after[p]
-		if _, said := d.at[p+".digest"]; !said && was.Digest != "" && was.Ref != is.Ref {
-			d.place([]Problem{{
+func movedImages(d *strict.Document, before, after map[string]Image) []strict.Problem {
+	var out []strict.Problem
+	for p, is := range after {
+		was := before[p]
+		if !d.Has(p+".digest") && was.Digest != "" && was.Ref != is.Ref {
+			out = append(out, strict.Problem{
 				Path: p + ".ref", Message: fmt.Sprintf("the digest in the catalog belongs to %q", was.Ref),
 				Hint: "give the digest of this reference, or digest: ~",
-			}})
+			})
 		}
 	}
+	return out
 }
 
 // link puts templates and keys into the entries that name them.
@@ -218,23 +218,20 @@ func (l *loader) link() {
 // check validates every entry of the merged catalog; a problem is shown in the
 // file of this folder that has the entry, where there is one.
 func (l *loader) check() {
-	report := func(p string, problems []Problem) {
-		d := newDocument(path.Join(l.name, p))
-		if known := l.docs[p]; known != nil {
-			d.at = known.at
-			problems = slices.DeleteFunc(problems, func(p Problem) bool { return concerns(p, known.problems) })
+	report := func(p, kind string, problems []strict.Problem) {
+		if l.docs[p] == nil {
+			l.docs[p] = strict.New(path.Join(l.name, p), apiVersion, kind)
 		}
-		d.place(problems)
-		l.problems = append(l.problems, d.problems...)
+		l.docs[p].Report(problems)
 	}
 	for name, r := range l.to.releases {
-		report("kubernetes/"+name+".yaml", append(r.validate(name), l.defaults(r)...))
+		report("kubernetes/"+name+".yaml", KindRelease, append(r.validate(name), l.defaults(r)...))
 	}
 	for name, n := range l.to.cnis {
-		report("cni/"+name+"/cni.yaml", n.validate(name))
+		report("cni/"+name+"/cni.yaml", KindCNI, n.validate(name))
 	}
 	for name, d := range l.to.distros {
-		report("distro/"+name+".yaml", d.validate(name))
+		report("distro/"+name+".yaml", KindDistro, d.validate(name))
 	}
 	if _, err := RenderObjects(l.to.DNSObjects, sampleData("coredns")); err != nil || l.to.DNSObjects == "" {
 		l.problem("dns/coredns.yaml", errors.Join(errors.New("not a template of objects"), err).Error(), "")
@@ -242,26 +239,26 @@ func (l *loader) check() {
 }
 
 // defaults checks that what a release takes by default is in the catalog.
-func (l *loader) defaults(r Release) []Problem {
-	var out []Problem
+func (l *loader) defaults(r Release) []strict.Problem {
+	var out []strict.Problem
 	for i, name := range r.Defaults.Distros {
 		d, ok := l.to.distros[name]
 		if !ok {
-			out = append(out, Problem{Path: fmt.Sprintf("defaults.distros[%d]", i), Message: fmt.Sprintf("distribution %q is not in the catalog", name)})
+			out = append(out, strict.Problem{Path: fmt.Sprintf("defaults.distros[%d]", i), Message: fmt.Sprintf("distribution %q is not in the catalog", name)})
 			continue
 		}
 		for _, a := range r.Defaults.Arches {
-			if !contains(d.Arches, a) {
-				out = append(out, Problem{Path: "defaults.arches", Message: fmt.Sprintf("distribution %q has no %s", name, a)})
+			if !slices.Contains(d.Arches, a) {
+				out = append(out, strict.Problem{Path: "defaults.arches", Message: fmt.Sprintf("distribution %q has no %s", name, a)})
 			}
 		}
 	}
 	n, ok := l.to.cnis[r.Defaults.CNI]
 	if !ok {
-		return append(out, Problem{Path: "defaults.cni", Message: fmt.Sprintf("pod network %q is not in the catalog", r.Defaults.CNI)})
+		return append(out, strict.Problem{Path: "defaults.cni", Message: fmt.Sprintf("pod network %q is not in the catalog", r.Defaults.CNI)})
 	}
 	if _, err := n.For(r.Minor); err != nil {
-		out = append(out, Problem{Path: "defaults.cni", Message: err.Error()})
+		out = append(out, strict.Problem{Path: "defaults.cni", Message: err.Error()})
 	}
 	return out
 }

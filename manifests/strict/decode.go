@@ -1,9 +1,11 @@
-package manifests
+package strict
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,14 +14,14 @@ import (
 
 var timeType = reflect.TypeFor[time.Time]()
 
-func (d *document) decodeRoot(n ast.Node, v any) {
+func (d *Document) decodeRoot(n ast.Node, v any) {
 	d.decode(n, reflect.ValueOf(v).Elem(), "", 0)
 }
 
 // decode puts n into v, which is settable. What v holds stays where n says
 // nothing of it, so that decoding onto a filled value is a merge; maps and
 // lists are copied first, so that what v shared with another value is safe.
-func (d *document) decode(n ast.Node, v reflect.Value, path string, depth int) {
+func (d *Document) decode(n ast.Node, v reflect.Value, path string, depth int) {
 	d.at[path] = nodePos(n)
 	if !d.plain(n, path, depth) {
 		return
@@ -56,7 +58,7 @@ func (d *document) decode(n ast.Node, v reflect.Value, path string, depth int) {
 // plain refuses what this reader does not know: anchors, aliases and tags (a
 // short text that stands for a huge one, or for something else than it looks
 // like) and nesting without end.
-func (d *document) plain(n ast.Node, path string, depth int) bool {
+func (d *Document) plain(n ast.Node, path string, depth int) bool {
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode:
 		d.add(nodePos(n), path, "anchors and aliases are not supported", "write the value out")
@@ -81,7 +83,7 @@ type pair struct {
 }
 
 // pairs returns the pairs of a mapping; a key that is there twice is a problem.
-func (d *document) pairs(n ast.Node, path, want string) ([]pair, bool) {
+func (d *Document) pairs(n ast.Node, path, want string) ([]pair, bool) {
 	var values []*ast.MappingValueNode
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -101,7 +103,7 @@ func (d *document) pairs(n ast.Node, path, want string) ([]pair, bool) {
 			d.add(at, path, "the key is not a plain text", "")
 			continue
 		}
-		p := pair{key, joinPath(path, key), at, mv.Value}
+		p := pair{key, JoinPath(path, key), at, mv.Value}
 		if first, dup := seen[key]; dup {
 			d.add(at, p.path, fmt.Sprintf("key %q is there twice, first on line %d", key, first.line), "")
 			continue
@@ -112,7 +114,7 @@ func (d *document) pairs(n ast.Node, path, want string) ([]pair, bool) {
 	return out, true
 }
 
-func (d *document) decodeStruct(n ast.Node, v reflect.Value, path string, depth int) {
+func (d *Document) decodeStruct(n ast.Node, v reflect.Value, path string, depth int) {
 	pairs, ok := d.pairs(n, path, "a mapping")
 	if !ok {
 		return
@@ -121,7 +123,7 @@ func (d *document) decodeStruct(n ast.Node, v reflect.Value, path string, depth 
 	for _, p := range pairs {
 		f, known := fields[p.key]
 		if !known {
-			d.add(p.at, p.path, "unknown field", suggest(p.key, sortedKeys(fields)))
+			d.add(p.at, p.path, "unknown field", suggest(p.key, slices.Sorted(maps.Keys(fields))))
 			continue
 		}
 		fv := v.FieldByIndex(f.Index)
@@ -136,13 +138,13 @@ func (d *document) decodeStruct(n ast.Node, v reflect.Value, path string, depth 
 }
 
 // pointAtKey lets problems of a whole mapping or list show its key.
-func (d *document) pointAtKey(p pair) {
+func (d *Document) pointAtKey(p pair) {
 	if _, scalar := scalarText(p.value); !scalar {
 		d.at[p.path] = p.at
 	}
 }
 
-func (d *document) decodeMap(n ast.Node, v reflect.Value, path string, depth int) {
+func (d *Document) decodeMap(n ast.Node, v reflect.Value, path string, depth int) {
 	pairs, ok := d.pairs(n, path, "a mapping")
 	if !ok {
 		return
@@ -167,7 +169,7 @@ func (d *document) decodeMap(n ast.Node, v reflect.Value, path string, depth int
 }
 
 // decodeSlice replaces the list, or merges it by the field called key.
-func (d *document) decodeSlice(n ast.Node, v reflect.Value, path string, depth int, key string) {
+func (d *Document) decodeSlice(n ast.Node, v reflect.Value, path string, depth int, key string) {
 	if !d.plain(n, path, depth) {
 		return
 	}
@@ -223,7 +225,7 @@ func keyOf(item ast.Node, key string) (string, bool) {
 // existing finds the element that a merge continues: one of base, which out
 // begins with. An element that this document itself added is not merged into,
 // so that a name that is there twice stays visible.
-func (d *document) existing(base, out reflect.Value, key, value string) int {
+func (d *Document) existing(base, out reflect.Value, key, value string) int {
 	if !d.merging {
 		return -1
 	}
@@ -237,7 +239,7 @@ func (d *document) existing(base, out reflect.Value, key, value string) int {
 }
 
 // decodeAny makes nil, bool, int64, float64, string, []any and map[string]any.
-func (d *document) decodeAny(n ast.Node, v reflect.Value, path string, depth int) {
+func (d *Document) decodeAny(n ast.Node, v reflect.Value, path string, depth int) {
 	set := func(x any) { v.Set(reflect.ValueOf(x)) }
 	switch n := n.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:

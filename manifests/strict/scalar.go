@@ -1,4 +1,4 @@
-package manifests
+package strict
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-func (d *document) decodeTime(n ast.Node, v reflect.Value, path string) {
+func (d *Document) decodeTime(n ast.Node, v reflect.Value, path string) {
 	s, ok := scalarText(n)
 	if !ok {
 		d.mismatch(n, path, "a time")
@@ -26,7 +26,7 @@ func (d *document) decodeTime(n ast.Node, v reflect.Value, path string) {
 	d.add(nodePos(n), path, fmt.Sprintf("%q is not a time", s), "write 2027-01-31 or 2027-01-31T12:00:00Z")
 }
 
-func (d *document) decodeScalar(n ast.Node, v reflect.Value, path string) {
+func (d *Document) decodeScalar(n ast.Node, v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.String:
 		if s, ok := scalarText(n); ok {
@@ -63,7 +63,7 @@ func integer(n *ast.IntegerNode) (int64, bool) {
 	return 0, false
 }
 
-func (d *document) mismatch(n ast.Node, path, want string) {
+func (d *Document) mismatch(n ast.Node, path, want string) {
 	found := "nothing"
 	switch n.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
@@ -96,7 +96,8 @@ func scalarText(n ast.Node) (string, bool) {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-func joinPath(path, key string) string {
+// JoinPath returns the path of key in the mapping at path, as Problem.Path has it.
+func JoinPath(path, key string) string {
 	switch {
 	case !plainKey.MatchString(key):
 		return path + "[" + strconv.Quote(key) + "]"

@@ -1,4 +1,4 @@
-package manifests
+package strict
 
 import (
 	"strings"
@@ -25,7 +25,7 @@ type strictOuter struct {
 	hidden      int
 }
 
-func TestT11DecodeStrict(t *testing.T) {
+func TestT11DecodeJSON(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"good", `{"schemaVersion":2,"name":"x","created":"2026-01-02T03:04:05Z","inner":{"size":1},"list":[{"size":2}],"annotations":{"a":"b","A":"c"},"any":{"q":[1,{"r":null}]}}`, ""},
 		{"double key", `{"name":"x","name":"y"}`, `key "name" is there twice`},
@@ -51,7 +51,7 @@ func TestT11DecodeStrict(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var v strictOuter
-			err := DecodeStrict([]byte(tt.in), &v)
+			err := DecodeJSON([]byte(tt.in), &v)
 			if tt.want == "" {
 				if err != nil || v.SchemaVersion != 2 || v.List[0].Size != 2 || v.hidden != 0 {
 					t.Errorf("got %+v, %v", v, err)
@@ -65,12 +65,12 @@ func TestT11DecodeStrict(t *testing.T) {
 	}
 }
 
-func TestT11DecodeStrictSize(t *testing.T) {
+func TestT11DecodeJSONSize(t *testing.T) {
 	big := make([]byte, maxJSONSize+1)
 	for i := range big {
 		big[i] = ' '
 	}
-	if err := DecodeStrict(big, &strictOuter{}); err == nil || !strings.Contains(err.Error(), "are more than") {
+	if err := DecodeJSON(big, &strictOuter{}); err == nil || !strings.Contains(err.Error(), "are more than") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,7 +1,8 @@
-package manifests
+package catalog
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -68,7 +69,7 @@ func (c *Catalog) CNI(name string) (CNI, error) {
 }
 
 // CNINames returns the names of the pod networks, sorted.
-func (c *Catalog) CNINames() []string { return sortedKeys(c.cnis) }
+func (c *Catalog) CNINames() []string { return slices.Sorted(maps.Keys(c.cnis)) }
 
 // For returns the version of the network that goes with a Kubernetes minor.
 func (n CNI) For(minor string) (CNIRelease, error) {
@@ -90,13 +91,4 @@ func (c *Catalog) Distro(name string) (Distro, error) {
 }
 
 // DistroNames returns the names of the operating systems, sorted.
-func (c *Catalog) DistroNames() []string { return sortedKeys(c.distros) }
-
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
+func (c *Catalog) DistroNames() []string { return slices.Sorted(maps.Keys(c.distros)) }

@@ -1,9 +1,10 @@
-package manifests
+package catalog
 
 import (
 	"encoding/json"
 	"flag"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,7 +140,7 @@ func TestCatalogPins(t *testing.T) {
 	unpinned := []string{"cfssl-certinfo/arm64"} // no public digest
 	for _, r := range loadEmbedded(t).Versions() {
 		for _, d := range r.Components {
-			if got := sortedKeys(d.Arches); !slices.Equal(got, knownArches) {
+			if got := slices.Sorted(maps.Keys(d.Arches)); !slices.Equal(got, Arches) {
 				t.Errorf("%s %s: architectures %v", r.Minor, d.Name, got)
 			}
 			for a, remote := range d.Arches {
@@ -197,16 +198,16 @@ func TestCatalogFilesAreUsed(t *testing.T) {
 	used := map[string]bool{}
 	for _, n := range c.cnis {
 		for _, r := range n.Releases {
-			used["catalog/cni/"+n.Name+"/"+r.Template] = true
+			used["cni/"+n.Name+"/"+r.Template] = true
 		}
 	}
 	for _, d := range c.distros {
 		for _, f := range d.keyFiles() {
-			used["catalog/keys/"+f] = true
+			used["keys/"+f] = true
 		}
 	}
-	err := fs.WalkDir(embedded, "catalog", func(p string, e fs.DirEntry, err error) error {
-		named := strings.HasPrefix(p, "catalog/keys/") || strings.HasPrefix(p, "catalog/cni/") && !strings.HasSuffix(p, "/cni.yaml")
+	err := fs.WalkDir(embedded, ".", func(p string, e fs.DirEntry, err error) error {
+		named := strings.HasPrefix(p, "keys/") || strings.HasPrefix(p, "cni/") && !strings.HasSuffix(p, "/cni.yaml")
 		if err == nil && !e.IsDir() && named && !used[p] {
 			t.Errorf("%s is not used", p)
 		}

@@ -1,4 +1,4 @@
-package manifests
+package strict
 
 import (
 	"encoding/json"

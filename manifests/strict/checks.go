@@ -1,0 +1,85 @@
+package strict
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Checks gathers the problems of a document that was read.
+type Checks struct{ Problems []Problem }
+
+// Add adds a problem of the value at path.
+func (c *Checks) Add(path, format string, a ...any) {
+	c.Problems = append(c.Problems, Problem{Path: path, Message: fmt.Sprintf(format, a...)})
+}
+
+// Among adds a problem unless got is one of known.
+func (c *Checks) Among(path, got string, known ...string) {
+	if !slices.Contains(known, got) {
+		c.Add(path, "found %q, want one of %s", got, strings.Join(known, ", "))
+	}
+}
+
+// Match adds a problem unless ok says yes to s.
+func (c *Checks) Match(path, s string, ok func(string) bool, want string) {
+	if !ok(s) {
+		c.Add(path, "found %q, want %s", s, want)
+	}
+}
+
+// Each checks every element of a list and that none is there twice.
+func (c *Checks) Each(path string, list []string, check func(path, s string)) {
+	seen := map[string]bool{}
+	for i, s := range list {
+		p := fmt.Sprintf("%s[%d]", path, i)
+		check(p, s)
+		if seen[s] {
+			c.Add(p, "%q is there twice", s)
+		}
+		seen[s] = true
+	}
+}
+
+// Digest checks a digest, which may be empty.
+func (c *Checks) Digest(path, d string) {
+	if err := CheckDigest(digest.Digest(d)); err != nil {
+		c.Add(path, "%v", err)
+	}
+}
+
+// URL checks the URL of a download; pinned says that its digest is given.
+func (c *Checks) URL(path, s string, pinned bool) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || strings.ContainsFunc(s, Unprintable):
+		c.Add(path, "%q is not a URL", s)
+	case u.Scheme != "https" && (u.Scheme != "http" || !pinned):
+		c.Add(path, "%q: want https, or http with a digest", s)
+	case u.User != nil:
+		c.Add(path, "%q: a name or password does not belong here", u.Redacted())
+	}
+}
+
+// Flag checks a flag and its value, which end up in a unit file.
+func (c *Checks) Flag(path, name, value string) {
+	if !argName.MatchString(name) {
+		c.Add(path, "%q is not the name of a flag, written without dashes", name)
+	}
+	c.OneLine(path, value)
+}
+
+// OneLine checks a value that is written into a line of a file.
+func (c *Checks) OneLine(path, value string) {
+	if strings.ContainsFunc(value, forbiddenInLine) {
+		c.Add(path, "%q: want one line of printable text", value)
+	}
+}
+
+// forbiddenInLine reports what would end or hide part of a line.
+func forbiddenInLine(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufffd'
+}

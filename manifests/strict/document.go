@@ -1,0 +1,111 @@
+package strict
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Document is a YAML file while it is read. It remembers the position of each
+// value and collects every problem.
+type Document struct {
+	file             string
+	apiVersion, kind string
+	at               map[string]position // by path
+	problems         []Problem
+	// merging lets keyed lists and maps add to what the target holds already.
+	merging bool
+}
+
+// New returns a Document for messages about file, which must have this apiVersion and kind.
+func New(file, apiVersion, kind string) *Document {
+	return &Document{file: file, apiVersion: apiVersion, kind: kind, at: map[string]position{}}
+}
+
+// Decode reads data, one YAML document, into the struct v points to. It reports
+// whether data is YAML at all; Err returns the problems.
+func (d *Document) Decode(data []byte, v any) bool {
+	root, ok := d.parse(data)
+	if !ok {
+		return false
+	}
+	d.decodeRoot(root, v)
+	d.header(v)
+	return true
+}
+
+// Merge is Decode over a value that is filled already: maps add to it by key,
+// and so do lists whose field has a merge tag with the name of their key.
+func (d *Document) Merge(data []byte, v any) bool {
+	d.merging = true
+	return d.Decode(data, v)
+}
+
+// Has reports whether the document gives a value for path.
+func (d *Document) Has(path string) bool {
+	_, ok := d.at[path]
+	return ok
+}
+
+// Report adds problems of values that were read: Path is set in each, Report
+// sets the position. It drops those about a value that could not be read, or
+// that such a value is part of: they would call missing what the user did write.
+func (d *Document) Report(problems []Problem) {
+	unread := slices.Clone(d.problems)
+	d.place(slices.DeleteFunc(problems, func(p Problem) bool {
+		return slices.ContainsFunc(unread, func(u Problem) bool { return strings.HasPrefix(u.Path, p.Path) })
+	}))
+}
+
+// Problems returns the problems found so far.
+func (d *Document) Problems() []Problem { return d.problems }
+
+// Err returns the problems as an *Error, or nil when there are none.
+func (d *Document) Err() error {
+	if len(d.problems) == 0 {
+		return nil
+	}
+	return NewError(d.problems)
+}
+
+// header checks apiVersion and kind.
+func (d *Document) header(v any) {
+	s := reflect.ValueOf(v).Elem()
+	for _, f := range []struct{ field, path, want string }{
+		{"APIVersion", "apiVersion", d.apiVersion},
+		{"Kind", "kind", d.kind},
+	} {
+		got := s.FieldByName(f.field).String()
+		if d.Has(f.path) && got == f.want {
+			continue
+		}
+		d.place([]Problem{{Path: f.path, Message: fmt.Sprintf("found %q, want %q", got, f.want)}})
+	}
+}
+
+func (d *Document) add(p position, path, message, hint string) {
+	d.problems = append(d.problems, Problem{
+		File: d.file, Line: p.line, Column: p.column, Path: path, Message: message, Hint: hint,
+	})
+}
+
+// place fills in where the path of each problem stands; a path that is not in
+// the document takes the place of the nearest one above it.
+func (d *Document) place(problems []Problem) {
+	for _, p := range problems {
+		at := d.nearest(p.Path)
+		p.File, p.Line, p.Column = d.file, at.line, at.column
+		d.problems = append(d.problems, p)
+	}
+}
+
+func (d *Document) nearest(path string) position {
+	for path != "" {
+		if p, ok := d.at[path]; ok {
+			return p
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return d.at[""]
+}

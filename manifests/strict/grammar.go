@@ -1,0 +1,93 @@
+package strict
+
+import (
+	_ "crypto/sha256" // the digest algorithms of CheckDigest
+	_ "crypto/sha512"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+var (
+	dnsLabel    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	labelPart   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
+	argName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+	imageRef    = regexp.MustCompile(`^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]*$`)
+	entryName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
+)
+
+// IsName reports the name of a catalog entry, a component or a check.
+func IsName(s string) bool { return entryName.MatchString(s) }
+
+// IsPackageName reports the name of an operating system package.
+func IsPackageName(s string) bool { return packageName.MatchString(s) }
+
+// IsDNSLabel reports an RFC 1123 label in lower case.
+func IsDNSLabel(s string) bool { return dnsLabel.MatchString(s) }
+
+// IsDNSName reports an RFC 1123 subdomain in lower case that is not an address.
+func IsDNSName(s string) bool {
+	if len(s) > 253 {
+		return false
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return false
+	}
+	for _, l := range strings.Split(s, ".") {
+		if !dnsLabel.MatchString(l) {
+			return false
+		}
+	}
+	// A last label of digits alone would be read as an address by some.
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	_, err := strconv.Atoi(last)
+	return err != nil || !strings.Contains(s, ".")
+}
+
+// IsLabelKey reports a Kubernetes label or taint key.
+func IsLabelKey(s string) bool {
+	prefix, name, ok := strings.Cut(s, "/")
+	if !ok {
+		return labelPart.MatchString(s)
+	}
+	return IsDNSName(prefix) && labelPart.MatchString(name)
+}
+
+// IsLabelValue reports a Kubernetes label or taint value.
+func IsLabelValue(s string) bool { return s == "" || labelPart.MatchString(s) }
+
+// IsImageRef reports a reference that begins with a registry: without one every
+// tool would think of another.
+func IsImageRef(s string) bool {
+	host, _, _ := strings.Cut(s, "/")
+	return imageRef.MatchString(s) && (host == "localhost" || strings.ContainsAny(host, ".:"))
+}
+
+// IsPlainPath reports a path that stays where it is put, on a host and in a URL.
+func IsPlainPath(p string) bool {
+	return p != "." && fs.ValidPath(p) && len(p) <= 1024 &&
+		!strings.ContainsAny(p, `\%?#`) && !strings.ContainsFunc(p, Unprintable)
+}
+
+// Unprintable reports a character that a name, a version or a URL must not have.
+func Unprintable(r rune) bool { return r <= ' ' || r == 0x7f || r == '\ufffd' }
+
+// CheckDigest accepts an empty digest, and sha256 and sha512.
+func CheckDigest(d digest.Digest) error {
+	if d == "" {
+		return nil
+	}
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", d, err)
+	}
+	if a := d.Algorithm(); a != digest.SHA256 && a != digest.SHA512 {
+		return fmt.Errorf("digest %q: want sha256 or sha512", d)
+	}
+	return nil
+}

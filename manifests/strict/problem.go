@@ -1,0 +1,61 @@
+package strict
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing wrong with a document.
+type Problem struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`   // from 1; 0 when the document has no place for it
+	Column int    `json:"column,omitempty"` // from 1, in characters
+	Path   string `json:"path,omitempty"`   // "hosts[1].address"
+	// Message says what was found against what was expected, Hint what to do.
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// String is one line: "cluster.yaml:3:5: hosts[1].address: …".
+func (p Problem) String() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Column)
+	}
+	b.WriteString(": ")
+	if p.Path != "" {
+		b.WriteString(p.Path + ": ")
+	}
+	b.WriteString(p.Message)
+	if p.Hint != "" {
+		fmt.Fprintf(&b, " (%s)", p.Hint)
+	}
+	return b.String()
+}
+
+// Error is every problem of the documents that were loaded, in the order of
+// file and line. There is at least one.
+type Error struct {
+	Problems []Problem
+}
+
+// Error lists one problem per line.
+func (e *Error) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// NewError returns problems, of which there is at least one, as an error.
+func NewError(problems []Problem) *Error {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column,
+			strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
+	})
+	return &Error{Problems: problems}
+}
