@@ -12,20 +12,18 @@ import (
 func compareVersion(a, b string) int {
 	for a != "" || b != "" {
 		a, b = trimSeparators(a), trimSeparators(b)
-		if c, done := compareMark(a, b, '~', -1); done {
-			return c
-		} else if c == both {
+		if strings.HasPrefix(a, "~") || strings.HasPrefix(b, "~") {
+			if c := compareMark(a, b, "~"); c != 0 {
+				return c
+			}
 			a, b = a[1:], b[1:]
 			continue
 		}
 		if strings.HasPrefix(a, "^") || strings.HasPrefix(b, "^") {
-			switch {
-			case a == "":
-				return -1
-			case b == "":
-				return 1
+			if a == "" || b == "" {
+				return cmp.Compare(len(a), len(b))
 			}
-			if c, done := compareMark(a, b, '^', -1); done {
+			if c := compareMark(a, b, "^"); c != 0 {
 				return c
 			}
 			a, b = a[1:], b[1:]
@@ -52,21 +50,15 @@ func compareVersion(a, b string) int {
 	return cmp.Compare(min(len(a), 1), min(len(b), 1))
 }
 
-// both says that a and b start with the mark.
-const both = 2
-
-// compareMark compares by a leading mark: result is what having it means.
-func compareMark(a, b string, mark byte, result int) (int, bool) {
-	hasA, hasB := a != "" && a[0] == mark, b != "" && b[0] == mark
-	switch {
-	case hasA && hasB:
-		return both, false
-	case hasA:
-		return result, true
-	case hasB:
-		return -result, true
+// compareMark orders a version that starts with the mark below one that does not.
+func compareMark(a, b, mark string) int {
+	switch hasA, hasB := strings.HasPrefix(a, mark), strings.HasPrefix(b, mark); {
+	case hasA && !hasB:
+		return -1
+	case hasB && !hasA:
+		return 1
 	}
-	return 0, false
+	return 0
 }
 
 func compareRun(x, y string, numeric bool) int {
