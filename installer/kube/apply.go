@@ -14,7 +14,7 @@ import (
 // Apply is Kubernetes objects that are in the cluster with at least these
 // fields. What the API server fills in beside them does not count as a difference.
 type Apply struct {
-	NoUndo
+	step.NoUndo
 	// Objects are whole objects as JSON, in the order they are created in.
 	Objects []json.RawMessage `json:"objects"`
 	// Text says what they are, "flannel".
@@ -73,26 +73,31 @@ func (a *Apply) Validate() error {
 	return nil
 }
 
-// Check compares the objects with the live ones.
 func (a *Apply) Check(ctx context.Context, env *step.Env) (step.Result, error) {
-	var live liveList
-	// One call for all; objects that are not there are left out of the answer.
+	differs, err := a.differs(ctx, env)
+	return step.CheckResult(ctx, differs, err)
+}
+
+// differs compares the objects with the live ones, "" if all agree.
+func (a *Apply) differs(ctx context.Context, env *step.Env) (string, error) {
+	// One call for all; objects that do not exist are missing from the answer.
 	out, err := kubectl(ctx, env, a.list(), "get", "--ignore-not-found", "-o", "json", "-f", "-")
 	if err != nil {
-		return notYet(ctx, err)
+		return "", err
 	}
+	var live liveList
 	if err := live.read(out); err != nil {
-		return notYet(ctx, fmt.Errorf("kubectl get: %w", err))
+		return "", fmt.Errorf("kubectl get: %w", err)
 	}
 	var differs []string
 	for _, o := range a.Objects {
 		k, err := KeyOf(o)
 		if err != nil {
-			return notYet(ctx, err)
+			return "", err
 		}
 		var want any
 		if err := json.Unmarshal(o, &want); err != nil {
-			return notYet(ctx, err)
+			return "", err
 		}
 		have, ok := live.find(k)
 		if !ok {
@@ -101,13 +106,9 @@ func (a *Apply) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 			differs = append(differs, k.String()+where)
 		}
 	}
-	if len(differs) > 0 {
-		return step.Result{State: step.Differs, Reason: strings.Join(differs, "; ")}, nil
-	}
-	return step.Result{State: step.OK}, nil
+	return strings.Join(differs, "; "), nil
 }
 
-// Apply sends the objects to the API server.
 func (a *Apply) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	if _, err := kubectl(ctx, env, a.list(), "apply", "-f", "-"); err != nil {
 		return step.Result{}, err

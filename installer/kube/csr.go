@@ -7,9 +7,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,7 +29,7 @@ type NodeAddress struct {
 // against the inventory, so that a node gets a certificate for itself alone.
 // It is done when every kubelet serves a certificate of the cluster's authority.
 type ApproveCSRs struct {
-	NoUndo
+	step.NoUndo
 	Nodes   []NodeAddress `json:"nodes"`
 	CAFile  string        `json:"caFile"`            // of the cluster, on this host
 	Port    int           `json:"port,omitempty"`    // default 10250
@@ -48,7 +48,7 @@ func (a *ApproveCSRs) Describe() string {
 func (a *ApproveCSRs) Validate() error {
 	var errs []error
 	for _, n := range a.Nodes {
-		errs = append(errs, checkName("node", n.Name))
+		errs = append(errs, step.CheckName("node", n.Name))
 		if _, err := netip.ParseAddr(n.Address); err != nil {
 			errs = append(errs, fmt.Errorf("node %q: address %q: not an address", n.Name, n.Address))
 		}
@@ -61,31 +61,25 @@ func (a *ApproveCSRs) Validate() error {
 
 // Check asks every kubelet for its certificate.
 func (a *ApproveCSRs) Check(ctx context.Context, env *step.Env) (step.Result, error) {
-	ok, reason, err := a.serving(ctx, env)
-	if err != nil {
-		return notYet(ctx, err)
-	}
-	if !ok {
-		return step.Result{State: step.Differs, Reason: reason}, nil
-	}
-	return step.Result{State: step.OK}, nil
+	reason, err := a.serving(ctx, env)
+	return step.CheckResult(ctx, reason, err)
 }
 
 // Apply approves what comes in until all kubelets serve their certificates. A
 // request that does not fit the inventory is left alone and named.
 func (a *ApproveCSRs) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	approved, refused := 0, map[string]string{}
-	err := poll(ctx, timeout(a.Timeout, 5*time.Minute), interval, "serving certificates of the kubelets",
-		func(ctx context.Context) (bool, string, error) {
+	err := step.Poll(ctx, timeout(a.Timeout, 5*time.Minute), interval, "serving certificates of the kubelets",
+		func(ctx context.Context) (string, error) {
 			n, err := a.approve(ctx, env, refused)
 			approved += n
 			if err != nil {
-				return false, "", err
+				return "", err
 			}
 			return a.serving(ctx, env)
 		})
 	var notes []error
-	for _, name := range slices.Sorted(keys(refused)) {
+	for _, name := range slices.Sorted(maps.Keys(refused)) {
 		notes = append(notes, fmt.Errorf("request %s left alone: %s", name, refused[name]))
 		env.Log.Warn("certificate request left alone", "request", name, "reason", refused[name])
 	}
@@ -95,26 +89,16 @@ func (a *ApproveCSRs) Apply(ctx context.Context, env *step.Env) (step.Result, er
 	return step.Result{State: step.Changed, Reason: fmt.Sprintf("approved %d requests", approved)}, nil
 }
 
-func keys[V any](m map[string]V) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
-}
-
-// serving reports whether every kubelet has a certificate that the cluster's
-// authority signed for its address.
-func (a *ApproveCSRs) serving(ctx context.Context, env *step.Env) (bool, string, error) {
-	ca, err := os.ReadFile(filepath.Join(env.Root, a.CAFile))
+// serving returns which kubelets do not serve a certificate that the cluster's
+// authority signed for their address, "" if all do.
+func (a *ApproveCSRs) serving(ctx context.Context, env *step.Env) (reason string, err error) {
+	ca, err := env.ReadFile(a.CAFile)
 	if err != nil {
-		return false, "", err
+		return "", err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(ca) {
-		return false, "", fmt.Errorf("no certificate in %q", a.CAFile)
+		return "", fmt.Errorf("no certificate in %q", a.CAFile)
 	}
 	port := a.Port
 	if port == 0 {
@@ -133,7 +117,7 @@ func (a *ApproveCSRs) serving(ctx context.Context, env *step.Env) (bool, string,
 		}
 		_ = conn.Close()
 	}
-	return len(bad) == 0, strings.Join(bad, "; "), nil
+	return strings.Join(bad, "; "), nil
 }
 
 type csr struct {
@@ -156,7 +140,7 @@ type csr struct {
 
 func (a *ApproveCSRs) approve(ctx context.Context, env *step.Env, refused map[string]string) (int, error) {
 	var list struct{ Items []csr }
-	if err := getList(ctx, env, &list, "csr"); err != nil {
+	if err := get(ctx, env, &list, "csr"); err != nil {
 		return 0, err
 	}
 	n := 0
@@ -168,7 +152,7 @@ func (a *ApproveCSRs) approve(ctx context.Context, env *step.Env, refused map[st
 			refused[c.Metadata.Name] = err.Error()
 			continue
 		}
-		if err := checkName("request", c.Metadata.Name); err != nil {
+		if err := step.CheckName("request", c.Metadata.Name); err != nil {
 			return n, err
 		}
 		if _, err := kubectl(ctx, env, nil, "certificate", "approve", c.Metadata.Name); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -150,7 +151,7 @@ func (f *fakeCluster) get(args []string) (step.Output, error) {
 	return printList(items)
 }
 
-func sorted(m map[string]map[string]any) []string { return slices.Sorted(keys(m)) }
+func sorted(m map[string]map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
 func (f *fakeCluster) change(args []string) (step.Output, error) {
 	switch {

@@ -1,10 +1,10 @@
-// Package kube holds the step kinds that work on the cluster rather than on one
-// host: they run the bundle's own kubectl on a control plane, so that client and
-// server are always of one version, or containerd's ctr and etcdctl where those
-// know better.
+// Package kube holds the step kinds that change or observe the cluster rather than
+// one host. They run the bundle's kubectl on a control plane, so that client and
+// server always have the same version.
 //
-// Programs get data as argv and stdin, never through a shell. Kinds lists the
-// kinds for the agent's decoder; a new kind is one file and one line there.
+// kubectl gets data in arguments and on standard input, never through a shell.
+// Kinds lists the kinds for the agent's decoder; a new kind is one file and one
+// line there.
 package kube
 
 import (
@@ -18,14 +18,10 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Where the phases put what these steps use.
+// Paths of kubectl and its kubeconfig on a control plane.
 const (
-	BinDir    = "/usr/local/bin"
-	Kubectl   = BinDir + "/kubectl"
-	Ctr       = BinDir + "/ctr"
-	Etcdctl   = BinDir + "/etcdctl"
+	Kubectl   = step.BinDir + "/kubectl"
 	AdminConf = "/etc/kubernetes/admin.conf"
-	CertsDir  = "/etc/containerd/certs.d"
 )
 
 // Kinds returns the constructors of this package's kinds.
@@ -39,9 +35,6 @@ func Kinds() step.Kinds {
 		"kube-token":      func() step.Step { return &Token{} },
 		"kube-token-gone": func() step.Step { return &TokenGone{} },
 		"kube-smoke":      func() step.Step { return &Smoke{} },
-		"image":           func() step.Step { return &Image{} },
-		"etcd-data":       func() step.Step { return &EtcdData{} },
-		"kube-cleanup":    func() step.Step { return &Cleanup{} },
 	}
 }
 
@@ -55,8 +48,8 @@ func kubectl(ctx context.Context, env *step.Env, stdin []byte, args ...string) (
 	return out.Stdout, nil
 }
 
-// getList reads objects as JSON; none is an empty list.
-func getList(ctx context.Context, env *step.Env, into any, args ...string) error {
+// get reads an object or a list as JSON; into stays as it is if there is none.
+func get(ctx context.Context, env *step.Env, into any, args ...string) error {
 	out, err := kubectl(ctx, env, nil, append([]string{"get", "-o", "json"}, args...)...)
 	if err != nil {
 		return err
@@ -70,52 +63,7 @@ func getList(ctx context.Context, env *step.Env, into any, args ...string) error
 	return nil
 }
 
-// notYet turns an error of a Check into a difference: before the API server runs,
-// or before kubectl is installed, there is nothing to compare with, and Apply
-// tells the error again when it is more than that.
-func notYet(ctx context.Context, err error) (step.Result, error) {
-	if ctx.Err() != nil {
-		return step.Result{}, context.Cause(ctx)
-	}
-	return step.Result{State: step.Differs, Reason: "cannot look yet: " + err.Error()}, nil
-}
-
-// poll calls done until it says so, ctx ends or the time is over; then the last
-// reason is the error. An error of done counts as "not yet".
-func poll(ctx context.Context, timeout, interval time.Duration, what string, done func(context.Context) (bool, string, error)) error {
-	// A look that has begun may end, so that there is always a last reason.
-	look, cancel := context.WithTimeout(ctx, timeout+lookLimit)
-	defer cancel()
-	deadline := time.NewTimer(timeout)
-	defer deadline.Stop()
-	last := "nothing was seen"
-	for {
-		ok, reason, err := done(look)
-		switch {
-		case ok:
-			return nil
-		case err != nil && look.Err() == nil:
-			last = err.Error()
-		case err == nil:
-			last = reason
-		}
-		t := time.NewTimer(interval)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return context.Cause(ctx)
-		case <-deadline.C:
-			t.Stop()
-			return fmt.Errorf("%s: not within %s (last: %s)", what, timeout, last)
-		case <-t.C:
-		}
-	}
-}
-
-// lookLimit is how long a last look may take beyond the timeout.
-const lookLimit = 10 * time.Second
-
-// interval between two looks at the cluster.
+// interval is the time between two looks at the cluster.
 const interval = 2 * time.Second
 
 func timeout(d step.Duration, def time.Duration) time.Duration {
@@ -123,18 +71,4 @@ func timeout(d step.Duration, def time.Duration) time.Duration {
 		return def
 	}
 	return time.Duration(d)
-}
-
-// NoUndo is embedded by kinds that Undo has nothing to do for: their work lives
-// in etcd or is a look, and reset removes the whole cluster.
-type NoUndo struct{}
-
-// Undo does nothing.
-func (NoUndo) Undo(context.Context, *step.Env, json.RawMessage) error { return nil }
-
-func checkName(field, s string) error {
-	if s == "" || strings.HasPrefix(s, "-") || strings.ContainsAny(s, " \t\n\r\x00/") {
-		return fmt.Errorf("%s %q: not a name", field, s)
-	}
-	return nil
 }

@@ -51,12 +51,6 @@ func TestSuite(t *testing.T) {
 	steptest.Suite(t, steptest.Case{
 		Name: "token", World: token, Kinds: Kinds(), Step: &Token{Ref: "token:bootstrap", Nodes: []string{"n1"}},
 	})
-	steptest.Suite(t, steptest.Case{
-		Name: "cleanup", World: cleanupWorld(t), Kinds: Kinds(), Step: &Cleanup{Interfaces: []string{"cni0"}, PodCIDR: "10.244.0.0/16"},
-	})
-	steptest.Suite(t, steptest.Case{
-		Name: "etcd data", World: steptest.New(t), Kinds: Kinds(), Step: member(false),
-	})
 }
 
 // Before there is an API server a check reports a difference, and no error: a
@@ -67,7 +61,7 @@ func TestChecksOnBareHost(t *testing.T) {
 	for _, s := range []step.Step{
 		&Apply{Objects: raw(`{"kind":"X","metadata":{"name":"x"}}`)}, &Rollout{Workloads: []ObjectKey{{"Deployment", "n", "x"}}},
 		&Nodes{Names: []string{"n"}}, &Node{Name: "n"}, &ApproveCSRs{CAFile: "/etc/ca.crt"}, &Token{Ref: "t", Nodes: []string{"n"}},
-		&TokenGone{}, &Smoke{Fingerprint: "x"}, &Image{Name: "a/b:c", Digest: "sha256:0"},
+		&TokenGone{}, &Smoke{Fingerprint: "x"}, &step.Image{Name: "a/b:c", Digest: "sha256:0"},
 	} {
 		res, err := s.Check(t.Context(), w.Env())
 		if err != nil || res.State != step.Differs || res.Reason == "" {
@@ -231,52 +225,11 @@ func TestValidate(t *testing.T) {
 		&Node{Name: "n", Labels: map[string]string{"--all": "x"}}, &Node{Name: "n", Labels: map[string]string{"a": "b-"}},
 		&ApproveCSRs{CAFile: "ca.crt"}, &ApproveCSRs{CAFile: "/ca.crt", Nodes: []NodeAddress{{"n", "host"}}},
 		&Token{}, &Token{Ref: "x", TTL: step.Duration(48 * time.Hour)},
-		&Image{Name: "-x", Digest: "sha256:0"}, &Smoke{},
-		&Cleanup{Files: []string{"/"}}, &Cleanup{Files: []string{"/etc"}}, &Cleanup{Files: []string{"/a/../b"}},
-		&Cleanup{Interfaces: []string{"-x"}},
-		&EtcdData{Name: "x", Token: "t", Dir: "/"},
+		&Smoke{},
 	}
 	for _, s := range bad {
 		if s.Validate() == nil {
 			t.Errorf("%s %+v is accepted", s.Kind(), s)
-		}
-	}
-}
-
-func TestImageRef(t *testing.T) {
-	d := steptest.New(t).Artifact("x")
-	for name, want := range map[string]string{
-		"registry.k8s.io/pause:3.10": "registry.k8s.io/pause@",
-		"host:5000/a/b":              "host:5000/a/b@",
-		"host:5000/a/b:c":            "host:5000/a/b@",
-	} {
-		if got := ImageRef(name, d); got != want+d.String() {
-			t.Errorf("ImageRef(%q) = %q", name, got)
-		}
-	}
-}
-
-// Lines of ctr 1.6 and 2.2 as seen on hosts.
-func TestWhole(t *testing.T) {
-	d := steptest.New(t).Artifact("x")
-	line := func(name, status, unpacked string) string {
-		return "REF TYPE DIGEST STATUS SIZE UNPACKED\n" + name +
-			" application/vnd.oci.image.manifest.v1+json " + d.String() + " " + status + " 2.1 MiB/2.1 MiB " + unpacked + "\n"
-	}
-	tests := []struct {
-		out  string
-		want bool
-	}{
-		{line("a/b:c", "complete (2/2)", "true"), true},
-		{line("a/b:c", "complete (2/2)", "false"), false},
-		{line("a/b:c", "incomplete (1/2)", "true"), false},
-		{line("a/b:cc", "complete (2/2)", "true"), false},
-		{strings.ReplaceAll(line("a/b:c", "complete (2/2)", "true"), d.String(), "sha256:00"), false},
-		{"", false},
-	}
-	for _, tt := range tests {
-		if got := whole(tt.out, "a/b:c", d); got != tt.want {
-			t.Errorf("%q: %t", tt.out, got)
 		}
 	}
 }

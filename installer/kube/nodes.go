@@ -14,7 +14,7 @@ import (
 
 // Nodes waits until nodes are registered, or Ready, and changes nothing.
 type Nodes struct {
-	NoUndo
+	step.NoUndo
 	Names   []string      `json:"names"`
 	Ready   bool          `json:"ready,omitempty"`
 	Timeout step.Duration `json:"timeout,omitempty"` // default 5 minutes
@@ -42,37 +42,31 @@ func (n *Nodes) Validate() error {
 	}
 	var errs []error
 	for _, x := range n.Names {
-		errs = append(errs, checkName("node", x))
+		errs = append(errs, step.CheckName("node", x))
 	}
 	return errors.Join(errs...)
 }
 
 // Check looks once.
 func (n *Nodes) Check(ctx context.Context, env *step.Env) (step.Result, error) {
-	ok, reason, err := n.look(ctx, env)
-	if err != nil {
-		return notYet(ctx, err)
-	}
-	if !ok {
-		return step.Result{State: step.Differs, Reason: reason}, nil
-	}
-	return step.Result{State: step.OK}, nil
+	reason, err := n.look(ctx, env)
+	return step.CheckResult(ctx, reason, err)
 }
 
 // Apply waits.
 func (n *Nodes) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
-	err := poll(ctx, timeout(n.Timeout, 5*time.Minute), interval, "nodes "+n.word(),
-		func(ctx context.Context) (bool, string, error) { return n.look(ctx, env) })
+	err := step.Poll(ctx, timeout(n.Timeout, 5*time.Minute), interval, "nodes "+n.word(),
+		func(ctx context.Context) (string, error) { return n.look(ctx, env) })
 	if err != nil {
 		return step.Result{}, err
 	}
 	return step.Result{State: step.Verified, Reason: fmt.Sprintf("%d nodes are %s", len(n.Names), n.word())}, nil
 }
 
-func (n *Nodes) look(ctx context.Context, env *step.Env) (bool, string, error) {
+func (n *Nodes) look(ctx context.Context, env *step.Env) (reason string, err error) {
 	live, err := nodes(ctx, env)
 	if err != nil {
-		return false, "", err
+		return "", err
 	}
 	var bad []string
 	for _, name := range n.Names {
@@ -84,7 +78,7 @@ func (n *Nodes) look(ctx context.Context, env *step.Env) (bool, string, error) {
 			bad = append(bad, fmt.Sprintf("%s is not ready: %s", name, l.notReady()))
 		}
 	}
-	return len(bad) == 0, strings.Join(bad, "; "), nil
+	return strings.Join(bad, "; "), nil
 }
 
 type node struct {
@@ -125,7 +119,7 @@ func (n node) notReady() string {
 
 func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {
 	var list struct{ Items []node }
-	if err := getList(ctx, env, &list, "nodes"); err != nil {
+	if err := get(ctx, env, &list, "nodes"); err != nil {
 		return nil, err
 	}
 	out := map[string]node{}
@@ -137,7 +131,7 @@ func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {
 
 // Node is labels and taints of one node. Others that are there stay.
 type Node struct {
-	NoUndo
+	step.NoUndo
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Taints []string          `json:"taints,omitempty"` // "key=value:Effect", "key:Effect"
@@ -154,7 +148,7 @@ func (n *Node) Describe() string {
 
 // Validate checks that nothing can be read as an option.
 func (n *Node) Validate() error {
-	errs := []error{checkName("name", n.Name)}
+	errs := []error{step.CheckName("name", n.Name)}
 	for _, l := range n.labelArgs() {
 		if strings.HasPrefix(l, "-") || strings.HasSuffix(l, "-") {
 			errs = append(errs, fmt.Errorf("label %q: not a label", l))
@@ -185,15 +179,20 @@ func parseTaint(s string) (taint, error) {
 	return taint{Key: key, Value: value, Effect: effect}, nil
 }
 
-// Check compares with the live node.
 func (n *Node) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	missing, err := n.missing(ctx, env)
+	return step.CheckResult(ctx, missing, err)
+}
+
+// missing returns the labels and taints that the live node lacks, in words.
+func (n *Node) missing(ctx context.Context, env *step.Env) (string, error) {
 	live, err := nodes(ctx, env)
 	if err != nil {
-		return notYet(ctx, err)
+		return "", err
 	}
 	l, ok := live[n.Name]
 	if !ok {
-		return step.Result{State: step.Differs, Reason: "node " + n.Name + " is not registered"}, nil
+		return "node " + n.Name + " is not registered", nil
 	}
 	var missing []string
 	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
@@ -204,19 +203,18 @@ func (n *Node) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	for _, t := range n.Taints {
 		want, err := parseTaint(t)
 		if err != nil {
-			return notYet(ctx, err)
+			return "", err
 		}
 		if !slices.Contains(l.Spec.Taints, want) {
 			missing = append(missing, "taint "+t)
 		}
 	}
-	if len(missing) > 0 {
-		return step.Result{State: step.Differs, Reason: "missing: " + strings.Join(missing, ", ")}, nil
+	if len(missing) == 0 {
+		return "", nil
 	}
-	return step.Result{State: step.OK}, nil
+	return "missing: " + strings.Join(missing, ", "), nil
 }
 
-// Apply labels and taints the node.
 func (n *Node) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	if len(n.Labels) > 0 {
 		args := append([]string{"label", "node", n.Name, "--overwrite"}, n.labelArgs()...)

@@ -13,7 +13,7 @@ import (
 
 // Rollout waits until workloads have all their pods ready, and changes nothing.
 type Rollout struct {
-	NoUndo
+	step.NoUndo
 	// Workloads are Deployments and DaemonSets; other kinds are refused.
 	Workloads []ObjectKey   `json:"workloads"`
 	Timeout   step.Duration `json:"timeout,omitempty"` // default 5 minutes
@@ -56,7 +56,7 @@ func (r *Rollout) Validate() error {
 		if w.Kind != "Deployment" && w.Kind != "DaemonSet" {
 			errs = append(errs, fmt.Errorf("workload %q: want a Deployment or a DaemonSet", w))
 		}
-		errs = append(errs, checkName("name", w.Name), checkName("namespace", w.Namespace))
+		errs = append(errs, step.CheckName("name", w.Name), step.CheckName("namespace", w.Namespace))
 	}
 	return errors.Join(errs...)
 }
@@ -64,12 +64,8 @@ func (r *Rollout) Validate() error {
 // Check looks once.
 func (r *Rollout) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	for _, w := range r.Workloads {
-		ok, reason, err := workloadReady(ctx, env, w)
-		if err != nil {
-			return notYet(ctx, err)
-		}
-		if !ok {
-			return step.Result{State: step.Differs, Reason: reason}, nil
+		if reason, err := workloadReady(ctx, env, w); err != nil || reason != "" {
+			return step.CheckResult(ctx, reason, err)
 		}
 	}
 	return step.Result{State: step.OK}, nil
@@ -78,8 +74,8 @@ func (r *Rollout) Check(ctx context.Context, env *step.Env) (step.Result, error)
 // Apply waits.
 func (r *Rollout) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	for _, w := range r.Workloads {
-		err := poll(ctx, timeout(r.Timeout, 5*time.Minute), interval, "pods of "+w.String(),
-			func(ctx context.Context) (bool, string, error) { return workloadReady(ctx, env, w) })
+		err := step.Poll(ctx, timeout(r.Timeout, 5*time.Minute), interval, "pods of "+w.String(),
+			func(ctx context.Context) (string, error) { return workloadReady(ctx, env, w) })
 		if err != nil {
 			return step.Result{}, errors.Join(err, podTrouble(ctx, env, w.Namespace))
 		}
@@ -106,10 +102,10 @@ type workload struct {
 	} `json:"status"`
 }
 
-func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (bool, string, error) {
+func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (reason string, err error) {
 	var w workload
-	if err := getList(ctx, env, &w, "-n", k.Namespace, strings.ToLower(k.Kind), k.Name); err != nil {
-		return false, "", err
+	if err := get(ctx, env, &w, "-n", k.Namespace, strings.ToLower(k.Kind), k.Name); err != nil {
+		return "", err
 	}
 	s := w.Status
 	want, updated, ready := s.DesiredNumberScheduled, s.UpdatedNumberScheduled, s.NumberAvailable
@@ -121,13 +117,13 @@ func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (bool, strin
 	}
 	switch {
 	case s.ObservedGeneration < w.Metadata.Generation:
-		return false, k.String() + " is not seen by its controller yet", nil
+		return k.String() + " is not seen by its controller yet", nil
 	case k.Kind == "DaemonSet" && want == 0:
-		return false, k.String() + " has no node yet", nil
+		return k.String() + " has no node yet", nil
 	case updated < want || ready < want:
-		return false, fmt.Sprintf("%s has %d of %d pods ready", k, ready, want), nil
+		return fmt.Sprintf("%s has %d of %d pods ready", k, ready, want), nil
 	}
-	return true, "", nil
+	return "", nil
 }
 
 // podTrouble gathers why pods of a namespace are not ready, as an error to join.
@@ -145,7 +141,7 @@ func podTrouble(ctx context.Context, env *step.Env, namespace string) error {
 		}
 	}
 	var pods struct{ Items []podStatus }
-	if getList(ctx, env, &pods, "pods", "-n", namespace) == nil {
+	if get(ctx, env, &pods, "pods", "-n", namespace) == nil {
 		for _, p := range pods.Items {
 			if !p.ready() && p.Status.Phase != "Pending" && p.Status.Phase != "Succeeded" && len(notes) < 6 {
 				out, err := kubectl(ctx, env, nil, "logs", "-n", namespace, p.Metadata.Name, "--all-containers", "--tail=10")

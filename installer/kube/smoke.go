@@ -46,9 +46,9 @@ func (*Smoke) Describe() string {
 
 // Validate checks the fields.
 func (s *Smoke) Validate() error {
-	errs := []error{(&Image{Name: s.Image, Digest: s.Digest}).Validate(), checkName("domain", s.Domain)}
+	errs := []error{(&step.Image{Name: s.Image, Digest: s.Digest}).Validate(), step.CheckName("domain", s.Domain)}
 	for _, n := range s.Nodes {
-		errs = append(errs, checkName("node", n))
+		errs = append(errs, step.CheckName("node", n))
 	}
 	if len(s.Nodes) == 0 || s.Fingerprint == "" {
 		errs = append(errs, errors.New("nodes and fingerprint: want both"))
@@ -135,15 +135,18 @@ func (r *smokeRun) clean(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.wait(ctx, "namespaces are gone", func(ctx context.Context) (bool, string, error) {
+	return r.wait(ctx, "namespaces are gone", func(ctx context.Context) (string, error) {
 		out, err := kubectl(ctx, r.env, nil, "get", "namespace", smokeA, smokeB, "--ignore-not-found", "-o", "name")
-		left := strings.Join(strings.Fields(string(out)), ", ")
-		return err == nil && left == "", left + " still there", err
+		left := strings.Fields(string(out))
+		if err != nil || len(left) == 0 {
+			return "", err
+		}
+		return strings.Join(left, ", ") + " still there", nil
 	})
 }
 
-func (r *smokeRun) wait(ctx context.Context, what string, done func(context.Context) (bool, string, error)) error {
-	return poll(ctx, timeout(r.Timeout, 3*time.Minute), interval, what, done)
+func (r *smokeRun) wait(ctx context.Context, what string, done func(context.Context) (string, error)) error {
+	return step.Poll(ctx, timeout(r.Timeout, 3*time.Minute), interval, what, done)
 }
 
 func (r *smokeRun) apply(ctx context.Context, objects ...any) error {
@@ -156,7 +159,7 @@ func (r *smokeRun) apply(ctx context.Context, objects ...any) error {
 }
 
 func (r *smokeRun) ready(ctx context.Context, k ObjectKey) error {
-	return r.wait(ctx, k.String(), func(ctx context.Context) (bool, string, error) {
+	return r.wait(ctx, k.String(), func(ctx context.Context) (string, error) {
 		return workloadReady(ctx, r.env, k)
 	})
 }
@@ -186,7 +189,7 @@ func (r *smokeRun) clusterIP(ctx context.Context, service string) (string, error
 			ClusterIP string `json:"clusterIP"`
 		} `json:"spec"`
 	}
-	if err := getList(ctx, r.env, &s, "-n", smokeA, "service", service); err != nil {
+	if err := get(ctx, r.env, &s, "-n", smokeA, "service", service); err != nil {
 		return "", err
 	}
 	if net.ParseIP(s.Spec.ClusterIP) == nil {
@@ -259,15 +262,18 @@ func (r *smokeRun) scale(ctx context.Context, n int) error {
 	if _, err := kubectl(ctx, r.env, nil, "scale", "deployment", "web", "-n", smokeA, fmt.Sprintf("--replicas=%d", n)); err != nil {
 		return err
 	}
-	return r.wait(ctx, fmt.Sprintf("%d pods", n), func(ctx context.Context) (bool, string, error) {
+	return r.wait(ctx, fmt.Sprintf("%d pods", n), func(ctx context.Context) (string, error) {
 		p, err := r.pods(ctx, smokeA, "app=web")
-		return err == nil && len(p) == n, fmt.Sprintf("there are %d", len(p)), err
+		if err != nil || len(p) == n {
+			return "", err
+		}
+		return fmt.Sprintf("there are %d", len(p)), nil
 	})
 }
 
 func (r *smokeRun) pods(ctx context.Context, ns, selector string) ([]podStatus, error) {
 	var list struct{ Items []podStatus }
-	err := getList(ctx, r.env, &list, "pods", "-n", ns, "-l", selector)
+	err := get(ctx, r.env, &list, "pods", "-n", ns, "-l", selector)
 	return list.Items, err
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/offk8s/offk8s/installer/step"
 )
 
 type object = map[string]any
@@ -33,7 +35,7 @@ func (r *smokeRun) podSpec(args ...string) object {
 		"terminationGracePeriodSeconds": 1,
 		"securityContext":               object{"runAsNonRoot": true, "runAsUser": 65534, "runAsGroup": 65534},
 		"containers": []any{object{
-			"name": "smoke", "image": ImageRef(r.Image, r.Digest), "imagePullPolicy": "IfNotPresent",
+			"name": "smoke", "image": step.ImageRef(r.Image, r.Digest), "imagePullPolicy": "IfNotPresent",
 			"command": []string{"/offk8s", "smoke-server"}, "args": args,
 			"env": []any{
 				field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"),
@@ -100,17 +102,17 @@ func (r *smokeRun) jobOn(ctx context.Context, node, expect string, urls ...strin
 	if err != nil {
 		return err
 	}
-	err = r.wait(ctx, "Job "+name, func(ctx context.Context) (bool, string, error) {
+	err = r.wait(ctx, "Job "+name, func(ctx context.Context) (string, error) {
 		var j struct {
 			Status struct{ Active, Succeeded, Failed int } `json:"status"`
 		}
-		if err := getList(ctx, r.env, &j, "-n", smokeA, "job", name); err != nil {
-			return false, "", err
+		if err := get(ctx, r.env, &j, "-n", smokeA, "job", name); err != nil {
+			return "", err
 		}
-		if j.Status.Failed > 0 {
-			return true, "", nil
+		if j.Status.Failed > 0 || j.Status.Succeeded > 0 {
+			return "", nil
 		}
-		return j.Status.Succeeded > 0, fmt.Sprintf("%d active", j.Status.Active), nil
+		return fmt.Sprintf("%d active", j.Status.Active), nil
 	})
 	if err != nil {
 		return err

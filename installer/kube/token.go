@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ const tokenLabel = "app.kubernetes.io/managed-by=offk8s"
 // Token is the bootstrap token in the cluster for as long as a node has to
 // join: short-lived and good for nothing but authentication.
 type Token struct {
-	NoUndo
+	step.NoUndo
 	Ref string `json:"ref"` // the secret "id.secret"
 	// Nodes are those that shall join; when all have, no token is made.
 	Nodes []string `json:"nodes"`
@@ -48,24 +49,30 @@ func (t *Token) Validate() error {
 	return nil
 }
 
-// Check asks for the nodes first: who has joined needs no token.
 func (t *Token) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	live, err := nodes(ctx, env)
 	if err != nil {
-		return notYet(ctx, err)
+		return step.CheckResult(ctx, "", err)
 	}
-	var missing []string
-	for _, n := range t.Nodes {
-		if _, ok := live[n]; !ok {
-			missing = append(missing, n)
-		}
-	}
+	missing := slices.DeleteFunc(slices.Clone(t.Nodes), func(n string) bool {
+		_, joined := live[n]
+		return joined
+	})
 	if len(missing) == 0 {
 		return step.Result{State: step.OK, Reason: "all nodes have joined"}, nil
 	}
+	exists, err := t.exists(ctx, env)
+	if exists {
+		return step.Result{State: step.OK, Reason: "the token is there"}, nil
+	}
+	return step.CheckResult(ctx, "not joined yet: "+strings.Join(missing, ", "), err)
+}
+
+// exists reports whether the cluster has the token's Secret.
+func (t *Token) exists(ctx context.Context, env *step.Env) (bool, error) {
 	id, _, err := t.parts(env)
 	if err != nil {
-		return notYet(ctx, err)
+		return false, err
 	}
 	var list struct {
 		Items []struct {
@@ -74,15 +81,15 @@ func (t *Token) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 			} `json:"metadata"`
 		}
 	}
-	if err := getList(ctx, env, &list, "secrets", "-n", "kube-system", "-l", tokenLabel); err != nil {
-		return notYet(ctx, err)
+	if err := get(ctx, env, &list, "secrets", "-n", "kube-system", "-l", tokenLabel); err != nil {
+		return false, err
 	}
 	for _, s := range list.Items {
 		if s.Metadata.Name == "bootstrap-token-"+id {
-			return step.Result{State: step.OK, Reason: "the token is there"}, nil
+			return true, nil
 		}
 	}
-	return step.Result{State: step.Differs, Reason: "not joined yet: " + strings.Join(missing, ", ")}, nil
+	return false, nil
 }
 
 // Apply makes the token's Secret; its expiry counts on the control plane's clock.
@@ -127,7 +134,7 @@ func (t *Token) parts(env *step.Env) (id, secret string, err error) {
 
 // TokenGone deletes the bootstrap tokens that offk8s made, those of interrupted
 // runs as well.
-type TokenGone struct{ NoUndo }
+type TokenGone struct{ step.NoUndo }
 
 // Kind returns "kube-token-gone".
 func (*TokenGone) Kind() string { return "kube-token-gone" }
@@ -138,20 +145,17 @@ func (*TokenGone) Describe() string { return "no bootstrap token" }
 // Validate has nothing to check.
 func (*TokenGone) Validate() error { return nil }
 
-// Check looks for tokens.
 func (*TokenGone) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	var list struct{ Items []json.RawMessage }
-	if err := getList(ctx, env, &list, "secrets", "-n", "kube-system", "-l", tokenLabel,
-		"--field-selector", "type=bootstrap.kubernetes.io/token"); err != nil {
-		return notYet(ctx, err)
-	}
+	err := get(ctx, env, &list, "secrets", "-n", "kube-system", "-l", tokenLabel,
+		"--field-selector", "type=bootstrap.kubernetes.io/token")
+	differs := ""
 	if len(list.Items) > 0 {
-		return step.Result{State: step.Differs, Reason: fmt.Sprintf("%d bootstrap tokens are there", len(list.Items))}, nil
+		differs = fmt.Sprintf("%d bootstrap tokens are there", len(list.Items))
 	}
-	return step.Result{State: step.OK}, nil
+	return step.CheckResult(ctx, differs, err)
 }
 
-// Apply deletes them.
 func (*TokenGone) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	_, err := kubectl(ctx, env, nil, "delete", "secrets", "-n", "kube-system", "-l", tokenLabel,
 		"--field-selector", "type=bootstrap.kubernetes.io/token")

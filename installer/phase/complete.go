@@ -9,7 +9,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -61,7 +60,7 @@ func needs(in Input) ([]digest.Digest, []error) {
 				switch s := it.Step.(type) {
 				case *step.Artifact:
 					found[s.Digest] = true
-				case *kube.Image:
+				case *step.Image:
 					found[s.Digest] = true
 				}
 			}
@@ -88,7 +87,7 @@ func Paths(in Input) ([]string, error) {
 		switch {
 		case !ok:
 		case a.Kind == manifests.KindImage:
-			name, _, _ := strings.Cut(kube.ImageRef(a.Name, d), "@")
+			name, _, _ := strings.Cut(step.ImageRef(a.Name, d), "@")
 			registry, repository, _ := strings.Cut(name, "/")
 			out = append(out, "/v2/"+repository+"/manifests/"+d.String()+"?ns="+registry)
 		default:

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -54,7 +53,7 @@ func (d daemon) unit() string {
 	for _, s := range d.service {
 		b.WriteString(s + "\n")
 	}
-	b.WriteString("ExecStart=" + kube.BinDir + "/" + d.name)
+	b.WriteString("ExecStart=" + step.BinDir + "/" + d.name)
 	for _, k := range slices.Sorted(maps.Keys(d.flags)) {
 		b.WriteString(" \\\n  " + quoteArg("--"+k+"="+d.flags[k]))
 	}
@@ -67,7 +66,7 @@ func (d daemon) unit() string {
 func (d daemon) step(triggers ...string) *step.Unit {
 	return &step.Unit{
 		Name: d.name + ".service", Content: d.unit(), Enable: true, Running: true,
-		Triggers: append([]string{kube.BinDir + "/" + d.name}, triggers...),
+		Triggers: append([]string{step.BinDir + "/" + d.name}, triggers...),
 	}
 }
 

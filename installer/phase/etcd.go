@@ -4,7 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -18,9 +17,9 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.HasRole(manifests.RoleEtcd) {
 		return l.done()
 	}
-	l.install(in, h, kube.BinDir, "etcd", "etcdctl")
+	l.install(in, h, step.BinDir, "etcd", "etcdctl")
 	if in.hasFile(h, "etcdutl") {
-		l.install(in, h, kube.BinDir, "etcdutl")
+		l.install(in, h, step.BinDir, "etcdutl")
 	}
 	l.add("data-folder", &step.Directory{Path: etcdData, Mode: 0o700, Purge: true})
 	l.add("data", in.etcdMember(h, false)).Why = "a member that holds data is never bootstrapped again"
@@ -40,8 +39,8 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
-func (in Input) etcdMember(h manifests.Host, started bool) *kube.EtcdData {
-	e := &kube.EtcdData{
+func (in Input) etcdMember(h manifests.Host, started bool) *step.EtcdData {
+	e := &step.EtcdData{
 		Dir: etcdData, Name: h.Name, Token: in.etcdToken(), PeerURL: etcdURL(h, "2380"),
 		CAFile: etcdPKI + "/ca.crt", Cert: etcdPKI + "/client.crt", Key: etcdPKI + "/client.key", Started: started,
 	}
@@ -90,7 +89,7 @@ func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("healthy", &step.Wait{
 		// etcdctl before 3.4 speaks version 2 unless told.
 		Argv: []string{
-			"env", "ETCDCTL_API=3", kube.Etcdctl, "--endpoints=" + etcdURL(h, "2379"), "--cacert=" + etcdPKI + "/ca.crt",
+			"env", "ETCDCTL_API=3", step.Etcdctl, "--endpoints=" + etcdURL(h, "2379"), "--cacert=" + etcdPKI + "/ca.crt",
 			"--cert=" + etcdPKI + "/client.crt", "--key=" + etcdPKI + "/client.key", "endpoint", "health",
 		},
 		Timeout: step.Duration(3 * time.Minute), Text: "etcd member " + h.Name + " is healthy",

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
@@ -32,7 +31,7 @@ func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 			l.fail(err)
 			continue
 		}
-		l.add(a.Name, &kube.Image{Name: a.Name, Digest: a.Blob.Digest, PullArgs: in.Lock.Release.Features.CtrPullArgs})
+		l.add(a.Name, &step.Image{Name: a.Name, Digest: a.Blob.Digest, PullArgs: in.Lock.Release.Features.CtrPullArgs})
 	}
 	return l.done()
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/installer/distro"
-	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -87,7 +87,7 @@ func (in Input) imageRef(ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return kube.ImageRef(a.Name, a.Blob.Digest), nil
+	return step.ImageRef(a.Name, a.Blob.Digest), nil
 }
 
 // smokePrefix starts the name of the image that pack makes of its own binary.

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -30,7 +29,7 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.IsNode() {
 		return l.done()
 	}
-	l.install(in, h, kube.BinDir, "kubelet", "kube-proxy")
+	l.install(in, h, step.BinDir, "kubelet", "kube-proxy")
 	if in.Lock.Release.Features.MetadataRoute {
 		l.add("metadata-route", &step.Route{
 			Destination: metadata,

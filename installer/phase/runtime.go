@@ -8,7 +8,6 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -28,9 +27,9 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.IsNode() {
 		return l.done()
 	}
-	l.install(in, h, kube.BinDir, "containerd", "containerd-shim-runc-v2", "ctr", "runc")
+	l.install(in, h, step.BinDir, "containerd", "containerd-shim-runc-v2", "ctr", "runc")
 	if in.hasFile(h, "crictl") {
-		l.install(in, h, kube.BinDir, "crictl")
+		l.install(in, h, step.BinDir, "crictl")
 		l.add("crictl.yaml", &step.File{Path: "/etc/crictl.yaml", Content: crictlConf})
 	}
 	l.add("cni-bin", &step.Directory{Path: cniBin, Purge: true})
@@ -38,9 +37,9 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("cni-conf", &step.Directory{Path: cniConf, Purge: true})
 	if !in.skips("selinux") {
 		l.add("selinux", &step.SELinux{Labels: []step.Label{
-			{Path: kube.BinDir + "/containerd", Type: "container_runtime_exec_t"},
-			{Path: kube.BinDir + "/containerd-shim-runc-v2", Type: "container_runtime_exec_t"},
-			{Path: kube.BinDir + "/runc", Type: "container_runtime_exec_t"},
+			{Path: step.BinDir + "/containerd", Type: "container_runtime_exec_t"},
+			{Path: step.BinDir + "/containerd-shim-runc-v2", Type: "container_runtime_exec_t"},
+			{Path: step.BinDir + "/runc", Type: "container_runtime_exec_t"},
 		}}).Why = "containers get a domain of their own from these types"
 	}
 	l.add("run", &step.Directory{Path: "/run/containerd", Mode: 0o711, Purge: true})
@@ -57,14 +56,14 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("folder", &step.Directory{Path: containerdDir, Purge: true})
 	for _, reg := range in.registries() {
 		l.add("registry-"+reg, &step.File{
-			Path: kube.CertsDir + "/" + reg + "/hosts.toml", Content: in.clientConf().HostsTOML(),
+			Path: step.CertsDir + "/" + reg + "/hosts.toml", Content: in.clientConf().HostsTOML(),
 		}).Why = "its images come from the mirror"
 	}
 	conf, err := in.containerdConfig()
 	l.fail(err)
 	l.add("config", &step.File{Path: containerdCfg, Content: conf})
-	l.add("unit", containerdDaemon().step(containerdCfg, kube.BinDir+"/containerd-shim-runc-v2", kube.BinDir+"/runc"))
-	l.add("cleanup", &kube.Cleanup{
+	l.add("unit", containerdDaemon().step(containerdCfg, step.BinDir+"/containerd-shim-runc-v2", step.BinDir+"/runc"))
+	l.add("cleanup", &step.Cleanup{
 		Interfaces: in.Lock.CNIRelease.Interfaces, Files: in.cniFiles(), PodCIDR: in.Cluster.PodCIDR(),
 	})
 	return l.done()
@@ -155,7 +154,7 @@ func (in Input) runc() table {
 	return table{
 		"runtime_type": "io.containerd.runc.v2",
 		"options": table{
-			"BinaryName": kube.BinDir + "/runc", "SystemdCgroup": in.Cluster.CgroupDriver() == "systemd",
+			"BinaryName": step.BinDir + "/runc", "SystemdCgroup": in.Cluster.CgroupDriver() == "systemd",
 		},
 	}
 }
@@ -166,7 +165,7 @@ func (in Input) containerdV2(sandbox string) table {
 		"plugins": table{"io.containerd.grpc.v1.cri": table{
 			"sandbox_image": sandbox,
 			"containerd":    table{"default_runtime_name": "runc", "runtimes": table{"runc": in.runc()}},
-			"registry":      table{"config_path": kube.CertsDir},
+			"registry":      table{"config_path": step.CertsDir},
 		}},
 	}
 }
@@ -177,7 +176,7 @@ func (in Input) containerdV3(sandbox string) table {
 		"plugins": table{
 			"io.containerd.cri.v1.images": table{
 				"pinned_images": table{"sandbox": sandbox},
-				"registry":      table{"config_path": kube.CertsDir},
+				"registry":      table{"config_path": step.CertsDir},
 			},
 			"io.containerd.cri.v1.runtime": table{
 				"containerd": table{"default_runtime_name": "runc", "runtimes": table{"runc": in.runc()}},

@@ -11,6 +11,13 @@ import (
 	"time"
 )
 
+// Paths on a host that phases and steps share.
+const (
+	BinDir   = "/usr/local/bin" // all programs of the bundle
+	Etcdctl  = BinDir + "/etcdctl"
+	CertsDir = "/etc/containerd/certs.d" // registry configuration
+)
+
 // Mode is a file mode that stands in JSON as people read it, "0644". The zero
 // value means the default of the step kind.
 type Mode uint32
@@ -78,6 +85,15 @@ func checkPath(field, p string) error {
 		return fmt.Errorf("%s %q: want a clean absolute path", field, p)
 	case strings.ContainsFunc(p, isControl):
 		return fmt.Errorf("%s %q: control character", field, p)
+	}
+	return nil
+}
+
+// CheckName refuses a name of a Kubernetes object, member or interface that a
+// program could take for an option, a path or several words.
+func CheckName(field, s string) error {
+	if s == "" || strings.HasPrefix(s, "-") || strings.ContainsAny(s, " \t\n\r\x00/") {
+		return fmt.Errorf("%s %q: not a name", field, s)
 	}
 	return nil
 }

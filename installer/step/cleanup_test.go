@@ -1,4 +1,4 @@
-package kube
+package step_test
 
 import (
 	"context"
@@ -45,6 +45,13 @@ COMMIT
 COMMIT
 `
 
+const ctr = step.BinDir + "/ctr"
+
+// pods is the clean-up of a flannel network.
+var pods = &step.Cleanup{
+	PodCIDR: "10.244.0.0/16", Chains: []string{"FLANNEL-"}, RuleComments: []string{"flanneld"},
+}
+
 // Our chains and the rules that lead there go; everybody else's stay.
 func TestRemovalScript(t *testing.T) {
 	want := `*filter
@@ -64,10 +71,10 @@ COMMIT
 -X FLANNEL-POSTRTG
 COMMIT
 `
-	if diff := cmp.Diff(want, removalScript(savedRules, "10.244.0.0/16")); diff != "" {
+	if diff := cmp.Diff(want, step.RemovalScript(pods, savedRules)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if got := removalScript("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j ACCEPT\nCOMMIT\n", "10.244.0.0/16"); got != "" {
+	if got := step.RemovalScript(pods, "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j ACCEPT\nCOMMIT\n"); got != "" {
 		t.Errorf("nothing to remove gives %q", got)
 	}
 }
@@ -77,7 +84,7 @@ func TestRemovalScriptForReal(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.NeedTool(t, "unshare", "iptables-restore", "iptables-save")
 	dir := t.TempDir()
-	for name, content := range map[string]string{"rules": savedRules, "script": removalScript(savedRules, "10.244.0.0/16")} {
+	for name, content := range map[string]string{"rules": savedRules, "script": step.RemovalScript(pods, savedRules)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +122,7 @@ func TestPodMounts(t *testing.T) {
 		"/var/lib/kubelet/pods/u/volumes/t/sub", "/var/lib/kubelet/pods/u/volumes/t",
 		"/run/containerd/io.containerd.runtime.v2.task/k8s.io/a/rootfs", "/run/netns/cni-1",
 	}
-	if diff := cmp.Diff(want, podMounts(info)); diff != "" {
+	if diff := cmp.Diff(want, step.PodMounts(info)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -134,10 +141,28 @@ func TestProcesses(t *testing.T) {
 		w.Write(t, "/proc/"+pid+"/stat", p[0], 0o444)
 		w.Write(t, "/proc/"+pid+"/cmdline", p[1], 0o444)
 	}
-	got, err := processes(w.Root)
+	got, err := step.Processes(w.Root)
 	slices.Sort(got)
 	if diff := cmp.Diff([]int{10, 11, 12}, got); diff != "" || err != nil {
 		t.Errorf("%v, -want +got:\n%s", err, diff)
+	}
+}
+
+func TestCleanup(t *testing.T) {
+	steptest.Suite(t, steptest.Case{
+		Name: "cleanup", World: cleanupWorld(t), Step: &step.Cleanup{Interfaces: []string{"cni0"}, PodCIDR: "10.244.0.0/16"},
+	})
+	for _, c := range []step.Cleanup{
+		{Files: []string{"/"}},
+		{Files: []string{"/etc"}},
+		{Files: []string{"/a/../b"}},
+		{Interfaces: []string{"-x"}},
+		{Chains: []string{""}},
+		{RuleComments: []string{"a b"}},
+	} {
+		if c.Validate() == nil {
+			t.Errorf("%+v is accepted", c)
+		}
 	}
 }
 
@@ -169,7 +194,7 @@ func TestCleanupUndo(t *testing.T) {
 	inner := w.Programs
 	var stdin string
 	w.Programs = func(ctx context.Context, c step.Cmd) (step.Output, error) {
-		if c.Argv[0] == Ctr && slices.Contains(c.Argv, "ls") {
+		if c.Argv[0] == ctr && slices.Contains(c.Argv, "ls") {
 			return steptest.Say("task1\n")
 		}
 		if c.Argv[0] == "iptables-restore" {
@@ -177,7 +202,7 @@ func TestCleanupUndo(t *testing.T) {
 		}
 		return inner(ctx, c)
 	}
-	c := &Cleanup{Interfaces: []string{"flannel.1", "cni0"}, Files: []string{"/run/flannel", "/var/lib/cni"}, PodCIDR: "10.244.0.0/16"}
+	c := &step.Cleanup{Interfaces: []string{"flannel.1", "cni0"}, Files: []string{"/run/flannel", "/var/lib/cni"}, PodCIDR: "10.244.0.0/16"}
 	env := w.Env()
 	if _, err := c.Apply(t.Context(), env); err != nil {
 		t.Fatal(err)
@@ -190,7 +215,7 @@ func TestCleanupUndo(t *testing.T) {
 		calls = append(calls, strings.Join(a, " "))
 	}
 	for _, want := range []string{
-		Ctr + " --namespace k8s.io tasks kill --signal SIGKILL --all task1", Ctr + " --namespace k8s.io containers rm task1",
+		ctr + " --namespace k8s.io tasks kill --signal SIGKILL --all task1", ctr + " --namespace k8s.io containers rm task1",
 		"ip link delete dev cni0", "ip link delete dev veth12ab", "iptables-restore --noflush",
 	} {
 		if !slices.Contains(calls, want) {

@@ -1,4 +1,4 @@
-package kube
+package step
 
 import (
 	"context"
@@ -9,33 +9,33 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Cleanup does nothing until it is undone: then it ends all containers of
-// Kubernetes, unmounts what they had mounted and takes away what kubelet,
-// kube-proxy and the pod network left in the kernel and on the disk. It is the
-// last step before the runtime is in use, hence the first that is undone while
-// containerd still runs. What is not Kubernetes's own stays.
+// Cleanup changes nothing until it is undone: then it ends all containers of
+// Kubernetes, unmounts their file systems and removes everything that kubelet,
+// kube-proxy and the pod network left in the kernel and on disk. It is the last
+// step before the runtime is in use, so Undo runs first and while containerd still
+// runs. Everything that does not belong to Kubernetes stays.
 type Cleanup struct {
-	Interfaces []string `json:"interfaces,omitempty"` // of the pod network
-	Files      []string `json:"files,omitempty"`      // of the pod network, files or folders
-	PodCIDR    string   `json:"podCIDR,omitempty"`
+	// Of the pod network: its interfaces, its files or directories, the prefixes of
+	// its iptables chains ("FLANNEL-") and of the comments of its rules ("flanneld").
+	Interfaces   []string `json:"interfaces,omitempty"`
+	Files        []string `json:"files,omitempty"`
+	Chains       []string `json:"chains,omitempty"`
+	RuleComments []string `json:"ruleComments,omitempty"`
+	// PodCIDR selects further rules, by source or destination.
+	PodCIDR string `json:"podCIDR,omitempty"`
 }
 
-// Kind returns "kube-cleanup".
 func (*Cleanup) Kind() string { return "kube-cleanup" }
 
-// Describe says what reset will do.
 func (*Cleanup) Describe() string { return "reset ends all pods and removes what they leave" }
 
-// Validate refuses paths that are not clean, absolute and below a folder.
+// Validate refuses paths that are not clean, absolute and below a directory of the root.
 func (c *Cleanup) Validate() error {
 	var errs []error
 	for _, f := range c.Files {
@@ -44,37 +44,40 @@ func (c *Cleanup) Validate() error {
 		}
 	}
 	for _, i := range c.Interfaces {
-		errs = append(errs, checkName("interface", i))
+		errs = append(errs, CheckName("interface", i))
+	}
+	for _, c := range append(slices.Clone(c.Chains), c.RuleComments...) {
+		errs = append(errs, CheckName("iptables prefix", c))
 	}
 	return errors.Join(errs...)
 }
 
 const cleanupStamp = "kube-cleanup"
 
-// Check says whether the journal has this step.
-func (c *Cleanup) Check(_ context.Context, env *step.Env) (step.Result, error) {
+// Check reports whether the journal has this step.
+func (c *Cleanup) Check(_ context.Context, env *Env) (Result, error) {
 	if env.Stamp(cleanupStamp) != "" {
-		return step.Result{State: step.OK}, nil
+		return Result{State: OK}, nil
 	}
-	return step.Result{State: step.Differs, Reason: "not journaled yet"}, nil
+	return Result{State: Differs, Reason: "not journaled yet"}, nil
 }
 
-// Apply gets the step into the journal, which is what Undo needs.
-func (c *Cleanup) Apply(_ context.Context, env *step.Env) (step.Result, error) {
+// Apply only gets the step into the journal, for Undo.
+func (c *Cleanup) Apply(_ context.Context, env *Env) (Result, error) {
 	if err := env.SetStamp(cleanupStamp, "1"); err != nil {
-		return step.Result{}, err
+		return Result{}, err
 	}
-	return step.Result{State: step.Changed, Prior: json.RawMessage(`{}`)}, nil
+	return Result{State: Changed, Prior: json.RawMessage(`{}`)}, nil
 }
 
-// Undo cleans up. It goes on after an error and reports all of them.
-func (c *Cleanup) Undo(ctx context.Context, env *step.Env, _ json.RawMessage) error {
+// Undo continues after an error and reports all of them.
+func (c *Cleanup) Undo(ctx context.Context, env *Env, _ json.RawMessage) error {
 	errs := []error{
 		endContainers(ctx, env),
 		unmountAll(ctx, env),
 		removeNetns(ctx, env),
 		c.removeLinks(ctx, env),
-		removeRules(ctx, env, c.PodCIDR),
+		c.removeRules(ctx, env),
 		removeSlices(ctx, env),
 	}
 	for _, f := range c.Files {
@@ -89,9 +92,9 @@ func (c *Cleanup) Undo(ctx context.Context, env *step.Env, _ json.RawMessage) er
 	return nil
 }
 
-// endContainers kills every task of Kubernetes and then the shims that are left,
-// which also works when containerd is gone.
-func endContainers(ctx context.Context, env *step.Env) error {
+// endContainers kills every task of Kubernetes and then the remaining shims, which
+// also works if containerd is gone.
+func endContainers(ctx context.Context, env *Env) error {
 	if out, err := ctr(ctx, env, "tasks", "ls", "--quiet"); err == nil {
 		for _, id := range strings.Fields(string(out)) {
 			_, _ = ctr(ctx, env, "tasks", "kill", "--signal", "SIGKILL", "--all", id)
@@ -104,18 +107,21 @@ func endContainers(ctx context.Context, env *step.Env) error {
 			}
 		}
 	}
-	return poll(ctx, 30*time.Second, 300*time.Millisecond, "end of all containers",
-		func(context.Context) (bool, string, error) {
+	return Poll(ctx, 30*time.Second, 300*time.Millisecond, "end of all containers",
+		func(context.Context) (string, error) {
 			pids, err := processes(env.Root)
+			if err != nil || len(pids) == 0 {
+				return "", err
+			}
 			for _, p := range pids {
 				_ = syscall.Kill(p, syscall.SIGKILL)
 			}
-			return len(pids) == 0 && err == nil, fmt.Sprintf("%d processes are left", len(pids)), err
+			return fmt.Sprintf("%d processes are left", len(pids)), nil
 		})
 }
 
-// processes finds the shims of the Kubernetes namespace and everything below
-// them, leaves last, by /proc/pid/stat and cmdline.
+// processes returns the shims of the Kubernetes namespace and their descendants,
+// parents first, from /proc/pid/stat and cmdline.
 func processes(root string) ([]int, error) {
 	stats, err := filepath.Glob(filepath.Join(root, "/proc/[0-9]*/stat"))
 	if err != nil {
@@ -132,7 +138,7 @@ func processes(root string) ([]int, error) {
 		if err != nil {
 			continue // it ended meanwhile
 		}
-		// The name stands in brackets and may hold anything; state and parent follow.
+		// The name is in parentheses and may contain any byte; state and parent follow.
 		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 		if len(f) < 2 || f[0] == "Z" {
 			continue
@@ -156,10 +162,10 @@ func processes(root string) ([]int, error) {
 	return out, nil
 }
 
-// mountPrefixes are where pods have mounts.
+// mountPrefixes are the prefixes of the mount points of pods.
 var mountPrefixes = []string{"/run/containerd/", "/var/lib/kubelet/", "/var/lib/containerd/", "/run/netns/cni-", "/var/run/netns/cni-"}
 
-func unmountAll(ctx context.Context, env *step.Env) error {
+func unmountAll(ctx context.Context, env *Env) error {
 	b, err := os.ReadFile(filepath.Join(env.Root, "/proc/self/mountinfo"))
 	if errors.Is(err, fs.ErrNotExist) && env.Root != "" {
 		return nil
@@ -169,9 +175,9 @@ func unmountAll(ctx context.Context, env *step.Env) error {
 	}
 	var errs []error
 	for _, m := range podMounts(string(b)) {
-		if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"umount", m}}); err != nil {
+		if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"umount", m}}); err != nil {
 			// Busy for good, for example by a hung network file system.
-			if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"umount", "-l", m}}); err != nil {
+			if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"umount", "-l", m}}); err != nil {
 				errs = append(errs, err)
 			}
 		}
@@ -179,8 +185,8 @@ func unmountAll(ctx context.Context, env *step.Env) error {
 	return errors.Join(errs...)
 }
 
-// podMounts returns the pods' mount points, deepest and latest first. A path
-// with octal escapes, which no runtime makes, is left out.
+// podMounts returns the pods' mount points, deepest and latest first. It ignores
+// paths with octal escapes, which no runtime creates.
 func podMounts(mountinfo string) []string {
 	var out []string
 	for line := range strings.Lines(mountinfo) {
@@ -195,11 +201,11 @@ func podMounts(mountinfo string) []string {
 		}
 	}
 	slices.Reverse(out)
-	sort.SliceStable(out, func(i, j int) bool { return strings.Count(out[i], "/") > strings.Count(out[j], "/") })
+	slices.SortStableFunc(out, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
 	return out
 }
 
-func removeNetns(_ context.Context, env *step.Env) error {
+func removeNetns(_ context.Context, env *Env) error {
 	names, err := filepath.Glob(filepath.Join(env.Root, "/run/netns/cni-*"))
 	if err != nil {
 		return err
@@ -211,29 +217,29 @@ func removeNetns(_ context.Context, env *step.Env) error {
 	return errors.Join(errs...)
 }
 
-// removeLinks deletes the network's interfaces and the pods' ends of veth pairs
-// that outlived their bridge. It asks ip and not /sys, which shows the network
-// namespace that it was mounted in.
-func (c *Cleanup) removeLinks(ctx context.Context, env *step.Env) error {
+// removeLinks deletes the network's interfaces and the veth pairs that are still
+// attached to them. It uses ip instead of /sys, which shows the network namespace
+// that it was mounted in.
+func (c *Cleanup) removeLinks(ctx context.Context, env *Env) error {
 	var errs []error
 	for _, name := range append([]string{"kube-ipvs0"}, c.Interfaces...) {
-		if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "link", "show", "dev", name}}); err != nil {
+		if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"ip", "link", "show", "dev", name}}); err != nil {
 			continue // not there
 		}
-		out, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "-o", "link", "show", "master", name}})
+		out, err := env.Run.Run(ctx, Cmd{Argv: []string{"ip", "-o", "link", "show", "master", name}})
 		if err == nil {
 			for _, port := range vethNames(string(out.Stdout)) {
-				_, _ = env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "link", "delete", "dev", port}})
+				_, _ = env.Run.Run(ctx, Cmd{Argv: []string{"ip", "link", "delete", "dev", port}})
 			}
 		}
-		if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"ip", "link", "delete", "dev", name}}); err != nil {
+		if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"ip", "link", "delete", "dev", name}}); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// vethNames reads `ip -o link`: "7: veth1234@if2: <BROADCAST,…".
+// vethNames parses `ip -o link`: "7: veth1234@if2: <BROADCAST,…".
 func vethNames(out string) []string {
 	var names []string
 	for line := range strings.Lines(out) {
@@ -249,11 +255,11 @@ func vethNames(out string) []string {
 	return names
 }
 
-// removeSlices stops the slices that the kubelet made for pods and removes their
-// empty cgroups.
-func removeSlices(ctx context.Context, env *step.Env) error {
+// removeSlices stops the slices that the kubelet created for pods and removes
+// their empty cgroups.
+func removeSlices(ctx context.Context, env *Env) error {
 	if _, err := os.Stat(filepath.Join(env.Root, "/run/systemd/system")); err == nil {
-		_, _ = env.Run.Run(ctx, step.Cmd{Argv: []string{"systemctl", "stop", "kubepods.slice"}})
+		_, _ = env.Run.Run(ctx, Cmd{Argv: []string{"systemctl", "stop", "kubepods.slice"}})
 	}
 	for _, pattern := range []string{"/sys/fs/cgroup/kubepods*", "/sys/fs/cgroup/*/kubepods*"} {
 		tops, err := filepath.Glob(filepath.Join(env.Root, pattern))
@@ -267,8 +273,8 @@ func removeSlices(ctx context.Context, env *step.Env) error {
 	return nil
 }
 
-// removeCgroup removes a cgroup and those below it, deepest first. One that is
-// busy stays; the next boot has none of them.
+// removeCgroup removes a cgroup and its descendants, deepest first. A busy cgroup
+// stays until the next boot.
 func removeCgroup(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

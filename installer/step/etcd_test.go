@@ -1,4 +1,4 @@
-package kube
+package step_test
 
 import (
 	"context"
@@ -11,16 +11,23 @@ import (
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
 
-func member(started bool) *EtcdData {
-	return &EtcdData{
+func member(started bool) *step.EtcdData {
+	return &step.EtcdData{
 		Dir: "/var/lib/etcd", Name: "cp-1", Token: "offk8s-test", PeerURL: "https://10.0.0.11:2380",
 		Peers: []string{"https://10.0.0.12:2379"}, CAFile: "/etc/etcd/pki/ca.crt", Cert: "/etc/etcd/pki/client.crt",
 		Key: "/etc/etcd/pki/client.key", Started: started,
 	}
 }
 
+func TestEtcdDataSuite(t *testing.T) {
+	steptest.Suite(t, steptest.Case{Name: "etcd data", World: steptest.New(t), Step: member(false)})
+	if (&step.EtcdData{Name: "x", Token: "t", Dir: "/"}).Validate() == nil {
+		t.Error("the root directory is accepted")
+	}
+}
+
 // Data is never bootstrapped over, whatever state a host is in.
-func TestT65EtcdData(t *testing.T) {
+func TestEtcdData(t *testing.T) {
 	const known = `{"members":[{"name":"cp-1","peerURLs":["https://10.0.0.11:2380"],"clientURLs":["https://10.0.0.11:2379"]}]}`
 	const waiting = `{"members":[{"name":"cp-1","peerURLs":["https://10.0.0.11:2380"]},{"name":"b","peerURLs":["https://10.0.0.12:2380"],"clientURLs":["x"]}]}`
 	tests := []struct {

@@ -1,0 +1,67 @@
+package step
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// lastLook is how long a look that has begun may take beyond the timeout of Poll.
+const lastLook = 10 * time.Second
+
+// Poll calls look every interval until it returns no reason to wait longer. After
+// timeout it returns an error that names what was waited for and the last reason,
+// or error, of look. If ctx ends, Poll returns its cause.
+func Poll(ctx context.Context, timeout, interval time.Duration, what string, look func(context.Context) (reason string, err error)) error {
+	// A look that has begun may finish, so that there is always a last reason.
+	lookCtx, cancel := context.WithTimeout(ctx, timeout+lastLook)
+	defer cancel()
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	last := "nothing was seen"
+	for {
+		reason, err := look(lookCtx)
+		switch {
+		case err == nil && reason == "":
+			return nil
+		case err == nil:
+			last = reason
+		case lookCtx.Err() == nil:
+			last = err.Error()
+		}
+		t := time.NewTimer(interval)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		case <-deadline.C:
+			t.Stop()
+			return fmt.Errorf("%s: not within %s (last: %s)", what, timeout, last)
+		case <-t.C:
+		}
+	}
+}
+
+// CheckResult turns a look at a service into the Result of Check: OK if nothing
+// differs, else Differs with the reason. An error is a difference too: before the
+// service runs, or its client is installed, there is nothing to compare with, and
+// Apply returns the error if it persists.
+func CheckResult(ctx context.Context, differs string, err error) (Result, error) {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return Result{}, context.Cause(ctx)
+	case err != nil:
+		return Result{State: Differs, Reason: "cannot look yet: " + err.Error()}, nil
+	case differs != "":
+		return Result{State: Differs, Reason: differs}, nil
+	}
+	return Result{State: OK}, nil
+}
+
+// NoUndo is embedded by kinds that have nothing to undo: they change nothing, or
+// only objects in etcd, which reset removes as a whole.
+type NoUndo struct{}
+
+// Undo does nothing.
+func (NoUndo) Undo(context.Context, *Env, json.RawMessage) error { return nil }
