@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/installer/agent"
 )
 
@@ -24,8 +25,8 @@ func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Even
 	released := make(chan struct{})
 	defer close(released)
 	stdin := &held{Reader: bytes.NewReader(append(line, '\n')), until: released}
-	answer := &eventWriter{on: on}
-	var stderr limited
+	answer := &eventWriter{on: on, noise: reader.Head{Max: maxNoise}}
+	stderr := reader.Head{Max: maxNoise}
 	err = m.Run(ctx, []string{AgentPath, "agent"}, stdin, answer, &stderr)
 	if answer.end != nil {
 		// The agent's own words say more than its exit code; after a cancelled
@@ -65,15 +66,19 @@ func (h *held) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{h})
 }
 
-// maxEvent bounds a line of an agent's answer in bytes.
-const maxEvent = 4 << 20
+const (
+	// maxEvent bounds a line of an agent's answer in bytes.
+	maxEvent = 4 << 20
+	// maxNoise bounds the output that is kept for an error message in bytes.
+	maxNoise = 4 << 10
+)
 
 // eventWriter splits an agent's output into events. What is none, such as a
 // login message, is kept for the error.
 type eventWriter struct {
 	on    func(agent.Event)
 	buf   []byte
-	noise limited
+	noise reader.Head
 	end   *agent.Event
 }
 
@@ -105,15 +110,4 @@ func (w *eventWriter) line(b []byte) {
 		return
 	}
 	w.on(e)
-}
-
-// limited keeps the first 4 KiB.
-type limited struct{ bytes.Buffer }
-
-// Write never fails.
-func (l *limited) Write(b []byte) (int, error) {
-	if room := 4096 - l.Len(); room > 0 {
-		l.Buffer.Write(b[:min(room, len(b))])
-	}
-	return len(b), nil
 }

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // maxManifest bounds a manifest or index that is read into memory.
@@ -128,8 +129,8 @@ func (b *blob) read() ([]byte, error) {
 	if n, err := b.data.ReadAt(body, 0); n < len(body) {
 		return nil, fmt.Errorf("%s: read: %w", b.name, err)
 	}
-	if got := b.digest.Algorithm().FromBytes(body); got != b.digest {
-		return nil, &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: mismatch(got, b.digest)}
+	if err := reader.VerifyBytes(body, b.digest, b.data.Size()); err != nil {
+		return nil, &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: %w", bundle.ErrVerify, err)}
 	}
 	return body, nil
 }

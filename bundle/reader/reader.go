@@ -138,8 +138,11 @@ func (h *Head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Bytes returns what was kept.
+// Bytes returns the bytes that were kept.
 func (h *Head) Bytes() []byte { return h.buf.Bytes() }
+
+// String returns the bytes that were kept.
+func (h *Head) String() string { return h.buf.String() }
 
 // failure is an error of a class with a text of its own.
 type failure struct {

@@ -134,7 +134,7 @@ func TestHead(t *testing.T) {
 			t.Errorf("write %q: %d, %v", s, n, err)
 		}
 	}
-	if string(h.Bytes()) != "abcd" {
+	if h.String() != "abcd" || string(h.Bytes()) != "abcd" {
 		t.Errorf("kept %q", h.Bytes())
 	}
 }

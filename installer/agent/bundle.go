@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -148,12 +149,12 @@ func (c *Content) read(ctx context.Context, path string, limit int64) ([]byte, e
 		return nil, err
 	}
 	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	b, err := io.ReadAll(reader.Limit(r, limit))
+	if errors.Is(err, reader.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrVerify, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("mirror: %q: %w", path, err)
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("mirror: %q: %w: more than %d bytes", path, ErrVerify, limit)
 	}
 	return b, nil
 }
@@ -267,7 +268,7 @@ func (c *Content) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, error
 		return nil, fmt.Errorf("%w: descriptor %s of %d bytes", ErrVerify, d.Digest, d.Size)
 	}
 	name := d.Digest.Algorithm().String() + "-" + d.Digest.Encoded()
-	if b, err := c.kept(name); err == nil && sameBlob(b, d) {
+	if b, err := c.kept(name); err == nil && reader.VerifyBytes(b, d.Digest, d.Size) == nil {
 		return b, nil
 	}
 	path := "/bundle/blobs/" + d.Digest.Algorithm().String() + "/" + d.Digest.Encoded()
@@ -275,12 +276,8 @@ func (c *Content) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	if !sameBlob(b, d) {
-		return nil, fmt.Errorf("%w: the mirror's %s is not what was signed", ErrVerify, d.Digest)
+	if err := reader.VerifyBytes(b, d.Digest, d.Size); err != nil {
+		return nil, fmt.Errorf("mirror: %q: %w: %w", path, ErrVerify, err)
 	}
 	return b, c.keep(name, b)
-}
-
-func sameBlob(b []byte, d ocispec.Descriptor) bool {
-	return int64(len(b)) == d.Size && d.Digest.Algorithm().FromBytes(b) == d.Digest
 }

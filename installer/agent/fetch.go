@@ -2,9 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"os"
@@ -12,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/durable"
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // keep stores a verified document for the next phase.
@@ -58,35 +57,8 @@ func (c *Content) open(ctx context.Context, plain string) (io.ReadCloser, error)
 	if err != nil {
 		return nil, err
 	}
-	return &verified{r: r, want: d, size: a.Plain.Size, name: a.Name, hash: d.Algorithm().Hash()}, nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{reader.Verify(r, d, a.Plain.Size), r}, nil
 }
-
-// verified fails at the end when the bytes are not the artifact, and at once
-// when there are too many of them.
-type verified struct {
-	r    io.ReadCloser
-	want digest.Digest
-	size int64
-	name string
-	hash hash.Hash
-	n    int64
-}
-
-// Read implements io.Reader.
-func (v *verified) Read(b []byte) (int, error) {
-	n, err := v.r.Read(b)
-	v.hash.Write(b[:n])
-	v.n += int64(n)
-	if v.n > v.size {
-		return n, fmt.Errorf("artifact %q: %w: more than %d bytes", v.name, ErrVerify, v.size)
-	}
-	if errors.Is(err, io.EOF) {
-		if got := digest.NewDigest(v.want.Algorithm(), v.hash); got != v.want {
-			return n, fmt.Errorf("artifact %q: %w: digest %s, want %s", v.name, ErrVerify, got, v.want)
-		}
-	}
-	return n, err
-}
-
-// Close implements io.Closer.
-func (v *verified) Close() error { return v.r.Close() }

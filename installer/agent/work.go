@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 )
@@ -35,6 +36,9 @@ func (s *session) work(ctx context.Context, j *Journal) error {
 		if err != nil || sendErr != nil {
 			for _, rest := range items[i+1:] {
 				sendErr = errors.Join(sendErr, s.out.send(Event{Type: EventStep, ID: rest.ID, State: NotRun}))
+			}
+			if errors.Is(err, reader.ErrMismatch) { // an artifact from the mirror
+				err = fmt.Errorf("%w: %w", ErrVerify, err)
 			}
 			if err != nil {
 				err = fmt.Errorf("%w: %q: %w", ErrStep, it.ID, err)

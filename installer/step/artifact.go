@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // Artifact is a file of the bundle at a path of the host. The content is
@@ -55,14 +57,11 @@ func (a *Artifact) Check(ctx context.Context, env *Env) (Result, error) {
 			return "", err
 		}
 		defer f.Close()
-		have := a.Digest.Algorithm().Digester()
-		if _, err := io.Copy(have.Hash(), ctxReader{ctx, f}); err != nil {
-			return "", err
+		_, err = io.Copy(io.Discard, reader.Verify(reader.Context(ctx, f), a.Digest, reader.AnySize))
+		if errors.Is(err, reader.ErrMismatch) {
+			return err.Error(), nil
 		}
-		if have.Digest() != a.Digest {
-			return fmt.Sprintf("digest %.19s, want %.19s", have.Digest(), a.Digest), nil
-		}
-		return "", nil
+		return "", err
 	})
 }
 
@@ -73,7 +72,7 @@ func (a *Artifact) Apply(ctx context.Context, env *Env) (Result, error) {
 		return Result{}, fmt.Errorf("fetch %s for %q: %w", a.Digest, a.Path, err)
 	}
 	defer r.Close()
-	return env.applyFile(a.place(), &verifier{r: r, want: a.Digest, hash: a.Digest.Algorithm().Digester()})
+	return env.applyFile(a.place(), reader.Verify(r, a.Digest, reader.AnySize))
 }
 
 // Undo restores the file that was there before, or removes this one.
@@ -82,33 +81,3 @@ func (a *Artifact) Undo(_ context.Context, env *Env, prior json.RawMessage) erro
 }
 
 func (a *Artifact) place() place { return place{a.Path, a.mode(), a.Owner, a.Group} }
-
-// verifier fails at the end of r when its bytes do not have the digest, so that
-// a wrong file never gets its name, whoever implements Env.Fetch.
-type verifier struct {
-	r    io.Reader
-	want digest.Digest
-	hash digest.Digester
-}
-
-func (v *verifier) Read(b []byte) (int, error) {
-	n, err := v.r.Read(b)
-	v.hash.Hash().Write(b[:n])
-	if errors.Is(err, io.EOF) && v.hash.Digest() != v.want {
-		return n, fmt.Errorf("digest %s, want %s", v.hash.Digest(), v.want)
-	}
-	return n, err
-}
-
-// ctxReader stops reading when ctx ends.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c ctxReader) Read(b []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(b)
-}

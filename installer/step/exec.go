@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // maxOutput is how much of a program's output is kept; more is dropped.
@@ -29,7 +31,7 @@ func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	var stdout, stderr capped
+	stdout, stderr := reader.Head{Max: maxOutput}, reader.Head{Max: maxOutput}
 	cmd := exec.CommandContext(ctx, name, c.Argv[1:]...)
 	cmd.Args[0] = c.Argv[0]
 	cmd.Env = append(minimalEnv(), c.Env...)
@@ -117,15 +119,4 @@ func tail(s string, n int) string {
 		s = rest
 	}
 	return "… " + strings.ToValidUTF8(s, "")
-}
-
-// capped keeps the first maxOutput bytes.
-type capped struct{ bytes.Buffer }
-
-// Write never fails: a program must not die of having said too much.
-func (c *capped) Write(b []byte) (int, error) {
-	if room := maxOutput - c.Len(); room > 0 {
-		c.Buffer.Write(b[:min(room, len(b))])
-	}
-	return len(b), nil
 }

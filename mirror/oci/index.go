@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/mirror/files"
 )
 
@@ -201,18 +202,13 @@ func (r *repository) refer(m *manifest) {
 
 // readManifest reads a manifest and parses it only once its digest is right.
 func readManifest(section *io.SectionReader, d ocispec.Descriptor) (*manifest, error) {
-	if err := d.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("manifest %q: digest: %w", d.Digest, err)
-	}
 	if section.Size() > maxManifest {
 		return nil, fmt.Errorf("manifest %s: %d bytes, more than %d", d.Digest, section.Size(), maxManifest)
 	}
-	body := make([]byte, section.Size())
-	if n, err := section.ReadAt(body, 0); n < len(body) {
-		return nil, fmt.Errorf("manifest %s: read: %w", d.Digest, err)
-	}
-	if got := d.Digest.Algorithm().FromBytes(body); got != d.Digest {
-		return nil, fmt.Errorf("manifest %s: content has digest %s", d.Digest, got)
+	r := io.NewSectionReader(section, 0, section.Size())
+	body, err := io.ReadAll(reader.Verify(r, d.Digest, section.Size()))
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
 	}
 	m := &manifest{descriptor: d, body: body}
 	m.descriptor.Size = int64(len(body))
