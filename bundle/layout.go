@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -102,14 +101,11 @@ func (d documents) addIndex(manifestList []ocispec.Descriptor) (ocispec.Descript
 
 // artifactType returns the type of the artifact that holds the files of group.
 func artifactType(group string) (string, error) {
-	if err := tarfile.CheckName(group); err != nil {
-		return "", fmt.Errorf("group: %w", err)
-	}
-	parts := strings.Split(group, "/")
+	g, ok := manifests.ParseGroup(group)
 	switch {
-	case group == "files":
+	case ok && g.Kind == manifests.GroupFiles:
 		return manifests.ArtifactTypeFiles, nil
-	case parts[0] == "yum" && len(parts) == 3, parts[0] == "apt" && len(parts) == 2:
+	case ok:
 		return manifests.ArtifactTypeRepository, nil
 	}
 	return "", fmt.Errorf("group %q is none of files, yum/<distro>/<arch>, apt/<distro>", group)

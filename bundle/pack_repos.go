@@ -7,12 +7,10 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/apt"
-	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/yum"
@@ -56,24 +54,23 @@ func writeRepositories(ctx context.Context, lock *manifests.Lock, s *store.Store
 func repositoryGroups(lock *manifests.Lock, distro string) []string {
 	d := lock.DistroData[distro]
 	if len(d.Apt) > 0 {
-		return []string{"apt/" + distro}
+		return []string{manifests.AptGroup(distro)}
 	}
 	var out []string
 	for _, arch := range distroArches(d, lock.Arches) {
-		out = append(out, "yum/"+distro+"/"+fetch.YumArch(arch))
+		out = append(out, manifests.YumGroup(distro, arch))
 	}
 	return out
 }
 
 func repositoryMetadata(lock *manifests.Lock, packages []manifests.Artifact, group string, s *store.Store, key *trust.KeyPair) (map[string][]byte, error) {
 	sign := func(b []byte) ([]byte, error) { return trust.SignDetached(key, b, lock.Created) }
-	kind, rest, _ := strings.Cut(group, "/")
-	distro, _, _ := strings.Cut(rest, "/")
-	d, ok := lock.DistroData[distro]
+	g, _ := manifests.ParseGroup(group)
+	d, ok := lock.DistroData[g.Distro]
 	if !ok {
-		return nil, fmt.Errorf("the lock has no data of distribution %q", distro)
+		return nil, fmt.Errorf("the lock has no data of distribution %q", g.Distro)
 	}
-	if kind == "yum" {
+	if g.Kind == "yum" {
 		metas, err := readPackages(s, packages, yum.FromRPM)
 		if err != nil {
 			return nil, err

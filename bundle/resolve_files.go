@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	groupFiles = "files"
-
 	modeBinary = 0o755
 	modeFile   = 0o644
 )
@@ -59,8 +57,8 @@ func (r *resolver) planComponent(d catalog.Download, arch string, remote catalog
 		return
 	}
 	a := manifests.Artifact{
-		Kind: manifests.KindFile, Name: d.Name, Version: d.Version, Platform: "linux/" + arch,
-		Group: groupFiles, Path: filePath(d.Name, d.Version, arch, d.Name), Mode: modeBinary, Source: source,
+		Kind: manifests.KindFile, Name: d.Name, Version: d.Version, Platform: manifests.Platform(arch),
+		Group: manifests.GroupFiles, Path: filePath(d.Name, d.Version, arch, d.Name), Mode: modeBinary, Source: source,
 	}
 	if len(d.Members) == 0 {
 		r.add(a)
@@ -112,8 +110,8 @@ func (r *resolver) planSelf() {
 			continue
 		}
 		r.add(manifests.Artifact{
-			Kind: manifests.KindFile, Name: "offk8s", Version: version, Platform: "linux/" + arch,
-			Group: groupFiles, Path: filePath("offk8s", version, arch, "offk8s"), Mode: modeBinary,
+			Kind: manifests.KindFile, Name: "offk8s", Version: version, Platform: manifests.Platform(arch),
+			Group: manifests.GroupFiles, Path: filePath("offk8s", version, arch, "offk8s"), Mode: modeBinary,
 			Source: manifests.Source{URL: fetch.SelfURL, Digest: d, Size: size, Trust: manifests.TrustLocal},
 		})
 	}
@@ -123,7 +121,7 @@ func (r *resolver) planSelf() {
 func (r *resolver) planExtraFiles() {
 	for _, f := range r.m.Files {
 		a := manifests.Artifact{
-			Kind: manifests.KindFile, Name: f.Name, Group: groupFiles,
+			Kind: manifests.KindFile, Name: f.Name, Group: manifests.GroupFiles,
 			Path: path.Join("extra", f.Name), Mode: modeFile,
 		}
 		var err error

@@ -59,7 +59,7 @@ func (r *resolver) closeOver(client *fetch.Client, d catalog.Distro, arch string
 }
 
 func (r *resolver) closeYum(client *fetch.Client, d catalog.Distro, arch string, names []string) error {
-	yumArch := fetch.YumArch(arch)
+	yumArch := manifests.RPMArch(arch)
 	var repos []*yum.Repo
 	var errs []error
 	for _, source := range d.Yum {
@@ -80,8 +80,8 @@ func (r *resolver) closeYum(client *fetch.Client, d catalog.Distro, arch string,
 	}
 	for _, p := range packages {
 		r.add(manifests.Artifact{
-			Kind: manifests.KindRPM, Name: p.Name, Version: p.EVR(), Platform: "linux/" + arch, Distro: d.Name,
-			Group: "yum/" + d.Name + "/" + yumArch, Path: p.Path(), Mode: modeFile,
+			Kind: manifests.KindRPM, Name: p.Name, Version: p.EVR(), Platform: manifests.Platform(arch), Distro: d.Name,
+			Group: manifests.YumGroup(d.Name, arch), Path: p.Path(), Mode: modeFile,
 			Source: manifests.Source{URL: p.URL, Digest: p.Digest, Size: p.Size, Trust: manifests.TrustSignature},
 		})
 	}
@@ -124,8 +124,8 @@ func (r *resolver) closeApt(client *fetch.Client, d catalog.Distro, arch string,
 // addDeb adds a package once: one of architecture "all" serves every platform.
 func (r *resolver) addDeb(d catalog.Distro, arch string, p apt.Package, signer string) {
 	a := manifests.Artifact{
-		Kind: manifests.KindDeb, Name: p.Name, Version: p.Version, Platform: "linux/" + arch, Distro: d.Name,
-		Group: "apt/" + d.Name, Path: p.Path(), Mode: modeFile,
+		Kind: manifests.KindDeb, Name: p.Name, Version: p.Version, Platform: manifests.Platform(arch), Distro: d.Name,
+		Group: manifests.AptGroup(d.Name), Path: p.Path(), Mode: modeFile,
 		Source: manifests.Source{URL: p.URL, Digest: p.Digest, Size: p.Size, Trust: manifests.TrustSignature, Signer: signer},
 	}
 	if p.Arch == "all" {
@@ -236,13 +236,8 @@ func runs(root string, d catalog.Distro) bool {
 	if err != nil {
 		return false
 	}
-	field := map[string]string{}
-	for _, line := range strings.Split(string(b), "\n") {
-		key, value, _ := strings.Cut(line, "=")
-		field[key] = strings.Trim(value, `"'`)
-	}
-	major, _, _ := strings.Cut(field["VERSION_ID"], ".")
-	return field["ID"] == d.ID && major == d.Major
+	found := catalog.ParseOSRelease(b)
+	return found.ID == d.ID && found.Major() == d.Major
 }
 
 // keyringFor returns the keys that may have signed the package of an artifact:
@@ -253,9 +248,9 @@ func keyringFor(lock *manifests.Lock) func(*manifests.Artifact) (*trust.Keyring,
 		if !ok {
 			return nil, fmt.Errorf("the lock has no data of distribution %q", a.Distro)
 		}
-		_, arch, _ := strings.Cut(strings.TrimPrefix(a.Group, "yum/"), "/")
+		group, _ := manifests.ParseGroup(a.Group)
 		for _, repo := range d.Yum {
-			base := strings.TrimRight(strings.ReplaceAll(repo.BaseURL, "{arch}", arch), "/") + "/"
+			base := strings.TrimRight(strings.ReplaceAll(repo.BaseURL, "{arch}", group.Arch), "/") + "/"
 			if strings.HasPrefix(a.Source.URL, base) {
 				return keyringOf(d, repo.KeyFiles)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // AgentPath is where the operator puts its own program on a host. It is apart
@@ -32,11 +33,6 @@ type program struct {
 	size int64
 }
 
-// machines are the names that uname -m has for architectures.
-var machines = map[string]string{
-	"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64",
-}
-
 // equip puts the agent's program on a host, unless the very same is there.
 func (f *Fleet) equip(ctx context.Context, m *member) error {
 	start := time.Now()
@@ -45,7 +41,7 @@ func (f *Fleet) equip(ctx context.Context, m *member) error {
 		return fmt.Errorf("first command: %w", sudoHint(err))
 	}
 	m.trip = time.Since(start)
-	arch, ok := machines[strings.TrimSpace(machine)]
+	arch, ok := manifests.MachineArch(strings.TrimSpace(machine))
 	if !ok {
 		return fmt.Errorf("machine %q: no offk8s runs there", strings.TrimSpace(machine))
 	}

@@ -128,7 +128,6 @@ func (l *Lock) Validate() error {
 
 var (
 	bundleName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,126}[a-z0-9])?$`)
-	groupName  = regexp.MustCompile(`^(files|yum/[a-z0-9][a-z0-9.-]*/(x86_64|aarch64)|apt/[a-z0-9][a-z0-9.-]*)$`)
 	platform   = regexp.MustCompile(`^linux/[a-z0-9]+(/[a-z0-9]+)?$`)
 )
 
@@ -137,7 +136,7 @@ func (a *Artifact) validate() error {
 	bad := func(format string, x ...any) { errs = append(errs, fmt.Errorf(format, x...)) }
 	switch a.Kind {
 	case KindFile, KindRPM, KindDeb:
-		if !groupName.MatchString(a.Group) {
+		if _, ok := ParseGroup(a.Group); !ok {
 			bad("group %q is none of files, yum/<distro>/<arch>, apt/<distro>", a.Group)
 		}
 		if !strict.IsPlainPath(a.Path) {

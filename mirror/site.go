@@ -50,9 +50,6 @@ type binary struct {
 	Digest   digest.Digest
 }
 
-// machines maps Go's architecture names to what uname -m prints.
-var machines = map[string]string{"amd64": "x86_64|amd64", "arm64": "aarch64|arm64"}
-
 func newSite(m *Mirror, openPGP []byte) site {
 	s := site{
 		keys: make(map[string][]string), vendor: make(map[string]string),
@@ -98,15 +95,15 @@ func (s *site) addLock(m *Mirror, lock *manifests.Lock) {
 	for _, a := range lock.Artifacts {
 		path := "/" + a.Group + "/" + a.Path
 		c := m.routes.paths[path]
-		_, arch, _ := strings.Cut(a.Platform, "/")
-		pattern := machines[arch]
-		if a.Kind != manifests.KindFile || a.Name != "offk8s" || c == nil || pattern == "" || !shellSafe(path) {
+		arch, known := manifests.MachineArch(a.Arch())
+		if a.Kind != manifests.KindFile || a.Name != "offk8s" || c == nil || !known || !shellSafe(path) {
 			continue
 		}
 		plain := c.Digest
 		if !c.Plain.IsZero() {
 			plain = c.Plain.Digest
 		}
+		pattern := manifests.Machine(arch) + "|" + arch
 		if !slices.ContainsFunc(s.self, func(b binary) bool { return b.Machines == pattern }) {
 			s.self = append(s.self, binary{pattern, path, plain})
 		}

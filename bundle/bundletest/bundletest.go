@@ -113,7 +113,7 @@ func (b *Builder) AddFile(t testing.TB, name, path string, content []byte, zstd 
 	t.Helper()
 	a := manifests.Artifact{
 		Kind: manifests.KindFile, Name: name, Version: "v1.36.3", Platform: "linux/amd64",
-		Group: "files", Path: path, Mode: 0o755,
+		Group: manifests.GroupFiles, Path: path, Mode: 0o755,
 		Source: manifests.Source{URL: "https://example.invalid/" + path, Trust: "catalog"},
 	}
 	if zstd {

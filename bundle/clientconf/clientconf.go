@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // Config describes a mirror as its clients see it.
@@ -38,7 +40,7 @@ type YumRepo struct {
 func (c Config) YumRepo(r YumRepo) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[offk8s]\nname=offk8s packages for %s\n", r.Distro)
-	fmt.Fprintf(&b, "baseurl=%s/yum/%s/%s\nenabled=1\n", c.URL, r.Distro, r.Arch)
+	fmt.Fprintf(&b, "baseurl=%s/%s\nenabled=1\n", c.URL, manifests.YumGroup(r.Distro, r.Arch))
 	b.WriteString("# The vendor signs the packages, the key of the bundle signs the metadata.\n")
 	fmt.Fprintf(&b, "gpgcheck=1\nrepo_gpgcheck=1\ngpgkey=%s\nsslverify=1\n", strings.Join(r.Keys, "\n       "))
 	if c.CAFile != "" {
@@ -53,8 +55,8 @@ func (c Config) YumRepo(r YumRepo) string {
 // AptSources returns a deb822 source, sources.list(5). keyring is the path on
 // the client of the OpenPGP key that signs the repository.
 func (c Config) AptSources(distro, keyring string) string {
-	return fmt.Sprintf("Types: deb\nURIs: %s/apt/%s\nSuites: offk8s\nComponents: main\nSigned-By: %s\n",
-		c.URL, distro, keyring)
+	return fmt.Sprintf("Types: deb\nURIs: %s/%s\nSuites: offk8s\nComponents: main\nSigned-By: %s\n",
+		c.URL, manifests.AptGroup(distro), keyring)
 }
 
 // AptConf returns the part of apt.conf(5) that makes apt verify this mirror, and

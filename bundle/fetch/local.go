@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -72,7 +71,7 @@ func (f *files) fetchLocal(ctx context.Context, group []*manifests.Artifact) err
 	if a.Source.URL != SelfURL {
 		return fmt.Errorf("file %q with digest %s is not in the store: it was on the machine where the lock was made", a.Name, a.Source.Digest)
 	}
-	path, err := f.self(strings.TrimPrefix(a.Platform, "linux/"), a.Source.Digest)
+	path, err := f.self(a.Arch(), a.Source.Digest)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -28,17 +27,6 @@ func (r *rpms) Fetch(ctx context.Context, group []*manifests.Artifact, task Task
 	})
 }
 
-// YumArch is RPM's name of an architecture in Go's spelling.
-func YumArch(arch string) string {
-	switch arch {
-	case "amd64":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	}
-	return arch
-}
-
 func (r *rpms) check(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
 	keyring, err := r.Keyring(a)
 	if err != nil {
@@ -55,7 +43,7 @@ func (r *rpms) check(a *manifests.Artifact, f *os.File, d manifests.Descriptor) 
 	if err != nil {
 		return err
 	}
-	wantArch := YumArch(strings.TrimPrefix(a.Platform, "linux/"))
+	wantArch := manifests.RPMArch(a.Arch())
 	want := yum.NEVRA{Name: a.Name, Arch: meta.Arch}
 	if meta.Name != want.Name || meta.EVR() != a.Version || meta.Arch != wantArch && meta.Arch != "noarch" {
 		return &MismatchError{What: "package", Found: meta.String(), Want: fmt.Sprintf("%s-%s for %s", a.Name, a.Version, wantArch)}
@@ -79,7 +67,7 @@ func checkDeb(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	arch := strings.TrimPrefix(a.Platform, "linux/")
+	arch := a.Arch()
 	if meta.Name != a.Name || meta.Version != a.Version || meta.Arch != arch && meta.Arch != "all" {
 		return &MismatchError{
 			What: "package", Found: fmt.Sprintf("%s %s (%s)", meta.Name, meta.Version, meta.Arch),

@@ -57,17 +57,6 @@ func find(match func(Distro) bool) (Distro, bool) {
 	return All()[i], true
 }
 
-// RPMArch is how RPM spells a Go architecture.
-func RPMArch(arch string) string {
-	switch arch {
-	case "amd64":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	}
-	return arch
-}
-
 // redhatChrony is chrony of the Red Hat family.
 func redhatChrony() Chrony {
 	return Chrony{

@@ -24,15 +24,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // Facts describes a host.
 type Facts struct {
-	OS       OS     `json:"os"`
-	Arch     string `json:"arch"` // as Go spells it, "amd64"
-	Kernel   string `json:"kernel"`
-	Hostname string `json:"hostname"`
-	CPUs     int    `json:"cpus"`
+	OS       catalog.OSRelease `json:"os"`
+	Arch     string            `json:"arch"` // as Go spells it, "amd64"
+	Kernel   string            `json:"kernel"`
+	Hostname string            `json:"hostname"`
+	CPUs     int               `json:"cpus"`
 	// MemoryBytes is all memory, SwapBytes the swap in use now.
 	MemoryBytes int64  `json:"memoryBytes"`
 	SwapBytes   int64  `json:"swapBytes"`
@@ -58,20 +59,6 @@ type Facts struct {
 	ResolvConf string   `json:"resolvConf,omitempty"`
 	// Installed is the bundle that offk8s installed before, nil if there is none.
 	Installed *Installed `json:"installed,omitempty"`
-}
-
-// OS identifies the operating system, from os-release(5).
-type OS struct {
-	ID      string   `json:"id"`
-	Version string   `json:"version"` // VERSION_ID
-	Like    []string `json:"like,omitempty"`
-	Name    string   `json:"name,omitempty"` // PRETTY_NAME
-}
-
-// Major returns the part of Version before the first dot.
-func (o OS) Major() string {
-	major, _, _ := strings.Cut(o.Version, ".")
-	return major
 }
 
 // Disk is the file system that holds a path.
@@ -162,30 +149,15 @@ func line(env *step.Env, path string) (string, error) {
 }
 
 // osRelease reads os-release(5).
-func osRelease(env *step.Env) (OS, error) {
+func osRelease(env *step.Env) (catalog.OSRelease, error) {
 	b, err := env.ReadFile("/etc/os-release")
 	if errors.Is(err, fs.ErrNotExist) {
 		b, err = env.ReadFile("/usr/lib/os-release")
 	}
 	if err != nil {
-		return OS{}, err
+		return catalog.OSRelease{}, err
 	}
-	var o OS
-	for l := range strings.Lines(string(b)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(l), "=")
-		value = strings.Trim(value, `"'`)
-		switch key {
-		case "ID":
-			o.ID = value
-		case "VERSION_ID":
-			o.Version = value
-		case "ID_LIKE":
-			o.Like = strings.Fields(value)
-		case "PRETTY_NAME":
-			o.Name = value
-		}
-	}
-	return o, nil
+	return catalog.ParseOSRelease(b), nil
 }
 
 // memory reads /proc/meminfo, which counts in KiB.

@@ -53,7 +53,7 @@ func (in Input) distro(h manifests.Host) (distro.Distro, error) {
 
 // file finds a program or plain file of the bundle for the host.
 func (in Input) file(h manifests.Host, name string) (manifests.Artifact, error) {
-	platform := "linux/" + in.arch(h)
+	platform := manifests.Platform(in.arch(h))
 	for _, a := range in.Lock.Artifacts {
 		if a.Kind != manifests.KindFile || a.Platform != platform && a.Platform != "" {
 			continue

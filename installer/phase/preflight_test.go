@@ -9,6 +9,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 func TestPreflight(t *testing.T) {
@@ -43,8 +44,8 @@ func TestPreflight(t *testing.T) {
 		}, "workers", ""},
 		{"pods on the hosts' network", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.0.0.0/16" }, "pod-range", "another network"},
 		{"pod range for two nodes", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.244.0.0/23" }, "pod-range-size", "/24"},
-		{"other operating system", "1.36", host(func(f *facts.Facts) { f.OS = facts.OS{ID: "arch"} }), "os", "--os"},
-		{"distro that is not in the bundle", "1.36", host(func(f *facts.Facts) { f.OS = facts.OS{ID: "centos", Version: "7"} }), "os", "--os"},
+		{"other operating system", "1.36", host(func(f *facts.Facts) { f.OS = catalog.OSRelease{ID: "arch"} }), "os", "--os"},
+		{"distro that is not in the bundle", "1.36", host(func(f *facts.Facts) { f.OS = catalog.OSRelease{ID: "centos", Version: "7"} }), "os", "--os"},
 		{"other operating system than expected", "1.36", func(in *Input) {
 			for i := range in.Cluster.Hosts {
 				if in.Cluster.Hosts[i].Name == "node-1" {

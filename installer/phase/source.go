@@ -52,7 +52,7 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 	if d.Manager == step.ManagerApt {
 		l.add("mirror-source", &step.File{Path: aptDir + "/offk8s.sources", Content: in.clientConf().AptSources(d.Name, bundleKey)})
 	} else {
-		repo := clientconf.YumRepo{Distro: d.Name, Arch: distro.RPMArch(in.arch(h)), Keys: []string{"file://" + bundleKey}}
+		repo := clientconf.YumRepo{Distro: d.Name, Arch: manifests.RPMArch(in.arch(h)), Keys: []string{"file://" + bundleKey}}
 		keys := in.Lock.DistroData[d.Name].Keys
 		for _, k := range slices.Sorted(maps.Keys(keys)) {
 			path := keyDir + "/" + k

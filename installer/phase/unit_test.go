@@ -139,10 +139,10 @@ func TestEtcdOnARM(t *testing.T) {
 	for arch, want := range map[string]bool{"amd64": false, "arm64": true} {
 		in := testInput(t, "1.16")
 		h := in.Cluster.HostsWith(manifests.RoleEtcd)[0]
-		in.Facts = map[string]facts.Facts{h.Name: {Arch: arch, OS: facts.OS{ID: "debian", Version: "12"}}}
+		in.Facts = map[string]facts.Facts{h.Name: {Arch: arch, OS: catalog.OSRelease{ID: "debian", Version: "12"}}}
 		for i := range in.Lock.Artifacts {
 			if in.Lock.Artifacts[i].Platform != "" {
-				in.Lock.Artifacts[i].Platform = "linux/" + arch
+				in.Lock.Artifacts[i].Platform = manifests.Platform(arch)
 			}
 		}
 		u := steps(t, in, "etcd", h.Name)["unit"].Step.(*step.Unit)
@@ -156,7 +156,7 @@ func TestEtcdOnARM(t *testing.T) {
 func TestResolvConf(t *testing.T) {
 	for file, want := range map[string]bool{"": true, "/etc/resolv.conf": false, "/run/systemd/resolve/resolv.conf": false} {
 		in := testInput(t, "1.36")
-		in.Facts = map[string]facts.Facts{"node-2": {Arch: "amd64", OS: facts.OS{ID: "debian", Version: "12"}, ResolvConf: file}}
+		in.Facts = map[string]facts.Facts{"node-2": {Arch: "amd64", OS: catalog.OSRelease{ID: "debian", Version: "12"}, ResolvConf: file}}
 		it, got := steps(t, in, "node", "node-2")["resolv-conf"]
 		if got != want || got && it.Unless != "/etc/resolv.conf" {
 			t.Errorf("%q: %t unless %q, want %t", file, got, it.Unless, want)

@@ -1,0 +1,36 @@
+package manifests
+
+import (
+	"regexp"
+	"strings"
+)
+
+// GroupFiles is the group of binaries and plain files.
+const GroupFiles = "files"
+
+// YumGroup returns the group of a distribution's yum repository,
+// "yum/rocky-9/x86_64". arch is in Go's spelling.
+func YumGroup(distro, arch string) string { return "yum/" + distro + "/" + RPMArch(arch) }
+
+// AptGroup returns the group of a distribution's apt repository, "apt/debian-12".
+func AptGroup(distro string) string { return "apt/" + distro }
+
+// Group is an Artifact's group, taken apart.
+type Group struct {
+	Kind   string // "files", "yum" or "apt"
+	Distro string // of a yum or apt repository
+	Arch   string // of a yum repository, in RPM's spelling
+}
+
+var groupName = regexp.MustCompile(`^(files|yum/[a-z0-9][a-z0-9.-]*/(x86_64|aarch64)|apt/[a-z0-9][a-z0-9.-]*)$`)
+
+// ParseGroup takes a group apart; ok is false if it is none of "files",
+// "yum/<distro>/<arch>" and "apt/<distro>".
+func ParseGroup(s string) (g Group, ok bool) {
+	if !groupName.MatchString(s) {
+		return Group{}, false
+	}
+	kind, rest, _ := strings.Cut(s, "/")
+	distro, arch, _ := strings.Cut(rest, "/")
+	return Group{Kind: kind, Distro: distro, Arch: arch}, true
+}
