@@ -20,7 +20,7 @@ func TestContainerdConfig(t *testing.T) {
 		"plugins": table{"io.x.y": table{"on": true, "deep": table{"k": "v"}}, "empty": table{}},
 	}
 	in.Cluster.Runtime.Config = extra
-	text, err := in.containerdConfig()
+	text, err := containerdConfig(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestContainerdConfig(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	in.Cluster.Runtime.Config = table{"a": table{"b": []any{nil}}}
-	if _, err := in.containerdConfig(); err == nil || !strings.Contains(err.Error(), "runtime.config") {
+	if _, err := containerdConfig(in); err == nil || !strings.Contains(err.Error(), "runtime.config") {
 		t.Errorf("a value without a form in TOML: %v", err)
 	}
 }

@@ -36,7 +36,7 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.install(in, h, step.BinDir, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 	l.add("log", &step.Directory{Path: "/var/log/kubernetes", Mode: 0o700, Purge: true})
 	l.add("audit-policy", &step.File{Path: auditPolicy, Content: auditRules, Mode: 0o600})
-	api, err := in.apiServer(h)
+	api, err := apiServer(in, h)
 	l.fail(err)
 	l.add("kube-apiserver-unit", api.step(auditPolicy, encryption, kubeCA,
 		kubePKI+"/apiserver.crt", kubePKI+"/apiserver.key", kubePKI+"/apiserver-etcd-client.crt",
@@ -46,9 +46,9 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		Argv:   []string{kube.Kubectl, "--kubeconfig", kube.AdminConf, "get", "--raw", "/healthz"},
 		Expect: "ok", Timeout: step.Duration(3 * time.Minute), Text: "the API server is healthy",
 	}).Why = "everything else talks to it"
-	l.add("kube-controller-manager-unit", in.controllerManager().step(managerConf, kubeCA, kubePKI+"/ca.key",
+	l.add("kube-controller-manager-unit", controllerManager(in).step(managerConf, kubeCA, kubePKI+"/ca.key",
 		kubePKI+"/service-account.key"))
-	l.add("kube-scheduler-unit", in.scheduler().step(schedulerConf))
+	l.add("kube-scheduler-unit", scheduler(in).step(schedulerConf))
 	l.add("kube-controller-manager-up", &step.Wait{URL: "tcp://127.0.0.1:10257", Text: "the controller manager listens"})
 	l.add("kube-scheduler-up", &step.Wait{URL: "tcp://127.0.0.1:10259", Text: "the scheduler listens"})
 	if in.leads(h) {
@@ -87,7 +87,7 @@ rules:
   - level: Metadata
 `
 
-func (in Input) apiServer(h manifests.Host) (daemon, error) {
+func apiServer(in Input, h manifests.Host) (daemon, error) {
 	bind := "0.0.0.0"
 	if strings.Contains(h.Address, ":") {
 		bind = "::"
@@ -133,12 +133,12 @@ func (in Input) apiServer(h manifests.Host) (daemon, error) {
 	return daemon{
 		name: "kube-apiserver", about: "Kubernetes API server", kind: "notify",
 		after:   []string{"etcd.service"},
-		flags:   in.flagsOf("kube-apiserver", common, in.Cluster.APIServer),
+		flags:   mergeFlags(in, "kube-apiserver", common, in.Cluster.APIServer.Args),
 		service: append([]string{"TimeoutStartSec=180", "TimeoutStopSec=10", "LimitNOFILE=65536"}, confined...),
 	}, nil
 }
 
-func (in Input) controllerManager() daemon {
+func controllerManager(in Input) daemon {
 	common := flags{
 		"kubeconfig": managerConf, "authentication-kubeconfig": managerConf, "authorization-kubeconfig": managerConf,
 		"bind-address": "127.0.0.1", "leader-elect": "true", "profiling": "false",
@@ -160,18 +160,18 @@ func (in Input) controllerManager() daemon {
 	}
 	return daemon{
 		name: "kube-controller-manager", about: "Kubernetes controller manager", after: []string{"kube-apiserver.service"},
-		flags: in.flagsOf("kube-controller-manager", common, in.Cluster.ControllerManager), service: confined,
+		flags: mergeFlags(in, "kube-controller-manager", common, in.Cluster.ControllerManager.Args), service: confined,
 	}
 }
 
-func (in Input) scheduler() daemon {
+func scheduler(in Input) daemon {
 	common := flags{
 		"kubeconfig": schedulerConf, "authentication-kubeconfig": schedulerConf, "authorization-kubeconfig": schedulerConf,
 		"bind-address": "127.0.0.1", "leader-elect": "true", "profiling": "false",
 	}
 	return daemon{
 		name: "kube-scheduler", about: "Kubernetes scheduler", after: []string{"kube-apiserver.service"},
-		flags: in.flagsOf("kube-scheduler", common, in.Cluster.Scheduler), service: confined,
+		flags: mergeFlags(in, "kube-scheduler", common, in.Cluster.Scheduler.Args), service: confined,
 	}
 }
 

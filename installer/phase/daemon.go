@@ -13,9 +13,9 @@ import (
 // flags are a daemon's arguments without dashes.
 type flags map[string]string
 
-// flagsOf merges what the release needs or no longer knows over the common set,
-// and the user's own arguments over that.
-func (in Input) flagsOf(daemon string, common flags, own manifests.Component) flags {
+// mergeFlags returns the common flags of a daemon with those of the release, which
+// can also remove one, and then those of cluster.yaml over them.
+func mergeFlags(in Input, daemon string, common, user flags) flags {
 	out := maps.Clone(common)
 	for k, v := range in.Lock.Release.Args[daemon] {
 		if v == nil {
@@ -24,7 +24,7 @@ func (in Input) flagsOf(daemon string, common flags, own manifests.Component) fl
 			out[k] = *v
 		}
 	}
-	maps.Copy(out, own.Args)
+	maps.Copy(out, user)
 	return out
 }
 

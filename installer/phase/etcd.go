@@ -22,10 +22,10 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.install(in, h, step.BinDir, "etcdutl")
 	}
 	l.add("data-folder", &step.Directory{Path: etcdData, Mode: 0o700, Purge: true})
-	l.add("data", in.etcdMember(h, false)).Why = "a member that holds data is never bootstrapped again"
+	l.add("data", etcdMember(in, h)).Why = "a member that holds data is never bootstrapped again"
 	d := daemon{
 		name: "etcd", about: "etcd, the store of Kubernetes", kind: "notify",
-		flags: in.flagsOf("etcd", in.etcdFlags(h), in.Cluster.Etcd),
+		flags: mergeFlags(in, "etcd", etcdFlags(in, h), in.Cluster.Etcd.Args),
 		// A member says that it is ready when there is a quorum, however long that takes.
 		service: append([]string{"TimeoutStartSec=0", "LimitNOFILE=65536"}, confined...),
 	}
@@ -39,10 +39,10 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
-func (in Input) etcdMember(h manifests.Host, started bool) *step.EtcdData {
+func etcdMember(in Input, h manifests.Host) *step.EtcdData {
 	e := &step.EtcdData{
-		Dir: etcdData, Name: h.Name, Token: in.etcdToken(), PeerURL: etcdURL(h, "2380"),
-		CAFile: etcdPKI + "/ca.crt", Cert: etcdPKI + "/client.crt", Key: etcdPKI + "/client.key", Started: started,
+		Dir: etcdData, Name: h.Name, Token: etcdToken(in), PeerURL: etcdURL(h, "2380"),
+		CAFile: etcdPKI + "/ca.crt", Cert: etcdPKI + "/client.crt", Key: etcdPKI + "/client.key",
 	}
 	for _, x := range in.Cluster.HostsWith(manifests.RoleEtcd) {
 		if x.Name != h.Name {
@@ -53,9 +53,9 @@ func (in Input) etcdMember(h manifests.Host, started bool) *step.EtcdData {
 }
 
 // etcdToken keeps members of two clusters apart that meet by a wrong address.
-func (in Input) etcdToken() string { return "offk8s-" + in.Cluster.Name }
+func etcdToken(in Input) string { return "offk8s-" + in.Cluster.Name }
 
-func (in Input) etcdFlags(h manifests.Host) flags {
+func etcdFlags(in Input, h manifests.Host) flags {
 	var initial []string
 	for _, m := range in.Cluster.HostsWith(manifests.RoleEtcd) {
 		initial = append(initial, m.Name+"="+etcdURL(m, "2380"))
@@ -67,7 +67,7 @@ func (in Input) etcdFlags(h manifests.Host) flags {
 		"listen-client-urls":          etcdURL(h, "2379") + ",https://127.0.0.1:2379",
 		"advertise-client-urls":       etcdURL(h, "2379"),
 		"initial-cluster":             strings.Join(initial, ","),
-		"initial-cluster-token":       in.etcdToken(),
+		"initial-cluster-token":       etcdToken(in),
 		"initial-cluster-state":       "new", // ignored by a member that has data
 		"trusted-ca-file":             etcdPKI + "/ca.crt",
 		"cert-file":                   etcdPKI + "/server.crt",
@@ -94,6 +94,8 @@ func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		},
 		Timeout: step.Duration(3 * time.Minute), Text: "etcd member " + h.Name + " is healthy",
 	}).Why = "the API server needs it"
-	l.add("data", in.etcdMember(h, true)).Why = "it has data from now on"
+	data := etcdMember(in, h)
+	data.Started = true
+	l.add("data", data).Why = "it has data from now on"
 	return l.done()
 }

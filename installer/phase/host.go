@@ -18,7 +18,7 @@ func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	if !in.skips("hosts") {
 		l.add("hosts", &step.Block{
-			Path: "/etc/hosts", Lines: in.hostsLines(),
+			Path: "/etc/hosts", Lines: hostsLines(in),
 		}).Why = "a kubelet whose own name does not resolve stays not ready for minutes"
 	}
 	if h.IsNode() {
@@ -30,7 +30,7 @@ func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
-func (in Input) hostsLines() []string {
+func hostsLines(in Input) []string {
 	var out []string
 	for _, h := range in.Cluster.Hosts {
 		names := []string{h.Name}
@@ -57,11 +57,11 @@ func nodePreparation(l *list, in Input, h manifests.Host) {
 		}).Why = "containers and pod networks need them"
 	}
 	if !in.skips("sysctl") {
-		l.add("sysctl", &step.Sysctl{Values: in.sysctls(h)}).Why = "packets between pods pass the host"
+		l.add("sysctl", &step.Sysctl{Values: sysctls(in, h)}).Why = "packets between pods pass the host"
 	}
 }
 
-func (in Input) sysctls(h manifests.Host) map[string]string {
+func sysctls(in Input, h manifests.Host) map[string]string {
 	out := map[string]string{
 		"net.ipv4.ip_forward":                 "1",
 		"net.bridge.bridge-nf-call-iptables":  "1",

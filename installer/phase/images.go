@@ -37,7 +37,7 @@ func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 }
 
 // roleImages maps the roles of images to what pods run, by digest.
-func (in Input) roleImages(images map[string]catalog.Image) (map[string]string, error) {
+func roleImages(in Input, images map[string]catalog.Image) (map[string]string, error) {
 	out := map[string]string{}
 	for role, i := range images {
 		ref, err := in.imageRef(i.Ref)

@@ -34,7 +34,7 @@ func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 				labels[k] = ""
 			}
 		}
-		if taints := in.taints(n); len(labels)+len(taints) > 0 {
+		if taints := nodeTaints(in, n); len(labels)+len(taints) > 0 {
 			// A kubelet may not give itself these labels.
 			l.add("node-"+n.Name, &kube.Node{Name: n.Name, Labels: labels, Taints: taints})
 		}

@@ -21,7 +21,7 @@ func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !in.leads(h) {
 		return l.done()
 	}
-	in.templateSteps(l, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
+	templateSteps(l, in, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
 	l.add("ready", &kube.Nodes{Names: in.nodeNames(), Ready: true})
 	return l.done()
 }
@@ -32,13 +32,13 @@ func dnsSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !in.leads(h) {
 		return l.done()
 	}
-	in.templateSteps(l, "coredns", in.Lock.Release.DNSTemplate, in.Lock.Release.Images)
+	templateSteps(l, in, "coredns", in.Lock.Release.DNSTemplate, in.Lock.Release.Images)
 	return l.done()
 }
 
 // templateSteps apply the objects of a catalog template and wait for their pods.
-func (in Input) templateSteps(l *list, name, template string, images map[string]catalog.Image) {
-	objects, err := in.objects(template, images)
+func templateSteps(l *list, in Input, name, template string, images map[string]catalog.Image) {
+	objects, err := renderObjects(in, template, images)
 	if err != nil {
 		l.fail(fmt.Errorf("%s: %w", name, err))
 		return
@@ -51,8 +51,8 @@ func (in Input) templateSteps(l *list, name, template string, images map[string]
 	}
 }
 
-func (in Input) objects(template string, images map[string]catalog.Image) ([]json.RawMessage, error) {
-	refs, err := in.roleImages(images)
+func renderObjects(in Input, template string, images map[string]catalog.Image) ([]json.RawMessage, error) {
+	refs, err := roleImages(in, images)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (in Input) objects(template string, images map[string]catalog.Image) ([]jso
 	}
 	text, err := catalog.RenderObjects(template, catalog.ObjectData{
 		PodCIDR: in.Cluster.PodCIDR(), DNSAddress: dns, DNSDomain: in.Cluster.DNSDomain(),
-		Forward: in.forward(), Images: refs,
+		Forward: canForward(in), Images: refs,
 	})
 	if err != nil {
 		return nil, err
@@ -70,9 +70,9 @@ func (in Input) objects(template string, images map[string]catalog.Image) ([]jso
 	return splitObjects(string(text))
 }
 
-// forward says whether every node has a name server that DNS pods can pass other
+// canForward says whether every node has a name server that DNS pods can pass other
 // names on to; DNS pods may run on any of them.
-func (in Input) forward() bool {
+func canForward(in Input) bool {
 	for _, h := range in.Cluster.Nodes() {
 		if len(in.Facts[h.Name].Resolvers) == 0 {
 			return false

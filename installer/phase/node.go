@@ -41,36 +41,36 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		})
 		it.Why, it.Unless = "without name servers the file may be missing, and then no pod starts", resolvConf
 	}
-	cfg, err := in.kubeletConfig(h)
+	cfg, err := kubeletConfig(in, h)
 	l.fail(err)
 	l.add("kubelet-config", &step.File{Path: kubeletCfg, Content: cfg, Mode: 0o600})
 	it := l.add("bootstrap", &step.File{
 		Path: bootstrap, Secret: pki.RefBootstrapKubeconfig, Mode: 0o600,
 	})
 	it.Why, it.Unless = "the kubelet asks for its certificate with it", kubeletConf
-	l.add("kubelet-unit", in.kubelet(h).step(kubeletCfg, kubeCA))
+	l.add("kubelet-unit", kubelet(in, h).step(kubeletCfg, kubeCA))
 	l.add("kubelet-certificate", &step.Wait{
 		Argv: []string{"test", "-s", kubeletConf}, Timeout: step.Duration(5 * time.Minute),
 		Text: "the kubelet has its client certificate",
 	})
 	l.add("no-bootstrap", &step.Absent{Path: bootstrap}).Why = "the token in it is not needed any more"
 	l.add("kubelet-healthy", &step.Wait{URL: "http://127.0.0.1:10248/healthz", Text: "the kubelet is healthy"})
-	proxy, err := in.proxyConfig(h)
+	proxy, err := proxyConfig(in, h)
 	l.fail(err)
 	l.add("kube-proxy-config", &step.File{Path: proxyCfg, Content: proxy, Mode: 0o600})
-	l.add("kube-proxy-unit", in.proxy(h).step(proxyCfg, proxyConf))
+	l.add("kube-proxy-unit", kubeProxy(in).step(proxyCfg, proxyConf))
 	l.add("kube-proxy-healthy", &step.Wait{URL: "http://127.0.0.1:10256/healthz", Text: "kube-proxy has its rules"})
 	return l.done()
 }
 
-func (in Input) kubelet(h manifests.Host) daemon {
+func kubelet(in Input, h manifests.Host) daemon {
 	common := flags{
 		"config": kubeletCfg, "kubeconfig": kubeletConf, "bootstrap-kubeconfig": bootstrap,
 		"hostname-override": h.Name, "node-ip": h.Address,
 		"container-runtime-endpoint": criSocket,
 		"volume-plugin-dir":          volumePlugins,
 	}
-	if t := in.taints(h); len(t) > 0 {
+	if t := nodeTaints(in, h); len(t) > 0 {
 		// From the start, so that no pod is quicker than the taint.
 		common["register-with-taints"] = strings.Join(t, ",")
 	}
@@ -80,13 +80,13 @@ func (in Input) kubelet(h manifests.Host) daemon {
 	}
 	return daemon{
 		name: "kubelet", about: "kubelet, the node agent of Kubernetes", after: []string{"containerd.service"},
-		flags: in.flagsOf("kubelet", common, manifests.Component{Args: in.Cluster.Kubelet.Args}), service: service,
+		flags: mergeFlags(in, "kubelet", common, in.Cluster.Kubelet.Args), service: service,
 	}
 }
 
-// taints are those of the inventory, and on a control plane that is no worker
+// nodeTaints are those of the inventory, and on a control plane that is no worker
 // the one that keeps other pods away; "key=value:Effect".
-func (in Input) taints(h manifests.Host) []string {
+func nodeTaints(in Input, h manifests.Host) []string {
 	var out []string
 	for _, t := range h.Taints {
 		key, effect, _ := strings.Cut(t, ":")
@@ -106,7 +106,7 @@ func (in Input) taints(h manifests.Host) []string {
 
 // kubeletConfig is the KubeletConfiguration: the common fields, which all minors
 // know, those of the release, and the user's.
-func (in Input) kubeletConfig(h manifests.Host) (string, error) {
+func kubeletConfig(in Input, h manifests.Host) (string, error) {
 	dns, err := in.Cluster.ServiceIP(10)
 	if err != nil {
 		return "", err
@@ -134,14 +134,14 @@ func (in Input) kubeletConfig(h manifests.Host) (string, error) {
 	return jsonConfig(cfg)
 }
 
-func (in Input) proxy(_ manifests.Host) daemon {
+func kubeProxy(in Input) daemon {
 	return daemon{
 		name: "kube-proxy", about: "kube-proxy, the Services of Kubernetes", after: []string{"kubelet.service"},
-		flags: in.flagsOf("kube-proxy", flags{"config": proxyCfg}, manifests.Component{Args: in.Cluster.Proxy.Args}),
+		flags: mergeFlags(in, "kube-proxy", flags{"config": proxyCfg}, in.Cluster.Proxy.Args),
 	}
 }
 
-func (in Input) proxyConfig(h manifests.Host) (string, error) {
+func proxyConfig(in Input, h manifests.Host) (string, error) {
 	common := table{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
 		"bindAddress": h.Address, "hostnameOverride": h.Name,

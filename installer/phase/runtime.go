@@ -33,7 +33,7 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.add("crictl.yaml", &step.File{Path: "/etc/crictl.yaml", Content: crictlConf})
 	}
 	l.add("cni-bin", &step.Directory{Path: cniBin, Purge: true})
-	l.install(in, h, cniBin, in.cniPlugins(h)...)
+	l.install(in, h, cniBin, cniPlugins(in, h)...)
 	l.add("cni-conf", &step.Directory{Path: cniConf, Purge: true})
 	if !in.skips("selinux") {
 		l.add("selinux", &step.SELinux{Labels: []step.Label{
@@ -54,17 +54,17 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.add("log-"+d, &step.Directory{Path: "/var/log/" + d, Purge: true})
 	}
 	l.add("folder", &step.Directory{Path: containerdDir, Purge: true})
-	for _, reg := range in.registries() {
+	for _, reg := range registries(in) {
 		l.add("registry-"+reg, &step.File{
 			Path: step.CertsDir + "/" + reg + "/hosts.toml", Content: in.clientConf().HostsTOML(),
 		}).Why = "its images come from the mirror"
 	}
-	conf, err := in.containerdConfig()
+	conf, err := containerdConfig(in)
 	l.fail(err)
 	l.add("config", &step.File{Path: containerdCfg, Content: conf})
 	l.add("unit", containerdDaemon().step(containerdCfg, step.BinDir+"/containerd-shim-runc-v2", step.BinDir+"/runc"))
 	l.add("cleanup", &step.Cleanup{
-		Interfaces: in.Lock.CNIRelease.Interfaces, Files: in.cniFiles(), PodCIDR: in.Cluster.PodCIDR(),
+		Interfaces: in.Lock.CNIRelease.Interfaces, Files: cniFiles(in), PodCIDR: in.Cluster.PodCIDR(),
 	})
 	return l.done()
 }
@@ -84,7 +84,7 @@ func containerdDaemon() daemon {
 }
 
 // cniPlugins are the plugins of the bundle.
-func (in Input) cniPlugins(h manifests.Host) []string {
+func cniPlugins(in Input, h manifests.Host) []string {
 	var out []string
 	for _, c := range in.Lock.Release.Components {
 		if c.Name != "cni-plugins" {
@@ -98,7 +98,7 @@ func (in Input) cniPlugins(h manifests.Host) []string {
 }
 
 // cniFiles are what the network leaves and no Directory step empties.
-func (in Input) cniFiles() []string {
+func cniFiles(in Input) []string {
 	var out []string
 	for _, f := range in.Lock.CNIRelease.Files {
 		if !strings.HasPrefix(f, cniBin+"/") && !strings.HasPrefix(f, cniConf+"/") {
@@ -109,7 +109,7 @@ func (in Input) cniFiles() []string {
 }
 
 // registries are the hosts of the names of all images in the bundle.
-func (in Input) registries() []string {
+func registries(in Input) []string {
 	var out []string
 	for _, a := range in.Lock.Artifacts {
 		if a.Kind == manifests.KindImage {
@@ -123,7 +123,7 @@ func (in Input) registries() []string {
 
 // containerdConfig is config.toml in the version of the release, with
 // cluster.yaml's runtime.config merged over.
-func (in Input) containerdConfig() (string, error) {
+func containerdConfig(in Input) (string, error) {
 	pause, ok := in.Lock.Release.Images["pause"]
 	if !ok {
 		return "", fmt.Errorf("release %s names no pause image", in.Lock.Minor)
@@ -135,9 +135,9 @@ func (in Input) containerdConfig() (string, error) {
 	var base map[string]any
 	switch v := in.Lock.Release.Features.ContainerdConfig; v {
 	case 2:
-		base = in.containerdV2(sandbox)
+		base = containerdV2(in, sandbox)
 	case 3:
-		base = in.containerdV3(sandbox)
+		base = containerdV3(in, sandbox)
 	default:
 		return "", fmt.Errorf("containerd configuration version %d: want 2 or 3", v)
 	}
@@ -150,7 +150,7 @@ func (in Input) containerdConfig() (string, error) {
 
 type table = map[string]any
 
-func (in Input) runc() table {
+func runcRuntime(in Input) table {
 	return table{
 		"runtime_type": "io.containerd.runc.v2",
 		"options": table{
@@ -159,18 +159,18 @@ func (in Input) runc() table {
 	}
 }
 
-func (in Input) containerdV2(sandbox string) table {
+func containerdV2(in Input, sandbox string) table {
 	return table{
 		"version": 2,
 		"plugins": table{"io.containerd.grpc.v1.cri": table{
 			"sandbox_image": sandbox,
-			"containerd":    table{"default_runtime_name": "runc", "runtimes": table{"runc": in.runc()}},
+			"containerd":    table{"default_runtime_name": "runc", "runtimes": table{"runc": runcRuntime(in)}},
 			"registry":      table{"config_path": step.CertsDir},
 		}},
 	}
 }
 
-func (in Input) containerdV3(sandbox string) table {
+func containerdV3(in Input, sandbox string) table {
 	return table{
 		"version": 3,
 		"plugins": table{
@@ -179,7 +179,7 @@ func (in Input) containerdV3(sandbox string) table {
 				"registry":      table{"config_path": step.CertsDir},
 			},
 			"io.containerd.cri.v1.runtime": table{
-				"containerd": table{"default_runtime_name": "runc", "runtimes": table{"runc": in.runc()}},
+				"containerd": table{"default_runtime_name": "runc", "runtimes": table{"runc": runcRuntime(in)}},
 			},
 		},
 	}

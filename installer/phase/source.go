@@ -75,7 +75,7 @@ func (in Input) clientConf() clientconf.Config {
 }
 
 // packages is the step that installs operating system packages.
-func (in Input) packages(d distro.Distro, names ...string) *step.Packages {
+func packages(in Input, d distro.Distro, names ...string) *step.Packages {
 	p := &step.Packages{Manager: d.Manager, Names: names, Source: yumDir}
 	if d.Manager == step.ManagerApt {
 		p.Source, p.CAFile = aptDir, in.caFile()
@@ -93,7 +93,7 @@ func packageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	names := in.Lock.DistroData[d.Name].Packages
 	if len(names) > 0 {
-		l.add("install", in.packages(d, names...)).Why = "kubelet, kube-proxy and the pod network call them"
+		l.add("install", packages(in, d, names...)).Why = "kubelet, kube-proxy and the pod network call them"
 	}
 	return l.done()
 }

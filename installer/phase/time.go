@@ -20,12 +20,12 @@ func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.fail(err)
 		return l.done()
 	}
-	l.add("package", in.packages(d, "chrony"))
+	l.add("package", packages(in, d, "chrony"))
 	for _, u := range d.RivalClocks {
 		l.add("no-"+u, &step.Unit{Name: u, Stopped: true}).Why = "only one program may set the clock"
 	}
 	triggers := []string{d.Chrony.Config}
-	l.add("config", &step.File{Path: d.Chrony.Config, Content: in.chronyConf(d, h)})
+	l.add("config", &step.File{Path: d.Chrony.Config, Content: chronyConf(in, d, h)})
 	if len(in.Cluster.Time.Args) > 0 {
 		triggers = append(triggers, d.Chrony.OptionFile)
 		l.add("options", &step.File{
@@ -33,12 +33,12 @@ func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		}).Why = "cluster.yaml time.args"
 	}
 	l.add("unit", &step.Unit{Name: d.Chrony.Unit, Enable: true, Running: true, Triggers: triggers})
-	l.add("synchronized", in.timeWait(h)).Why = "certificates are good between two points in time"
+	l.add("synchronized", timeWait(in, h)).Why = "certificates are good between two points in time"
 	return l.done()
 }
 
 // chronyConf keeps to directives that chrony 3 and 4 know.
-func (in Input) chronyConf(d distro.Distro, h manifests.Host) string {
+func chronyConf(in Input, d distro.Distro, h manifests.Host) string {
 	var b strings.Builder
 	b.WriteString("# Written by offk8s; changes are overwritten. Use cluster.yaml.\n")
 	if h.HasRole(manifests.RoleControlPlane) {
@@ -74,7 +74,7 @@ func hostPrefix(addr string) string {
 
 // timeWait waits until the host follows its source. "^*" marks the selected one
 // among `chronyc sources`, chronyc(1).
-func (in Input) timeWait(h manifests.Host) *step.Wait {
+func timeWait(in Input, h manifests.Host) *step.Wait {
 	w := &step.Wait{
 		Argv: []string{"chronyc", "-n", "sources"}, Timeout: step.Duration(3 * time.Minute),
 		Interval: step.Duration(2 * time.Second),

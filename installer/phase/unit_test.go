@@ -117,12 +117,12 @@ func TestT44Token(t *testing.T) {
 	}
 }
 
-func TestFlagsOf(t *testing.T) {
+func TestMergeFlags(t *testing.T) {
 	zero := "0"
 	in := Input{Cluster: &manifests.Cluster{}, Lock: &manifests.Lock{Release: catalog.Release{
 		Args: map[string]map[string]*string{"d": {"gone": nil, "new": &zero, "mine": &zero}},
 	}}}
-	got := in.flagsOf("d", flags{"gone": "1", "stays": "1"}, manifests.Component{Args: map[string]string{"mine": "7"}})
+	got := mergeFlags(in, "d", flags{"gone": "1", "stays": "1"}, flags{"mine": "7"})
 	want := flags{"stays": "1", "new": "0", "mine": "7"}
 	for k, v := range want {
 		if got[k] != v {
