@@ -112,12 +112,12 @@ func (b *Bundle) summarise(a manifests.Artifact) (ArtifactSummary, error) {
 		s.Path, s.Digest = f.Label(), f.Plain.Digest
 		return s, nil
 	}
-	c := newClosure(b.readDocument)
-	if err := c.image(imageOf(a)); err != nil {
+	all := newBlobSet(b.readDocument)
+	if err := all.addImage(imageOf(a)); err != nil {
 		return s, badArtifact("inspect", a.Name, err)
 	}
 	s.Bytes = 0
-	for _, d := range c.blobs {
+	for _, d := range all.blobs {
 		s.Bytes += d.Size
 	}
 	return s, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/strict"
@@ -159,23 +160,9 @@ func (f FileEntry) check() error {
 		return fmt.Errorf("media type %q, expected %q or %q", f.MediaType, manifests.MediaTypeFile, manifests.MediaTypeFileZstd)
 	}
 	for _, d := range []manifests.Descriptor{f.Blob, f.Plain} {
-		if err := checkContent(d.Digest, d.Size); err != nil {
+		if err := image.Check(d.Digest, d.Size); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// checkContent validates a digest and a size before either is used.
-func checkContent(d digest.Digest, size int64) error {
-	if err := d.Validate(); err != nil {
-		return fmt.Errorf("digest %q: %w", d, err)
-	}
-	if a := d.Algorithm(); a != digest.SHA256 && a != digest.SHA512 {
-		return fmt.Errorf("digest %q: algorithm is neither sha256 nor sha512", d)
-	}
-	if size < 0 {
-		return fmt.Errorf("digest %s: negative size %d", d, size)
 	}
 	return nil
 }

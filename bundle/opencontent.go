@@ -32,7 +32,7 @@ func (b *Bundle) readContent() error {
 		index.Manifests[n].ArtifactType != manifests.ArtifactTypeContent {
 		return badArtifact("open", MemberIndex, errors.New("is not the index of a bundle"))
 	}
-	c := newClosure(b.readDocument)
+	c := newBlobSet(b.readDocument)
 	if err := b.readNested(c, index.Manifests[n]); err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (b *Bundle) readDocument(d ocispec.Descriptor) ([]byte, error) {
 
 // readNested reads the index of the artifacts: the bundle artifact, then the
 // groups of files in order.
-func (b *Bundle) readNested(c *closure, d ocispec.Descriptor) error {
+func (b *Bundle) readNested(c *blobSet, d ocispec.Descriptor) error {
 	raw, err := c.document(d, "content index", maxDocument)
 	if err != nil {
 		return badArtifact("open", "content index", err)
@@ -103,7 +103,7 @@ func artifactLabel(d ocispec.Descriptor) string {
 
 // readArtifact reads an artifact manifest and demands that its descriptor says
 // the same of it as it does.
-func readArtifact(c *closure, d ocispec.Descriptor) (ocispec.Manifest, error) {
+func readArtifact(c *blobSet, d ocispec.Descriptor) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	raw, err := c.document(d, "artifact manifest", maxDocument)
 	if err != nil {
@@ -121,7 +121,7 @@ func readArtifact(c *closure, d ocispec.Descriptor) (ocispec.Manifest, error) {
 }
 
 // readBundleArtifact reads config blob, Lock and repository key.
-func (b *Bundle) readBundleArtifact(c *closure, m ocispec.Manifest) error {
+func (b *Bundle) readBundleArtifact(c *blobSet, m ocispec.Manifest) error {
 	if m.ArtifactType != manifests.ArtifactTypeBundle || len(m.Layers) < 1 || len(m.Layers) > 2 ||
 		m.Config.MediaType != manifests.MediaTypeBundleConfig || m.Layers[0].MediaType != manifests.MediaTypeLock {
 		return errors.New("is not what a bundle begins with")
@@ -160,7 +160,7 @@ func (b *Bundle) readBundleArtifact(c *closure, m ocispec.Manifest) error {
 }
 
 // readFiles reads the layers of one group.
-func (b *Bundle) readFiles(c *closure, group string, m ocispec.Manifest) error {
+func (b *Bundle) readFiles(c *blobSet, group string, m ocispec.Manifest) error {
 	kind, err := artifactType(group)
 	if err != nil {
 		return err
@@ -191,7 +191,7 @@ func (b *Bundle) readFiles(c *closure, group string, m ocispec.Manifest) error {
 }
 
 // readImages walks the images; what they may lack is in the Lock.
-func (b *Bundle) readImages(c *closure) error {
+func (b *Bundle) readImages(c *blobSet) error {
 	absent := map[string][]digest.Digest{}
 	for _, a := range b.lock.Artifacts {
 		if a.Kind == manifests.KindImage {
@@ -206,7 +206,7 @@ func (b *Bundle) readImages(c *closure) error {
 		}
 		previous = e.Name
 		e.Absent = absent[e.Name]
-		if err := c.image(*e); err != nil {
+		if err := c.addImage(*e); err != nil {
 			return badArtifact("open", e.Name, err)
 		}
 	}

@@ -41,7 +41,7 @@ type SealInput struct {
 // match its descriptor is an *ArtifactError of class ErrVerify.
 func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error) {
 	s := sealer{ctx: ctx, in: in, docs: documents{}}
-	s.closure = newClosure(s.read)
+	s.blobs = newBlobSet(s.read)
 	head, err := s.build()
 	if err != nil {
 		return "", fmt.Errorf("seal: %w", err)
@@ -52,11 +52,11 @@ func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error)
 			return "", fmt.Errorf("seal: %w", err)
 		}
 	}
-	digests := slices.SortedFunc(maps.Keys(s.closure.blobs), func(a, b digest.Digest) int {
+	digests := slices.SortedFunc(maps.Keys(s.blobs.blobs), func(a, b digest.Digest) int {
 		return strings.Compare(blobName(a), blobName(b))
 	})
 	for _, d := range digests {
-		if err := s.copyBlob(t, s.closure.blobs[d]); err != nil {
+		if err := s.copyBlob(t, s.blobs.blobs[d]); err != nil {
 			return "", err
 		}
 	}
@@ -68,11 +68,11 @@ func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error)
 
 // sealer is the state of one Seal.
 type sealer struct {
-	ctx     context.Context
-	in      SealInput
-	docs    documents // the JSON blobs, kept in memory: ours and those of images
-	closure *closure
-	root    digest.Digest
+	ctx   context.Context
+	in    SealInput
+	docs  documents // the JSON blobs, kept in memory: ours and those of images
+	blobs *blobSet
+	root  digest.Digest
 }
 
 type headMember struct {
@@ -133,13 +133,13 @@ func (s *sealer) content() ([]ImageEntry, []FileEntry, error) {
 		return nil, nil, err
 	}
 	for _, e := range images {
-		if err := s.closure.image(e); err != nil {
+		if err := s.blobs.addImage(e); err != nil {
 			return nil, nil, badArtifact("seal", e.Name, err)
 		}
 	}
 	for _, f := range files {
 		d := ocispec.Descriptor{MediaType: f.MediaType, Digest: f.Blob.Digest, Size: f.Blob.Size}
-		if err := s.closure.add(d, f.Label()); err != nil {
+		if err := s.blobs.add(d, f.Label()); err != nil {
 			return nil, nil, badArtifact("seal", f.Label(), err)
 		}
 	}
@@ -176,7 +176,7 @@ func (s *sealer) nestedIndex(files []FileEntry) (ocispec.Descriptor, error) {
 	}
 	for d, b := range own {
 		s.docs[d] = b
-		if err := s.closure.add(ocispec.Descriptor{Digest: d, Size: int64(len(b))}, "bundle"); err != nil {
+		if err := s.blobs.add(ocispec.Descriptor{Digest: d, Size: int64(len(b))}, "bundle"); err != nil {
 			return ocispec.Descriptor{}, err
 		}
 	}
@@ -228,7 +228,7 @@ func (s *sealer) read(d ocispec.Descriptor) ([]byte, error) {
 
 // copyBlob writes one blob and verifies it on the way.
 func (s *sealer) copyBlob(t *tarfile.Writer, d ocispec.Descriptor) error {
-	label := s.closure.labels[d.Digest]
+	label := s.blobs.labels[d.Digest]
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}

@@ -14,16 +14,15 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Limits of an image.
+// Limits of downloads, in bytes.
 const (
-	maxIndexDepth = 3
-	maxLayers     = 512
-	maxConfig     = 8 << 20  // bytes
-	maxLayer      = 32 << 30 // bytes
+	maxConfig = 8 << 20
+	maxLayer  = 32 << 30
 )
 
 // images fetches container images by digest: the index byte for byte, of its
@@ -109,10 +108,7 @@ func (w *imageWalk) leftOut() []digest.Digest {
 }
 
 func (w *imageWalk) run(ctx context.Context, root digest.Digest) (manifests.Descriptor, error) {
-	if err := root.Validate(); err != nil {
-		return manifests.Descriptor{}, fmt.Errorf("digest %q: %w", root, err)
-	}
-	d, err := w.manifest(ctx, ocispec.Descriptor{Digest: root}, 0)
+	d, err := w.documents(ctx, ocispec.Descriptor{Digest: root})
 	if err != nil {
 		return manifests.Descriptor{}, err
 	}
@@ -141,53 +137,72 @@ func (w *imageWalk) run(ctx context.Context, root digest.Digest) (manifests.Desc
 	return manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, nil
 }
 
-// manifest gets one manifest or index and everything below it that is wanted.
-// desc.MediaType and Size are empty for the root, of which only the digest is known.
-func (w *imageWalk) manifest(ctx context.Context, desc ocispec.Descriptor, depth int) (ocispec.Descriptor, error) {
-	if depth >= maxIndexDepth {
-		return desc, fmt.Errorf("index in index more than %d deep", maxIndexDepth)
-	}
-	body, err := w.read(ctx, desc)
-	if err != nil {
-		return desc, err
-	}
-	m, err := parseManifest(body)
-	if err != nil {
-		return desc, fmt.Errorf("manifest %s: %w", desc.Digest, err)
-	}
-	if desc.MediaType != "" && desc.MediaType != m.MediaType {
-		return desc, fmt.Errorf("manifest %s: media type %q, its index says %q", desc.Digest, m.MediaType, desc.MediaType)
-	}
-	desc.MediaType, desc.Size = m.MediaType, int64(len(body))
-	w.taken[desc.Digest] = true
-	if !m.isIndex() {
-		if desc.Platform == nil {
-			w.config = append(w.config, *m.Config)
+// documents reads the manifests and indexes below root, of which only the
+// digest is known, and returns its whole descriptor.
+func (w *imageWalk) documents(ctx context.Context, root ocispec.Descriptor) (ocispec.Descriptor, error) {
+	read := func(d ocispec.Descriptor) ([]byte, error) { return w.read(ctx, d) }
+	for n, err := range image.Walk(root, read, w.skip) {
+		if err == nil {
+			err = checkDownload(n)
 		}
-		w.blobs = append(append(w.blobs, *m.Config), m.Layers...)
-		return desc, nil
-	}
-	for _, child := range m.Manifests {
-		if err := w.child(ctx, child, depth); err != nil {
-			return desc, err
+		if err != nil {
+			return root, err
 		}
+		if n.Descriptor.Digest == root.Digest {
+			root = n.Descriptor
+		}
+		w.taken[n.Descriptor.Digest] = true
+		if n.Config != nil && n.Descriptor.Platform == nil {
+			w.config = append(w.config, *n.Config)
+		}
+		w.blobs = append(w.blobs, n.Blobs()...)
 	}
-	return desc, nil
+	return root, nil
 }
 
-func (w *imageWalk) child(ctx context.Context, child ocispec.Descriptor, depth int) error {
+// skip reports whether the manifest is for a platform that is not wanted.
+func (w *imageWalk) skip(child ocispec.Descriptor) bool {
 	p := child.Platform
-	if !indexTypes[child.MediaType] {
-		if p != nil && (p.OS != "linux" || !slices.Contains(w.Arches, p.Architecture)) {
-			w.absent = append(w.absent, child.Digest)
-			return nil
-		}
-		if p != nil {
-			w.arches[p.Architecture] = true
-		}
+	if p == nil || image.IsIndex(child.MediaType) {
+		return false
 	}
-	_, err := w.manifest(ctx, child, depth+1)
-	return err
+	if p.OS != "linux" || !slices.Contains(w.Arches, p.Architecture) {
+		w.absent = append(w.absent, child.Digest)
+		return true
+	}
+	w.arches[p.Architecture] = true
+	return false
+}
+
+// checkDownload refuses a document that is too large to download or that leads
+// out of its registry, such as into the network of the packing machine.
+func checkDownload(n image.Node) error {
+	if image.IsIndex(n.MediaType) && len(n.Manifests) == 0 {
+		return fmt.Errorf("index %s lists no manifest", n.Descriptor.Digest)
+	}
+	var errs []error
+	for _, d := range n.Manifests {
+		errs = append(errs, checkSource(d, image.MaxSize))
+	}
+	if n.Config != nil {
+		errs = append(errs, checkSource(*n.Config, maxConfig))
+	}
+	for _, d := range n.Layers {
+		errs = append(errs, checkSource(d, maxLayer))
+	}
+	return errors.Join(errs...)
+}
+
+func checkSource(d ocispec.Descriptor, limit int64) error {
+	switch {
+	case d.Size > limit:
+		return fmt.Errorf("%s has %d bytes, limit %d: %w", d.Digest, d.Size, limit, ErrTooLarge)
+	case len(d.URLs) > 0:
+		return fmt.Errorf("%s comes from %q, not from the registry", d.Digest, d.URLs[0])
+	case strings.Contains(d.MediaType, "foreign"), strings.Contains(d.MediaType, "nondistributable"):
+		return fmt.Errorf("layer %s is foreign: it is not in the registry", d.Digest)
+	}
+	return nil
 }
 
 // read returns the verified bytes of a manifest, from the store or upstream. What
@@ -219,7 +234,7 @@ func (w *imageWalk) stored(d digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(reader.Limit(reader.Verify(f, d, reader.AnySize), maxManifest))
+	return io.ReadAll(reader.Limit(reader.Verify(f, d, reader.AnySize), image.MaxSize))
 }
 
 // blob downloads one config or layer into the store, with resume.

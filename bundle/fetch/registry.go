@@ -15,10 +15,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
-)
 
-// maxManifest is the largest image manifest in bytes (distribution-spec v1.1).
-const maxManifest = 4 << 20
+	"github.com/offk8s/offk8s/bundle/image"
+)
 
 // ImageRef is an image reference as a Lock names it.
 type ImageRef struct {
@@ -160,8 +159,8 @@ func (r *registries) manifest(ctx context.Context, ref name.Reference) (body []b
 	if err != nil {
 		return nil, "", err
 	}
-	if len(body) > maxManifest {
-		return nil, "", fmt.Errorf("%w: manifest has %d bytes, limit %d", ErrTooLarge, len(body), maxManifest)
+	if len(body) > image.MaxSize {
+		return nil, "", fmt.Errorf("%w: manifest has %d bytes, limit %d", ErrTooLarge, len(body), image.MaxSize)
 	}
 	return body, mediaType, nil
 }

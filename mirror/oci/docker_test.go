@@ -7,19 +7,21 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/offk8s/offk8s/bundle/image"
 )
 
 // Docker's media types go out as they came in: a client compares them.
 func TestDockerMediaTypes(t *testing.T) {
 	m := newMemory(t)
 	amd64 := m.json(ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: dockerManifest,
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: image.MediaTypeDockerManifest,
 		Config: m.put([]byte("{}"), "application/vnd.docker.container.image.v1+json"), Layers: []ocispec.Descriptor{},
-	}, dockerManifest)
+	}, image.MediaTypeDockerManifest)
 	list := m.json(ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: dockerManifestList,
-		Manifests: []ocispec.Descriptor{amd64, {MediaType: dockerManifest, Digest: leftOut, Size: 1}},
-	}, dockerManifestList)
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: image.MediaTypeDockerIndex,
+		Manifests: []ocispec.Descriptor{amd64, {MediaType: image.MediaTypeDockerManifest, Digest: leftOut, Size: 1}},
+	}, image.MediaTypeDockerIndex)
 	h, err := New([]Image{{"registry.k8s.io/pause:3.1", list}}, m)
 	if err != nil {
 		t.Fatal(err)

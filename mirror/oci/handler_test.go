@@ -16,8 +16,12 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/mirror/files"
 )
+
+// v2 is the schema version of every image.
+var v2 = specs.Versioned{SchemaVersion: 2}
 
 // memory is a Store of blobs in memory.
 type memory struct {
@@ -59,7 +63,7 @@ func (m *memory) json(v any, mediaType string) ocispec.Descriptor {
 
 func (m *memory) image(content string) ocispec.Descriptor {
 	return m.json(ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
+		Versioned: v2,
 		MediaType: ocispec.MediaTypeImageManifest,
 		Config:    m.put([]byte(`{"os":"`+content+`"}`), ocispec.MediaTypeImageConfig),
 		Layers:    []ocispec.Descriptor{m.put([]byte(content), ocispec.MediaTypeImageLayer)},
@@ -74,6 +78,7 @@ func registry(t *testing.T) (h *Handler, pause, index ocispec.Descriptor) {
 	m := newMemory(t)
 	pause = m.image("pause")
 	index = m.json(ocispec.Index{
+		Versioned: v2,
 		MediaType: ocispec.MediaTypeImageIndex,
 		Manifests: []ocispec.Descriptor{pause, {
 			MediaType: ocispec.MediaTypeImageManifest, Digest: leftOut, Size: 1,
@@ -81,6 +86,7 @@ func registry(t *testing.T) (h *Handler, pause, index ocispec.Descriptor) {
 		}},
 	}, ocispec.MediaTypeImageIndex)
 	signature := m.json(ocispec.Manifest{
+		Versioned: v2,
 		MediaType: ocispec.MediaTypeImageManifest, ArtifactType: "application/vnd.example.signature",
 		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{}, Subject: &index,
 	}, ocispec.MediaTypeImageManifest)
@@ -274,8 +280,8 @@ func TestNewRefuses(t *testing.T) {
 	lying := m.put([]byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`"}`), ocispec.MediaTypeImageManifest)
 	m.blobs[lying.Digest] = []byte("{}")
 	deep := good
-	for range maxDepth + 2 {
-		deep = m.json(ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{deep}}, ocispec.MediaTypeImageIndex)
+	for range image.MaxDepth {
+		deep = m.json(ocispec.Index{Versioned: v2, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{deep}}, ocispec.MediaTypeImageIndex)
 	}
 	tests := []struct {
 		name   string
@@ -291,7 +297,7 @@ func TestNewRefuses(t *testing.T) {
 		{"bad tag", []Image{{"a.io/x:-", good}}, "tag"},
 		{"bad name", []Image{{"a.io/../x:1", good}}, "not a repository name"},
 		{"bad digest", []Image{{"a.io/x@sha256:1", good}}, "digest"},
-		{"huge", []Image{{"a.io/x:1", m.put(make([]byte, maxManifest+1), ocispec.MediaTypeImageManifest)}}, "more than"},
+		{"huge", []Image{{"a.io/x:1", m.put(make([]byte, image.MaxSize+1), ocispec.MediaTypeImageManifest)}}, "allowed"},
 	}
 	for _, tt := range tests {
 		if _, err := New(tt.images, m); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,18 +11,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/mirror/files"
-)
-
-const (
-	// maxManifest bounds a manifest, as registries do.
-	maxManifest = 4 << 20
-	// maxDepth bounds indexes within indexes.
-	maxDepth = 3
-
-	dockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
 // Image is one image of a bundle.
@@ -46,18 +36,6 @@ type Store interface {
 type manifest struct {
 	descriptor ocispec.Descriptor
 	body       []byte
-	parsed     parsedManifest
-}
-
-// parsedManifest has what the registry needs of a manifest or an index.
-type parsedManifest struct {
-	MediaType    string               `json:"mediaType"`
-	ArtifactType string               `json:"artifactType"`
-	Config       ocispec.Descriptor   `json:"config"`
-	Layers       []ocispec.Descriptor `json:"layers"`
-	Manifests    []ocispec.Descriptor `json:"manifests"`
-	Subject      *ocispec.Descriptor  `json:"subject"`
-	Annotations  map[string]string    `json:"annotations"`
 }
 
 // repository is what one name holds.
@@ -135,94 +113,73 @@ func (x *index) add(img Image) error {
 		}
 		r.tags[ref.tag] = root
 	}
-	if err := x.walk(r, img.Descriptor, 0); err != nil {
+	if err := x.walk(r, img.Descriptor); err != nil {
 		return fmt.Errorf("image %q: %w", img.Name, err)
 	}
 	return nil
 }
 
-// walk reads the manifest d and everything below it into r.
-func (x *index) walk(r *repository, d ocispec.Descriptor, depth int) error {
-	if r.manifests[d.Digest] != nil {
-		return nil
-	}
-	if depth > maxDepth {
-		return fmt.Errorf("manifest %s: indexes nested deeper than %d", d.Digest, maxDepth)
-	}
-	m := x.manifests[d.Digest]
-	if m == nil {
-		c, err := x.store.Blob(d.Digest)
+// walk reads the manifest root and everything below it into r.
+func (x *index) walk(r *repository, root ocispec.Descriptor) error {
+	leftOut := func(d ocispec.Descriptor) bool {
+		_, err := x.store.Blob(d.Digest)
 		if err != nil {
-			if depth == 0 {
-				return fmt.Errorf("manifest %s: %w", d.Digest, err)
-			}
 			r.absent[d.Digest] = platform(d)
-			return nil
 		}
-		if m, err = readManifest(c.Data, d); err != nil {
+		return err != nil
+	}
+	for n, err := range image.Walk(root, x.read, leftOut) {
+		if err != nil {
 			return err
 		}
-		x.manifests[d.Digest] = m
-	}
-	r.manifests[d.Digest] = m
-	delete(r.absent, d.Digest)
-	r.refer(m)
-	if m.parsed.Config.Digest != "" {
-		r.blobs[m.parsed.Config.Digest] = true
-	}
-	for _, layer := range m.parsed.Layers {
-		r.blobs[layer.Digest] = true
-	}
-	for _, child := range m.parsed.Manifests {
-		if err := x.walk(r, child, depth+1); err != nil {
-			return err
+		d := n.Descriptor.Digest
+		if r.manifests[d] != nil {
+			continue
+		}
+		if x.manifests[d] == nil {
+			x.manifests[d] = &manifest{n.Descriptor, n.Body}
+		}
+		r.manifests[d] = x.manifests[d]
+		r.refer(n)
+		for _, blob := range n.Blobs() {
+			r.blobs[blob.Digest] = true
 		}
 	}
 	return nil
 }
 
-// refer notes m as a referrer when it has a subject.
-func (r *repository) refer(m *manifest) {
-	if m.parsed.Subject == nil {
+// refer notes a manifest as a referrer if it has a subject.
+func (r *repository) refer(n image.Node) {
+	if n.Subject == nil {
 		return
 	}
 	d := ocispec.Descriptor{
-		MediaType:    m.descriptor.MediaType,
-		Digest:       m.descriptor.Digest,
-		Size:         m.descriptor.Size,
-		ArtifactType: m.parsed.ArtifactType,
-		Annotations:  m.parsed.Annotations,
+		MediaType:    n.Descriptor.MediaType,
+		Digest:       n.Descriptor.Digest,
+		Size:         n.Descriptor.Size,
+		ArtifactType: n.ArtifactType,
+		Annotations:  n.Annotations,
 	}
-	if d.ArtifactType == "" {
-		d.ArtifactType = m.parsed.Config.MediaType
+	if d.ArtifactType == "" && n.Config != nil {
+		d.ArtifactType = n.Config.MediaType
 	}
-	subject := m.parsed.Subject.Digest
-	r.referrers[subject] = append(r.referrers[subject], d)
+	r.referrers[n.Subject.Digest] = append(r.referrers[n.Subject.Digest], d)
 }
 
-// readManifest reads a manifest and parses it only once its digest is right.
-func readManifest(section *io.SectionReader, d ocispec.Descriptor) (*manifest, error) {
-	if section.Size() > maxManifest {
-		return nil, fmt.Errorf("manifest %s: %d bytes, more than %d", d.Digest, section.Size(), maxManifest)
+// read returns the bytes of a manifest after comparing them with its digest.
+func (x *index) read(d ocispec.Descriptor) ([]byte, error) {
+	if m := x.manifests[d.Digest]; m != nil {
+		return m.body, nil
 	}
-	r := io.NewSectionReader(section, 0, section.Size())
-	body, err := io.ReadAll(reader.Verify(r, d.Digest, section.Size()))
+	c, err := x.store.Blob(d.Digest)
 	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+		return nil, err
 	}
-	m := &manifest{descriptor: d, body: body}
-	m.descriptor.Size = int64(len(body))
-	if err := json.Unmarshal(body, &m.parsed); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+	if c.Data.Size() > image.MaxSize {
+		return nil, fmt.Errorf("%d bytes, allowed %d", c.Data.Size(), image.MaxSize)
 	}
-	if m.descriptor.MediaType == "" {
-		m.descriptor.MediaType = m.parsed.MediaType
-	}
-	switch m.descriptor.MediaType {
-	case ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, dockerManifest, dockerManifestList:
-		return m, nil
-	}
-	return nil, fmt.Errorf("manifest %s: media type %q is no image manifest or index", d.Digest, m.descriptor.MediaType)
+	stored := io.NewSectionReader(c.Data, 0, c.Data.Size())
+	return io.ReadAll(reader.Verify(stored, d.Digest, stored.Size()))
 }
 
 // platform spells d's platform as people do, "linux/arm64/v8".
