@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -37,33 +38,35 @@ const (
 // Store is an open store. Its methods are safe for concurrent use; the same
 // blob put twice at a time is written twice and ends up there once.
 type Store struct {
-	dir  string
-	lock *os.File
+	dir    string
+	unlock func() error
 }
 
 // Open opens the store in dir, makes it where needed, locks it and clears what
 // a crash left in tmp. The error is ErrLocked, with who holds it, when another
-// process has the store open. On NFS the lock holds only among processes of
-// one machine unless the server supports it.
+// process has the store open (see durable.Lock).
 func Open(dir string) (*Store, error) {
 	for _, sub := range []string{blobsDir, partialDir, tmpDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 	}
-	lock, err := acquire(filepath.Join(dir, lockFile))
+	unlock, err := durable.Lock(filepath.Join(dir, lockFile))
+	if errors.Is(err, durable.ErrLocked) {
+		err = fmt.Errorf("%w: %w", ErrLocked, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open store %q: %w", dir, err)
 	}
-	s := &Store{dir: dir, lock: lock}
+	s := &Store{dir: dir, unlock: unlock}
 	if err := s.clearTmp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %q: %w", dir, err), s.Close())
 	}
 	return s, nil
 }
 
-// Close gives the lock back. Files that Get returned stay readable.
-func (s *Store) Close() error { return s.lock.Close() }
+// Close releases the lock. Files that Get returned stay readable.
+func (s *Store) Close() error { return s.unlock() }
 
 // Dir returns the folder of the store.
 func (s *Store) Dir() string { return s.dir }
