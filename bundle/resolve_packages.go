@@ -99,7 +99,7 @@ func (r *resolver) closeApt(client *fetch.Client, d catalog.Distro, arch string,
 		}
 		suite, err := apt.ReadSuite(r.ctx, client, fetch.AptScheme+source.Archive, source, arch, keyring, apt.SuiteOptions{Now: r.lock.Created})
 		if errors.Is(err, fetch.ErrNoArchive) {
-			err = fmt.Errorf("%w; this machine's own apt is not that of %s: say where it is with a mirror of %q",
+			err = fmt.Errorf("%w; this machine's own apt is not that of %s: say where it is with a rewrite of %q",
 				err, d.Name, fetch.AptScheme+source.Archive)
 		}
 		errs = append(errs, err)

@@ -185,7 +185,7 @@ images: [nginx, "library/nginx:1.29", "docker.io/library/nginx", "docker.io/libr
 files:
   - {name: ../x, url: "ftp://a/b", digest: "sha256:12"}
   - {name: y, url: "http://a.example/b"}
-mirrors: [{from: "", to: "a b"}]
+rewrites: [{from: "", to: "a b"}]
 arches: [amd64, amd64, sparc]
 `
 	_, err := LoadManifest("p.yaml", []byte(doc))
@@ -195,7 +195,7 @@ arches: [amd64, amd64, sparc]
 	}
 	want := []string{
 		"images[0]", "images[1]", "images[2]", "files[0].name", "files[0].url", "files[0].digest", "files[1].url",
-		"mirrors[0].from", "mirrors[0].to", "arches[1]", "arches[2]",
+		"rewrites[0].from", "rewrites[0].to", "arches[1]", "arches[2]",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s\n%v", diff, err)
@@ -222,7 +222,7 @@ func TestInitFilesLoad(t *testing.T) {
 		if err != nil {
 			t.Fatalf("full %v: %v\n%s", full, err, cluster)
 		}
-		if full && (len(m.Mirrors) == 0 || m.Expires.IsZero() || len(c.HostPrep.Skip) == 0 || c.Hosts[1].SSH.HostKey == "") {
+		if full && (len(m.Rewrites) == 0 || m.Expires.IsZero() || len(c.HostPrep.Skip) == 0 || c.Hosts[1].SSH.HostKey == "") {
 			t.Errorf("the examples were not uncommented: %+v %+v", m, c)
 		}
 	}

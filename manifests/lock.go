@@ -76,7 +76,7 @@ type Artifact struct {
 
 // Source says where an artifact came from and why its bytes are believed.
 type Source struct {
-	URL string `json:"url"` // as in the catalog, before any mirror rewrite
+	URL string `json:"url"` // as in the catalog, before any rewrite
 	// Digest that upstream publishes of what URL serves (of the archive when Member is set).
 	Digest digest.Digest `json:"digest,omitempty"`
 	Size   int64         `json:"size,omitempty"`   // bytes; 0 when unknown before the download

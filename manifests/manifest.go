@@ -26,8 +26,8 @@ type Manifest struct {
 	Packages []string    `yaml:"packages,omitempty" json:"packages,omitempty"`
 	Files    []ExtraFile `yaml:"files,omitempty" json:"files,omitempty"`
 
-	// Mirrors rewrite upstream URLs and registries; digests stay as they are.
-	Mirrors []Rewrite `yaml:"mirrors,omitempty" json:"mirrors,omitempty"`
+	// Rewrites replace upstream URLs and registries; digests stay as they are.
+	Rewrites []Rewrite `yaml:"rewrites,omitempty" json:"rewrites,omitempty"`
 	// Keyrings name an OpenPGP keyring file per distro where the catalog has none.
 	Keyrings map[string]string `yaml:"keyrings,omitempty" json:"keyrings,omitempty"`
 

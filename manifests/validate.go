@@ -33,9 +33,9 @@ func (m *Manifest) Validate() []strict.Problem {
 	})
 	c.Each("packages", m.Packages, func(p, s string) { c.Match(p, s, strict.IsPackageName, "the name of a package") })
 	m.validateFiles(c)
-	for i, r := range m.Mirrors {
+	for i, r := range m.Rewrites {
 		for k, s := range map[string]string{"from": r.From, "to": r.To} {
-			c.Match(fmt.Sprintf("mirrors[%d].%s", i, k), s, plainWord.MatchString, "a URL or registry prefix")
+			c.Match(fmt.Sprintf("rewrites[%d].%s", i, k), s, plainWord.MatchString, "a URL or registry prefix")
 		}
 	}
 	for _, d := range slices.Sorted(maps.Keys(m.Keyrings)) {

@@ -36,7 +36,7 @@ func sortRewrites(rs []manifests.Rewrite) ([]manifests.Rewrite, error) {
 
 func checkRewrite(r manifests.Rewrite) error {
 	fail := func(why string) error {
-		return fmt.Errorf("mirror %q=%q: %s", r.From, r.To, why)
+		return fmt.Errorf("rewrite %q=%q: %s", r.From, r.To, why)
 	}
 	toURL := strings.HasPrefix(r.To, "http://") || strings.HasPrefix(r.To, "https://")
 	switch {

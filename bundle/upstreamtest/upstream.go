@@ -5,7 +5,7 @@
 //
 //	up, err := upstreamtest.Start(t)
 //	err = up.WriteCatalog(dir)   // for Catalog.Overlay or --catalog
-//	rewrites := up.Rewrites()    // for Manifest.Mirrors or --mirror
+//	rewrites := up.Rewrites()    // for Manifest.Rewrites or --rewrite
 //
 // Names, addresses and structure are those of the embedded catalog; only digests
 // and keys are replaced. The binaries are shell scripts that print their name,
@@ -107,7 +107,7 @@ func Start(t testing.TB) (*Upstream, error) {
 func (u *Upstream) Close() { _ = u.server.Close() }
 
 // Rewrites returns the rewrites that lead the catalog's addresses here, for
-// Manifest.Mirrors or --mirror, sorted by From.
+// Manifest.Rewrites or --rewrite, sorted by From.
 func (u *Upstream) Rewrites() []manifests.Rewrite {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -32,7 +32,7 @@ var classes = []class{
 	{is(bundle.ErrPolicy), exitPolicy, ""},
 	{is(manifests.ErrExpired), exitPolicy, "pack a newer one; without --require-fresh it is used with a warning"},
 	{is(manifests.ErrClock), exitPolicy, "set this machine's clock; without --require-fresh the bundle is used with a warning"},
-	{is(fetch.ErrNoArchive), exitUsage, "--mirror apt:ARCHIVE=https://… names it; without, the apt sources of this machine are used if it runs that distribution"},
+	{is(fetch.ErrNoArchive), exitUsage, "--rewrite apt:ARCHIVE=https://… names it; without, the apt sources of this machine are used if it runs that distribution"},
 	{is(bundle.ErrVerify), exitVerify, "do not use what is named above; fetch or copy it again from the source"},
 	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it, --self ARCH=FILE names the offk8s binary of another architecture"},
 	{as[*bundle.PartialError], exitPartial, "run the same command again; what was fetched is kept"},

@@ -33,7 +33,7 @@ var exitCases = []struct {
 	{"usage", usagef("bad flag"), 2, "--help"},
 	{"document", &strict.Error{Problems: []strict.Problem{{File: "cluster.yaml", Message: "x"}}}, 2, "offk8s init"},
 	{"input of resolve", bundle.ErrInput, 2, "offk8s versions"},
-	{"apt archive unknown", fetch.ErrNoArchive, 2, "--mirror"},
+	{"apt archive unknown", fetch.ErrNoArchive, 2, "--rewrite"},
 	{"some hosts", installer.ErrPartial, 3, "same command"},
 	{"some artifacts", &bundle.PartialError{Failed: []error{errors.New("404")}}, 3, "same command"},
 	{"bundle altered", bundle.ErrVerify, 4, "again from the source"},
@@ -137,8 +137,8 @@ func TestNetworkHint(t *testing.T) {
 		code int
 		hint string
 	}{
-		{fmt.Errorf("resolve: %w", down), exitError, "--mirror"},
-		{errors.Join(partial, down), exitPartial, "--mirror"},
+		{fmt.Errorf("resolve: %w", down), exitError, "--rewrite"},
+		{errors.Join(partial, down), exitPartial, "--rewrite"},
 		{fmt.Errorf("pack: %w", partial), exitPartial, "same command"},
 	} {
 		if code, hint := classify(networkHint(tt.err)); code != tt.code || !strings.Contains(hint, tt.hint) {

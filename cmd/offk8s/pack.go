@@ -27,7 +27,7 @@ import (
 type packOptions struct {
 	file     string
 	manifest manifests.Manifest
-	mirrors  []string
+	rewrites []string
 	catalog  string
 	lock     string
 	key      string
@@ -58,7 +58,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 12 wrong passphrase.`,
 		Example: `  offk8s pack --version 1.36
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
-  offk8s pack -f pack.yaml --mirror registry.k8s.io=registry.example.com/k8s`,
+  offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return networkHint(a.pack(cmd.Context(), o)) },
 	}
@@ -71,7 +71,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 	f.StringVar(&o.manifest.CNI, "cni", "", "pod network (default: the release's)")
 	f.StringSliceVar(&o.manifest.Images, "image", nil, "more images to take along")
 	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
-	f.StringArrayVar(&o.mirrors, "mirror", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
+	f.StringArrayVar(&o.rewrites, "rewrite", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
 	f.StringVar(&o.catalog, "catalog", "", "folder with catalog entries that add to or override the built-in ones")
 	f.StringVar(&o.lock, "lock", "", "pack exactly this Lock instead of resolving")
 	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, made on first use)")
@@ -89,7 +89,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 // networkHint says what helps where an upstream cannot be reached.
 func networkHint(err error) error {
 	if unreachable := (*net.OpError)(nil); errors.As(err, &unreachable) {
-		return withHint(err, "pack needs the internet; HTTPS_PROXY names a proxy, --mirror FROM=TO a place inside; what was fetched is kept")
+		return withHint(err, "pack needs the internet; HTTPS_PROXY names a proxy, --rewrite FROM=TO a place inside; what was fetched is kept")
 	}
 	return err
 }
@@ -97,7 +97,7 @@ func networkHint(err error) error {
 func (a *app) pack(ctx context.Context, o packOptions) error {
 	m, err := o.wanted()
 	self, selfErr := selfBinaries(o.self)
-	client, clientErr := fetch.NewClient(fetch.Options{Rewrites: m.Mirrors, UserAgent: "offk8s/" + version(), Log: a.log()})
+	client, clientErr := fetch.NewClient(fetch.Options{Rewrites: m.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log()})
 	if err := errors.Join(err, selfErr, clientErr); err != nil {
 		return usageError{err}
 	}
@@ -171,13 +171,13 @@ func (o packOptions) wanted() (manifests.Manifest, error) {
 		m.Sequence = o.manifest.Sequence
 	}
 	var errs []error
-	for _, s := range o.mirrors {
+	for _, s := range o.rewrites {
 		from, to, ok := strings.Cut(s, "=")
 		if !ok || from == "" || to == "" {
-			errs = append(errs, fmt.Errorf("--mirror %q: want FROM=TO", s))
+			errs = append(errs, fmt.Errorf("--rewrite %q: want FROM=TO", s))
 			continue
 		}
-		m.Mirrors = append(m.Mirrors, manifests.Rewrite{From: from, To: to})
+		m.Rewrites = append(m.Rewrites, manifests.Rewrite{From: from, To: to})
 	}
 	return m, errors.Join(append(errs, o.check(m)...)...)
 }
@@ -185,7 +185,7 @@ func (o packOptions) wanted() (manifests.Manifest, error) {
 // manifestFlags are the flags that set fields of the Manifest, by field.
 var manifestFlags = map[string]string{
 	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni",
-	"images": "--image", "sequence": "--sequence", "mirrors": "--mirror",
+	"images": "--image", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 
 // check returns everything that is wrong before the network is asked. What

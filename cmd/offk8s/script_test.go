@@ -119,7 +119,7 @@ func writeUpstream(up *upstreamtest.Upstream, dir string) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nkubernetes: \"1.36\"\narches: [amd64]\ndistros: [rocky-9]\nmirrors:\n",
+	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nkubernetes: \"1.36\"\narches: [amd64]\ndistros: [rocky-9]\nrewrites:\n",
 		manifests.APIVersion, manifests.KindManifest)
 	for _, m := range up.Rewrites() {
 		fmt.Fprintf(&b, "  - {from: %q, to: %q}\n", m.From, m.To)

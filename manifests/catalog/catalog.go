@@ -150,7 +150,7 @@ type YumRepository struct {
 
 // AptSource is a suite of a Debian-style archive. Archive is a logical name
 // ("debian", "debian-security"); its URL comes from the packing machine's apt
-// configuration or from a mirror rewrite of "apt:<archive>".
+// configuration or from a rewrite of "apt:<archive>".
 type AptSource struct {
 	Archive    string   `yaml:"archive" json:"archive"`
 	Suite      string   `yaml:"suite" json:"suite"`

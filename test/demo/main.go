@@ -82,7 +82,7 @@ func (w *world) pack(ctx context.Context) error {
 	}
 	args := []string{"pack", "--version", "1.36", "--arch", "amd64", "--os", "rocky-9,debian-12", "-o", "bundle.tar", "--key", "offk8s.key", "--catalog", "catalog"}
 	for _, m := range up.Rewrites() {
-		args = append(args, "--mirror", m.From+"="+m.To)
+		args = append(args, "--rewrite", m.From+"="+m.To)
 	}
 	return errors.Join(
 		w.offk8s(ctx, 0, "keys", "generate", "-o", "offk8s.key", "--no-passphrase"),
@@ -147,7 +147,7 @@ func title(s string) { fmt.Printf("\n### %s\n", s) }
 func show(args []string) {
 	line := "offk8s"
 	for _, a := range args {
-		if strings.HasPrefix(a, "--mirror") {
+		if strings.HasPrefix(a, "--rewrite") {
 			line += " \\\n   "
 		}
 		line += " " + a

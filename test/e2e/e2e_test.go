@@ -152,14 +152,14 @@ func (r *road) pack(t *testing.T) {
 		"--key", filepath.Join(r.work, "offk8s.key"), "--catalog", up.Catalog,
 		"--cache-dir", filepath.Join(r.dir, "cache"), "-o", packed, "--progress", "plain",
 	}
-	for _, m := range up.Mirrors() {
-		args = append(args, "--mirror", m)
+	for _, m := range up.Rewrites() {
+		args = append(args, "--rewrite", m)
 	}
 	r.offk8s(t, 20*time.Minute, args...)
 
 	again := filepath.Join(r.work, "again.tar")
 	args = append(args, "--lock", packed+".lock.json")
-	args[len(args)-3-2*len(up.Mirrors())-2] = again
+	args[len(args)-3-2*len(up.Rewrites())-2] = again
 	r.offk8s(t, 10*time.Minute, replace(args, packed, again)...)
 	run(t, time.Minute, "cmp", packed, again)
 	must(t, os.Remove(again))

@@ -69,7 +69,7 @@ func (u *Upstream) images(c Config, images map[string]catalog.Image) (map[string
 		if err != nil {
 			return nil, err
 		}
-		u.mirrors = append(u.mirrors, manifests.Rewrite{From: host, To: u.server.URL + "/" + host})
+		u.rewrites = append(u.rewrites, manifests.Rewrite{From: host, To: u.server.URL + "/" + host})
 		overlay[role] = catalog.Image{Ref: image.Ref, Digest: digest.String()}
 	}
 	return overlay, nil

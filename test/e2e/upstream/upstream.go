@@ -1,7 +1,7 @@
 // Package upstream is the lab's stand-in for the real upstreams: release
 // archives, a registry and yum repositories with real components that were
 // built from Go modules (test/lab/components), laid out under the very URLs
-// that the catalog names. `offk8s pack` reaches it through its own --mirror
+// that the catalog names. `offk8s pack` reaches it through its own --rewrite
 // and --catalog, because the digests of own builds differ from upstream's.
 package upstream
 
@@ -47,9 +47,9 @@ type Config struct {
 
 // Upstream is a running stand-in on loopback.
 type Upstream struct {
-	Catalog string // folder for --catalog
-	server  *httptest.Server
-	mirrors []manifests.Rewrite
+	Catalog  string // folder for --catalog
+	server   *httptest.Server
+	rewrites []manifests.Rewrite
 }
 
 // Start lays everything out and serves it.
@@ -83,11 +83,11 @@ func Start(c Config) (*Upstream, error) {
 // Close stops the server.
 func (u *Upstream) Close() { u.server.Close() }
 
-// Mirrors returns the --mirror arguments that lead pack to the stand-in.
-func (u *Upstream) Mirrors() []string {
+// Rewrites returns the --rewrite arguments that lead pack to the stand-in.
+func (u *Upstream) Rewrites() []string {
 	seen := map[string]bool{}
 	var args []string
-	for _, m := range u.mirrors {
+	for _, m := range u.rewrites {
 		if arg := m.From + "=" + m.To; !seen[arg] {
 			seen[arg] = true
 			args = append(args, arg)
@@ -115,7 +115,7 @@ func (u *Upstream) archives(c Config, dir string) ([]map[string]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("component %q: %w", d.Name, err)
 		}
-		u.mirrors = append(u.mirrors, manifests.Rewrite{From: "https://" + at.Host + "/", To: u.server.URL + "/files/" + at.Host + "/"})
+		u.rewrites = append(u.rewrites, manifests.Rewrite{From: "https://" + at.Host + "/", To: u.server.URL + "/files/" + at.Host + "/"})
 		overlay = append(overlay, map[string]any{
 			"name": d.Name, "version": d.Version,
 			"arches": map[string]any{"amd64": map[string]string{"url": remote.URL, "digest": "sha256:" + sum}},
@@ -214,7 +214,7 @@ func (u *Upstream) distros(c Config) error {
 	for _, d := range c.Distros {
 		var repos []map[string]any
 		for _, r := range d.Yum {
-			u.mirrors = append(u.mirrors, manifests.Rewrite{From: archives[d.Name], To: u.server.URL + "/rpms/" + d.Name + "/"})
+			u.rewrites = append(u.rewrites, manifests.Rewrite{From: archives[d.Name], To: u.server.URL + "/rpms/" + d.Name + "/"})
 			repos = append(repos, map[string]any{
 				"id": r.ID, "baseURL": r.BaseURL, "keyFiles": []string{"lab.asc"}, "signedMetadata": true,
 			})
