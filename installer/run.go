@@ -171,15 +171,15 @@ func (r *runner) request(h PlanHost, pending bool) (agent.Request, error) {
 			return req, err
 		}
 		req.Items = append(req.Items, raw)
-		refs, err := step.SecretRefs(it.Step)
-		if err != nil {
-			return req, err
+		user, ok := it.Step.(step.SecretUser)
+		if !ok {
+			continue
 		}
-		for _, ref := range refs {
+		for _, ref := range user.Secrets() {
 			if r.o.Secrets == nil {
 				return req, fmt.Errorf("step %q: %w", it.ID, errors.New("needs a secret and there are none"))
 			}
-			if req.Secrets[ref], err = r.o.Secrets(ref); err != nil {
+			if req.Secrets[string(ref)], err = r.o.Secrets(string(ref)); err != nil {
 				return req, fmt.Errorf("step %q: secret %q: %w", it.ID, ref, err)
 			}
 		}

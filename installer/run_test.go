@@ -184,7 +184,7 @@ func TestT43SecretsGoOnlyWhereTheyAreNamed(t *testing.T) {
 	f := l.connect()
 	secrets := map[string][]byte{"pki:a.key": []byte("KEY-OF-A-0123456789"), "pki:b.key": []byte("KEY-OF-B-0123456789")}
 	plan := l.plan(each("pki", func(h manifests.Host) []step.Item {
-		return []step.Item{{ID: "key", Step: &step.File{Path: "/key", Secret: "pki:" + h.Name + ".key"}}}
+		return []step.Item{{ID: "key", Step: &step.File{Path: "/key", Secret: step.SecretRef("pki:" + h.Name + ".key")}}}
 	}))
 	resolve := func(ref string) ([]byte, error) {
 		if v, ok := secrets[ref]; ok {

@@ -144,8 +144,22 @@ func (j *Journal) find(key string) *Record {
 	return nil
 }
 
-// keyOf identifies a step in the journal.
-func keyOf(it step.Item) string { return it.ID + " " + step.Target(it.Step) }
+// keyOf identifies a step in the journal, by its ID, kind and target. Hosts have
+// journals with these keys: their format must stay.
+func keyOf(it step.Item) string {
+	var t step.Target
+	if s, ok := it.Step.(step.Targeter); ok {
+		t = s.Target()
+	}
+	key := it.ID + " " + it.Step.Kind()
+	for _, name := range []string{t.Path, t.Name, t.Destination, t.File} {
+		key += " "
+		if b, err := json.Marshal(name); err == nil && name != "" {
+			key += string(b)
+		}
+	}
+	return key
+}
 
 // Owned reports whether the journal has what was there before the step.
 func (j *Journal) Owned(it step.Item) bool { return j.find(keyOf(it)) != nil }

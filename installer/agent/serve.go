@@ -174,9 +174,9 @@ func readLine(br *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-func secrets(values map[string][]byte) func(string) ([]byte, error) {
-	return func(ref string) ([]byte, error) {
-		if v, ok := values[ref]; ok {
+func secrets(values map[string][]byte) func(step.SecretRef) ([]byte, error) {
+	return func(ref step.SecretRef) ([]byte, error) {
+		if v, ok := values[string(ref)]; ok {
 			return v, nil
 		}
 		return nil, fmt.Errorf("secret %q: not in the request", ref)

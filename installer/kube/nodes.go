@@ -140,6 +140,8 @@ type Node struct {
 // Kind returns "kube-node".
 func (*Node) Kind() string { return "kube-node" }
 
+func (n *Node) Target() step.Target { return step.Target{Name: n.Name} }
+
 // Describe lists labels and taints.
 func (n *Node) Describe() string {
 	return fmt.Sprintf("node %s: labels %s taints %s", n.Name,

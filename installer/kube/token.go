@@ -23,7 +23,7 @@ const tokenLabel = "app.kubernetes.io/managed-by=offk8s"
 // join: short-lived and good for nothing but authentication.
 type Token struct {
 	step.NoUndo
-	Ref string `json:"ref"` // the secret "id.secret"
+	Ref step.SecretRef `json:"ref"` // the secret "id.secret"
 	// Nodes are those that shall join; when all have, no token is made.
 	Nodes []string `json:"nodes"`
 	// TTL is how long it lives, default 1 hour.
@@ -32,6 +32,8 @@ type Token struct {
 
 // Kind returns "kube-token".
 func (*Token) Kind() string { return "kube-token" }
+
+func (t *Token) Secrets() []step.SecretRef { return []step.SecretRef{t.Ref} }
 
 // Describe tells the lifetime.
 func (t *Token) Describe() string {

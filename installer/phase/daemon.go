@@ -102,5 +102,5 @@ func (l *list) install(in Input, h manifests.Host, dir string, names ...string) 
 
 // secret adds a file whose content is a credential.
 func (l *list) secret(path, ref string) {
-	l.add(strings.TrimPrefix(path, "/"), &step.File{Path: path, Secret: ref, Mode: 0o600})
+	l.add(strings.TrimPrefix(path, "/"), &step.File{Path: path, Secret: step.SecretRef(ref), Mode: 0o600})
 }

@@ -54,7 +54,7 @@ func writeFile(b *strings.Builder, host string, s step.Step) {
 	case *step.File:
 		path, content = s.Path, s.Content
 		if s.Secret != "" {
-			content = "(" + s.Secret + ")\n"
+			content = "(" + string(s.Secret) + ")\n"
 		}
 	case *step.Unit:
 		path, content = "/etc/systemd/system/"+s.Name, s.Content

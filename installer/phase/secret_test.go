@@ -43,11 +43,12 @@ func TestT43OwnSecretsOnly(t *testing.T) {
 				if !ok || f.Secret == "" {
 					continue
 				}
-				name := strings.TrimSuffix(strings.TrimSuffix(f.Secret, ".key"), ".crt")
-				if !strings.HasSuffix(name, "-"+h.Name) && !slices.Contains(shared, f.Secret) {
-					t.Errorf("%s gets %q", h.Name, f.Secret)
+				ref := string(f.Secret)
+				name := strings.TrimSuffix(strings.TrimSuffix(ref, ".key"), ".crt")
+				if !strings.HasSuffix(name, "-"+h.Name) && !slices.Contains(shared, ref) {
+					t.Errorf("%s gets %q", h.Name, ref)
 				}
-				if b, err := store.Resolve(f.Secret); err != nil || len(b) == 0 {
+				if b, err := store.Resolve(ref); err != nil || len(b) == 0 {
 					t.Errorf("%s: %v", h.Name, err)
 				}
 			}

@@ -16,6 +16,8 @@ type Absent struct {
 // Kind returns "absent".
 func (a *Absent) Kind() string { return "absent" }
 
+func (a *Absent) Target() Target { return Target{Path: a.Path} }
+
 // Describe names the path.
 func (a *Absent) Describe() string { return fmt.Sprintf("no file %s", a.Path) }
 

@@ -28,6 +28,8 @@ type Artifact struct {
 // Kind returns "artifact".
 func (a *Artifact) Kind() string { return "artifact" }
 
+func (a *Artifact) Target() Target { return Target{Path: a.Path} }
+
 // Describe names path, mode and the start of the digest.
 func (a *Artifact) Describe() string {
 	return fmt.Sprintf("artifact %s %s %.19s", a.Path, a.mode(), a.Digest)

@@ -24,6 +24,8 @@ type Block struct {
 // Kind returns "block".
 func (b *Block) Kind() string { return "block" }
 
+func (b *Block) Target() Target { return Target{Path: b.Path} }
+
 // Describe names file and number of lines.
 func (b *Block) Describe() string { return fmt.Sprintf("%d lines in %s", len(b.Lines), b.Path) }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Cleanup changes nothing until it is undone: then it ends all containers of
@@ -54,9 +56,13 @@ func (c *Cleanup) Validate() error {
 
 const cleanupStamp = "kube-cleanup"
 
+// stamp identifies the step's fields, so that a network with other leftovers gets
+// into the journal.
+func (c *Cleanup) stamp() string { return digest.FromBytes(priorJSON(c)).Encoded()[:24] }
+
 // Check reports whether the journal has this step.
 func (c *Cleanup) Check(_ context.Context, env *Env) (Result, error) {
-	if env.Stamp(cleanupStamp) != "" {
+	if env.Stamp(cleanupStamp) == c.stamp() {
 		return Result{State: OK}, nil
 	}
 	return Result{State: Differs, Reason: "not journaled yet"}, nil
@@ -64,7 +70,7 @@ func (c *Cleanup) Check(_ context.Context, env *Env) (Result, error) {
 
 // Apply only gets the step into the journal, for Undo.
 func (c *Cleanup) Apply(_ context.Context, env *Env) (Result, error) {
-	if err := env.SetStamp(cleanupStamp, "1"); err != nil {
+	if err := env.SetStamp(cleanupStamp, c.stamp()); err != nil {
 		return Result{}, err
 	}
 	return Result{State: Changed, Prior: json.RawMessage(`{}`)}, nil

@@ -28,7 +28,7 @@ type Command struct {
 	Triggers []string `json:"triggers,omitempty"`
 	Stdin    string   `json:"stdin,omitempty"`
 	// StdinSecret names what goes to stdin instead.
-	StdinSecret string `json:"stdinSecret,omitempty"`
+	StdinSecret SecretRef `json:"stdinSecret,omitempty"`
 	// Env is added to the minimal environment; never a secret.
 	Env []string `json:"env,omitempty"`
 	// UndoArgv is run by reset; none means that nothing is undone.
@@ -39,6 +39,8 @@ type Command struct {
 
 // Kind returns "command".
 func (c *Command) Kind() string { return "command" }
+
+func (c *Command) Secrets() []SecretRef { return references(c.StdinSecret) }
 
 // Describe tells Text or the command line.
 func (c *Command) Describe() string {

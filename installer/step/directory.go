@@ -25,6 +25,8 @@ type Directory struct {
 // Kind returns "directory".
 func (d *Directory) Kind() string { return "directory" }
 
+func (d *Directory) Target() Target { return Target{Path: d.Path} }
+
 // Describe names path and mode.
 func (d *Directory) Describe() string { return fmt.Sprintf("directory %s %s", d.Path, d.mode()) }
 

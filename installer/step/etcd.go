@@ -40,6 +40,8 @@ type EtcdData struct {
 
 func (*EtcdData) Kind() string { return "etcd-data" }
 
+func (e *EtcdData) Target() Target { return Target{Name: e.Name} }
+
 func (e *EtcdData) Describe() string {
 	return fmt.Sprintf("data of etcd member %s is its own or not there yet", e.Name)
 }

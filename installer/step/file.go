@@ -19,7 +19,7 @@ type File struct {
 	Path    string `json:"path"`
 	Content string `json:"content,omitempty"`
 	// Secret names the content instead, "pki:etcd-server-cp-1.key".
-	Secret string `json:"secret,omitempty"`
+	Secret SecretRef `json:"secret,omitempty"`
 	// Mode defaults to 0644, for a Secret to 0600.
 	Mode Mode `json:"mode,omitempty"`
 	// Owner and Group are names or numbers of the host; empty means the agent's own (root).
@@ -29,6 +29,10 @@ type File struct {
 
 // Kind returns "file".
 func (f *File) Kind() string { return "file" }
+
+func (f *File) Secrets() []SecretRef { return references(f.Secret) }
+
+func (f *File) Target() Target { return Target{Path: f.Path} }
 
 // Describe names path and mode, never the content.
 func (f *File) Describe() string { return fmt.Sprintf("file %s %s", f.Path, f.mode()) }

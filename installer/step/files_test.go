@@ -38,8 +38,8 @@ func TestFileKinds(t *testing.T) {
 			Step:   &step.Artifact{Digest: art.Artifact("tool"), Path: "/usr/local/bin/tool"},
 			Leaves: true, // the folder of backups
 		},
-		{Name: "new link", Step: &step.Symlink{Path: "/opt/d/l", Target: "/opt/y"}, World: world()},
-		{Name: "turned link", Step: &step.Symlink{Path: "/opt/l", Target: "/opt/y"}, World: link},
+		{Name: "new link", Step: &step.Symlink{Path: "/opt/d/l", To: "/opt/y"}, World: world()},
+		{Name: "turned link", Step: &step.Symlink{Path: "/opt/l", To: "/opt/y"}, World: link},
 		{Name: "absent", Step: &step.Absent{Path: "/etc/c"}, World: world("etc/c", "y"), Leaves: true},
 		{Name: "directory", Step: &step.Directory{Path: "/var/lib/x/y", Mode: 0o700}, World: world()},
 		{Name: "directory mode", Step: &step.Directory{Path: "/etc", Mode: 0o700}, World: world("etc/c", "y")},

@@ -19,6 +19,8 @@ var hostnameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([
 // Kind returns "hostname".
 func (h *Hostname) Kind() string { return "hostname" }
 
+func (h *Hostname) Target() Target { return Target{Name: h.Name} }
+
 // Describe tells the name.
 func (h *Hostname) Describe() string { return "hostname " + h.Name }
 

@@ -32,6 +32,8 @@ func ImageRef(name string, d digest.Digest) string {
 
 func (*Image) Kind() string { return "image" }
 
+func (i *Image) Target() Target { return Target{Name: i.Name} }
+
 func (i *Image) Describe() string { return fmt.Sprintf("image %s %.19s", i.Name, i.Digest) }
 
 func (i *Image) Validate() error {

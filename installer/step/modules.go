@@ -25,6 +25,8 @@ var moduleRE = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 // Kind returns "modules".
 func (m *Modules) Kind() string { return "modules" }
 
+func (m *Modules) Target() Target { return Target{File: m.File} }
+
 // Describe lists the modules.
 func (m *Modules) Describe() string {
 	return "kernel modules " + strings.Join(append(append([]string{}, m.Names...), m.Optional...), " ")

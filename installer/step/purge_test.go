@@ -100,7 +100,7 @@ func TestT49HostilePathsRefused(t *testing.T) {
 	for _, p := range []string{"", "/", "//", "relative", "/a/../..", "/a/", "/a\nb", "/."} {
 		for _, s := range []step.Step{
 			&step.Directory{Path: p, Purge: true}, &step.File{Path: p}, &step.Absent{Path: p},
-			&step.Block{Path: p}, &step.Symlink{Path: p, Target: "/x"},
+			&step.Block{Path: p}, &step.Symlink{Path: p, To: "/x"},
 		} {
 			if s.Validate() == nil {
 				t.Errorf("%s accepts path %q", s.Kind(), p)

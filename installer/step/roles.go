@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Observer is implemented by kinds that may change nothing: what only looks is
@@ -102,40 +101,4 @@ func union(a, b []string) []string {
 		}
 	}
 	return out
-}
-
-// SecretRefs returns the secrets that a step names, so that the operator sends
-// those and no others. By convention the fields that hold a reference are
-// called "secret", "stdinSecret" or "ref", in every kind.
-func SecretRefs(s Step) ([]string, error) {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(b, &fields); err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, k := range []string{"secret", "stdinSecret", "ref"} {
-		var ref string
-		if json.Unmarshal(fields[k], &ref) == nil && ref != "" {
-			out = append(out, ref)
-		}
-	}
-	return out, nil
-}
-
-// Target is what a step is about, kind and path or name: a step that keeps its
-// ID and gets another target (a renamed file) has a prior of its own.
-func Target(s Step) string {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return s.Kind()
-	}
-	var t struct{ Path, Name, Destination, File json.RawMessage }
-	if json.Unmarshal(b, &t) != nil {
-		return s.Kind()
-	}
-	return strings.Join([]string{s.Kind(), string(t.Path), string(t.Name), string(t.Destination), string(t.File)}, " ")
 }

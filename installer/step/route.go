@@ -19,6 +19,8 @@ type Route struct {
 // Kind returns "route".
 func (r *Route) Kind() string { return "route" }
 
+func (r *Route) Target() Target { return Target{Destination: r.Destination} }
+
 // Describe tells destination and gateway.
 func (r *Route) Describe() string {
 	if r.Via == "" {

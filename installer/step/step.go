@@ -67,8 +67,8 @@ type Env struct {
 	Log *slog.Logger
 	// Run runs a program with data as argv, never through a shell. Tests replace it.
 	Run Runner
-	// Secret returns the value of a reference such as "pki:etcd-server-cp-1.key".
-	Secret func(ref string) ([]byte, error)
+	// Secret returns the value of a reference.
+	Secret func(ref SecretRef) ([]byte, error)
 	// Fetch opens an artifact of the verified bundle by its plain digest; the
 	// reader fails at the end when the bytes do not have it. A digest that is not
 	// in the signed Lock is refused before any request.
@@ -82,6 +82,35 @@ type Env struct {
 	// After has argv run once when all steps are undone: a daemon that stays must
 	// be restarted after its configuration came back. Nil outside of Undo.
 	After func(argv []string)
+}
+
+// SecretRef names a secret whose value travels beside the steps, such as
+// "pki:etcd-server-cp-1.key".
+type SecretRef string
+
+// SecretUser is implemented by kinds that use secrets. Every field of type
+// SecretRef must be among its Secrets: the operator sends these and no others.
+type SecretUser interface {
+	// Secrets returns the references that this step uses.
+	Secrets() []SecretRef
+}
+
+// references returns ref, if there is one.
+func references(ref SecretRef) []SecretRef {
+	if ref == "" {
+		return nil
+	}
+	return []SecretRef{ref}
+}
+
+// Target identifies the thing that a step changes, by one of the fields.
+type Target struct{ Path, Name, Destination, File string }
+
+// Targeter is implemented by kinds that change one named thing. If a step keeps
+// its ID and gets another target, such as a renamed file, then it has another
+// prior in the journal.
+type Targeter interface {
+	Target() Target
 }
 
 // Runner runs programs.

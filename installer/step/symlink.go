@@ -12,21 +12,23 @@ import (
 	"github.com/offk8s/offk8s/bundle/durable"
 )
 
-// Symlink is a symbolic link at Path to Target.
+// Symlink is a symbolic link at Path.
 type Symlink struct {
-	Path   string `json:"path"`
-	Target string `json:"target"`
+	Path string `json:"path"`
+	To   string `json:"target"`
 }
 
 // Kind returns "symlink".
 func (s *Symlink) Kind() string { return "symlink" }
 
+func (s *Symlink) Target() Target { return Target{Path: s.Path} }
+
 // Describe names link and target.
-func (s *Symlink) Describe() string { return fmt.Sprintf("symlink %s -> %s", s.Path, s.Target) }
+func (s *Symlink) Describe() string { return fmt.Sprintf("symlink %s -> %s", s.Path, s.To) }
 
 // Validate checks both paths.
 func (s *Symlink) Validate() error {
-	return errors.Join(checkPath("path", s.Path), checkPath("target", s.Target))
+	return errors.Join(checkPath("path", s.Path), checkPath("target", s.To))
 }
 
 // symlinkPrior is what was at the link's path.
@@ -55,7 +57,7 @@ func (s *Symlink) Check(_ context.Context, env *Env) (Result, error) {
 		if prior.Target, err = os.Readlink(env.Path(s.Path)); err != nil {
 			return Result{}, err
 		}
-		if prior.Target == s.Target {
+		if prior.Target == s.To {
 			return Result{State: OK}, nil
 		}
 		reason = "points to " + prior.Target
@@ -72,7 +74,7 @@ func (s *Symlink) Apply(ctx context.Context, env *Env) (Result, error) {
 	if _, err := env.makeParents(s.Path); err != nil {
 		return Result{}, err
 	}
-	if err := replaceLink(env.Path(s.Path), s.Target); err != nil {
+	if err := replaceLink(env.Path(s.Path), s.To); err != nil {
 		return Result{}, err
 	}
 	return Result{State: Changed, Reason: "linked", Prior: res.Prior}, nil

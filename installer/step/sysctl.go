@@ -26,6 +26,8 @@ var sysctlRE = regexp.MustCompile(`^[a-z0-9_]+([./][A-Za-z0-9_*-]+)+$`)
 // Kind returns "sysctl".
 func (s *Sysctl) Kind() string { return "sysctl" }
 
+func (s *Sysctl) Target() Target { return Target{File: s.File} }
+
 // Describe lists the settings, sorted.
 func (s *Sysctl) Describe() string {
 	var w []string

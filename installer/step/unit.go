@@ -33,6 +33,8 @@ type Unit struct {
 // Kind returns "unit".
 func (u *Unit) Kind() string { return "unit" }
 
+func (u *Unit) Target() Target { return Target{Name: u.Name} }
+
 // Describe names the unit and what is wanted of it.
 func (u *Unit) Describe() string {
 	var w []string

@@ -47,8 +47,8 @@ func New(t testing.TB) *World {
 func (w *World) Env() *step.Env {
 	return &step.Env{
 		Root: w.Root, Log: slog.New(slog.NewTextHandler(&w.Log, nil)), Run: runner{w},
-		Secret: func(ref string) ([]byte, error) {
-			if s, ok := w.Secrets[ref]; ok {
+		Secret: func(ref step.SecretRef) ([]byte, error) {
+			if s, ok := w.Secrets[string(ref)]; ok {
 				return []byte(s), nil
 			}
 			return nil, fmt.Errorf("secret %q: not in the request", ref)
