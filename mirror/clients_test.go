@@ -11,7 +11,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/offk8s/offk8s/bundle"
+	"github.com/opencontainers/go-digest"
+
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/test/testenv"
 )
@@ -40,17 +41,8 @@ func newLabOn(t *testing.T, b *bundletest.Builder, addr string) *lab {
 	if err != nil {
 		t.Skipf("listen on %s: %v", addr, err)
 	}
-	opened, err := bundle.Open(t.Context(), []string{b.Seal(t)}, bundletest.Options(b.Key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = opened.Close() })
 	caPEM, _, cert := testCertificate(t)
-	m, err := New([]*bundle.Bundle{opened}, Options{CA: caPEM})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = m.Close() })
+	m := mirrorOf(t, Options{CA: caPEM}, openBundle(t, b))
 	l := &lab{dir: t.TempDir()}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		change, ok := l.altered.Load(r.URL.Path)
@@ -193,7 +185,7 @@ func TestContainerd(t *testing.T) {
 				t.Errorf("images: %v\n%s", err, list)
 			}
 			// The answer of the mirror is the error, not an attempt to reach the registry.
-			for _, image := range []string{"registry.k8s.io/pause:1.0", "registry.example.com/other:1", "registry.k8s.io/other@" + absentPlatform.String()} {
+			for _, image := range []string{"registry.k8s.io/pause:1.0", "registry.example.com/other:1", "registry.k8s.io/other@" + digest.FromString("other").String()} {
 				if out, err := fetch(image); err == nil || !strings.HasSuffix(strings.TrimSpace(out), ": not found") {
 					t.Errorf("%s: %v, want \"not found\":\n%s", image, err, out)
 				}

@@ -56,9 +56,10 @@ func (s *site) indexPage(base string, r *http.Request) []byte {
 func (s *site) indexText(base string) string {
 	var b strings.Builder
 	for _, x := range s.bundles {
-		fmt.Fprintf(&b, "offk8s mirror of %s: Kubernetes %s, %s, %s for %s on %s\n", x.Lock.Name, x.Lock.Kubernetes,
-			x.Lock.CNI, x.Lock.Runtime, strings.Join(x.Lock.Distros, ", "), strings.Join(x.Lock.Arches, ", "))
-		fmt.Fprintf(&b, "sequence %d, packed %s, root %s\n", x.Lock.Sequence, x.Lock.Created.Format("2006-01-02 15:04 MST"), x.Root)
+		l := x.Lock()
+		fmt.Fprintf(&b, "offk8s mirror of %s: Kubernetes %s, %s, %s for %s on %s\n", l.Name, l.Kubernetes,
+			l.CNI, l.Runtime, strings.Join(l.Distros, ", "), strings.Join(l.Arches, ", "))
+		fmt.Fprintf(&b, "sequence %d, packed %s, root %s\n", l.Sequence, l.Created.Format("2006-01-02 15:04 MST"), x.Root())
 	}
 	fmt.Fprintf(&b, "\n%s\nimages:\n  %s\nfiles:\n  %s\n", s.clientConfig(base),
 		strings.Join(s.images, "\n  "), strings.Join(s.files, "\n  "))

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
@@ -22,13 +22,11 @@ const program = "#!/bin/sh\necho program of $0\n"
 // the way.
 func installLab(t *testing.T, alter func([]byte) []byte) (url, ca string) {
 	t.Helper()
-	f := newFake(t)
-	f.addZstd("files", "offk8s/v1/offk8s", []byte(program))
-	f.lock.Artifacts = []manifests.Artifact{{
-		Kind: manifests.KindFile, Name: "offk8s", Platform: "linux/" + runtime.GOARCH, Group: "files", Path: "offk8s/v1/offk8s",
-	}}
+	b := bundletest.New(t)
+	b.AddFile(t, "offk8s", "offk8s/v1/offk8s", []byte(program), true)
+	b.Lock.Artifacts[0].Platform = "linux/" + runtime.GOARCH
 	caPEM, _, cert := testCertificate(t)
-	m := mirrorOf(t, Options{CA: caPEM}, f.seal())
+	m := mirrorOf(t, Options{CA: caPEM}, openBundle(t, b))
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if alter == nil || !strings.HasPrefix(r.URL.Path, "/files/") {
 			m.ServeHTTP(w, r)
@@ -158,7 +156,7 @@ func TestInstallScriptIsClean(t *testing.T) {
 
 func TestInstallScriptNeedsAProgram(t *testing.T) {
 	s := newSample(t)
-	if r := get(mirrorOf(t, Options{}, s.fake), "GET", "/install.sh"); r.StatusCode != http.StatusNotFound {
+	if r := get(mirrorOf(t, Options{}, s.Bundle), "GET", "/install.sh"); r.StatusCode != http.StatusNotFound {
 		t.Errorf("status %d, want 404: the bundle holds no offk8s", r.StatusCode)
 	}
 }

@@ -21,7 +21,7 @@ func TestT32SlowlorisIsBounded(t *testing.T) {
 	l := listen(t)
 	const slow = 500
 	start(t, &Server{
-		Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l},
+		Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l},
 		MaxConnections: slow, HeaderTimeout: 500 * time.Millisecond,
 	})
 	conns := make([]net.Conn, slow)
@@ -58,7 +58,7 @@ func TestT32SlowlorisIsBounded(t *testing.T) {
 func TestConnectionsAreCapped(t *testing.T) {
 	s := newSample(t)
 	l := listen(t)
-	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}, MaxConnections: 1})
+	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l}, MaxConnections: 1})
 	ask := func(c net.Conn) *http.Response {
 		if _, err := fmt.Fprintf(c, "GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n"); err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestConnectionsAreCapped(t *testing.T) {
 func TestT32BodiesAreNotRead(t *testing.T) {
 	s := newSample(t)
 	l := listen(t)
-	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}})
+	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l}})
 	for _, head := range []string{
 		"GET " + plugins + " HTTP/1.1\r\nHost: m\r\nContent-Length: 100000000\r\nContent-Encoding: gzip\r\n\r\n",
 		"GET " + plugins + " HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -126,7 +126,7 @@ func TestT32BodiesAreNotRead(t *testing.T) {
 func TestHeaderFloodIsRefused(t *testing.T) {
 	s := newSample(t)
 	l := listen(t)
-	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.fake), Listeners: []net.Listener{l}})
+	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l}})
 	r, err := http.NewRequest(http.MethodGet, "http://"+l.Addr().String()+plugins, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -127,17 +127,20 @@ func (m *Mirror) scrubMetrics(p *printer) {
 
 func (m *Mirror) bundleMetrics(p *printer) {
 	p.family("offk8s_bundle_created_timestamp_seconds", "gauge", "when the bundle was packed")
-	for i, l := range m.locks {
-		p.sample("offk8s_bundle_created_timestamp_seconds", l.Created.Unix(), "name", l.Name, "root", m.roots[i].String())
+	for _, b := range m.bundles {
+		l := b.Lock()
+		p.sample("offk8s_bundle_created_timestamp_seconds", l.Created.Unix(), "name", l.Name, "root", b.Root().String())
 	}
 	p.family("offk8s_bundle_sequence", "gauge", "sequence of the bundle")
-	for i, l := range m.locks {
-		p.sample("offk8s_bundle_sequence", l.Sequence, "name", l.Name, "root", m.roots[i].String())
+	for _, b := range m.bundles {
+		l := b.Lock()
+		p.sample("offk8s_bundle_sequence", l.Sequence, "name", l.Name, "root", b.Root().String())
 	}
 	p.family("offk8s_bundle_expires_timestamp_seconds", "gauge", "when the bundle expires; bundles that do not are left out")
-	for i, l := range m.locks {
+	for _, b := range m.bundles {
+		l := b.Lock()
 		if !l.Expires.IsZero() {
-			p.sample("offk8s_bundle_expires_timestamp_seconds", l.Expires.Unix(), "name", l.Name, "root", m.roots[i].String())
+			p.sample("offk8s_bundle_expires_timestamp_seconds", l.Expires.Unix(), "name", l.Name, "root", b.Root().String())
 		}
 	}
 }

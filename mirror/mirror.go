@@ -11,7 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/mirror/files"
 	"github.com/offk8s/offk8s/mirror/oci"
 )
@@ -39,9 +39,7 @@ type Options struct {
 type Mirror struct {
 	options  Options
 	log      *slog.Logger
-	bundles  []*opened
-	locks    []*manifests.Lock
-	roots    []digest.Digest
+	bundles  []*bundle.Bundle
 	routes   *routes
 	registry *oci.Handler
 	sender   *files.Sender
@@ -52,54 +50,36 @@ type Mirror struct {
 	strict   atomic.Bool // blobs are hashed before they are sent, see scrubber
 }
 
-// New returns a Mirror over open bundles, which must stay open until Close. The
-// error lists everything that hinders serving them together: equal names with
-// different content, names that cannot be served, manifests that are not what
-// the index says. Blobs are not hashed; see Verify and Scrub.
-func New[B Bundle](bundles []B, o Options) (*Mirror, error) {
+// New returns a Mirror of open bundles, which must stay open until Close. The
+// error lists every reason why they cannot be served together: equal names with
+// different content, names that no URL can have, damaged image manifests. Other
+// blobs are not hashed; see Verify and Scrub.
+func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 	if len(bundles) == 0 {
 		return nil, errors.New("mirror: no bundle to serve")
 	}
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	m := &Mirror{options: o, log: o.Log, sender: files.NewSender(files.Options{WriteTimeout: o.WriteTimeout})}
-	for _, b := range bundles {
-		own, err := openBundle(b)
-		if err != nil {
-			return nil, errors.Join(err, m.Close())
-		}
-		m.bundles = append(m.bundles, own)
-	}
-	if err := m.build(); err != nil {
-		return nil, errors.Join(err, m.Close())
-	}
-	return m, nil
-}
-
-// build makes everything that requests look things up in.
-func (m *Mirror) build() error {
-	blobs, err := collect(m.bundles)
+	m := &Mirror{options: o, log: o.Log, bundles: bundles, sender: files.NewSender(files.Options{WriteTimeout: o.WriteTimeout})}
+	blobs, err := openBlobs(bundles)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var images []oci.Image
-	for _, b := range m.bundles {
-		m.locks, m.roots = append(m.locks, b.Lock()), append(m.roots, b.Root())
-		for _, img := range b.Images() {
-			images = append(images, oci.Image{Name: img.Name, Descriptor: img.Descriptor})
-		}
+	var images []bundle.ImageEntry
+	for _, b := range bundles {
+		images = append(images, b.Images()...)
 	}
 	var routesErr, registryErr error
-	m.routes, routesErr = newRoutes(m.bundles, blobs)
-	m.registry, registryErr = oci.New(images, store{m})
+	m.routes, routesErr = newRoutes(bundles, blobs)
+	m.registry, registryErr = oci.New(images, backend{m})
 	if err := errors.Join(routesErr, registryErr); err != nil {
-		return err
+		return nil, err
 	}
-	m.scrub.init(blobs)
-	m.site = newSite(m, m.bundles[0].OpenPGPKey())
+	m.scrub.init(bundles, blobs)
+	m.site = newSite(m)
 	m.pages = m.site.pages()
-	return nil
+	return m, nil
 }
 
 func (o *Options) complete() error {
@@ -122,15 +102,9 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Close releases the files of the mirror, after its last request; the bundles
-// stay open.
-func (m *Mirror) Close() error {
-	errs := []error{m.sender.Close()}
-	for _, b := range m.bundles {
-		errs = append(errs, b.close())
-	}
-	return errors.Join(errs...)
-}
+// Close closes the files that requests opened. It must follow the last request;
+// the bundles stay open.
+func (m *Mirror) Close() error { return m.sender.Close() }
 
 // ServeHTTP answers one request. Only GET and HEAD do anything.
 func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -188,13 +162,13 @@ func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) 
 	return m.sender.Serve(w, r, c)
 }
 
-// store is the mirror as the registry sees it.
-type store struct{ m *Mirror }
+// backend gives the registry its blobs.
+type backend struct{ mirror *Mirror }
 
-func (s store) Blob(d digest.Digest) (*files.Content, error) { return s.m.routes.blobContent(d) }
+func (b backend) Blob(d digest.Digest) (*files.Content, error) { return b.mirror.routes.blobContent(d) }
 
-func (s store) Send(w http.ResponseWriter, r *http.Request, c *files.Content) error {
-	return s.m.send(w, r, c)
+func (b backend) Send(w http.ResponseWriter, r *http.Request, c *files.Content) error {
+	return b.mirror.send(w, r, c)
 }
 
 // refuse answers with the plain text of a status.

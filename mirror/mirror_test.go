@@ -2,15 +2,19 @@ package mirror
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/bundletest"
 )
 
 func TestRequests(t *testing.T) {
 	s := newSample(t)
-	m := mirrorOf(t, Options{}, s.fake)
+	m := mirrorOf(t, Options{}, s.Bundle)
 	kubelet := "/files/kubernetes/1.36.3/amd64/kubelet"
 	kubeletTag := `"` + digest.FromBytes(s.kubelet).String() + `"`
 	storedTag := `"` + digest.FromBytes(s.stored).String() + `"`
@@ -74,19 +78,19 @@ func TestRequests(t *testing.T) {
 		},
 		{name: "repomd", path: "/yum/rocky-9/x86_64/repodata/repomd.xml", status: 200, body: "<repomd/>"},
 		{name: "InRelease", path: "/apt/debian-12/dists/offk8s/InRelease", status: 200, body: "signed"},
-		{name: "index", path: "/bundle/index.json", status: 200, body: string(s.fake.index)},
-		{name: "index by root", path: "/bundle/sha256/" + s.Root().Encoded() + "/index.json", status: 200, body: string(s.fake.index)},
-		{name: "signature", path: "/bundle/index.json.sig", status: 200, body: "signature"},
+		{name: "index", path: "/bundle/index.json", status: 200, body: string(s.HeadFile(bundle.MemberIndex))},
+		{name: "index by root", path: "/bundle/sha256/" + s.Root().Encoded() + "/index.json", status: 200, body: string(s.HeadFile(bundle.MemberIndex))},
+		{name: "signature", path: "/bundle/index.json.sig", status: 200, body: string(s.HeadFile(bundle.MemberSignature))},
 		{
 			name: "blob as stored", path: "/bundle/blobs/sha256/" + digest.FromBytes(s.stored).Encoded(),
 			header: []string{"Accept-Encoding", "zstd"}, status: 200, body: string(s.stored),
 			want: map[string]string{"Content-Encoding": "", "Cache-Control": "public, max-age=31536000, immutable"},
 		},
-		{name: "unknown blob", path: "/bundle/blobs/sha256/" + absentPlatform.Encoded(), status: 404},
+		{name: "unknown blob", path: "/bundle/blobs/sha256/" + s.absent.Encoded(), status: 404},
 		{name: "no listing", path: "/files/", status: 404},
 		{name: "no listing without slash", path: "/files", status: 404},
 		{name: "health", path: "/healthz", status: 200, body: "ok\n"},
-		{name: "OpenPGP key", path: "/offk8s.asc", status: 200, body: string(s.key)},
+		{name: "OpenPGP key", path: "/offk8s.asc", status: 200, body: string(s.OpenPGPKey())},
 		{name: "no CA given", path: "/ca.crt", status: 404},
 	}
 	for _, tt := range tests {
@@ -133,8 +137,8 @@ func allPaths(s *sample) []string {
 
 func TestT30WritesAreRefused(t *testing.T) {
 	s := newSample(t)
-	m := mirrorOf(t, Options{}, s.fake)
-	before, err := s.file.Stat()
+	m := mirrorOf(t, Options{}, s.Bundle)
+	before, err := os.Stat(s.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +159,7 @@ func TestT30WritesAreRefused(t *testing.T) {
 			}
 		}
 	}
-	after, err := s.file.Stat()
+	after, err := os.Stat(s.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,15 +169,17 @@ func TestT30WritesAreRefused(t *testing.T) {
 }
 
 func TestConflictsBetweenBundles(t *testing.T) {
-	one, two, same := newFake(t), newFake(t), newFake(t)
-	one.addFile("files", "a/kubelet", []byte("one"))
-	one.addImage("registry.k8s.io/pause:3.10", []byte("one"))
-	two.addFile("files", "a/kubelet", []byte("two"))
-	two.addImage("registry.k8s.io/pause:3.10", []byte("two"))
-	same.addFile("files", "a/kubelet", []byte("one"))
-	same.addFile("files", "b/kubelet", []byte("more"))
-	same.addImage("registry.k8s.io/pause:3.10", []byte("one"))
-	_, err := New([]*fake{one.seal(), two.seal()}, Options{})
+	build := func(layer, content string, more ...string) *bundle.Bundle {
+		b := bundletest.New(t)
+		b.AddFile(t, "kubelet", "a/kubelet", []byte(content), false)
+		for _, path := range more {
+			b.AddFile(t, path, path, []byte("more"), false)
+		}
+		b.AddImage(t, "registry.k8s.io/pause:3.10", layer)
+		return openBundle(t, b)
+	}
+	one, two, same := build("amd64", "one"), build("arm64", "two"), build("amd64", "one", "b/kubelet")
+	_, err := New([]*bundle.Bundle{one, two}, Options{})
 	if err == nil {
 		t.Fatal("two bundles with different content under one name were accepted")
 	}
@@ -182,11 +188,11 @@ func TestConflictsBetweenBundles(t *testing.T) {
 			t.Errorf("error does not name %q: %v", want, err)
 		}
 	}
-	m := mirrorOf(t, Options{}, one, same.seal())
+	m := mirrorOf(t, Options{}, one, same)
 	for path, want := range map[string]string{
 		"/files/a/kubelet": "one", "/files/b/kubelet": "more",
-		"/bundle/index.json": string(one.index),
-		"/bundle/sha256/" + same.Root().Encoded() + "/index.json": string(same.index),
+		"/bundle/index.json": string(one.HeadFile(bundle.MemberIndex)),
+		"/bundle/sha256/" + same.Root().Encoded() + "/index.json": string(same.HeadFile(bundle.MemberIndex)),
 	} {
 		if got := body(t, get(m, "GET", path)); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
@@ -196,30 +202,28 @@ func TestConflictsBetweenBundles(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	tests := []struct {
-		name  string
-		build func(f *fake) Options
-		want  string
+		name string
+		// change alters an open bundle: Open refuses such names itself.
+		change func(*sample)
+		want   string
+		o      Options
 	}{
-		{"a file named like the registry", func(f *fake) Options { f.addFile("v2", "x", []byte("x")); return Options{} }, "cannot be served"},
-		{"a traversal", func(f *fake) Options { f.addFile("files", "../x", []byte("x")); return Options{} }, "cannot be served"},
-		{"a bad image name", func(f *fake) Options { f.addImage("registry.k8s.io/Pause:1", []byte("x")); return Options{} }, "not a repository name"},
-		{"a damaged manifest", func(f *fake) Options {
-			_, m := f.addImage("registry.k8s.io/pause:1", []byte("x"))
-			f.damage(m.Digest)
-			return Options{}
-		}, "content has digest"},
-		{"a public URL with a path", func(f *fake) Options { return Options{PublicURL: "https://dmz/x"} }, "public URL"},
+		{"a file named like the registry", func(s *sample) { s.Files()[0].Group = "v2" }, "cannot be served", Options{}},
+		{"a traversal", func(s *sample) { s.Files()[0].Path = "../x" }, "cannot be served", Options{}},
+		{"a bad image name", func(s *sample) { s.Images()[0].Name = "registry.k8s.io/Pause:1" }, "not a repository name", Options{}},
+		{"a damaged manifest", func(s *sample) { damage(t, s.Bundle, s.manifest.Digest) }, "content has digest", Options{}},
+		{"a public URL with a path", func(*sample) {}, "public URL", Options{PublicURL: "https://dmz/x"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f := newFake(t)
-			o := tt.build(f)
-			if _, err := New([]*fake{f.seal()}, o); err == nil || !strings.Contains(err.Error(), tt.want) {
+			s := newSample(t)
+			tt.change(s)
+			if _, err := New([]*bundle.Bundle{s.Bundle}, tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
 		})
 	}
-	if _, err := New([]*fake{}, Options{}); err == nil {
+	if _, err := New(nil, Options{}); err == nil {
 		t.Error("a mirror of nothing was made")
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/manifests/catalog"
 	"github.com/offk8s/offk8s/test/testenv"
 )
@@ -26,20 +26,17 @@ var testCA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("n
 // configured is a mirror with everything that generated configuration depends on.
 func configured(t *testing.T, o Options) *Mirror {
 	t.Helper()
-	s := newSample(t)
-	s.addFile("files", "offk8s/amd64/offk8s", []byte("program for amd64"))
-	s.addFile("files", "offk8s/arm64/offk8s", []byte("program for arm64"))
-	for _, arch := range []string{"amd64", "arm64"} {
-		s.lock.Artifacts = append(s.lock.Artifacts, manifests.Artifact{
-			Kind: manifests.KindFile, Name: "offk8s", Platform: "linux/" + arch, Group: "files", Path: "offk8s/" + arch + "/offk8s",
-		})
-	}
-	s.lock.DistroData = map[string]catalog.Distro{"rocky-9": {
-		Yum:  []catalog.YumRepository{{KeyFiles: []string{"rocky-9.asc"}}, {KeyFiles: []string{"rocky-9.asc", "missing.asc"}}},
-		Keys: map[string]string{"rocky-9.asc": "vendor key\n"},
-	}}
-	s.seal()
-	return mirrorOf(t, o, s.fake)
+	s := newSample(t, func(b *bundletest.Builder) {
+		for _, arch := range []string{"amd64", "arm64"} {
+			b.AddFile(t, "offk8s", "offk8s/"+arch+"/offk8s", []byte("program for "+arch), false)
+			b.Lock.Artifacts[len(b.Lock.Artifacts)-1].Platform = "linux/" + arch
+		}
+		b.Lock.DistroData = map[string]catalog.Distro{"rocky-9": {
+			Yum:  []catalog.YumRepository{{KeyFiles: []string{"rocky-9.asc"}}, {KeyFiles: []string{"rocky-9.asc", "missing.asc"}}},
+			Keys: map[string]string{"rocky-9.asc": "vendor key\n"},
+		}}
+	})
+	return mirrorOf(t, o, s.Bundle)
 }
 
 func TestGeneratedConfiguration(t *testing.T) {
@@ -62,13 +59,19 @@ func TestGeneratedConfiguration(t *testing.T) {
 				t.Errorf("%s switches a check off: %q", path, off)
 			}
 		}
-		golden(t, name, got)
+		golden(t, name, withoutRoot(m, got))
 	}
 	if got := body(t, get(m, "GET", "/keys/rocky-9/rocky-9.asc")); got != "vendor key\n" {
 		t.Errorf("vendor key: %q", got)
 	}
 	html := get(m, "GET", "/", "Accept", "text/html,*/*")
-	golden(t, "index.html", body(t, html))
+	golden(t, "index.html", withoutRoot(m, body(t, html)))
+}
+
+// withoutRoot replaces the root of the bundle, which depends on the key that
+// signs it.
+func withoutRoot(m *Mirror, page string) string {
+	return strings.ReplaceAll(page, m.bundles[0].Root().String(), "ROOT")
 }
 
 func golden(t *testing.T, name, got string) {
@@ -149,10 +152,10 @@ func TestHostOfTheRequestIsChecked(t *testing.T) {
 // T-34: names from the bundle are text, whatever they hold.
 func TestT34IndexIsEscaped(t *testing.T) {
 	s := newSample(t)
-	s.lock.Name = `<script>alert("x")</script>`
-	s.lock.CNI = "flannel\x1b[31m"
-	s.addFile("files", `a"><script>alert(1)</script>`, []byte("x"))
-	m := mirrorOf(t, Options{}, s.seal())
+	s.Lock().Name = `<script>alert("x")</script>`
+	s.Lock().CNI = "flannel\x1b[31m"
+	s.Files()[0].Group, s.Files()[0].Path = "files", `a"><script>alert(1)</script>`
+	m := mirrorOf(t, Options{}, s.Bundle)
 	r := get(m, "GET", "/", "Accept", "text/html")
 	if got := body(t, r); strings.Contains(got, "<script") || strings.Contains(got, `"><s`) {
 		t.Errorf("not escaped:\n%s", got)

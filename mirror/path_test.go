@@ -31,7 +31,7 @@ var foreignPaths = []string{"/proc/self/environ", "/etc/passwd", "/canary", "/bu
 
 func TestT31PathTraversal(t *testing.T) {
 	s := newSample(t)
-	server := httptest.NewServer(mirrorOf(t, Options{}, s.fake))
+	server := httptest.NewServer(mirrorOf(t, Options{}, s.Bundle))
 	defer server.Close()
 	want := make(map[string]int)
 	for _, path := range hostilePaths {
@@ -91,12 +91,12 @@ func FuzzHTTPPath(f *testing.F) {
 		f.Add(path)
 	}
 	const secret = "canary 6f1d"
-	canary := filepath.Join(filepath.Dir(s.file.Name()), "canary")
+	canary := filepath.Join(filepath.Dir(s.Path()), "canary")
 	if err := os.WriteFile(canary, []byte(secret), 0o600); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(canary)
-	m := mirrorOf(f, Options{}, s.fake)
+	m := mirrorOf(f, Options{}, s.Bundle)
 	f.Fuzz(func(t *testing.T, target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {

@@ -54,8 +54,15 @@ type routes struct {
 }
 
 // newRoutes maps the files and head members of the bundles.
-func newRoutes(bundles []*opened, blobs map[digest.Digest]*blob) (*routes, error) {
-	t := &routes{blobs: blobs, paths: make(map[string]*files.Content), from: make(map[string]digest.Digest)}
+func newRoutes(bundles []*bundle.Bundle, blobs []*blob) (*routes, error) {
+	t := &routes{
+		blobs: make(map[digest.Digest]*blob, len(blobs)),
+		paths: make(map[string]*files.Content),
+		from:  make(map[string]digest.Digest),
+	}
+	for _, b := range blobs {
+		t.blobs[b.digest] = b
+	}
 	var errs []error
 	for i, b := range bundles {
 		for _, f := range b.Files() {
@@ -97,7 +104,7 @@ func (t *routes) file(root digest.Digest, f bundle.FileEntry) error {
 	if b == nil {
 		return fmt.Errorf("mirror: bundle %s: file %q: blob %s is missing", root, path, f.Blob.Digest)
 	}
-	c.Data = b.data
+	b.name, c.Data = path, b.data
 	t.paths[path], t.from[path] = c, root
 	return nil
 }

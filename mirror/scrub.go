@@ -7,14 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // watchEvery is how often the bundle files are looked at for changes.
@@ -39,20 +36,24 @@ type stamp struct {
 
 func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime()} }
 
-func (s *scrubber) init(blobs map[digest.Digest]*blob) {
-	s.files = make(map[*os.File]stamp)
-	for _, b := range blobs {
-		s.blobs = append(s.blobs, b)
-		if b.file == nil {
-			continue
-		}
-		if _, ok := s.files[b.file]; !ok {
-			if info, err := b.file.Stat(); err == nil {
-				s.files[b.file] = stampOf(info)
+func (s *scrubber) init(bundles []*bundle.Bundle, blobs []*blob) {
+	s.blobs, s.files = blobs, make(map[*os.File]stamp)
+	for _, b := range bundles {
+		for _, d := range b.Blobs() {
+			at, err := b.Extents(d)
+			if err != nil {
+				continue // openBlobs has opened every blob
+			}
+			for _, e := range at {
+				if _, ok := s.files[e.File]; ok {
+					continue
+				}
+				if info, err := e.File.Stat(); err == nil {
+					s.files[e.File] = stampOf(info)
+				}
 			}
 		}
 	}
-	slices.SortFunc(s.blobs, func(a, b *blob) int { return strings.Compare(a.digest.String(), b.digest.String()) })
 }
 
 // Verify hashes every blob as fast as it goes. The error joins a
@@ -140,45 +141,38 @@ func (m *Mirror) pass(ctx context.Context, rate int64) error {
 	return errors.Join(errs...)
 }
 
-// check hashes one blob and notes the result.
+// check hashes one blob and records the result. Errors other than that of ctx
+// are *bundle.ArtifactError.
 func (m *Mirror) check(ctx context.Context, b *blob, rate int64) error {
-	got, err := m.hash(ctx, b, rate)
-	switch {
-	case ctx.Err() != nil:
+	err := m.hash(ctx, b, rate)
+	if ctx.Err() != nil {
 		return ctx.Err()
-	case err == nil && got != b.digest:
-		err = mismatch(got, b.digest)
-	case err != nil:
-		err = fmt.Errorf("%w: read: %w", bundle.ErrVerify, err)
 	}
 	if err != nil {
 		b.state.Store(int32(bad))
-		return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: err}
+		return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: %w", bundle.ErrVerify, err)}
 	}
 	b.state.Store(int32(good))
 	return nil
 }
 
-func (m *Mirror) hash(ctx context.Context, b *blob, rate int64) (digest.Digest, error) {
-	digester := b.digest.Algorithm().Digester()
-	buf := make([]byte, 256<<10)
-	for off := int64(0); off < b.data.Size(); {
+func (m *Mirror) hash(ctx context.Context, b *blob, rate int64) error {
+	size := b.data.Size()
+	r := reader.Verify(io.NewSectionReader(b.data, 0, size), b.digest, size)
+	for buf := make([]byte, 256<<10); ; {
 		start := time.Now()
-		part := buf[:min(int64(len(buf)), b.data.Size()-off)]
-		if n, err := b.data.ReadAt(part, off); n < len(part) {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return "", err
+		n, err := r.Read(buf)
+		m.scrub.bytes.Add(int64(n))
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
 		}
-		_, _ = digester.Hash().Write(part) // a hash takes everything
-		off += int64(len(part))
-		m.scrub.bytes.Add(int64(len(part)))
-		if err := pause(ctx, rate, len(part), time.Since(start)); err != nil {
-			return "", err
+		if err := pause(ctx, rate, n, time.Since(start)); err != nil {
+			return err
 		}
 	}
-	return digester.Digest(), nil
 }
 
 // pause waits until n bytes are due at rate.

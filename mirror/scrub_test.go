@@ -18,12 +18,12 @@ const plugins = "/files/cni/cni-plugins.tgz"
 
 func TestVerify(t *testing.T) {
 	s := newSample(t)
-	m := mirrorOf(t, Options{}, s.fake)
+	m := mirrorOf(t, Options{}, s.Bundle)
 	if err := m.Verify(t.Context()); err != nil {
 		t.Fatalf("a good bundle: %v", err)
 	}
-	s.damage(digest.FromString("cni plugins"))
-	s.damage(digest.FromBytes(s.layer))
+	damage(t, s.Bundle, digest.FromString("cni plugins"))
+	damage(t, s.Bundle, s.layer)
 	err := m.Verify(t.Context())
 	if !errors.Is(err, bundle.ErrVerify) {
 		t.Fatalf("error %v, want ErrVerify", err)
@@ -32,7 +32,7 @@ func TestVerify(t *testing.T) {
 	if !errors.As(err, &artifact) || !strings.Contains(err.Error(), plugins) || !strings.Contains(err.Error(), "pause:3.10") {
 		t.Errorf("the damaged artifacts are not named: %v", err)
 	}
-	for _, path := range []string{plugins, "/v2/pause/blobs/" + digest.FromBytes(s.layer).String()} {
+	for _, path := range []string{plugins, "/v2/pause/blobs/" + s.layer.String()} {
 		r := get(m, "GET", path)
 		if r.StatusCode != 500 || r.Header.Get("Etag") != "" {
 			t.Errorf("%s: status %d, want 500", path, r.StatusCode)
@@ -45,7 +45,7 @@ func TestVerify(t *testing.T) {
 
 func TestVerifyStopsWithItsContext(t *testing.T) {
 	s := newSample(t)
-	m := mirrorOf(t, Options{}, s.fake)
+	m := mirrorOf(t, Options{}, s.Bundle)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := m.Verify(ctx); !errors.Is(err, context.Canceled) {
@@ -68,8 +68,8 @@ func (l lines) Write(b []byte) (int, error) {
 func TestScrubInTheBackground(t *testing.T) {
 	s := newSample(t)
 	log := make(lines, 10)
-	m := mirrorOf(t, Options{ScrubRate: 1 << 40, Log: slog.New(slog.NewTextHandler(log, nil))}, s.fake)
-	s.damage(digest.FromString("cni plugins"))
+	m := mirrorOf(t, Options{ScrubRate: 1 << 40, Log: slog.New(slog.NewTextHandler(log, nil))}, s.Bundle)
+	damage(t, s.Bundle, digest.FromString("cni plugins"))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { m.Scrub(ctx); close(done) }()
@@ -86,16 +86,16 @@ func TestScrubInTheBackground(t *testing.T) {
 // T-33: a file that is written to while it is served is not believed any more.
 func TestT33ChangedFileIsHashedBeforeItIsSent(t *testing.T) {
 	s := newSample(t)
-	m := mirrorOf(t, Options{}, s.fake)
+	m := mirrorOf(t, Options{}, s.Bundle)
 	if err := m.Verify(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if m.changed() {
 		t.Fatal("a change was seen before there was one")
 	}
-	s.damage(digest.FromString("cni plugins"))
+	damage(t, s.Bundle, digest.FromString("cni plugins"))
 	later := time.Now().Add(time.Minute)
-	if err := os.Chtimes(s.file.Name(), later, later); err != nil {
+	if err := os.Chtimes(s.Path(), later, later); err != nil {
 		t.Fatal(err)
 	}
 	if !m.changed() {

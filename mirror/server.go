@@ -69,13 +69,14 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// warn logs what will stop clients soon: T-04 and T-35 of the threat model.
+// warn logs if a certificate or a bundle has expired or expires soon, because
+// clients will refuse it.
 func (s *Server) warn(now time.Time) {
 	if end := s.certificateExpiry(); !end.IsZero() && end.Before(now.AddDate(0, 0, 30)) {
 		s.Mirror.log.Warn("the mirror's certificate expires soon", "end", end)
 	}
-	for _, lock := range s.Mirror.locks {
-		if err := lock.CheckAge(now); err != nil {
+	for _, b := range s.Mirror.bundles {
+		if err := b.Lock().CheckAge(now); err != nil {
 			s.Mirror.log.Warn("the bundle should not be used any more", "err", err)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/bundletest"
 )
 
 func listen(t testing.TB) net.Listener {
@@ -100,7 +101,7 @@ func TestServerTLSAndMetrics(t *testing.T) {
 	ca, pool, cert := testCertificate(t)
 	main, admin := listen(t), listen(t)
 	server := &Server{
-		Mirror: mirrorOf(t, Options{CA: ca}, s.fake), Listeners: []net.Listener{main},
+		Mirror: mirrorOf(t, Options{CA: ca}, s.Bundle), Listeners: []net.Listener{main},
 		TLS:   &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10}, // raised by the server
 		Admin: admin, VerifyFirst: true,
 	}
@@ -147,7 +148,7 @@ func TestServerTLSAndMetrics(t *testing.T) {
 
 func TestServerRefuses(t *testing.T) {
 	s := newSample(t)
-	m := mirrorOf(t, Options{}, s.fake)
+	m := mirrorOf(t, Options{}, s.Bundle)
 	everywhere, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +159,7 @@ func TestServerRefuses(t *testing.T) {
 	if err := (&Server{Mirror: m}).Run(t.Context()); err == nil {
 		t.Error("a server without a listener runs")
 	}
-	s.damage(digest.FromString("cni plugins"))
+	damage(t, s.Bundle, digest.FromString("cni plugins"))
 	l := listen(t)
 	if err := (&Server{Mirror: m, Listeners: []net.Listener{l}, VerifyFirst: true}).Run(t.Context()); !errors.Is(err, bundle.ErrVerify) {
 		t.Errorf("error %v, want ErrVerify", err)
@@ -169,8 +170,8 @@ func TestServerRefuses(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	s := newSample(t)
-	s.lock.Expires = s.lock.Created.AddDate(0, 6, 0)
+	s := newSample(t, func(b *bundletest.Builder) { b.Lock.Expires = b.Lock.Created.AddDate(0, 6, 0) })
+	created := s.Lock().Created
 	_, _, cert := testCertificate(t) // ends in two days
 	tests := []struct {
 		name string
@@ -178,14 +179,14 @@ func TestWarnings(t *testing.T) {
 		now  time.Time
 		want string
 	}{
-		{"nothing", nil, s.lock.Created.AddDate(0, 1, 0), ""},
-		{"expired bundle", nil, s.lock.Created.AddDate(0, 7, 0), "has expired"},
-		{"wrong clock", nil, s.lock.Created.AddDate(0, 0, -2), "clock is wrong"},
+		{"nothing", nil, created.AddDate(0, 1, 0), ""},
+		{"expired bundle", nil, created.AddDate(0, 7, 0), "has expired"},
+		{"wrong clock", nil, created.AddDate(0, 0, -2), "clock is wrong"},
 		{"certificate", tlsConfig(cert), time.Now(), "certificate expires soon"},
 	}
 	for _, tt := range tests {
 		var log bytes.Buffer
-		m := mirrorOf(t, Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, s.fake)
+		m := mirrorOf(t, Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, s.Bundle)
 		(&Server{Mirror: m, TLS: tt.tls}).warn(tt.now)
 		if got := log.String(); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
 			t.Errorf("%s: log %q, want %q", tt.name, got, tt.want)
@@ -194,12 +195,12 @@ func TestWarnings(t *testing.T) {
 }
 
 // slowBundle has a file too large for socket buffers.
-func slowBundle(t *testing.T) (f *fake, content []byte) {
+func slowBundle(t *testing.T) (opened *bundle.Bundle, content []byte) {
 	t.Helper()
-	f = newFake(t)
+	b := bundletest.New(t)
 	content = bytes.Repeat([]byte("0123456789abcdef"), 2<<20)
-	f.addFile("files", "large", content)
-	return f.seal(), content
+	b.AddFile(t, "large", "large", content, false)
+	return openBundle(t, b), content
 }
 
 func TestShutdownLetsTransfersFinish(t *testing.T) {

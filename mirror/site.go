@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -24,7 +25,7 @@ const (
 
 // site is what the generated pages are made of.
 type site struct {
-	bundles []bundleInfo
+	bundles []*bundle.Bundle
 	yum     []string            // distros with a yum repository, sorted
 	apt     []string            // distros with an apt repository, sorted
 	keys    map[string][]string // names of vendor keys by yum distro
@@ -38,11 +39,6 @@ type site struct {
 	fixed   string // PublicURL, empty for the request's own
 }
 
-type bundleInfo struct {
-	Lock *manifests.Lock
-	Root digest.Digest
-}
-
 // binary is an offk8s program in the bundle.
 type binary struct {
 	Machines string // what uname -m prints there, as a shell pattern
@@ -50,10 +46,10 @@ type binary struct {
 	Digest   digest.Digest
 }
 
-func newSite(m *Mirror, openPGP []byte) site {
+func newSite(m *Mirror) site {
 	s := site{
-		keys: make(map[string][]string), vendor: make(map[string]string),
-		ca: certificates(m.options.CA), openPGP: openPGP, fixed: m.options.PublicURL,
+		bundles: m.bundles, keys: make(map[string][]string), vendor: make(map[string]string),
+		ca: certificates(m.options.CA), openPGP: m.bundles[0].OpenPGPKey(), fixed: m.options.PublicURL,
 	}
 	for path := range m.routes.paths {
 		parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
@@ -82,9 +78,8 @@ func newSite(m *Mirror, openPGP []byte) site {
 			s.images = append(s.images, name+":"+tag)
 		}
 	}
-	for i, lock := range m.locks {
-		s.bundles = append(s.bundles, bundleInfo{lock, m.roots[i]})
-		s.addLock(m, lock)
+	for _, b := range m.bundles {
+		s.addLock(m, b.Lock())
 	}
 	return s
 }

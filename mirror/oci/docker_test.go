@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/image"
 )
 
@@ -22,7 +23,7 @@ func TestDockerMediaTypes(t *testing.T) {
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: image.MediaTypeDockerIndex,
 		Manifests: []ocispec.Descriptor{amd64, {MediaType: image.MediaTypeDockerManifest, Digest: leftOut, Size: 1}},
 	}, image.MediaTypeDockerIndex)
-	h, err := New([]Image{{"registry.k8s.io/pause:3.1", list}}, m)
+	h, err := New([]bundle.ImageEntry{named("registry.k8s.io/pause:3.1", list)}, m)
 	if err != nil {
 		t.Fatal(err)
 	}

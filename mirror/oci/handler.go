@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/mirror/files"
 )
 
@@ -23,18 +24,18 @@ const maxPage = 1000
 
 // Handler answers everything under /v2/. It is safe for concurrent use.
 type Handler struct {
-	index *index
-	store Store
+	index   *index
+	backend Backend
 }
 
 // New returns a Handler for images. Two images of one name and different content
 // are an error, and so is a manifest that cannot be read or has another digest.
-func New(images []Image, store Store) (*Handler, error) {
-	x, err := newIndex(images, store)
+func New(images []bundle.ImageEntry, backend Backend) (*Handler, error) {
+	x, err := newIndex(images, backend)
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{index: x, store: store}, nil
+	return &Handler{index: x, backend: backend}, nil
 }
 
 // Repositories returns the full names of all repositories, sorted, with their
@@ -124,7 +125,7 @@ func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, name, ns, ref
 		return err
 	}
 	w.Header().Set("Docker-Content-Digest", m.descriptor.Digest.String())
-	return h.store.Send(w, r, &files.Content{
+	return h.backend.Send(w, r, &files.Content{
 		Name:      repo.name + "@" + m.descriptor.Digest.String(),
 		Digest:    m.descriptor.Digest,
 		Data:      io.NewSectionReader(bytes.NewReader(m.body), 0, int64(len(m.body))),
@@ -144,13 +145,13 @@ func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, name, ns, re
 	}
 	var c *files.Content
 	if repo.holds(d) {
-		c, err = h.store.Blob(d)
+		c, err = h.backend.Blob(d)
 	}
 	if c == nil || err != nil {
 		return &apiError{http.StatusNotFound, codeBlobUnknown, fmt.Sprintf("no blob %s of %q in the bundle", d, repo.name), nil}
 	}
 	w.Header().Set("Docker-Content-Digest", d.String())
-	return h.store.Send(w, r, c)
+	return h.backend.Send(w, r, c)
 }
 
 // referrers lists the manifests whose subject is ref; none is an empty index

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/mirror/files"
 )
@@ -23,7 +24,7 @@ import (
 // v2 is the schema version of every image.
 var v2 = specs.Versioned{SchemaVersion: 2}
 
-// memory is a Store of blobs in memory.
+// memory is a Backend of blobs in memory.
 type memory struct {
 	t      *testing.T
 	blobs  map[digest.Digest][]byte
@@ -70,6 +71,10 @@ func (m *memory) image(content string) ocispec.Descriptor {
 	}, ocispec.MediaTypeImageManifest)
 }
 
+func named(name string, d ocispec.Descriptor) bundle.ImageEntry {
+	return bundle.ImageEntry{Name: name, Descriptor: d}
+}
+
 var leftOut = digest.FromString("arm64")
 
 // registry serves images that collide in every way that matters.
@@ -90,14 +95,14 @@ func registry(t *testing.T) (h *Handler, pause, index ocispec.Descriptor) {
 		MediaType: ocispec.MediaTypeImageManifest, ArtifactType: "application/vnd.example.signature",
 		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{}, Subject: &index,
 	}, ocispec.MediaTypeImageManifest)
-	images := []Image{
-		{"registry.k8s.io/pause:3.10", index},
-		{"registry.k8s.io/pause:sha-sig", signature},
-		{"registry.k8s.io/pause:3.9", m.image("pause 3.9")},
-		{"registry.k8s.io/coredns/coredns:v1.12.1", m.image("coredns of Kubernetes")},
-		{"docker.io/coredns/coredns:v1.12.1", m.image("coredns of Docker Hub")},
-		{"docker.io/library/busybox:1.36", m.image("busybox")},
-		{"localhost:5000/a/manifests/b:1", m.image("odd name")},
+	images := []bundle.ImageEntry{
+		named("registry.k8s.io/pause:3.10", index),
+		named("registry.k8s.io/pause:sha-sig", signature),
+		named("registry.k8s.io/pause:3.9", m.image("pause 3.9")),
+		named("registry.k8s.io/coredns/coredns:v1.12.1", m.image("coredns of Kubernetes")),
+		named("docker.io/coredns/coredns:v1.12.1", m.image("coredns of Docker Hub")),
+		named("docker.io/library/busybox:1.36", m.image("busybox")),
+		named("localhost:5000/a/manifests/b:1", m.image("odd name")),
 	}
 	h, err := New(images, m)
 	if err != nil {
@@ -285,26 +290,26 @@ func TestNewRefuses(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		images []Image
+		images []bundle.ImageEntry
 		want   string
 	}{
-		{"two images of one name", []Image{{"a.io/x:1", good}, {"a.io/x:1", other}}, "two bundles"},
-		{"altered manifest", []Image{{"a.io/x:1", lying}}, "content has digest"},
-		{"missing manifest", []Image{{"a.io/x:1", ocispec.Descriptor{Digest: leftOut}}}, "no blob"},
-		{"not a manifest", []Image{{"a.io/x:1", m.put([]byte("{}"), "text/plain")}}, "media type"},
-		{"not JSON", []Image{{"a.io/x:1", m.put([]byte("x"), ocispec.MediaTypeImageManifest)}}, "invalid character"},
-		{"too deep", []Image{{"a.io/x:1", deep}}, "nested deeper"},
-		{"bad tag", []Image{{"a.io/x:-", good}}, "tag"},
-		{"bad name", []Image{{"a.io/../x:1", good}}, "not a repository name"},
-		{"bad digest", []Image{{"a.io/x@sha256:1", good}}, "digest"},
-		{"huge", []Image{{"a.io/x:1", m.put(make([]byte, image.MaxSize+1), ocispec.MediaTypeImageManifest)}}, "allowed"},
+		{"two images of one name", []bundle.ImageEntry{named("a.io/x:1", good), named("a.io/x:1", other)}, "two bundles"},
+		{"altered manifest", []bundle.ImageEntry{named("a.io/x:1", lying)}, "content has digest"},
+		{"missing manifest", []bundle.ImageEntry{named("a.io/x:1", ocispec.Descriptor{Digest: leftOut})}, "no blob"},
+		{"not a manifest", []bundle.ImageEntry{named("a.io/x:1", m.put([]byte("{}"), "text/plain"))}, "media type"},
+		{"not JSON", []bundle.ImageEntry{named("a.io/x:1", m.put([]byte("x"), ocispec.MediaTypeImageManifest))}, "invalid character"},
+		{"too deep", []bundle.ImageEntry{named("a.io/x:1", deep)}, "nested deeper"},
+		{"bad tag", []bundle.ImageEntry{named("a.io/x:-", good)}, "tag"},
+		{"bad name", []bundle.ImageEntry{named("a.io/../x:1", good)}, "not a repository name"},
+		{"bad digest", []bundle.ImageEntry{named("a.io/x@sha256:1", good)}, "digest"},
+		{"huge", []bundle.ImageEntry{named("a.io/x:1", m.put(make([]byte, image.MaxSize+1), ocispec.MediaTypeImageManifest))}, "allowed"},
 	}
 	for _, tt := range tests {
 		if _, err := New(tt.images, m); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want one with %q", tt.name, err, tt.want)
 		}
 	}
-	_, err := New([]Image{{"a.io/x:-", good}, {"a.io/y:1", lying}}, m)
+	_, err := New([]bundle.ImageEntry{named("a.io/x:-", good), named("a.io/y:1", lying)}, m)
 	if err == nil || !strings.Contains(err.Error(), "x:-") || !strings.Contains(err.Error(), "y:1") {
 		t.Errorf("not all errors are named: %v", err)
 	}
@@ -348,11 +353,11 @@ func FuzzReference(f *testing.F) {
 	})
 }
 
-// An error of the store is the mirror's, not the client's: it goes to the log.
-func TestServeReturnsErrorsOfTheStore(t *testing.T) {
+// An error of the backend is the mirror's, not the client's: it goes to the log.
+func TestServeReturnsErrorsOfTheBackend(t *testing.T) {
 	h, _, _ := registry(t)
 	want := errors.New("stick was pulled")
-	h.store = failing{h.store, want}
+	h.backend = failing{h.backend, want}
 	w := httptest.NewRecorder()
 	if err := h.Serve(w, httptest.NewRequest(http.MethodGet, "/v2/pause/manifests/3.10", nil)); !errors.Is(err, want) {
 		t.Errorf("error %v, want %v", err, want)
@@ -360,7 +365,7 @@ func TestServeReturnsErrorsOfTheStore(t *testing.T) {
 }
 
 type failing struct {
-	Store
+	Backend
 	err error
 }
 

@@ -11,24 +11,17 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/mirror/files"
 )
 
-// Image is one image of a bundle.
-type Image struct {
-	// Name is the full original name, "registry.k8s.io/pause:3.10".
-	Name string
-	// Descriptor of its manifest or index.
-	Descriptor ocispec.Descriptor
-}
-
-// Store is where blobs come from and how they are sent.
-type Store interface {
-	// Blob finds a blob by digest; an error means that no bundle has it.
+// Backend holds the blobs of the bundles and sends them.
+type Backend interface {
+	// Blob returns the blob with the digest d, or an error if no bundle has it.
 	Blob(d digest.Digest) (*files.Content, error)
-	// Send answers a request with a content.
+	// Send answers a request with c.
 	Send(w http.ResponseWriter, r *http.Request, c *files.Content) error
 }
 
@@ -51,16 +44,16 @@ type repository struct {
 
 // index is all repositories of all bundles.
 type index struct {
-	store        Store
+	backend      Backend
 	repositories map[string]*repository
 	names        []string                 // sorted
 	short        map[string][]*repository // by name without host
 	manifests    map[digest.Digest]*manifest
 }
 
-func newIndex(images []Image, store Store) (*index, error) {
+func newIndex(images []bundle.ImageEntry, backend Backend) (*index, error) {
 	x := &index{
-		store:        store,
+		backend:      backend,
 		repositories: make(map[string]*repository),
 		short:        make(map[string][]*repository),
 		manifests:    make(map[digest.Digest]*manifest),
@@ -89,7 +82,7 @@ func newIndex(images []Image, store Store) (*index, error) {
 	return x, nil
 }
 
-func (x *index) add(img Image) error {
+func (x *index) add(img bundle.ImageEntry) error {
 	ref, err := parseReference(img.Name)
 	if err != nil {
 		return err
@@ -122,7 +115,7 @@ func (x *index) add(img Image) error {
 // walk reads the manifest root and everything below it into r.
 func (x *index) walk(r *repository, root ocispec.Descriptor) error {
 	leftOut := func(d ocispec.Descriptor) bool {
-		_, err := x.store.Blob(d.Digest)
+		_, err := x.backend.Blob(d.Digest)
 		if err != nil {
 			r.absent[d.Digest] = platform(d)
 		}
@@ -171,7 +164,7 @@ func (x *index) read(d ocispec.Descriptor) ([]byte, error) {
 	if m := x.manifests[d.Digest]; m != nil {
 		return m.body, nil
 	}
-	c, err := x.store.Blob(d.Digest)
+	c, err := x.backend.Blob(d.Digest)
 	if err != nil {
 		return nil, err
 	}
