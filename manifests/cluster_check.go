@@ -235,14 +235,7 @@ func (t Time) validate(ck *strict.Checks) {
 }
 
 func (h HostPrep) validate(ck *strict.Checks) {
-	for _, k := range slices.Sorted(maps.Keys(h.Sysctls)) {
-		p := strict.JoinPath("hostPreparation.sysctls", k)
-		ck.Match(p, k, sysctlKey.MatchString, "a name such as net.ipv4.ip_forward")
-		if strings.TrimSpace(h.Sysctls[k]) == "" {
-			ck.Add(p, "no value is given")
-		}
-		ck.OneLine(p, h.Sysctls[k])
-	}
+	catalog.CheckSysctls(ck, "hostPreparation.sysctls", h.Sysctls)
 	ck.Each("hostPreparation.skip", h.Skip, func(p, s string) {
 		if !slices.Contains(skippable, s) {
 			ck.Add(p, "found %q, want one of %s", s, strings.Join(skippable, ", "))

@@ -16,7 +16,6 @@ var (
 	userName    = regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)
 	fingerprint = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	sshKeyPrint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
-	sysctlKey   = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)
 	plainWord   = regexp.MustCompile(`^[A-Za-z0-9_./:=,+@-]+$`)
 	fileName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$`)
 )

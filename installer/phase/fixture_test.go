@@ -37,7 +37,7 @@ func testInput(t *testing.T, minor string) Input {
 				{Name: "node-2", Address: "10.0.0.13", Roles: []manifests.Role{manifests.RoleEtcd, manifests.RoleWorker}},
 			},
 		},
-		Lock:     testLock(t, minor),
+		Lock:     testLock(t, embedded(t), minor, "flannel"),
 		Root:     digest.FromString("root"),
 		MirrorCA: []byte("-----BEGIN CERTIFICATE-----\nmirror\n-----END CERTIFICATE-----\n"), OpenPGPKey: []byte("openpgp key\n"),
 		Facts: map[string]facts.Facts{},
@@ -59,18 +59,24 @@ func testFacts(h manifests.Host, id, version string) facts.Facts {
 	}
 }
 
-// testLock resolves the release by hand, with digests that are made of names.
-func testLock(t *testing.T, minor string) *manifests.Lock {
+// embedded returns the catalog of the program.
+func embedded(t *testing.T) *catalog.Catalog {
 	t.Helper()
 	cat, err := catalog.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return cat
+}
+
+// testLock resolves the release of cat by hand, with digests of names instead of contents.
+func testLock(t *testing.T, cat *catalog.Catalog, minor, network string) *manifests.Lock {
+	t.Helper()
 	release, err := cat.Release(minor)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cni, err := cat.CNI(release.Defaults.CNI)
+	cni, err := cat.CNI(network)
 	if err != nil {
 		t.Fatal(err)
 	}

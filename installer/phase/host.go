@@ -48,7 +48,7 @@ func nodePreparation(l *list, in Input, h manifests.Host) {
 		l.add("swap", &step.Swap{}).Why = "the kubelet refuses to start with swap on"
 	}
 	if !in.skips("modules") {
-		optional := []string{"nf_conntrack", "vxlan"}
+		optional := append([]string{"nf_conntrack"}, in.Lock.CNIRelease.Modules...)
 		if in.Cluster.ProxyMode() == "ipvs" {
 			optional = append(optional, "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh")
 		}
@@ -71,6 +71,7 @@ func sysctls(in Input, h manifests.Host) map[string]string {
 	if strings.HasPrefix(in.Facts[h.Name].Kernel, "3.10.") {
 		out["fs.may_detach_mounts"] = "1"
 	}
+	maps.Copy(out, in.Lock.CNIRelease.Sysctls)
 	maps.Copy(out, in.Cluster.HostPrep.Sysctls)
 	return out
 }

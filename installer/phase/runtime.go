@@ -64,7 +64,8 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("config", &step.File{Path: containerdCfg, Content: conf})
 	l.add("unit", containerdDaemon().step(containerdCfg, step.BinDir+"/containerd-shim-runc-v2", step.BinDir+"/runc"))
 	l.add("cleanup", &step.Cleanup{
-		Interfaces: in.Lock.CNIRelease.Interfaces, Files: cniFiles(in), PodCIDR: in.Cluster.PodCIDR(),
+		Interfaces: in.Lock.CNIRelease.Interfaces, Files: cniFiles(in), Chains: in.Lock.CNIRelease.Chains,
+		RuleComments: in.Lock.CNIRelease.RuleComments, PodCIDR: in.Cluster.PodCIDR(),
 	})
 	return l.done()
 }

@@ -86,8 +86,7 @@ func (c *Cleanup) removalScript(saved string) string {
 // network created the chain.
 func (c *Cleanup) matchesChain(name string) bool {
 	hasPrefix := func(p string) bool { return strings.HasPrefix(name, p) }
-	// Until cni.yaml lists its chains, flannel's are here.
-	return slices.ContainsFunc([]string{"KUBE-", "CNI-", "FLANNEL-"}, hasPrefix) || slices.ContainsFunc(c.Chains, hasPrefix)
+	return slices.ContainsFunc([]string{"KUBE-", "CNI-"}, hasPrefix) || slices.ContainsFunc(c.Chains, hasPrefix)
 }
 
 // matchesRule reports whether a rule of another chain jumps to a matching chain,
@@ -105,7 +104,7 @@ func (c *Cleanup) matchesRule(line string, f []string) bool {
 			}
 		}
 	}
-	return slices.ContainsFunc(append([]string{"flanneld"}, c.RuleComments...), func(p string) bool {
+	return slices.ContainsFunc(c.RuleComments, func(p string) bool {
 		return strings.Contains(line, `--comment "`+p)
 	})
 }

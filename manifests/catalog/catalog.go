@@ -107,11 +107,19 @@ type CNIRelease struct {
 	// read when the catalog is loaded.
 	Template string `yaml:"template" json:"-"`
 	Objects  string `yaml:"-" json:"objects"`
-	// Interfaces and Files are what the network leaves on a host and reset removes.
-	Interfaces []string `yaml:"interfaces,omitempty" json:"interfaces,omitempty"`
-	Files      []string `yaml:"files,omitempty" json:"files,omitempty"`
 	// Ports are "8472/udp" and the like that the hosts must open to each other.
 	Ports []string `yaml:"ports,omitempty" json:"ports,omitempty"`
+	// Modules are kernel modules that every node loads if its kernel has them;
+	// Sysctls are set on every node, cluster.yaml's over them.
+	Modules []string          `yaml:"modules,omitempty" json:"modules,omitempty"`
+	Sysctls map[string]string `yaml:"sysctls,omitempty" json:"sysctls,omitempty"`
+	// Reset removes the interfaces, the files and directories, the iptables chains
+	// by their prefix ("FLANNEL-"), and the rules of other chains by the prefix of
+	// their comment ("flanneld").
+	Interfaces   []string `yaml:"interfaces,omitempty" json:"interfaces,omitempty"`
+	Files        []string `yaml:"files,omitempty" json:"files,omitempty"`
+	Chains       []string `yaml:"chains,omitempty" json:"chains,omitempty"`
+	RuleComments []string `yaml:"ruleComments,omitempty" json:"ruleComments,omitempty"`
 }
 
 // Distro is an operating system: distro/<id>-<major>.yaml.

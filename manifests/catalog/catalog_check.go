@@ -26,6 +26,11 @@ var knownDaemons = []string{
 var (
 	linkName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$`)
 	portName = regexp.MustCompile(`^[1-9][0-9]{0,4}/(tcp|udp)$`)
+	// chainPrefix ends with a separator, so that it never matches a built-in chain.
+	chainPrefix   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{1,25}[_-]$`)
+	commentPrefix = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_:.-]{2,63}$`)
+	moduleName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+	sysctlKey     = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)
 )
 
 func checkArches(c *strict.Checks, path string, arches []string) {
@@ -175,21 +180,38 @@ func (r CNIRelease) validate(c *strict.Checks, p string) {
 	if _, err := RenderObjects(r.Objects, sampleData(roles...)); err != nil || r.Objects == "" {
 		c.Add(p+".template", "%q is not a template of objects beside cni.yaml: %v", r.Template, err)
 	}
-	for i, l := range r.Interfaces {
-		if !linkName.MatchString(l) {
-			c.Add(fmt.Sprintf("%s.interfaces[%d]", p, i), "%q is not the name of a network interface", l)
-		}
-	}
 	for i, f := range r.Files {
 		// Reset removes these: never a folder that others share.
 		if path.Clean(f) != f || strings.Count(f, "/") < 2 || !path.IsAbs(f) || strings.ContainsFunc(f, strict.Unprintable) {
 			c.Add(fmt.Sprintf("%s.files[%d]", p, i), "%q: want an absolute path of two levels or more", f)
 		}
 	}
-	for i, port := range r.Ports {
-		if !portName.MatchString(port) {
-			c.Add(fmt.Sprintf("%s.ports[%d]", p, i), "found %q, want the form 8472/udp", port)
+	for _, x := range []struct {
+		field  string
+		values []string
+		form   *regexp.Regexp
+		want   string
+	}{
+		{"ports", r.Ports, portName, "the form 8472/udp"},
+		{"modules", r.Modules, moduleName, "the name of a kernel module"},
+		{"interfaces", r.Interfaces, linkName, "the name of a network interface"},
+		{"chains", r.Chains, chainPrefix, "a prefix of chains that ends in - or _"},
+		{"ruleComments", r.RuleComments, commentPrefix, "a prefix of comments without spaces"},
+	} {
+		c.Each(p+"."+x.field, x.values, func(p, v string) { c.Match(p, v, x.form.MatchString, x.want) })
+	}
+	CheckSysctls(c, p+".sysctls", r.Sysctls)
+}
+
+// CheckSysctls adds what is wrong with kernel settings.
+func CheckSysctls(c *strict.Checks, path string, values map[string]string) {
+	for _, k := range slices.Sorted(maps.Keys(values)) {
+		p := strict.JoinPath(path, k)
+		c.Match(p, k, sysctlKey.MatchString, "a name such as net.ipv4.ip_forward")
+		if strings.TrimSpace(values[k]) == "" {
+			c.Add(p, "no value is given")
 		}
+		c.OneLine(p, values[k])
 	}
 }
 
