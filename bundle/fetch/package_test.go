@@ -55,7 +55,7 @@ func TestT21RPMsFromAHostileRepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	fixture := func(t *testing.T, name string) []byte {
-		b, err := os.ReadFile(filepath.Join("..", "trust", "testdata", "rpm", name))
+		b, err := os.ReadFile(filepath.Join("..", "rpm", "testdata", name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/apt"
 	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/bundle/rpm"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/yum"
 	"github.com/offk8s/offk8s/manifests"
@@ -32,7 +33,11 @@ func (r *rpms) check(a *manifests.Artifact, f *os.File, d manifests.Descriptor) 
 	if err != nil {
 		return err
 	}
-	signer, err := trust.VerifyRPM(keyring, f, d.Size)
+	file, err := rpm.Read(f, d.Size)
+	if err != nil {
+		return err
+	}
+	signer, err := trust.VerifyRPM(keyring, file)
 	if err != nil {
 		return err
 	}

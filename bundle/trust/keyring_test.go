@@ -69,7 +69,7 @@ func TestT21ExpiredAndRevokedKeys(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			header := rpmTestHeader([]rpmTestEntry{stringsEntry(1000, "x")})
 			blob := signV3(t, tc.key, append(bytes.Clone(header), "payload"...), tc.signed, crypto.SHA256)
-			file := rpmTestFile([]rpmTestEntry{{rpmSigTagPGP, rpmTypeBin, len(blob), blob}}, header, []byte("payload"))
+			file := rpmTestFile([]rpmTestEntry{{rpmSigTagPGP, typeBin, len(blob), blob}}, header, []byte("payload"))
 			_, err := verifyBytes(tc.ring, file)
 			if (err == nil) != tc.good {
 				t.Fatalf("error %v, want good: %t", err, tc.good)

@@ -10,6 +10,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/offk8s/offk8s/bundle/rpm"
 )
 
 // Tags of the signature header that hold OpenPGP signatures, and of the header
@@ -33,38 +35,33 @@ type rpmSignature struct {
 	hash    hash.Hash
 }
 
-// VerifyRPM checks that the whole .rpm file of size bytes is signed by a key of
-// k with SHA-256 or better, and returns the signer's primary fingerprint in
-// upper-case hex. The header must be signed, and the payload must be covered:
+// VerifyRPM checks that the whole of f is signed by a key of k with SHA-256 or
+// better, and returns the signer's primary fingerprint in upper-case hex. The header must be signed, and the payload must be covered:
 // by its digest in the signed header or, in packages without one (EL7), by a
 // signature over header and payload. Every signature of a known key must be
 // good. errors.Is an error with ErrNoKey (k is empty),
 // ErrUnsigned, ErrUnknownKey or ErrBadSignature.
-func VerifyRPM(k *Keyring, r io.ReaderAt, size int64) (string, error) {
+func VerifyRPM(k *Keyring, f *rpm.File) (string, error) {
 	if k.Empty() {
 		return "", fmt.Errorf("rpm signature: %w", ErrNoKey)
 	}
-	p, err := ReadRPM(r, size)
-	if err != nil {
-		return "", err
-	}
-	fpr, err := p.verify(k, r, size, time.Now())
+	fpr, err := verifyRPM(k, f, time.Now())
 	if err != nil {
 		return "", fmt.Errorf("rpm signature: %w", err)
 	}
 	return fpr, nil
 }
 
-func (p *RPM) verify(k *Keyring, r io.ReaderAt, size int64, now time.Time) (string, error) {
-	signatures, err := p.readSignatures()
+func verifyRPM(k *Keyring, f *rpm.File, now time.Time) (string, error) {
+	signatures, err := rpmSignatures(f)
 	if err != nil {
 		return "", err
 	}
-	want, digest, err := p.payloadDigest()
+	want, digest, err := payloadDigest(f)
 	if err != nil {
 		return "", err
 	}
-	if err := p.hashFile(r, size, signatures, digest); err != nil {
+	if err := hashRPM(f, signatures, digest); err != nil {
 		return "", err
 	}
 	signer, covered := "", false
@@ -96,8 +93,8 @@ func (p *RPM) verify(k *Keyring, r io.ReaderAt, size int64, now time.Time) (stri
 	return signer, nil
 }
 
-// readSignatures parses every OpenPGP signature of the package.
-func (p *RPM) readSignatures() ([]*rpmSignature, error) {
+// rpmSignatures parses every OpenPGP signature of a package.
+func rpmSignatures(f *rpm.File) ([]*rpmSignature, error) {
 	var out []*rpmSignature
 	add := func(tag int, blob []byte, payload bool) error {
 		s, err := parsePacketSignature(blob)
@@ -115,14 +112,14 @@ func (p *RPM) readSignatures() ([]*rpmSignature, error) {
 		return nil
 	}
 	for _, tag := range []uint32{rpmSigTagDSA, rpmSigTagRSA, rpmSigTagPGP, rpmSigTagGPG} {
-		if !p.signatures.Has(tag) {
+		if !f.Signature.Has(tag) {
 			continue
 		}
-		if err := add(int(tag), p.signatures.bytes(tag), tag == rpmSigTagPGP || tag == rpmSigTagGPG); err != nil {
+		if err := add(int(tag), f.Signature.Bytes(tag), tag == rpmSigTagPGP || tag == rpmSigTagGPG); err != nil {
 			return nil, err
 		}
 	}
-	for _, text := range p.signatures.Strings(rpmSigTagOpenPGP) {
+	for _, text := range f.Signature.Strings(rpmSigTagOpenPGP) {
 		blob, err := base64.StdEncoding.DecodeString(text)
 		if err != nil {
 			return nil, fmt.Errorf("%w: tag %d: %w", ErrBadSignature, rpmSigTagOpenPGP, err)
@@ -139,12 +136,12 @@ func (p *RPM) readSignatures() ([]*rpmSignature, error) {
 
 // payloadDigest returns the digest of the compressed payload that the header
 // states, and a hash to compare it with; nil when the header states none.
-func (p *RPM) payloadDigest() (string, hash.Hash, error) {
-	values := p.Header.Strings(rpmTagPayloadDigest)
+func payloadDigest(f *rpm.File) (string, hash.Hash, error) {
+	values := f.Header.Strings(rpmTagPayloadDigest)
 	if len(values) == 0 {
 		return "", nil, nil
 	}
-	algorithm := p.Header.Int(rpmTagPayloadDigestAlgo)
+	algorithm := f.Header.Int(rpmTagPayloadDigestAlgo)
 	h, ok := map[uint64]crypto.Hash{8: crypto.SHA256, 9: crypto.SHA384, 10: crypto.SHA512}[algorithm]
 	if !ok || len(values) != 1 {
 		return "", nil, fmt.Errorf("%w: %d payload digests with hash algorithm %d", ErrBadSignature, len(values), algorithm)
@@ -152,14 +149,14 @@ func (p *RPM) payloadDigest() (string, hash.Hash, error) {
 	return strings.ToLower(values[0]), h.New(), nil
 }
 
-// hashFile feeds the header to all hashes, and the payload to those that cover it.
-func (p *RPM) hashFile(r io.ReaderAt, size int64, signatures []*rpmSignature, digest hash.Hash) error {
+// hashRPM writes the header to all hashes, and the payload to those that cover it.
+func hashRPM(f *rpm.File, signatures []*rpmSignature, digest hash.Hash) error {
 	var payload []io.Writer
 	if digest != nil {
 		payload = append(payload, digest)
 	}
 	for _, s := range signatures {
-		s.hash.Write(p.Header.raw)
+		s.hash.Write(f.Header.Raw())
 		if s.payload {
 			payload = append(payload, s.hash)
 		}
@@ -167,9 +164,9 @@ func (p *RPM) hashFile(r io.ReaderAt, size int64, signatures []*rpmSignature, di
 	if len(payload) == 0 {
 		return nil
 	}
-	section := io.NewSectionReader(r, p.HeaderEnd, size-p.HeaderEnd)
-	n, err := io.Copy(io.MultiWriter(payload...), section)
-	if err == nil && n != size-p.HeaderEnd {
+	content := f.Payload()
+	n, err := io.Copy(io.MultiWriter(payload...), content)
+	if err == nil && n != content.Size() {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/bundle/rpm"
 )
 
 // Tags of the header (rpm 4.18, include/rpm/rpmtag.h).
@@ -74,7 +74,7 @@ func FromRPM(r io.ReaderAt, size int64, d digest.Digest, location string) (Packa
 	if d.Algorithm() != digest.SHA256 {
 		return PackageMeta{}, fmt.Errorf("package %q: digest %q, want sha256", location, d)
 	}
-	p, err := trust.ReadRPM(r, size)
+	p, err := rpm.Read(r, size)
 	if err != nil {
 		return PackageMeta{}, fmt.Errorf("package %q: %w", location, err)
 	}
@@ -86,7 +86,7 @@ func FromRPM(r io.ReaderAt, size int64, d digest.Digest, location string) (Packa
 	return m, nil
 }
 
-func readNEVRA(h trust.RPMHeader) NEVRA {
+func readNEVRA(h rpm.Header) NEVRA {
 	n := NEVRA{
 		Name: h.String(tagName), Version: h.String(tagVersion), Release: h.String(tagRelease),
 		Epoch: strconv.FormatUint(h.Int(tagEpoch), 10), Arch: h.String(tagArch),
@@ -97,7 +97,7 @@ func readNEVRA(h trust.RPMHeader) NEVRA {
 	return n
 }
 
-func fromHeader(p *trust.RPM) (PackageMeta, error) {
+func fromHeader(p *rpm.File) (PackageMeta, error) {
 	h := p.Header
 	m := PackageMeta{
 		NEVRA:   readNEVRA(h),
@@ -141,7 +141,7 @@ func fromHeader(p *trust.RPM) (PackageMeta, error) {
 }
 
 // readRelations reads the three parallel arrays of a kind of relation.
-func readRelations(h trust.RPMHeader, name, flags, version uint32) ([]Relation, error) {
+func readRelations(h rpm.Header, name, flags, version uint32) ([]Relation, error) {
 	names, bits, versions := h.Strings(name), h.Ints(flags), h.Strings(version)
 	if len(names) != len(bits) || len(names) != len(versions) {
 		return nil, fmt.Errorf("tag %d: %d names, %d flags, %d versions", name, len(names), len(bits), len(versions))
@@ -193,7 +193,7 @@ func (m *PackageMeta) ownRequires() []Relation {
 }
 
 // readFiles joins directories and base names.
-func readFiles(h trust.RPMHeader) ([]metaFile, error) {
+func readFiles(h rpm.Header) ([]metaFile, error) {
 	dirs, bases, indexes := h.Strings(tagDirNames), h.Strings(tagBaseNames), h.Ints(tagDirIndexes)
 	modes, flags := h.Ints(tagFileModes), h.Ints(tagFileFlags)
 	if len(bases) != len(indexes) || len(bases) != len(modes) || len(bases) != len(flags) {
@@ -226,7 +226,7 @@ func isPrimaryFile(p string) bool {
 const maxChanges = 10
 
 // readChangelog returns the newest entries, oldest first.
-func readChangelog(h trust.RPMHeader) []change {
+func readChangelog(h rpm.Header) []change {
 	times, names, texts := h.Ints(tagChangelogTime), h.Strings(tagChangelogName), h.Strings(tagChangelogText)
 	var out []change
 	for i := min(len(times), len(names), len(texts), maxChanges) - 1; i >= 0; i-- {

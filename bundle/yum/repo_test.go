@@ -120,7 +120,7 @@ func repodata(t testing.TB, documents map[string][]byte) files {
 
 func readFixture(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "trust", "testdata", "rpm", name))
+	b, err := os.ReadFile(filepath.Join("..", "rpm", "testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
