@@ -2,6 +2,9 @@ package bundle
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -43,6 +46,13 @@ func (s *blobSet) add(d ocispec.Descriptor, label string) error {
 	s.blobs[d.Digest] = d
 	s.labels[d.Digest] = label
 	return nil
+}
+
+// sorted returns the digests in the order of the tar.
+func (s *blobSet) sorted() []digest.Digest {
+	return slices.SortedFunc(maps.Keys(s.blobs), func(a, b digest.Digest) int {
+		return strings.Compare(blobName(a), blobName(b))
+	})
 }
 
 // document adds a blob and returns its bytes.

@@ -123,13 +123,13 @@ func TestT11Contradictions(t *testing.T) {
 		{"group in the index only", replace(content, `"dev.offk8s.group":"apt/d"`, `"dev.offk8s.group":"apt/e"`), "do not agree"},
 		{"repository as files", replaceBoth(manifests.ArtifactTypeRepository, manifests.ArtifactTypeFiles), "artifact of type"},
 		{"type in the index only", replace(content, manifests.ArtifactTypeRepository, manifests.ArtifactTypeFiles), "do not agree"},
-		{"another artifact type", replaceBoth(manifests.ArtifactTypeBundle, "application/x"), "is not what a bundle begins with"},
+		{"another artifact type", replaceBoth(manifests.ArtifactTypeBundle, "application/x"), "is not the first artifact of a bundle"},
 		{"no content index", replace("", manifests.ArtifactTypeContent, "application/x"), "is not the index of a bundle"},
 		{"content index that says otherwise", replace(content, manifests.ArtifactTypeContent, "application/x"), "is not the content index"},
 		{"layer that is no file", replace(files, manifests.MediaTypeFileZstd, "application/x"), "media type"},
-		{"lock that is no lock", replace(own, manifests.MediaTypeLock, manifests.MediaTypeFile), "is not what a bundle begins with"},
+		{"lock that is no lock", replace(own, manifests.MediaTypeLock, manifests.MediaTypeFile), "is not the first artifact of a bundle"},
 		{"key that is no key", replace(own, manifests.MediaTypePublicKey, manifests.MediaTypeFile), "expected the repository key"},
-		{"config that is none", replace(own, manifests.MediaTypeBundleConfig, manifests.MediaTypeFile), "is not what a bundle begins with"},
+		{"config that is none", replace(own, manifests.MediaTypeBundleConfig, manifests.MediaTypeFile), "is not the first artifact of a bundle"},
 		{"readme digest missing", replace("", manifests.AnnotationReadme, "x"), "README.txt"},
 		{"nothing absent, but missing", func(t *testing.T, g bag) {
 			name := g.find(t, lock)

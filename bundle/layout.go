@@ -4,17 +4,56 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/offk8s/offk8s/bundle/image"
-	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
+
+// Names of the members before the blobs, in this order. An unsigned bundle
+// has neither MemberSignature nor MemberSigstore.
+const (
+	MemberLayout    = ocispec.ImageLayoutFile
+	MemberIndex     = ocispec.ImageIndexFile
+	MemberSignature = "index.json.sig"
+	MemberSigstore  = "index.json.sigstore.json"
+	MemberReadme    = "README.txt"
+)
+
+// TitlePublicKey is the title of the OpenPGP public key in the bundle artifact.
+const TitlePublicKey = "offk8s.asc"
+
+// Config is the config blob of the bundle artifact, for the comparison of two
+// bundles of the same name: rollback and key rotation. Times are UTC.
+type Config struct {
+	Name     string        `json:"name"`
+	Sequence int64         `json:"sequence"`
+	Created  time.Time     `json:"created"`
+	Expires  time.Time     `json:"expires,omitzero"`
+	Previous digest.Digest `json:"previous,omitempty"`
+	// Keys are the P-256 public keys (PEM, PKIX) that may sign the next bundle
+	// of this name, the signer of this one first.
+	Keys []string `json:"keys"`
+}
+
+// configOf returns the config blob that belongs to a Lock.
+func configOf(l *manifests.Lock, keys []string) Config {
+	c := Config{
+		Name: l.Name, Sequence: l.Sequence, Created: l.Created.UTC(),
+		Previous: l.Previous, Keys: keys,
+	}
+	if !l.Expires.IsZero() {
+		c.Expires = l.Expires.UTC()
+	}
+	if c.Keys == nil {
+		c.Keys = []string{}
+	}
+	return c
+}
 
 // layoutFile is the only content that oci-layout may have.
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
@@ -35,7 +74,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// decodeExact decodes what encode made and refuses every other form of it.
+// decodeExact decodes JSON in the form of encode and refuses every other form.
 func decodeExact(b []byte, v any) error {
 	if err := strict.DecodeJSON(b, v); err != nil {
 		return err
@@ -50,7 +89,7 @@ func decodeExact(b []byte, v any) error {
 	return nil
 }
 
-// documents collects the JSON blobs that seal makes, by digest.
+// documents collects JSON blobs by digest while a bundle is sealed.
 type documents map[digest.Digest][]byte
 
 func (d documents) add(mediaType string, b []byte) ocispec.Descriptor {
@@ -67,34 +106,22 @@ func (d documents) addJSON(mediaType string, v any) (ocispec.Descriptor, error) 
 	return d.add(mediaType, b), nil
 }
 
-// addArtifact adds an artifact manifest and returns its descriptor for the
-// nested index.
-func (d documents) addArtifact(artifactType, group string, config ocispec.Descriptor, layers []ocispec.Descriptor) (ocispec.Descriptor, error) {
-	m := ocispec.Manifest{
-		Versioned:    specs.Versioned{SchemaVersion: 2},
-		MediaType:    ocispec.MediaTypeImageManifest,
-		ArtifactType: artifactType,
-		Config:       config,
-		Layers:       layers,
-	}
-	if group != "" {
-		m.Annotations = map[string]string{manifests.AnnotationGroup: group}
-	}
-	desc, err := d.addJSON(ocispec.MediaTypeImageManifest, m)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	desc.ArtifactType = artifactType
-	desc.Annotations = m.Annotations
-	return desc, nil
+// addArtifact adds an artifact manifest, after setting its version and media
+// type, and returns its descriptor for the content index.
+func (d documents) addArtifact(m ocispec.Manifest) (ocispec.Descriptor, error) {
+	m.SchemaVersion, m.MediaType = 2, ocispec.MediaTypeImageManifest
+	desc, err := d.addJSON(m.MediaType, m)
+	desc.ArtifactType, desc.Annotations = m.ArtifactType, m.Annotations
+	return desc, err
 }
 
-func (d documents) addIndex(manifestList []ocispec.Descriptor) (ocispec.Descriptor, error) {
+// addContentIndex adds the index of the artifacts.
+func (d documents) addContentIndex(artifacts []ocispec.Descriptor) (ocispec.Descriptor, error) {
 	desc, err := d.addJSON(ocispec.MediaTypeImageIndex, ocispec.Index{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageIndex,
 		ArtifactType: manifests.ArtifactTypeContent,
-		Manifests:    manifestList,
+		Manifests:    artifacts,
 	})
 	desc.ArtifactType = manifests.ArtifactTypeContent
 	return desc, err
@@ -110,61 +137,6 @@ func artifactType(group string) (string, error) {
 		return manifests.ArtifactTypeRepository, nil
 	}
 	return "", fmt.Errorf("group %q is none of files, yum/<distro>/<arch>, apt/<distro>", group)
-}
-
-// layer returns the descriptor of a file within its artifact.
-func layer(f FileEntry) ocispec.Descriptor {
-	d := ocispec.Descriptor{
-		MediaType:   f.MediaType,
-		Digest:      f.Blob.Digest,
-		Size:        f.Blob.Size,
-		Annotations: map[string]string{ocispec.AnnotationTitle: f.Path},
-	}
-	if f.MediaType == manifests.MediaTypeFileZstd {
-		d.Annotations[manifests.AnnotationPlainDigest] = f.Plain.Digest.String()
-		d.Annotations[manifests.AnnotationPlainSize] = strconv.FormatInt(f.Plain.Size, 10)
-	}
-	return d
-}
-
-// fileEntry is the inverse of layer.
-func fileEntry(group string, d ocispec.Descriptor) (FileEntry, error) {
-	f := FileEntry{
-		Group: group, Path: d.Annotations[ocispec.AnnotationTitle], MediaType: d.MediaType,
-		Blob: manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size},
-	}
-	f.Plain = f.Blob
-	if d.MediaType == manifests.MediaTypeFileZstd {
-		size, err := strconv.ParseInt(d.Annotations[manifests.AnnotationPlainSize], 10, 64)
-		if err != nil {
-			return FileEntry{}, fmt.Errorf("plain size: %w", err)
-		}
-		f.Plain = manifests.Descriptor{
-			MediaType: manifests.MediaTypeFile,
-			Digest:    digest.Digest(d.Annotations[manifests.AnnotationPlainDigest]),
-			Size:      size,
-		}
-	}
-	return f, f.check()
-}
-
-// check reports an entry that a bundle cannot hold.
-func (f FileEntry) check() error {
-	if _, err := artifactType(f.Group); err != nil {
-		return err
-	}
-	if err := tarfile.CheckName(f.Path); err != nil {
-		return fmt.Errorf("path: %w", err)
-	}
-	if f.MediaType != manifests.MediaTypeFile && f.MediaType != manifests.MediaTypeFileZstd {
-		return fmt.Errorf("media type %q, expected %q or %q", f.MediaType, manifests.MediaTypeFile, manifests.MediaTypeFileZstd)
-	}
-	for _, d := range []manifests.Descriptor{f.Blob, f.Plain} {
-		if err := image.Check(d.Digest, d.Size); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // blobName returns the name of the tar member of a blob; d is valid.

@@ -14,13 +14,13 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// OpenOptions say whom to trust. The zero value refuses every bundle.
+// OpenOptions are the keys to trust. The zero value refuses every bundle.
 type OpenOptions struct {
 	// Keys are the trusted public keys.
 	Keys []trust.PublicKey
-	// AllowUnsigned accepts a bundle without any signature. With no Keys it also
-	// accepts a signed one, by whomever: the signature must then be that of a
-	// key the bundle itself names, and Signer reports none.
+	// AllowUnsigned accepts a bundle without a signature. If Keys is empty, it
+	// also accepts a bundle that any key signed, provided that the bundle names
+	// this key; Signer then returns false.
 	AllowUnsigned bool
 }
 
@@ -33,23 +33,21 @@ type Bundle struct {
 	head   map[string][]byte
 	signer *trust.PublicKey
 
-	images  []ImageEntry
-	files   []FileEntry
-	lock    *manifests.Lock
-	config  Config
-	openPGP []byte
-	root    digest.Digest
-	blobs   map[digest.Digest]ocispec.Descriptor
-	labels  map[digest.Digest]string
+	root digest.Digest
+	bundleArtifact
+	*blobSet
+	images []ImageEntry
+	files  []FileEntry
 }
 
-// Open opens the bundle that lies in paths (one file today): it checks the
-// signature, parses every document of ours and of the images, each only after
-// its digest was checked, and demands that the tar holds exactly the members
-// that index.json reaches. Other blobs are not hashed: that is Verify.
+// Open opens the bundle in paths, today a single file. It checks the signature
+// and the digests of all documents, ours and those of images, before it parses
+// them, and checks that the tar holds exactly the members that index.json
+// reaches. Other blobs are not hashed; see Verify.
 //
-// Errors are of class ErrPolicy (unsigned, no key) or ErrVerify (all that is
-// wrong with the bundle; all missing and extra members are named), else I/O.
+// The error is of class ErrPolicy if the bundle is unsigned or no key was given,
+// of class ErrVerify if anything else is wrong with the bundle, and an I/O error
+// otherwise. It names all missing and extra members.
 func Open(ctx context.Context, paths []string, o OpenOptions) (*Bundle, error) {
 	f, err := tarfile.OpenParts(ctx, paths)
 	if err != nil {
@@ -73,7 +71,7 @@ func OpenReader(ctx context.Context, r io.ReaderAt, size int64, o OpenOptions) (
 	return open(r, index, o)
 }
 
-// tarFailure marks what is wrong with the container, as opposed to reading it.
+// tarFailure marks an invalid container, as opposed to one that cannot be read.
 func tarFailure(err error) error {
 	for _, target := range []error{tarfile.ErrFormat, tarfile.ErrTruncated, tarfile.ErrName} {
 		if errors.Is(err, target) {
@@ -107,7 +105,7 @@ func open(r io.ReaderAt, index *tarfile.Index, o OpenOptions) (*Bundle, error) {
 	return b, nil
 }
 
-// Root returns the digest of index.json: the identity of the bundle.
+// Root returns the digest of index.json, which identifies the bundle.
 func (b *Bundle) Root() digest.Digest { return b.root }
 
 // Lock returns the Lock; callers must not change it.
@@ -116,7 +114,7 @@ func (b *Bundle) Lock() *manifests.Lock { return b.lock }
 // Config returns the config blob.
 func (b *Bundle) Config() Config { return b.config }
 
-// Signer returns the trusted key that signed the bundle, false when the bundle
+// Signer returns the trusted key that signed the bundle, and false if the bundle
 // is unsigned or was opened without keys.
 func (b *Bundle) Signer() (trust.PublicKey, bool) {
 	if b.signer == nil {
@@ -125,8 +123,8 @@ func (b *Bundle) Signer() (trust.PublicKey, bool) {
 	return *b.signer, true
 }
 
-// OpenPGPKey returns the armoured OpenPGP public key of the repositories, nil
-// when there is none.
+// OpenPGPKey returns the armoured OpenPGP public key of the repositories, nil if
+// the bundle has none.
 func (b *Bundle) OpenPGPKey() []byte { return b.openPGP }
 
 // Images returns the images sorted by name.
@@ -135,9 +133,9 @@ func (b *Bundle) Images() []ImageEntry { return b.images }
 // Files returns the files sorted by group and path.
 func (b *Bundle) Files() []FileEntry { return b.files }
 
-// Blob returns a reader over a blob as stored; its bytes are not hashed here.
-// Outer of the reader is the *os.File when one holds the whole blob. The error
-// wraps fs.ErrNotExist when the bundle has no such blob.
+// Blob returns a reader over the stored bytes of a blob, which it does not
+// verify. If one file holds the whole blob, Outer of the reader returns that
+// *os.File. The error wraps fs.ErrNotExist if the bundle has no such blob.
 func (b *Bundle) Blob(d digest.Digest) (*io.SectionReader, error) {
 	m, err := b.member(d)
 	if err != nil {
@@ -149,9 +147,9 @@ func (b *Bundle) Blob(d digest.Digest) (*io.SectionReader, error) {
 	return io.NewSectionReader(b.r, m.Offset, m.Size), nil
 }
 
-// Extents returns where the stored bytes of a blob are, in order: one extent
-// for a bundle in one file, nil when the bundle was opened from a reader. The
-// error wraps fs.ErrNotExist when the bundle has no such blob.
+// Extents returns where the bytes of a blob are stored, in order: one extent if
+// the bundle is a single file, none if it was opened from a reader. The error
+// wraps fs.ErrNotExist if the bundle has no such blob.
 func (b *Bundle) Extents(d digest.Digest) ([]tarfile.Extent, error) {
 	m, err := b.member(d)
 	if err != nil {
@@ -177,22 +175,23 @@ func (b *Bundle) member(d digest.Digest) (tarfile.Member, error) {
 	return tarfile.Member{}, fmt.Errorf("blob %q: %w", d, errNoBlob)
 }
 
-// Label returns what a person calls a blob: the name of its image, group and
-// path of its file, or its place in the bundle; empty when there is no such blob.
+// Label returns the name of a blob for messages: of its image, of its file
+// ("<group>/<path>") or of its role in the bundle. It returns "" if the bundle has
+// no such blob.
 func (b *Bundle) Label(d digest.Digest) string { return b.labels[d] }
 
-// Descriptor returns the descriptor of a blob as its first referrer has it:
-// media type, digest, size, annotations.
+// Descriptor returns the descriptor of a blob in the first document that refers
+// to it: media type, digest, size, annotations.
 func (b *Bundle) Descriptor(d digest.Digest) (ocispec.Descriptor, bool) {
 	desc, ok := b.blobs[d]
 	return desc, ok
 }
 
 // HeadFile returns the content of a member before the blobs ("index.json",
-// "index.json.sig", …), nil when the bundle has none of that name.
+// "index.json.sig", …), nil if the bundle has no such member.
 func (b *Bundle) HeadFile(name string) []byte { return b.head[name] }
 
-// Path returns the file that holds the blobs, "" when opened from a reader.
+// Path returns the path of the bundle for messages, "" if it was opened from a reader.
 func (b *Bundle) Path() string {
 	if b.file == nil {
 		return ""

@@ -95,9 +95,9 @@ func Pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	}
 	task := o.Progress.Start("seal "+o.Output, 0)
 	root, err := SealFile(ctx, o.Output, SealInput{
-		Lock: lock, Metadata: metadata, Key: o.Key,
+		Lock: lock, Metadata: metadata, Key: o.Key, ReadBack: o.VerifyAfterWrite,
 		Open: func(d digest.Digest) (io.ReadCloser, error) { return o.Store.Get(d) },
-	}, o.VerifyAfterWrite)
+	})
 	task.Done(err)
 	if err != nil {
 		return PackResult{}, fmt.Errorf("pack: %w", heal(ctx, o.Store, err))
@@ -158,12 +158,7 @@ func fetchAll(ctx context.Context, lock *manifests.Lock, fetchers []fetch.Fetche
 	if len(failed) == 0 {
 		return nil
 	}
-	slices.SortFunc(failed, func(a, b error) int {
-		if a.Error() < b.Error() {
-			return -1
-		}
-		return 1
-	})
+	manifests.SortErrors(failed)
 	return &PartialError{Failed: failed, Total: len(groups)}
 }
 

@@ -1,19 +1,422 @@
 package bundle
 
 import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"slices"
+	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/offk8s/offk8s/bundle/image"
+	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/bundle/tarfile"
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests"
 )
 
-// newRootIndex returns index.json but for its annotations: the images, then
-// the index of everything else.
-func newRootIndex(images []ImageEntry, nested ocispec.Descriptor) ocispec.Index {
-	x := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex}
-	x.SchemaVersion = 2
-	for _, e := range images {
-		x.Manifests = append(x.Manifests, e.Descriptor)
+const (
+	// maxOpenPGP is the largest OpenPGP public key in bytes.
+	maxOpenPGP = 1 << 20
+	// maxReported is how many missing and extra members one error names.
+	maxReported = 50
+)
+
+var errNoBlob = fmt.Errorf("not in this bundle: %w", fs.ErrNotExist)
+
+// headLimits are the members before the blobs, in order, with their largest
+// size in bytes.
+var headLimits = []struct {
+	name     string
+	limit    int64
+	required bool
+}{
+	{MemberLayout, int64(len(layoutFile)), true},
+	{MemberIndex, maxDocument, true},
+	{MemberSignature, 1 << 10, false},
+	{MemberSigstore, 4 << 10, false},
+	{MemberReadme, 64 << 10, true},
+}
+
+// readHead reads the members before the blobs; nothing is trusted yet.
+func (b *Bundle) readHead() error {
+	b.head = map[string][]byte{}
+	members := b.index.Members()
+	for _, h := range headLimits {
+		if len(members) == 0 || members[0].Name != h.name {
+			if !h.required {
+				continue
+			}
+			return badArtifact("open", h.name, fmt.Errorf("not in its place, found %s", firstName(members)))
+		}
+		m := members[0]
+		if m.Size > h.limit {
+			return badArtifact("open", h.name, fmt.Errorf("%d bytes, allowed %d", m.Size, h.limit))
+		}
+		content := make([]byte, m.Size)
+		if _, err := io.ReadFull(io.NewSectionReader(b.r, m.Offset, m.Size), content); err != nil {
+			return &ArtifactError{"open", h.name, err}
+		}
+		b.head[h.name] = content
+		members = members[1:]
 	}
-	x.Manifests = append(slices.Clip(x.Manifests), nested)
-	return x
+	if string(b.head[MemberLayout]) != layoutFile {
+		return badArtifact("open", MemberLayout, fmt.Errorf("found %q, expected %q", b.head[MemberLayout], layoutFile))
+	}
+	if (b.head[MemberSignature] == nil) != (b.head[MemberSigstore] == nil) {
+		return badArtifact("open", MemberSignature, fmt.Errorf("only one of %s and %s is present", MemberSignature, MemberSigstore))
+	}
+	return checkOrder(members)
+}
+
+func firstName(members []tarfile.Member) string {
+	if len(members) == 0 {
+		return "the end"
+	}
+	return fmt.Sprintf("%q", members[0].Name)
+}
+
+// checkOrder checks that the members after the head are blobs, sorted by name.
+func checkOrder(members []tarfile.Member) error {
+	for i, m := range members {
+		if !strings.HasPrefix(m.Name, "blobs/") {
+			return badArtifact("open", m.Name, errors.New("does not belong to a bundle"))
+		}
+		if i > 0 && m.Name <= members[i-1].Name {
+			return badArtifact("open", m.Name, fmt.Errorf("out of order after %q", members[i-1].Name))
+		}
+	}
+	return nil
+}
+
+// checkSignature decides whether index.json may be parsed.
+func (b *Bundle) checkSignature(o OpenOptions) error {
+	index, sig := b.head[MemberIndex], b.head[MemberSignature]
+	b.root = digest.FromBytes(index)
+	switch {
+	case sig == nil && o.AllowUnsigned:
+		return nil
+	case len(o.Keys) == 0 && o.AllowUnsigned:
+		return nil // checkSelfSigned checks it
+	}
+	signer, err := trust.VerifyIndex(index, sig, o.Keys)
+	switch {
+	case errors.Is(err, trust.ErrUnsigned), errors.Is(err, trust.ErrNoKey):
+		return policyFailure(err)
+	case errors.Is(err, trust.ErrUnknownKey) && b.claimsSigner(o.Keys):
+		return badArtifact("open", MemberIndex, fmt.Errorf("%w: altered after a trusted key signed it", trust.ErrBadSignature))
+	case err != nil:
+		return badArtifact("open", MemberSignature, err)
+	}
+	b.signer = &signer
+	return b.checkSigstore(signer)
+}
+
+// claimsSigner reports whether the Sigstore bundle names one of keys.
+func (b *Bundle) claimsSigner(keys []trust.PublicKey) bool {
+	return slices.ContainsFunc(keys, func(k trust.PublicKey) bool {
+		return trust.SigstoreHints(b.head[MemberSigstore], k)
+	})
+}
+
+func (b *Bundle) checkSigstore(signer trust.PublicKey) error {
+	want, err := trust.SigstoreBundle(b.head[MemberIndex], b.head[MemberSignature], signer)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(b.head[MemberSigstore], want) {
+		return badArtifact("open", MemberSigstore, fmt.Errorf("is not the Sigstore form of %s", MemberSignature))
+	}
+	return nil
+}
+
+// checkSelfSigned checks a signature that no given key vouches for with the
+// keys that the bundle names, so that accidents are noticed even then.
+func (b *Bundle) checkSelfSigned() error {
+	if b.signer != nil || b.head[MemberSignature] == nil {
+		return nil
+	}
+	keys, err := trust.ParsePublicKeys([]byte(strings.Join(b.config.Keys, "")))
+	if err != nil {
+		return badArtifact("open", "config", err)
+	}
+	signer, err := trust.VerifyIndex(b.head[MemberIndex], b.head[MemberSignature], keys)
+	if err != nil {
+		return badArtifact("open", MemberSignature, err)
+	}
+	return b.checkSigstore(signer)
+}
+
+// readContent walks from index.json to everything that it reaches.
+func (b *Bundle) readContent() error {
+	index, content, err := parseRoot(b.head[MemberIndex])
+	if err != nil {
+		return badArtifact("open", MemberIndex, err)
+	}
+	readme, want := digest.FromBytes(b.head[MemberReadme]).String(), index.Annotations[manifests.AnnotationReadme]
+	if readme != want {
+		return badArtifact("open", MemberReadme, fmt.Errorf("content is %s, index.json says %q", readme, want))
+	}
+	s := newBlobSet(b.readDocument)
+	if err := b.readArtifacts(s, content); err != nil {
+		return err
+	}
+	for _, d := range index.Manifests[:len(index.Manifests)-1] {
+		b.images = append(b.images, ImageEntry{Name: d.Annotations[ocispec.AnnotationRefName], Descriptor: d})
+	}
+	if err := b.readImages(s); err != nil {
+		return err
+	}
+	b.blobSet = s
+	return nil
+}
+
+// readDocument returns the verified bytes of a blob.
+func (b *Bundle) readDocument(d ocispec.Descriptor) ([]byte, error) {
+	m, ok := b.index.Lookup(blobName(d.Digest))
+	if !ok {
+		return nil, fmt.Errorf("member %q is missing", blobName(d.Digest))
+	}
+	return io.ReadAll(reader.Verify(io.NewSectionReader(b.r, m.Offset, m.Size), d.Digest, d.Size))
+}
+
+// ReadLock follows index.json, whose signature the caller has verified, to the
+// Lock and to the armoured OpenPGP key of the repositories, nil if the bundle
+// has none. read returns the verified bytes of a blob of at most 64 MiB.
+func ReadLock(index []byte, read image.Reader) (*manifests.Lock, []byte, error) {
+	_, content, err := parseRoot(index)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", MemberIndex, err)
+	}
+	s := newBlobSet(read)
+	artifacts, err := readContentIndex(s, content)
+	if err != nil {
+		return nil, nil, fmt.Errorf("content index: %w", err)
+	}
+	a, err := readBundleArtifact(s, artifacts[0])
+	if err != nil {
+		return nil, nil, fmt.Errorf("bundle artifact: %w", err)
+	}
+	return a.lock, a.openPGP, nil
+}
+
+// parseRoot parses index.json: the images, then the content index.
+func parseRoot(raw []byte) (index ocispec.Index, content ocispec.Descriptor, err error) {
+	if err := decodeExact(raw, &index); err != nil {
+		return index, content, err
+	}
+	n := len(index.Manifests) - 1
+	if index.SchemaVersion != 2 || index.MediaType != ocispec.MediaTypeImageIndex || n < 0 ||
+		index.Manifests[n].ArtifactType != manifests.ArtifactTypeContent {
+		return index, content, errors.New("is not the index of a bundle")
+	}
+	return index, index.Manifests[n], nil
+}
+
+// readContentIndex returns the artifacts of a bundle: the bundle artifact and
+// those of the groups of files.
+func readContentIndex(s *blobSet, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	raw, err := s.document(d, "content index", maxDocument)
+	if err != nil {
+		return nil, err
+	}
+	var index ocispec.Index
+	if err := decodeExact(raw, &index); err != nil {
+		return nil, err
+	}
+	if d.MediaType != ocispec.MediaTypeImageIndex || index.MediaType != d.MediaType || index.SchemaVersion != 2 ||
+		index.ArtifactType != d.ArtifactType || len(index.Manifests) == 0 {
+		return nil, errors.New("is not the content index of a bundle")
+	}
+	return index.Manifests, nil
+}
+
+// readArtifacts reads the content index: the bundle artifact, then the groups
+// of files in order.
+func (b *Bundle) readArtifacts(s *blobSet, content ocispec.Descriptor) error {
+	artifacts, err := readContentIndex(s, content)
+	if err != nil {
+		return badArtifact("open", "content index", err)
+	}
+	if b.bundleArtifact, err = readBundleArtifact(s, artifacts[0]); err != nil {
+		return badArtifact("open", "bundle artifact", err)
+	}
+	previous := ""
+	for _, d := range artifacts[1:] {
+		m, err := readArtifact(s, d)
+		if err != nil {
+			return badArtifact("open", cmp.Or(d.Annotations[manifests.AnnotationGroup], d.Digest.String()), err)
+		}
+		group := m.Annotations[manifests.AnnotationGroup]
+		if previous != "" && group <= previous {
+			return badArtifact("open", group, fmt.Errorf("out of order after %q", previous))
+		}
+		previous = group
+		if err := b.readFiles(s, group, m); err != nil {
+			return badArtifact("open", group, err)
+		}
+	}
+	return nil
+}
+
+// readArtifact reads an artifact manifest and checks that it agrees with its
+// descriptor.
+func readArtifact(s *blobSet, d ocispec.Descriptor) (ocispec.Manifest, error) {
+	var m ocispec.Manifest
+	raw, err := s.document(d, "artifact manifest", maxDocument)
+	if err != nil {
+		return m, err
+	}
+	if err := decodeExact(raw, &m); err != nil {
+		return m, err
+	}
+	if d.MediaType != ocispec.MediaTypeImageManifest || m.MediaType != d.MediaType || m.SchemaVersion != 2 ||
+		m.ArtifactType != d.ArtifactType ||
+		m.Annotations[manifests.AnnotationGroup] != d.Annotations[manifests.AnnotationGroup] {
+		return m, errors.New("artifact manifest and its descriptor do not agree")
+	}
+	return m, nil
+}
+
+// bundleArtifact is the content of the bundle artifact.
+type bundleArtifact struct {
+	config  Config
+	lock    *manifests.Lock
+	openPGP []byte // nil if the bundle has none
+}
+
+func readBundleArtifact(s *blobSet, d ocispec.Descriptor) (bundleArtifact, error) {
+	var a bundleArtifact
+	m, err := readArtifact(s, d)
+	if err != nil {
+		return a, err
+	}
+	if m.ArtifactType != manifests.ArtifactTypeBundle || len(m.Layers) < 1 || len(m.Layers) > 2 ||
+		m.Config.MediaType != manifests.MediaTypeBundleConfig || m.Layers[0].MediaType != manifests.MediaTypeLock {
+		return a, errors.New("is not the first artifact of a bundle")
+	}
+	raw, err := s.document(m.Config, "config", maxDocument)
+	if err == nil {
+		err = decodeExact(raw, &a.config)
+	}
+	if err == nil && len(a.config.Keys) > 0 {
+		_, err = trust.ParsePublicKeys([]byte(strings.Join(a.config.Keys, "")))
+	}
+	if err != nil {
+		return a, fmt.Errorf("config: %w", err)
+	}
+	if raw, err = s.document(m.Layers[0], "lock", maxDocument); err != nil {
+		return a, fmt.Errorf("lock: %w", err)
+	}
+	if a.lock, err = manifests.LoadSealedLock(raw); err != nil {
+		return a, err
+	}
+	want, err := encode(configOf(a.lock, a.config.Keys))
+	if err != nil {
+		return a, err
+	}
+	if m.Config.Digest != digest.FromBytes(want) {
+		return a, errors.New("config and lock do not agree")
+	}
+	if len(m.Layers) == 1 {
+		return a, nil
+	}
+	key := m.Layers[1]
+	if key.MediaType != manifests.MediaTypePublicKey || key.Annotations[ocispec.AnnotationTitle] != TitlePublicKey {
+		return a, fmt.Errorf("second layer is %q, expected the repository key", key.MediaType)
+	}
+	if a.openPGP, err = s.document(key, TitlePublicKey, maxOpenPGP); err != nil {
+		return a, fmt.Errorf("repository key: %w", err)
+	}
+	return a, nil
+}
+
+// readFiles reads the layers of one group.
+func (b *Bundle) readFiles(s *blobSet, group string, m ocispec.Manifest) error {
+	kind, err := artifactType(group)
+	if err != nil {
+		return err
+	}
+	if m.ArtifactType != kind || len(m.Layers) == 0 {
+		return fmt.Errorf("artifact of type %q with %d layers, expected %q with files", m.ArtifactType, len(m.Layers), kind)
+	}
+	empty, err := s.document(m.Config, "empty config", int64(len(emptyConfig)))
+	if err != nil {
+		return fmt.Errorf("empty config: %w", err)
+	}
+	if !bytes.Equal(empty, emptyConfig) {
+		return errors.New("config is not the empty one")
+	}
+	previous := ""
+	for _, d := range m.Layers {
+		f, err := fileEntry(group, d)
+		if err != nil {
+			return err
+		}
+		if f.Path <= previous {
+			return fmt.Errorf("path %q is a duplicate or out of order after %q", f.Path, previous)
+		}
+		previous = f.Path
+		if err := s.add(d, f.Label()); err != nil {
+			return fmt.Errorf("%q: %w", f.Path, err)
+		}
+		b.files = append(b.files, f)
+	}
+	return nil
+}
+
+// readImages walks the images. The Lock lists the manifests that may be missing.
+func (b *Bundle) readImages(s *blobSet) error {
+	absent := map[string][]digest.Digest{}
+	for _, a := range b.lock.Artifacts {
+		if a.Kind == manifests.KindImage {
+			absent[a.Name] = a.Absent
+		}
+	}
+	previous := ""
+	for i := range b.images {
+		e := &b.images[i]
+		if e.Name <= previous {
+			return badArtifact("open", e.Name, fmt.Errorf("image is a duplicate or out of order after %q", previous))
+		}
+		previous = e.Name
+		e.Absent = absent[e.Name]
+		if err := s.addImage(*e); err != nil {
+			return badArtifact("open", e.Name, err)
+		}
+	}
+	return nil
+}
+
+// checkMembers checks that the blobs of the tar are exactly those that
+// index.json reaches.
+func (b *Bundle) checkMembers() error {
+	var errs []error
+	expected := map[string]bool{}
+	for d, desc := range b.blobs {
+		name := blobName(d)
+		expected[name] = true
+		m, ok := b.index.Lookup(name)
+		switch {
+		case !ok:
+			errs = append(errs, badArtifact("open", b.labels[d], fmt.Errorf("member %q is missing", name)))
+		case m.Size != desc.Size:
+			errs = append(errs, badArtifact("open", b.labels[d], fmt.Errorf("member %q has %d bytes, expected %d", name, m.Size, desc.Size)))
+		}
+	}
+	for _, m := range b.index.Members()[len(b.head):] {
+		if !expected[m.Name] {
+			errs = append(errs, badArtifact("open", m.Name, errors.New("extra member: nothing in index.json leads to it")))
+		}
+	}
+	manifests.SortErrors(errs)
+	if len(errs) > maxReported {
+		errs = append(errs[:maxReported], verifyFailure(fmt.Errorf("and %d more", len(errs)-maxReported)))
+	}
+	return errors.Join(errs...)
 }

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/offk8s/offk8s/bundle/reader"
@@ -19,29 +17,31 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// SealInput is everything a bundle is made of.
+// SealInput is the content of a bundle.
 type SealInput struct {
-	// Lock is complete: every artifact has its Blob (and Plain, when stored
-	// compressed). Images, files and packages of the bundle are taken from it.
+	// Lock is complete: every artifact has its Blob, and Plain if it is stored
+	// compressed. It lists the images, files and packages of the bundle.
 	Lock *manifests.Lock
-	// Metadata are the files of yum and apt repositories that are no artifact
+	// Metadata are the files of yum and apt repositories that are not artifacts
 	// of the Lock: repodata, Packages, Release, InRelease, ….
 	Metadata []FileEntry
-	// Key signs; nil seals an unsigned bundle.
+	// Key signs the bundle; nil seals an unsigned one.
 	Key *trust.KeyPair
-	// Open returns the content of a blob; it is called once for each blob, for
-	// image manifests and indexes first, then in the order of the tar. What it
-	// returns is verified.
+	// Open returns the content of a blob, which is verified. It is called once
+	// for each blob: first for image manifests and indexes, then in the order of
+	// the tar.
 	Open func(digest.Digest) (io.ReadCloser, error)
+	// ReadBack makes SealFile verify the file before it is renamed; Seal ignores it.
+	ReadBack bool
 }
 
-// Seal writes the bundle of in to w and returns the digest of its index.json.
-// The same Lock, Metadata and Key give the same bytes. After an error what was
-// written is worthless; SealFile takes care of that. Content that does not
-// match its descriptor is an *ArtifactError of class ErrVerify.
+// Seal writes a bundle to w and returns the digest of its index.json. The same
+// Lock, Metadata and Key give the same bytes. After an error the output must be
+// discarded; SealFile does so. If a blob does not match its descriptor, the
+// error is an *ArtifactError of class ErrVerify.
 func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error) {
-	s := sealer{ctx: ctx, in: in, docs: documents{}}
-	s.blobs = newBlobSet(s.read)
+	s := sealer{in: in, docs: documents{}}
+	s.blobs = newBlobSet(func(d ocispec.Descriptor) ([]byte, error) { return s.read(ctx, d) })
 	head, err := s.build()
 	if err != nil {
 		return "", fmt.Errorf("seal: %w", err)
@@ -52,11 +52,8 @@ func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error)
 			return "", fmt.Errorf("seal: %w", err)
 		}
 	}
-	digests := slices.SortedFunc(maps.Keys(s.blobs.blobs), func(a, b digest.Digest) int {
-		return strings.Compare(blobName(a), blobName(b))
-	})
-	for _, d := range digests {
-		if err := s.copyBlob(t, s.blobs.blobs[d]); err != nil {
+	for _, d := range s.blobs.sorted() {
+		if err := s.copyBlob(ctx, t, s.blobs.blobs[d]); err != nil {
 			return "", err
 		}
 	}
@@ -68,9 +65,8 @@ func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error)
 
 // sealer is the state of one Seal.
 type sealer struct {
-	ctx   context.Context
 	in    SealInput
-	docs  documents // the JSON blobs, kept in memory: ours and those of images
+	docs  documents // all JSON blobs, ours and those of images
 	blobs *blobSet
 	root  digest.Digest
 }
@@ -86,17 +82,23 @@ func (s *sealer) build() ([]headMember, error) {
 	if err != nil {
 		return nil, err
 	}
-	nested, err := s.nestedIndex(files)
+	content, err := s.contentIndex(files)
 	if err != nil {
 		return nil, err
 	}
-	index := newRootIndex(images, nested)
 	var fingerprint string
 	if s.in.Key != nil {
 		fingerprint = s.in.Key.Fingerprint()
 	}
 	text := readme(s.in.Lock, fingerprint)
-	index.Annotations = map[string]string{manifests.AnnotationReadme: digest.FromBytes(text).String()}
+	index := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Annotations: map[string]string{manifests.AnnotationReadme: digest.FromBytes(text).String()},
+	}
+	for _, e := range images {
+		index.Manifests = append(index.Manifests, e.Descriptor)
+	}
+	index.Manifests = append(index.Manifests, content)
 	b, err := encode(index)
 	if err != nil {
 		return nil, err
@@ -117,9 +119,10 @@ func (s *sealer) build() ([]headMember, error) {
 	return append(head, headMember{MemberReadme, text}), nil
 }
 
-// content lists images and files and reaches every blob of them.
+// content returns the images and files of the bundle, sorted, and adds their
+// blobs to the set.
 func (s *sealer) content() ([]ImageEntry, []FileEntry, error) {
-	images, files, err := lockContent(s.in.Lock)
+	images, files, err := lockEntries(s.in.Lock)
 	for _, f := range s.in.Metadata {
 		f = f.normal()
 		if kind, _ := artifactType(f.Group); kind != manifests.ArtifactTypeRepository {
@@ -146,10 +149,10 @@ func (s *sealer) content() ([]ImageEntry, []FileEntry, error) {
 	return images, files, nil
 }
 
-// nestedIndex makes the artifacts and the index of them.
-func (s *sealer) nestedIndex(files []FileEntry) (ocispec.Descriptor, error) {
-	own := documents{}
-	first, err := s.bundleArtifact(own)
+// contentIndex makes the artifacts and their index.
+func (s *sealer) contentIndex(files []FileEntry) (ocispec.Descriptor, error) {
+	docs := documents{}
+	first, err := s.bundleArtifact(docs)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -164,32 +167,36 @@ func (s *sealer) nestedIndex(files []FileEntry) (ocispec.Descriptor, error) {
 		if err != nil {
 			return ocispec.Descriptor{}, err
 		}
-		a, err := own.addArtifact(kind, group, own.add(ocispec.MediaTypeEmptyJSON, emptyConfig), layers)
+		a, err := docs.addArtifact(ocispec.Manifest{
+			ArtifactType: kind, Layers: layers,
+			Config:      docs.add(ocispec.MediaTypeEmptyJSON, emptyConfig),
+			Annotations: map[string]string{manifests.AnnotationGroup: group},
+		})
 		if err != nil {
 			return ocispec.Descriptor{}, err
 		}
 		artifacts = append(artifacts, a)
 	}
-	nested, err := own.addIndex(artifacts)
+	index, err := docs.addContentIndex(artifacts)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	for d, b := range own {
+	for d, b := range docs {
 		s.docs[d] = b
 		if err := s.blobs.add(ocispec.Descriptor{Digest: d, Size: int64(len(b))}, "bundle"); err != nil {
 			return ocispec.Descriptor{}, err
 		}
 	}
-	return nested, nil
+	return index, nil
 }
 
 // bundleArtifact makes the artifact of config blob, Lock and repository key.
-func (s *sealer) bundleArtifact(own documents) (ocispec.Descriptor, error) {
+func (s *sealer) bundleArtifact(docs documents) (ocispec.Descriptor, error) {
 	var keys []string
 	if s.in.Key != nil {
 		keys = []string{string(s.in.Key.PublicPEM())}
 	}
-	config, err := own.addJSON(manifests.MediaTypeBundleConfig, configOf(s.in.Lock, keys))
+	config, err := docs.addJSON(manifests.MediaTypeBundleConfig, configOf(s.in.Lock, keys))
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -197,21 +204,21 @@ func (s *sealer) bundleArtifact(own documents) (ocispec.Descriptor, error) {
 	if _, err := manifests.LoadSealedLock(lock); err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	layers := []ocispec.Descriptor{own.add(manifests.MediaTypeLock, lock)}
+	layers := []ocispec.Descriptor{docs.add(manifests.MediaTypeLock, lock)}
 	if s.in.Key != nil {
-		key := own.add(manifests.MediaTypePublicKey, s.in.Key.OpenPGPPublic)
+		key := docs.add(manifests.MediaTypePublicKey, s.in.Key.OpenPGPPublic)
 		key.Annotations = map[string]string{ocispec.AnnotationTitle: TitlePublicKey}
 		layers = append(layers, key)
 	}
-	return own.addArtifact(manifests.ArtifactTypeBundle, "", config, layers)
+	return docs.addArtifact(ocispec.Manifest{ArtifactType: manifests.ArtifactTypeBundle, Config: config, Layers: layers})
 }
 
 // read returns the verified content of an image manifest or index.
-func (s *sealer) read(d ocispec.Descriptor) ([]byte, error) {
+func (s *sealer) read(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
 	if b, ok := s.docs[d.Digest]; ok {
 		return b, nil
 	}
-	if err := s.ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	r, err := s.in.Open(d.Digest)
@@ -226,10 +233,10 @@ func (s *sealer) read(d ocispec.Descriptor) ([]byte, error) {
 	return b, err
 }
 
-// copyBlob writes one blob and verifies it on the way.
-func (s *sealer) copyBlob(t *tarfile.Writer, d ocispec.Descriptor) error {
+// copyBlob verifies a blob while it is written.
+func (s *sealer) copyBlob(ctx context.Context, t *tarfile.Writer, d ocispec.Descriptor) error {
 	label := s.blobs.labels[d.Digest]
-	if err := s.ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if b, ok := s.docs[d.Digest]; ok {
@@ -243,7 +250,7 @@ func (s *sealer) copyBlob(t *tarfile.Writer, d ocispec.Descriptor) error {
 		return &ArtifactError{"seal", label, err}
 	}
 	defer r.Close()
-	err = t.Add(blobName(d.Digest), d.Size, reader.Verify(reader.Context(s.ctx, r), d.Digest, d.Size))
+	err = t.Add(blobName(d.Digest), d.Size, reader.Verify(reader.Context(ctx, r), d.Digest, d.Size))
 	if errors.Is(err, reader.ErrMismatch) {
 		return badArtifact("seal", label, err)
 	}

@@ -99,7 +99,7 @@ func TestUnsigned(t *testing.T) {
 	b.AddSmall(t)
 	b.Key = nil
 	path := filepath.Join(t.TempDir(), "b.tar")
-	if _, err := bundle.SealFile(t.Context(), path, b.Input(), true); err != nil {
+	if _, err := bundle.SealFile(t.Context(), path, readBack(b.Input())); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := bundle.Open(t.Context(), []string{path}, bundletest.Options(bundletest.Key(t))); !errors.Is(err, bundle.ErrPolicy) {
@@ -133,7 +133,7 @@ func TestSealFile(t *testing.T) {
 		}
 	}
 	broken.Open = open
-	_, err := bundle.SealFile(t.Context(), path, broken, false)
+	_, err := bundle.SealFile(t.Context(), path, broken)
 	var artifact *bundle.ArtifactError
 	if !errors.Is(err, bundle.ErrVerify) || !errors.As(err, &artifact) || artifact.Artifact != "files/amd64/kubelet" {
 		t.Fatalf("sealed altered content: %v", err)
@@ -147,7 +147,7 @@ func TestSealFile(t *testing.T) {
 
 	good := bundletest.New(t)
 	good.AddSmall(t)
-	root, err := bundle.SealFile(t.Context(), path, good.Input(), true)
+	root, err := bundle.SealFile(t.Context(), path, readBack(good.Input()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,4 +195,9 @@ func TestSealRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func readBack(in bundle.SealInput) bundle.SealInput {
+	in.ReadBack = true
+	return in
 }

@@ -14,16 +14,16 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// partialSuffix marks a bundle that is being written; nobody opens one by
-// accident, and the next run replaces it.
+// partialSuffix marks a bundle that is being written. The next run replaces it.
 const partialSuffix = ".partial"
 
-// SealFile seals in into the file path and returns the digest of its
+// SealFile writes the bundle to the file path and returns the digest of its
 // index.json. It writes path.partial, syncs it, renames it over path and syncs
-// the folder, so that path is at any time the old file or the whole new one.
-// With verify the file is read back from the device and verified before the
-// rename. After an error path.partial is removed and path is as before.
-func SealFile(ctx context.Context, path string, in SealInput, verify bool) (root digest.Digest, err error) {
+// the directory, so that path is at any time the old file or the whole new one.
+// If in.ReadBack is set, the file is read back from the device and verified
+// before it is renamed. After an error path.partial is removed and path is
+// unchanged.
+func SealFile(ctx context.Context, path string, in SealInput) (root digest.Digest, err error) {
 	partial := path + partialSuffix
 	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
@@ -37,7 +37,7 @@ func SealFile(ctx context.Context, path string, in SealInput, verify bool) (root
 	if root, err = sealAndSync(ctx, f, in); err != nil {
 		return "", err
 	}
-	if verify {
+	if in.ReadBack {
 		if err := verifyWritten(ctx, partial, in, root); err != nil {
 			return "", err
 		}
@@ -48,7 +48,7 @@ func SealFile(ctx context.Context, path string, in SealInput, verify bool) (root
 	return root, nil
 }
 
-// sealAndSync writes the bundle to f, and to the device below it, and closes f.
+// sealAndSync writes the bundle to f, syncs it to the device and closes f.
 func sealAndSync(ctx context.Context, f *os.File, in SealInput) (digest.Digest, error) {
 	w := bufio.NewWriterSize(f, 1<<20)
 	root, err := Seal(ctx, w, in)
@@ -58,7 +58,7 @@ func sealAndSync(ctx context.Context, f *os.File, in SealInput) (digest.Digest, 
 	if err := errors.Join(w.Flush(), f.Sync()); err != nil {
 		return "", errors.Join(fmt.Errorf("seal: write %q: %w", f.Name(), err), f.Close())
 	}
-	// Best effort: without it reading back would show memory, not the device.
+	// Best effort: otherwise the read back would come from memory, not the device.
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	if err := f.Close(); err != nil {
 		return "", fmt.Errorf("seal: close %q: %w", f.Name(), err)

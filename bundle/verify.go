@@ -7,7 +7,6 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -19,55 +18,47 @@ import (
 
 // VerifyOptions tune Verify; the zero value is good.
 type VerifyOptions struct {
-	// Workers hash in parallel; 0 means one for each core.
+	// Workers is how many blobs are hashed in parallel; 0 means one for each core.
 	Workers int
-	// Progress is called with stored bytes hashed so far and in all, never
-	// concurrently. May be nil.
+	// Progress is called with the stored bytes that are hashed so far and the
+	// total, never concurrently; nil means not at all.
 	Progress func(done, total int64)
 }
 
-// Verify hashes every blob, and of the compressed ones the decoded content too.
-// Blobs are started in the order of the tar, which suits slow sticks. All bad
-// blobs are reported, joined and sorted, each an *ArtifactError of class
-// ErrVerify. An error of the device or of ctx ends it at once.
+// Verify hashes every blob, and the decoded content of every compressed one.
+// Blobs are started in the order of the tar, which suits slow sticks. The error
+// joins all bad blobs, sorted, each an *ArtifactError of class ErrVerify. An
+// error of the device or of ctx ends Verify at once.
 func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) error {
-	v := verifier{b: b, progress: o.Progress, plain: map[digest.Digest][]manifests.Descriptor{}}
-	for _, f := range b.files {
-		if f.MediaType == manifests.MediaTypeFileZstd && !slices.Contains(v.plain[f.Blob.Digest], f.Plain) {
-			v.plain[f.Blob.Digest] = append(v.plain[f.Blob.Digest], f.Plain)
-		}
-	}
+	v := b.verifier()
+	v.progress = o.Progress
 	workers := o.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
-	for _, d := range b.inTarOrder() {
+	blobs := b.Blobs()
+	for _, d := range blobs {
 		v.total += b.blobs[d].Size
 	}
-	for _, d := range b.inTarOrder() {
+	for _, d := range blobs {
 		g.Go(func() error { return v.blob(ctx, d) })
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	slices.SortFunc(v.bad, func(x, y error) int { return strings.Compare(x.Error(), y.Error()) })
+	manifests.SortErrors(v.bad)
 	return errors.Join(v.bad...)
 }
 
-// VerifyBlob hashes one blob, and its decoded content when it is a compressed
-// file: what a background scrub does bit by bit.
+// VerifyBlob hashes one blob, and its decoded content if it is a compressed
+// file. The error wraps fs.ErrNotExist if the bundle has no such blob.
 func (b *Bundle) VerifyBlob(ctx context.Context, d digest.Digest) error {
 	if _, ok := b.blobs[d]; !ok {
 		return fmt.Errorf("verify %q: %w", d, errNoBlob)
 	}
-	v := verifier{b: b, plain: map[digest.Digest][]manifests.Descriptor{}}
-	for _, f := range b.files {
-		if f.Blob.Digest == d && f.MediaType == manifests.MediaTypeFileZstd {
-			v.plain[d] = append(v.plain[d], f.Plain)
-		}
-	}
+	v := b.verifier()
 	if err := v.blob(ctx, d); err != nil {
 		return err
 	}
@@ -75,21 +66,22 @@ func (b *Bundle) VerifyBlob(ctx context.Context, d digest.Digest) error {
 }
 
 // Blobs returns the digests of all blobs in the order of the tar.
-func (b *Bundle) Blobs() []digest.Digest { return b.inTarOrder() }
+func (b *Bundle) Blobs() []digest.Digest { return b.sorted() }
 
-func (b *Bundle) inTarOrder() []digest.Digest {
-	list := make([]digest.Digest, 0, len(b.blobs))
-	for d := range b.blobs {
-		list = append(list, d)
+func (b *Bundle) verifier() *verifier {
+	v := &verifier{b: b, plain: map[digest.Digest][]manifests.Descriptor{}}
+	for _, f := range b.files {
+		if f.MediaType == manifests.MediaTypeFileZstd && !slices.Contains(v.plain[f.Blob.Digest], f.Plain) {
+			v.plain[f.Blob.Digest] = append(v.plain[f.Blob.Digest], f.Plain)
+		}
 	}
-	slices.SortFunc(list, func(x, y digest.Digest) int { return strings.Compare(blobName(x), blobName(y)) })
-	return list
+	return v
 }
 
 // verifier is the state of one Verify.
 type verifier struct {
 	b     *Bundle
-	plain map[digest.Digest][]manifests.Descriptor // what a compressed blob must decode to
+	plain map[digest.Digest][]manifests.Descriptor // decoded content by compressed blob
 
 	mu       sync.Mutex
 	progress func(done, total int64)
@@ -98,7 +90,7 @@ type verifier struct {
 	bad      []error
 }
 
-// blob returns only what must end the whole run; a bad blob goes into v.bad.
+// blob returns an error that ends the whole run; a bad blob is appended to v.bad.
 func (v *verifier) blob(ctx context.Context, d digest.Digest) error {
 	err := v.stored(ctx, d)
 	for _, plain := range v.plain[d] {
@@ -135,7 +127,7 @@ func (v *verifier) stored(ctx context.Context, d digest.Digest) error {
 }
 
 // decoded checks the plain content of a blob whose stored form is verified. It
-// stops at the first byte too many, whatever the blob claims.
+// stops at the first byte too many, so that a bomb costs no time.
 func (v *verifier) decoded(ctx context.Context, d digest.Digest, plain manifests.Descriptor) error {
 	r, err := v.b.Blob(d)
 	if err != nil {
@@ -152,7 +144,7 @@ func (v *verifier) decoded(ctx context.Context, d digest.Digest, plain manifests
 	return nil
 }
 
-// counting reports the bytes that pass.
+// counting reports progress while r is read.
 func (v *verifier) counting(r io.Reader) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {
 		n, err := r.Read(p)
@@ -166,7 +158,7 @@ func (v *verifier) counting(r io.Reader) io.Reader {
 	})
 }
 
-// hashBuffers are large because a stick likes large reads.
+// hashBuffers are large because USB sticks are slow at small reads.
 var hashBuffers = sync.Pool{New: func() any { return new([1 << 20]byte) }}
 
 // drain reads r to its end.

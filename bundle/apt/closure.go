@@ -10,6 +10,8 @@ import (
 
 	"pault.ag/go/debian/dependency"
 	"pault.ag/go/debian/version"
+
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // ClosureOptions say how Closure chooses.
@@ -303,6 +305,6 @@ func (s *solver) unresolved() error {
 	for what, who := range s.missing {
 		errs = append(errs, fmt.Errorf("%q, needed by %q, is in no suite", what, who))
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	manifests.SortErrors(errs)
 	return errors.Join(errs...)
 }

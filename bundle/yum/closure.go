@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // ClosureOptions say how Closure chooses.
@@ -227,6 +229,6 @@ func (s *solver) unresolved() error {
 	for what, who := range s.missing {
 		errs = append(errs, fmt.Errorf("%q, required by %q, is in no repository", what, who))
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	manifests.SortErrors(errs)
 	return errors.Join(errs...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer/step"
@@ -68,8 +68,16 @@ func openContent(ctx context.Context, env *step.Env, b Bundle, m Mirror) (*Conte
 	if err != nil {
 		return nil, err
 	}
-	if err := c.readBundle(ctx, index); err != nil {
-		return nil, err
+	var readErr error // may be the network's, unlike the other errors of ReadLock
+	c.Lock, c.OpenPGPKey, err = bundle.ReadLock(index, func(d ocispec.Descriptor) (b []byte, err error) {
+		b, readErr = c.blob(ctx, d)
+		return b, readErr
+	})
+	if readErr != nil {
+		return nil, readErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: bundle on the mirror: %w", ErrVerify, err)
 	}
 	for _, a := range c.Lock.Artifacts {
 		if a.Kind != manifests.KindFile {
@@ -195,69 +203,6 @@ func checkIndex(index, sig []byte, root digest.Digest, keys []trust.PublicKey) e
 	}
 	if got := digest.FromBytes(index); root != "" && got != root {
 		return fmt.Errorf("%w: the mirror serves the bundle %s, the operator wants %s", ErrVerify, got, root)
-	}
-	return nil
-}
-
-// readBundle follows index.json → nested index → bundle artifact → Lock and key.
-func (c *Content) readBundle(ctx context.Context, index []byte) error {
-	var root, nested ocispec.Index
-	var artifact ocispec.Manifest
-	if err := decode("index.json", index, &root); err != nil {
-		return err
-	}
-	d, err := pick(root.Manifests, manifests.ArtifactTypeContent)
-	if err == nil {
-		err = c.document(ctx, d, &nested)
-	}
-	if err == nil {
-		d, err = pick(nested.Manifests, manifests.ArtifactTypeBundle)
-	}
-	if err == nil {
-		err = c.document(ctx, d, &artifact)
-	}
-	if err != nil {
-		return err
-	}
-	for _, l := range artifact.Layers {
-		b, err := c.blob(ctx, l)
-		switch {
-		case err != nil:
-			return err
-		case l.MediaType == manifests.MediaTypePublicKey:
-			c.OpenPGPKey = b
-		case l.MediaType == manifests.MediaTypeLock:
-			if c.Lock, err = manifests.LoadSealedLock(b); err != nil {
-				return fmt.Errorf("%w: %w", ErrVerify, err)
-			}
-		}
-	}
-	if c.Lock == nil {
-		return fmt.Errorf("%w: the bundle has no Lock", ErrVerify)
-	}
-	return nil
-}
-
-func pick(list []ocispec.Descriptor, artifactType string) (ocispec.Descriptor, error) {
-	for _, d := range list {
-		if d.ArtifactType == artifactType {
-			return d, nil
-		}
-	}
-	return ocispec.Descriptor{}, fmt.Errorf("%w: the bundle has no %s", ErrVerify, artifactType)
-}
-
-func (c *Content) document(ctx context.Context, d ocispec.Descriptor, v any) error {
-	b, err := c.blob(ctx, d)
-	if err != nil {
-		return err
-	}
-	return decode(d.Digest.String(), b, v)
-}
-
-func decode(what string, b []byte, v any) error {
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrVerify, what, err)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package phase
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -67,7 +66,7 @@ func needs(in Input) ([]digest.Digest, []error) {
 		}
 	}
 	if len(errs) > 0 {
-		slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+		manifests.SortErrors(errs)
 		return nil, slices.CompactFunc(errs, func(a, b error) bool { return a.Error() == b.Error() })
 	}
 	return slices.Sorted(maps.Keys(found)), nil

@@ -5,16 +5,97 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/image"
+	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// lockContent returns the images and files that a complete Lock lists, sorted.
-// All problems are reported, joined.
-func lockContent(l *manifests.Lock) ([]ImageEntry, []FileEntry, error) {
+// ImageEntry is one image of a bundle.
+type ImageEntry struct {
+	Name       string             // as upstream: "registry.k8s.io/pause:3.10"
+	Descriptor ocispec.Descriptor // of the index or manifest, as upstream serves it
+	// Absent are the platform manifests of the index that the bundle does not hold.
+	Absent []digest.Digest
+}
+
+// FileEntry is one file that the mirror serves at /<Group>/<Path>.
+type FileEntry struct {
+	Group string // "files", "yum/<distro>/<arch>", "apt/<distro>"
+	Path  string
+	// MediaType is manifests.MediaTypeFile, or MediaTypeFileZstd if Blob is the
+	// zstd-compressed form of Plain.
+	MediaType string
+	Blob      manifests.Descriptor // as stored
+	Plain     manifests.Descriptor // decoded content; equal to Blob if it is not compressed
+}
+
+// Label returns "<group>/<path>", the name of the file in messages.
+func (f FileEntry) Label() string { return f.Group + "/" + f.Path }
+
+// layer returns the descriptor of a file within its artifact.
+func layer(f FileEntry) ocispec.Descriptor {
+	d := ocispec.Descriptor{
+		MediaType:   f.MediaType,
+		Digest:      f.Blob.Digest,
+		Size:        f.Blob.Size,
+		Annotations: map[string]string{ocispec.AnnotationTitle: f.Path},
+	}
+	if f.MediaType == manifests.MediaTypeFileZstd {
+		d.Annotations[manifests.AnnotationPlainDigest] = f.Plain.Digest.String()
+		d.Annotations[manifests.AnnotationPlainSize] = strconv.FormatInt(f.Plain.Size, 10)
+	}
+	return d
+}
+
+// fileEntry is the inverse of layer.
+func fileEntry(group string, d ocispec.Descriptor) (FileEntry, error) {
+	f := FileEntry{
+		Group: group, Path: d.Annotations[ocispec.AnnotationTitle], MediaType: d.MediaType,
+		Blob: manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size},
+	}
+	f.Plain = f.Blob
+	if d.MediaType == manifests.MediaTypeFileZstd {
+		size, err := strconv.ParseInt(d.Annotations[manifests.AnnotationPlainSize], 10, 64)
+		if err != nil {
+			return FileEntry{}, fmt.Errorf("plain size: %w", err)
+		}
+		f.Plain = manifests.Descriptor{
+			MediaType: manifests.MediaTypeFile,
+			Digest:    digest.Digest(d.Annotations[manifests.AnnotationPlainDigest]),
+			Size:      size,
+		}
+	}
+	return f, f.check()
+}
+
+// check returns an error for an entry that a bundle cannot hold.
+func (f FileEntry) check() error {
+	if _, err := artifactType(f.Group); err != nil {
+		return err
+	}
+	if err := tarfile.CheckName(f.Path); err != nil {
+		return fmt.Errorf("path: %w", err)
+	}
+	if f.MediaType != manifests.MediaTypeFile && f.MediaType != manifests.MediaTypeFileZstd {
+		return fmt.Errorf("media type %q, expected %q or %q", f.MediaType, manifests.MediaTypeFile, manifests.MediaTypeFileZstd)
+	}
+	for _, d := range []manifests.Descriptor{f.Blob, f.Plain} {
+		if err := image.Check(d.Digest, d.Size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockEntries returns the images and files of a complete Lock, sorted. The error
+// joins all problems.
+func lockEntries(l *manifests.Lock) ([]ImageEntry, []FileEntry, error) {
 	var images []ImageEntry
 	var files []FileEntry
 	var errs []error
@@ -55,8 +136,8 @@ func fileOf(a manifests.Artifact) FileEntry {
 	return f.normal()
 }
 
-// normal fills in what an entry may leave out: the media types, and Plain of a
-// file that is stored as it is.
+// normal fills in the fields that may be empty: the media types, and Plain of a
+// file that is not compressed.
 func (f FileEntry) normal() FileEntry {
 	if f.MediaType = f.Blob.MediaType; f.MediaType == "" {
 		f.MediaType = manifests.MediaTypeFile
@@ -74,7 +155,7 @@ func sortImages(images []ImageEntry) error {
 	var errs []error
 	for i := range images {
 		if i > 0 && images[i].Name == images[i-1].Name {
-			errs = append(errs, &ArtifactError{"lock", images[i].Name, errors.New("image is there twice")})
+			errs = append(errs, &ArtifactError{"lock", images[i].Name, errors.New("duplicate image")})
 		}
 	}
 	return errors.Join(errs...)
@@ -87,39 +168,21 @@ func sortFiles(files []FileEntry) error {
 	var errs []error
 	for i := range files {
 		if i > 0 && files[i].Group == files[i-1].Group && files[i].Path == files[i-1].Path {
-			errs = append(errs, &ArtifactError{"lock", files[i].Label(), errors.New("file is there twice")})
+			errs = append(errs, &ArtifactError{"lock", files[i].Label(), errors.New("duplicate file")})
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Label returns what a person calls the file: "<group>/<path>".
-func (f FileEntry) Label() string { return f.Group + "/" + f.Path }
-
-// evidence is what identifies the content of f, stored and plain.
+// evidence describes the content of f, stored and plain, for an error.
 func (f FileEntry) evidence() string {
 	return fmt.Sprintf("%s %s (%d bytes), plain %s (%d bytes)", f.MediaType, f.Blob.Digest, f.Blob.Size, f.Plain.Digest, f.Plain.Size)
 }
 
-// configOf returns the config blob that belongs to a Lock.
-func configOf(l *manifests.Lock, keys []string) Config {
-	c := Config{
-		Name: l.Name, Sequence: l.Sequence, Created: l.Created.UTC(),
-		Previous: l.Previous, Keys: keys,
-	}
-	if !l.Expires.IsZero() {
-		c.Expires = l.Expires.UTC()
-	}
-	if c.Keys == nil {
-		c.Keys = []string{}
-	}
-	return c
-}
-
-// matchLock demands that a bundle holds what its Lock lists, byte for byte the
-// same descriptors, and beyond that only metadata of repositories.
+// matchLock checks that a bundle holds the images and files of its Lock, with
+// the same descriptors, and no others except for metadata of repositories.
 func matchLock(l *manifests.Lock, images []ImageEntry, files []FileEntry) error {
-	wantImages, wantFiles, err := lockContent(l)
+	wantImages, wantFiles, err := lockEntries(l)
 	if err != nil {
 		return err
 	}
@@ -160,6 +223,6 @@ func matchFiles(want, files []FileEntry) error {
 			errs = append(errs, badArtifact("open", label, errors.New("file is not in the lock")))
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	manifests.SortErrors(errs)
 	return errors.Join(errs...)
 }
