@@ -44,7 +44,7 @@ type Mirror struct {
 	registry *oci.Handler
 	sender   *files.Sender
 	pages    map[string]page
-	site     site
+	pageData *pageData
 	metrics  metrics
 	scrub    scrubber
 	strict   atomic.Bool // blobs are hashed before they are sent, see scrubber
@@ -77,8 +77,8 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 		return nil, err
 	}
 	m.scrub.init(bundles, blobs)
-	m.site = newSite(m)
-	m.pages = m.site.pages()
+	m.pageData = newPageData(m)
+	m.pages = m.pageData.pages()
 	return m, nil
 }
 
@@ -109,7 +109,7 @@ func (m *Mirror) Close() error { return m.sender.Close() }
 // ServeHTTP answers one request. Only GET and HEAD do anything.
 func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	rec := &recorder{ResponseWriter: w}
+	rec := &responseWriter{ResponseWriter: w}
 	m.metrics.inFlight.Add(1)
 	defer m.metrics.inFlight.Add(-1)
 	rec.Header().Set("X-Content-Type-Options", "nosniff")
@@ -124,10 +124,10 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = control.SetReadDeadline(start)
 	}
 	err := m.serve(rec, r)
-	m.finish(rec, r, time.Since(start), err)
+	m.logRequest(rec, r, time.Since(start), err)
 }
 
-func (m *Mirror) serve(w *recorder, r *http.Request) error {
+func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		oci.Unsupported(w)
 		return nil

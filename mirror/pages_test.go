@@ -201,7 +201,7 @@ func TestClientConfig(t *testing.T) {
 	got := m.ClientConfig("https://dmz:8443/")
 	for _, want := range []string{
 		"https://dmz:8443/install.sh", "https://dmz:8443/config/rocky-9.repo", "https://dmz:8443/config/debian-12.sources",
-		"https://dmz:8443/config/hosts.toml", m.site.fingerprint(),
+		"https://dmz:8443/config/hosts.toml", m.pageData.fingerprint(),
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("lacks %q:\n%s", want, got)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Puts the offk8s program for this machine into the current folder.
+# Downloads the offk8s program for this machine into the current directory.
 #
-# The sha256 below guards against a damaged download and no more: it comes from
-# the same mirror as the program. Trust comes from offk8s.pub, the public key
-# that reached you on another road; offk8s checks every byte against it.
+# The sha256 below only detects a damaged download: it comes from the same mirror
+# as the program. Trust comes from offk8s.pub, the public key that you received
+# out of band; offk8s verifies every byte with it.
 set -eu
 
 fail() {
@@ -17,7 +17,7 @@ fetch() { # fetch URL FILE CA
 	elif command -v wget >/dev/null 2>&1; then
 		if [ -s "$3" ]; then wget -q --ca-certificate="$3" -O "$2" "$1"; else wget -q -O "$2" "$1"; fi
 	else
-		fail "neither curl nor wget is there"
+		fail "neither curl nor wget is installed"
 	fi
 }
 
@@ -61,7 +61,7 @@ END
 	chmod 755 "$dir/offk8s"
 	mv "$dir/offk8s" ./offk8s
 
-	echo "offk8s is in $(pwd). Next, with the offk8s.pub that you were given:"
+	echo "offk8s is in $(pwd). Next, with the offk8s.pub that you received:"
 	echo "  ./offk8s install -f cluster.yaml --key offk8s.pub --mirror $base"
 }
 

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// recorder notes status and bytes of a response. It keeps io.ReaderFrom (which
-// sendfile needs) and http.ResponseController (through Unwrap) working.
-type recorder struct {
+// responseWriter counts the status and bytes of a response. It implements
+// io.ReaderFrom, which sendfile needs, and Unwrap for http.ResponseController.
+type responseWriter struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
 }
 
-func (r *recorder) WriteHeader(status int) {
+func (r *responseWriter) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
-func (r *recorder) Write(b []byte) (int, error) {
+func (r *responseWriter) Write(b []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
@@ -32,8 +32,8 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom hands src to the connection, where a file becomes a sendfile.
-func (r *recorder) ReadFrom(src io.Reader) (n int64, err error) {
+// ReadFrom passes src to the connection, which sends a file with sendfile.
+func (r *responseWriter) ReadFrom(src io.Reader) (n int64, err error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
@@ -47,10 +47,10 @@ func (r *recorder) ReadFrom(src io.Reader) (n int64, err error) {
 }
 
 // Unwrap is for http.ResponseController.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+func (r *responseWriter) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// finish counts and logs an answered request.
-func (m *Mirror) finish(w *recorder, r *http.Request, took time.Duration, err error) {
+// logRequest counts and logs a request after its response.
+func (m *Mirror) logRequest(w *responseWriter, r *http.Request, took time.Duration, err error) {
 	m.metrics.observe(classOf(r.URL.Path), w.status, w.bytes, took)
 	level := slog.LevelInfo
 	if err != nil {
@@ -73,6 +73,6 @@ func (m *Mirror) finish(w *recorder, r *http.Request, took time.Duration, err er
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
 	}
-	// The request's context is done when the client went away; the line is due all the same.
+	// If the client is gone, the context of the request is done.
 	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "request", attrs...)
 }

@@ -1,0 +1,142 @@
+package mirror
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// pageData is the content of the bundles as the pages present it. All lists are
+// sorted.
+type pageData struct {
+	bundles    []*bundle.Bundle
+	files      []string            // paths of the group "files", "/files/…"
+	images     []string            // full names with tag
+	registries []string            // hosts of the images
+	yum, apt   []string            // distros with a repository
+	vendorKeys map[string]string   // armoured keys by path, "/keys/centos-7/centos-7.asc"
+	yumKeys    map[string][]string // paths of vendorKeys by distro
+	binaries   []binary            // offk8s itself
+	ca         []byte              // PEM, certificates only
+	openPGP    []byte              // armoured
+}
+
+// binary is an offk8s program in a bundle.
+type binary struct {
+	Machines string // outputs of uname -m as a shell pattern, "x86_64|amd64"
+	Path     string
+	Digest   digest.Digest
+}
+
+func newPageData(m *Mirror) *pageData {
+	d := &pageData{
+		bundles:    m.bundles,
+		vendorKeys: make(map[string]string),
+		yumKeys:    make(map[string][]string),
+		ca:         certificates(m.options.CA),
+		openPGP:    m.bundles[0].OpenPGPKey(),
+	}
+	for _, b := range m.bundles {
+		for _, f := range b.Files() {
+			switch g, _ := manifests.ParseGroup(f.Group); g.Kind {
+			case "files":
+				d.files = append(d.files, "/"+f.Label())
+			case "yum":
+				d.yum = append(d.yum, g.Distro)
+			case "apt":
+				d.apt = append(d.apt, g.Distro)
+			}
+		}
+	}
+	names, tags := m.registry.Repositories()
+	for _, name := range names {
+		host, _, _ := strings.Cut(name, "/")
+		d.registries = append(d.registries, host)
+		for _, tag := range tags[name] {
+			d.images = append(d.images, name+":"+tag)
+		}
+	}
+	for _, list := range []*[]string{&d.files, &d.registries, &d.yum, &d.apt} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	for _, b := range m.bundles {
+		d.addBinaries(m.routes, b.Lock())
+		d.addKeys(b.Lock())
+	}
+	return d
+}
+
+// addBinaries adds the offk8s programs of a bundle, one for each architecture.
+func (d *pageData) addBinaries(t *routes, lock *manifests.Lock) {
+	for _, a := range lock.Artifacts {
+		path := "/" + a.Group + "/" + a.Path
+		c := t.paths[path]
+		arch, known := manifests.MachineArch(a.Arch())
+		if a.Kind != manifests.KindFile || a.Name != "offk8s" || c == nil || !known || !shellSafe(path) {
+			continue
+		}
+		plain := c.Digest
+		if !c.Plain.IsZero() {
+			plain = c.Plain.Digest
+		}
+		machines := manifests.Machine(arch) + "|" + arch
+		if !slices.ContainsFunc(d.binaries, func(b binary) bool { return b.Machines == machines }) {
+			d.binaries = append(d.binaries, binary{machines, path, plain})
+		}
+	}
+}
+
+// addKeys adds the vendor keys that verify the packages of a bundle.
+func (d *pageData) addKeys(lock *manifests.Lock) {
+	for _, distro := range d.yum {
+		data := lock.DistroData[distro]
+		for _, repo := range data.Yum {
+			for _, file := range repo.KeyFiles {
+				path := "/keys/" + distro + "/" + file
+				if data.Keys[file] != "" && canonical(path) && shellSafe(path) && d.vendorKeys[path] == "" {
+					d.vendorKeys[path] = data.Keys[file]
+					d.yumKeys[distro] = append(d.yumKeys[distro], path)
+				}
+			}
+		}
+	}
+}
+
+var shellPattern = regexp.MustCompile(`^[A-Za-z0-9./_+~@-]+$`)
+
+// shellSafe reports whether no shell gives a character of s a special meaning.
+func shellSafe(s string) bool { return shellPattern.MatchString(s) }
+
+// certificates returns the certificates of a PEM file without the rest: if the
+// file also holds a private key by mistake, it is not published.
+func certificates(in []byte) []byte {
+	var out bytes.Buffer
+	for block, rest := pem.Decode(in); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			// Writing to a bytes.Buffer does not fail.
+			_ = pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes})
+		}
+	}
+	return out.Bytes()
+}
+
+// fingerprint returns "sha256:<hex>" of the first CA certificate in DER form, as
+// in caFingerprint of cluster.yaml, or "" if there is none.
+func (d *pageData) fingerprint() string {
+	block, _ := pem.Decode(d.ca)
+	if block == nil {
+		return ""
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
