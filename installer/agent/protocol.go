@@ -146,8 +146,6 @@ type RemoteError struct {
 	Class error // one of the sentinels of this package, or nil
 }
 
-// Error returns the agent's words.
 func (e *RemoteError) Error() string { return e.Text }
 
-// Unwrap returns the sentinel.
 func (e *RemoteError) Unwrap() error { return e.Class }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Options are what tests replace; the zero value is a real host.
@@ -149,9 +149,7 @@ func readRequest(br *bufio.Reader) (Request, error) {
 	if v.Protocol != Protocol {
 		return req, fmt.Errorf("%w: protocol %q, this agent speaks %q", ErrRequest, v.Protocol, Protocol)
 	}
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&req); err != nil {
+	if err := strict.DecodeJSON(line, &req); err != nil {
 		return req, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	return req, nil

@@ -71,8 +71,8 @@ func (s *session) undoOne(ctx context.Context, j *Journal, r *Record, env *step.
 	if err := it.Step.Undo(ctx, env, prior); err != nil {
 		return nil, err
 	}
-	if st, ok := it.Step.(step.Stayer); ok {
-		stays = st.Stays(prior)
+	if st, ok := it.Step.(step.Retainer); ok {
+		stays = st.Retained(prior)
 	}
 	return stays, j.undone(r)
 }

@@ -54,13 +54,10 @@ func KeyOf(object []byte) (ObjectKey, error) {
 	return ObjectKey{o.Kind, o.Metadata.Namespace, o.Metadata.Name}, nil
 }
 
-// Kind returns "kube-apply".
 func (*Apply) Kind() string { return "kube-apply" }
 
-// Describe tells Text and how many objects.
 func (a *Apply) Describe() string { return fmt.Sprintf("%d objects of %s", len(a.Objects), a.Text) }
 
-// Validate wants at least one object, each with kind and name.
 func (a *Apply) Validate() error {
 	if len(a.Objects) == 0 {
 		return errors.New("objects: none")

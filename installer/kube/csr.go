@@ -36,15 +36,12 @@ type ApproveCSRs struct {
 	Timeout step.Duration `json:"timeout,omitempty"` // default 5 minutes
 }
 
-// Kind returns "kube-csr".
 func (*ApproveCSRs) Kind() string { return "kube-csr" }
 
-// Describe counts the nodes.
 func (a *ApproveCSRs) Describe() string {
 	return fmt.Sprintf("serving certificates of %d kubelets, requests checked against the inventory", len(a.Nodes))
 }
 
-// Validate checks names and addresses.
 func (a *ApproveCSRs) Validate() error {
 	var errs []error
 	for _, n := range a.Nodes {
@@ -59,14 +56,13 @@ func (a *ApproveCSRs) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Check asks every kubelet for its certificate.
 func (a *ApproveCSRs) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	reason, err := a.serving(ctx, env)
 	return step.CheckResult(ctx, reason, err)
 }
 
-// Apply approves what comes in until all kubelets serve their certificates. A
-// request that does not fit the inventory is left alone and named.
+// Apply approves requests until all kubelets serve their certificates. Requests
+// that do not match the inventory stay pending; the error or the log names them.
 func (a *ApproveCSRs) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	approved, refused := 0, map[string]string{}
 	err := step.Poll(ctx, timeout(a.Timeout, 5*time.Minute), interval, "serving certificates of the kubelets",

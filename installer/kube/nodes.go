@@ -20,10 +20,8 @@ type Nodes struct {
 	Timeout step.Duration `json:"timeout,omitempty"` // default 5 minutes
 }
 
-// Kind returns "kube-nodes".
 func (*Nodes) Kind() string { return "kube-nodes" }
 
-// Describe lists the nodes.
 func (n *Nodes) Describe() string {
 	return fmt.Sprintf("wait: nodes %s are %s", strings.Join(n.Names, ", "), n.word())
 }
@@ -35,7 +33,6 @@ func (n *Nodes) word() string {
 	return "registered"
 }
 
-// Validate checks the names.
 func (n *Nodes) Validate() error {
 	if len(n.Names) == 0 {
 		return errors.New("names: none")
@@ -47,13 +44,11 @@ func (n *Nodes) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Check looks once.
 func (n *Nodes) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	reason, err := n.look(ctx, env)
 	return step.CheckResult(ctx, reason, err)
 }
 
-// Apply waits.
 func (n *Nodes) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	err := step.Poll(ctx, timeout(n.Timeout, 5*time.Minute), interval, "nodes "+n.word(),
 		func(ctx context.Context) (string, error) { return n.look(ctx, env) })
@@ -137,18 +132,15 @@ type Node struct {
 	Taints []string          `json:"taints,omitempty"` // "key=value:Effect", "key:Effect"
 }
 
-// Kind returns "kube-node".
 func (*Node) Kind() string { return "kube-node" }
 
 func (n *Node) Target() step.Target { return step.Target{Name: n.Name} }
 
-// Describe lists labels and taints.
 func (n *Node) Describe() string {
 	return fmt.Sprintf("node %s: labels %s taints %s", n.Name,
 		strings.Join(n.labelArgs(), " "), strings.Join(n.Taints, " "))
 }
 
-// Validate checks that nothing can be read as an option.
 func (n *Node) Validate() error {
 	errs := []error{step.CheckName("name", n.Name)}
 	for _, l := range n.labelArgs() {

@@ -34,10 +34,8 @@ func Workloads(objects []json.RawMessage) ([]ObjectKey, error) {
 	return out, nil
 }
 
-// Kind returns "kube-rollout".
 func (*Rollout) Kind() string { return "kube-rollout" }
 
-// Describe lists the workloads.
 func (r *Rollout) Describe() string {
 	var names []string
 	for _, w := range r.Workloads {
@@ -46,7 +44,6 @@ func (r *Rollout) Describe() string {
 	return "wait: pods of " + strings.Join(names, ", ") + " are ready"
 }
 
-// Validate checks kinds and names.
 func (r *Rollout) Validate() error {
 	if len(r.Workloads) == 0 {
 		return errors.New("workloads: none")
@@ -61,7 +58,6 @@ func (r *Rollout) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Check looks once.
 func (r *Rollout) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	for _, w := range r.Workloads {
 		if reason, err := workloadReady(ctx, env, w); err != nil || reason != "" {
@@ -71,7 +67,6 @@ func (r *Rollout) Check(ctx context.Context, env *step.Env) (step.Result, error)
 	return step.Result{State: step.OK}, nil
 }
 
-// Apply waits.
 func (r *Rollout) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	for _, w := range r.Workloads {
 		err := step.Poll(ctx, timeout(r.Timeout, 5*time.Minute), interval, "pods of "+w.String(),

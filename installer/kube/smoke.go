@@ -36,15 +36,12 @@ type Smoke struct {
 	Timeout     step.Duration `json:"timeout,omitempty"` // of each part, default 3 minutes
 }
 
-// Kind returns "kube-smoke".
 func (*Smoke) Kind() string { return "kube-smoke" }
 
-// Describe says what is tried.
 func (*Smoke) Describe() string {
 	return "smoke test: Deployment, Service, DNS, Job, DaemonSet, labels, namespaces"
 }
 
-// Validate checks the fields.
 func (s *Smoke) Validate() error {
 	errs := []error{(&step.Image{Name: s.Image, Digest: s.Digest}).Validate(), step.CheckName("domain", s.Domain)}
 	for _, n := range s.Nodes {
@@ -58,7 +55,6 @@ func (s *Smoke) Validate() error {
 
 const smokeStamp = "kube-smoke"
 
-// Check says whether this very installation has passed.
 func (s *Smoke) Check(_ context.Context, env *step.Env) (step.Result, error) {
 	if env.Stamp(smokeStamp) == s.Fingerprint {
 		return step.Result{State: step.OK, Reason: "passed before"}, nil
@@ -66,8 +62,8 @@ func (s *Smoke) Check(_ context.Context, env *step.Env) (step.Result, error) {
 	return step.Result{State: step.Differs, Reason: "not passed yet"}, nil
 }
 
-// Apply runs the parts in order; the first that fails is named, with what its
-// pods say. The namespaces are deleted in either case.
+// Apply runs the parts in order and stops at the first that fails, with the logs and
+// events of its pods. It deletes the namespaces in either case.
 func (s *Smoke) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	r := &smokeRun{Smoke: s, env: env}
 	if err := r.clean(ctx); err != nil {
@@ -100,7 +96,6 @@ func (s *Smoke) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	}, nil
 }
 
-// Undo forgets that the test has passed.
 func (s *Smoke) Undo(_ context.Context, env *step.Env, _ json.RawMessage) error {
 	return env.SetStamp(smokeStamp, "")
 }

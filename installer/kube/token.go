@@ -30,17 +30,14 @@ type Token struct {
 	TTL step.Duration `json:"ttl,omitempty"`
 }
 
-// Kind returns "kube-token".
 func (*Token) Kind() string { return "kube-token" }
 
 func (t *Token) Secrets() []step.SecretRef { return []step.SecretRef{t.Ref} }
 
-// Describe tells the lifetime.
 func (t *Token) Describe() string {
 	return fmt.Sprintf("bootstrap token for %s, unless all nodes have joined", timeout(t.TTL, time.Hour))
 }
 
-// Validate checks the fields.
 func (t *Token) Validate() error {
 	if t.Ref == "" {
 		return errors.New("ref: empty")
@@ -94,7 +91,7 @@ func (t *Token) exists(ctx context.Context, env *step.Env) (bool, error) {
 	return false, nil
 }
 
-// Apply makes the token's Secret; its expiry counts on the control plane's clock.
+// Apply creates the token's Secret. Its expiry counts on the control plane's clock.
 func (t *Token) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	id, secret, err := t.parts(env)
 	if err != nil {
@@ -138,13 +135,10 @@ func (t *Token) parts(env *step.Env) (id, secret string, err error) {
 // runs as well.
 type TokenGone struct{ step.NoUndo }
 
-// Kind returns "kube-token-gone".
 func (*TokenGone) Kind() string { return "kube-token-gone" }
 
-// Describe says what will be so.
 func (*TokenGone) Describe() string { return "no bootstrap token" }
 
-// Validate has nothing to check.
 func (*TokenGone) Validate() error { return nil }
 
 func (*TokenGone) Check(ctx context.Context, env *step.Env) (step.Result, error) {

@@ -13,29 +13,26 @@ import (
 	"github.com/offk8s/offk8s/bundle/reader"
 )
 
-// Artifact is a file of the bundle at a path of the host. The content is
-// fetched from the mirror and its digest, which the signed Lock must list, is
-// verified before the file gets its name.
+// Artifact is a file of the bundle on the host. Apply fetches the content from the
+// mirror and verifies its digest, which the signed Lock must list, before the file
+// gets its name.
 type Artifact struct {
-	// Digest is that of the plain content (manifests.Artifact.Plain).
+	// Digest is the digest of the plain content, manifests.Artifact.Plain.
 	Digest digest.Digest `json:"digest"`
 	Path   string        `json:"path"`
-	Mode   Mode          `json:"mode,omitempty"` // 0755 when empty
+	Mode   Mode          `json:"mode,omitempty"` // default 0755
 	Owner  string        `json:"owner,omitempty"`
 	Group  string        `json:"group,omitempty"`
 }
 
-// Kind returns "artifact".
 func (a *Artifact) Kind() string { return "artifact" }
 
 func (a *Artifact) Target() Target { return Target{Path: a.Path} }
 
-// Describe names path, mode and the start of the digest.
 func (a *Artifact) Describe() string {
 	return fmt.Sprintf("artifact %s %s %.19s", a.Path, a.mode(), a.Digest)
 }
 
-// Validate checks digest, path and mode.
 func (a *Artifact) Validate() error {
 	errs := []error{checkPath("path", a.Path), a.Mode.check()}
 	if err := a.Digest.Validate(); err != nil {
@@ -51,7 +48,6 @@ func (a *Artifact) mode() Mode {
 	return a.Mode
 }
 
-// Check hashes the file.
 func (a *Artifact) Check(ctx context.Context, env *Env) (Result, error) {
 	return env.checkFile(a.place(), func(path string) (string, error) {
 		f, err := os.Open(env.Path(path))
@@ -67,7 +63,6 @@ func (a *Artifact) Check(ctx context.Context, env *Env) (Result, error) {
 	})
 }
 
-// Apply fetches the content and puts it in place once its digest is right.
 func (a *Artifact) Apply(ctx context.Context, env *Env) (Result, error) {
 	r, err := env.Fetch(ctx, a.Digest.String())
 	if err != nil {
@@ -77,7 +72,6 @@ func (a *Artifact) Apply(ctx context.Context, env *Env) (Result, error) {
 	return env.applyFile(a.place(), reader.Verify(r, a.Digest, reader.AnySize))
 }
 
-// Undo restores the file that was there before, or removes this one.
 func (a *Artifact) Undo(_ context.Context, env *Env, prior json.RawMessage) error {
 	return env.restore(a.Path, prior)
 }

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 )
 
-// Block is a run of lines that offk8s manages in a file that belongs to the
-// system, such as /etc/hosts. The rest of the file is left as it is.
+// Block is a block of lines in a file of the system, such as /etc/hosts. The rest of
+// the file stays as it is.
 type Block struct {
 	Path string `json:"path"`
 	// Marker names the block in its first and last line; default "offk8s".
@@ -21,15 +20,13 @@ type Block struct {
 	Comment string `json:"comment,omitempty"`
 }
 
-// Kind returns "block".
 func (b *Block) Kind() string { return "block" }
 
 func (b *Block) Target() Target { return Target{Path: b.Path} }
 
-// Describe names file and number of lines.
 func (b *Block) Describe() string { return fmt.Sprintf("%d lines in %s", len(b.Lines), b.Path) }
 
-// Validate checks the path and that no line breaks out of the block.
+// Validate also refuses lines that would end the block.
 func (b *Block) Validate() error {
 	errs := []error{
 		checkPath("path", b.Path), checkLine("marker", b.Marker), checkLine("comment", b.Comment),
@@ -60,12 +57,11 @@ func (b *Block) comment() string {
 	return b.Comment
 }
 
-// blockPrior says whether the file was there before.
+// blockPrior reports whether the file existed before.
 type blockPrior struct {
 	Existed bool `json:"existed"`
 }
 
-// Check compares the block's lines.
 func (b *Block) Check(_ context.Context, env *Env) (Result, error) {
 	text, now, err := b.read(env)
 	if err != nil {
@@ -85,7 +81,6 @@ func (b *Block) Check(_ context.Context, env *Env) (Result, error) {
 	return Result{State: Differs, Reason: reason, Prior: priorJSON(blockPrior{now.exists})}, nil
 }
 
-// Apply writes the block, at the end of the file when it is new.
 func (b *Block) Apply(_ context.Context, env *Env) (Result, error) {
 	now, err := b.write(env, b.Lines)
 	if err != nil {
@@ -94,7 +89,7 @@ func (b *Block) Apply(_ context.Context, env *Env) (Result, error) {
 	return Result{State: Changed, Reason: "written", Prior: priorJSON(blockPrior{now.exists})}, nil
 }
 
-// Undo removes the block and leaves the rest of the file as it is by now.
+// Undo removes the block and leaves the rest of the file as it is by then.
 func (b *Block) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 	var prior blockPrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
@@ -116,7 +111,7 @@ func (b *Block) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 }
 
 func (b *Block) read(env *Env) (string, found, error) {
-	now, err := env.look(b.Path)
+	now, err := env.stat(b.Path)
 	if err != nil || !now.exists {
 		return "", now, err
 	}
@@ -124,7 +119,7 @@ func (b *Block) read(env *Env) (string, found, error) {
 	return string(text), now, err
 }
 
-// write replaces the block and keeps the file's mode and owner.
+// write replaces the block and returns the state of the file before.
 func (b *Block) write(env *Env, lines []string) (found, error) {
 	text, now, err := b.read(env)
 	if err != nil {
@@ -134,15 +129,11 @@ func (b *Block) write(env *Env, lines []string) (found, error) {
 	if err != nil {
 		return now, err
 	}
-	to := place{path: b.Path, mode: 0o644}
-	if now.exists {
-		to = place{b.Path, now.mode, strconv.Itoa(now.uid), strconv.Itoa(now.gid)}
-	}
-	return now, env.putBack(to, strings.NewReader(text))
+	return now, env.edit(b.Path, now, text)
 }
 
-// edit returns text with the block's lines replaced; nil lines remove the
-// block. A block that begins and does not end is an error: where it would end is a guess.
+// edit returns text with the lines of the block replaced; nil removes the block. It
+// refuses a block that begins and does not end, since its end would be a guess.
 func (b *Block) edit(text string, lines []string) (string, error) {
 	block := ""
 	if lines != nil {

@@ -10,39 +10,38 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Command runs a program, for what no other kind covers. It is data: argv goes
-// to the kernel as it is, no shell reads it.
+// Command runs a program, without a shell, for changes that no other kind covers.
 //
-// One of CheckArgv, Verify and Once says when it is done:
-//   - CheckArgv exits 0 (and prints CheckOutput, when set) once Argv is not needed any more;
-//   - Verify: Argv itself changes nothing, its success is the result;
-//   - Once: Argv runs once, and again only when its spec or Triggers change.
+// One of CheckArgv, Verify and Once determines when it is done:
+//   - CheckArgv exits 0, and prints CheckOutput if it is set, once Argv need not run;
+//   - Verify: Argv changes nothing, its success is the result;
+//   - Once: Argv runs once, and again if its spec or Triggers change.
 type Command struct {
 	Argv      []string `json:"argv"`
 	CheckArgv []string `json:"checkArgv,omitempty"`
-	// CheckOutput must be found in what CheckArgv prints.
+	// CheckOutput must occur in the output of CheckArgv.
 	CheckOutput string `json:"checkOutput,omitempty"`
 	Verify      bool   `json:"verify,omitempty"`
 	Once        bool   `json:"once,omitempty"`
 	// Triggers are files whose change runs a Once command again.
 	Triggers []string `json:"triggers,omitempty"`
 	Stdin    string   `json:"stdin,omitempty"`
-	// StdinSecret names what goes to stdin instead.
+	// StdinSecret is the secret to send to stdin instead.
 	StdinSecret SecretRef `json:"stdinSecret,omitempty"`
 	// Env is added to the minimal environment; never a secret.
 	Env []string `json:"env,omitempty"`
-	// UndoArgv is run by reset; none means that nothing is undone.
+	// UndoArgv is the program that Undo runs, if any.
 	UndoArgv []string `json:"undoArgv,omitempty"`
-	// Text replaces argv in descriptions, for long ones.
+	// Text replaces a long Argv in descriptions.
 	Text string `json:"text,omitempty"`
 }
 
-// Kind returns "command".
 func (c *Command) Kind() string { return "command" }
 
 func (c *Command) Secrets() []SecretRef { return references(c.StdinSecret) }
 
-// Describe tells Text or the command line.
+func (c *Command) Observes() bool { return c.Verify }
+
 func (c *Command) Describe() string {
 	if c.Text != "" {
 		return c.Text
@@ -50,7 +49,6 @@ func (c *Command) Describe() string {
 	return "run " + strings.Join(c.Argv, " ")
 }
 
-// Validate checks that there is exactly one way to know when it is done.
 func (c *Command) Validate() error {
 	errs := []error{checkArgv("argv", c.Argv)}
 	ways := 0
@@ -77,7 +75,6 @@ func (c *Command) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Check runs CheckArgv; for Verify it runs Argv itself, for Once it looks whether that ran.
 func (c *Command) Check(ctx context.Context, env *Env) (Result, error) {
 	switch {
 	case c.Verify:
@@ -105,16 +102,15 @@ func (c *Command) Check(ctx context.Context, env *Env) (Result, error) {
 	return Result{State: OK}, nil
 }
 
-// differs turns a program's own refusal into a difference; that it could not be
-// run stays an error.
+// differs turns a non-zero exit into a difference. A program that could not run stays
+// an error.
 func (c *Command) differs(err error) (Result, error) {
-	if exit := (*ExitError)(nil); errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*ExitError](err); ok {
 		return Result{State: Differs, Reason: exit.Error()}, nil
 	}
 	return Result{}, err
 }
 
-// Apply runs Argv.
 func (c *Command) Apply(ctx context.Context, env *Env) (Result, error) {
 	stamp := ""
 	if c.Once {
@@ -137,7 +133,6 @@ func (c *Command) Apply(ctx context.Context, env *Env) (Result, error) {
 	return Result{State: Changed, Reason: "run"}, nil
 }
 
-// Undo runs UndoArgv, if there is one.
 func (c *Command) Undo(ctx context.Context, env *Env, _ json.RawMessage) error {
 	if len(c.UndoArgv) == 0 {
 		return nil
@@ -158,7 +153,7 @@ func (c *Command) run(ctx context.Context, env *Env) error {
 	return err
 }
 
-// key is the stamp's name: that of the step's spec.
+// key is the name of the stamp, which identifies the spec of the step.
 func (c *Command) key() string {
 	return "command/" + digest.FromBytes(priorJSON(c)).Encoded()[:24]
 }

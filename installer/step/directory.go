@@ -10,27 +10,24 @@ import (
 	"syscall"
 )
 
-// Directory is a directory with this mode and owner; its parents are made 0755.
+// Directory is a directory with this mode and owner. Missing parents are created 0755.
 type Directory struct {
 	Path  string `json:"path"`
-	Mode  Mode   `json:"mode,omitempty"` // 0755 when empty
+	Mode  Mode   `json:"mode,omitempty"` // default 0755
 	Owner string `json:"owner,omitempty"`
 	Group string `json:"group,omitempty"`
-	// Purge makes Undo remove everything below, also what daemons put there,
-	// provided that the directory was not there or was empty before. Mounts below
-	// it are unmounted first; a mount point itself is emptied and stays.
+	// Purge makes Undo remove everything below, including files of daemons, if the
+	// directory did not exist or was empty before. Undo first unmounts file systems
+	// below it; a directory that is a mount point stays, empty.
 	Purge bool `json:"purge,omitempty"`
 }
 
-// Kind returns "directory".
 func (d *Directory) Kind() string { return "directory" }
 
 func (d *Directory) Target() Target { return Target{Path: d.Path} }
 
-// Describe names path and mode.
 func (d *Directory) Describe() string { return fmt.Sprintf("directory %s %s", d.Path, d.mode()) }
 
-// Validate checks path and mode.
 func (d *Directory) Validate() error {
 	return errors.Join(checkPath("path", d.Path), d.Mode.check())
 }
@@ -42,7 +39,7 @@ func (d *Directory) mode() Mode {
 	return d.Mode
 }
 
-// dirPrior is the directory as it was before.
+// dirPrior is the directory before the step.
 type dirPrior struct {
 	Existed bool     `json:"existed"`
 	Empty   bool     `json:"empty,omitempty"`
@@ -52,15 +49,14 @@ type dirPrior struct {
 	Made    []string `json:"made,omitempty"`
 }
 
-// Check compares presence, mode and owner.
 func (d *Directory) Check(_ context.Context, env *Env) (Result, error) {
-	now, err := env.look(d.Path)
+	now, err := env.stat(d.Path)
 	if err != nil {
 		return Result{}, err
 	}
 	if !now.exists {
-		fp, err := env.filePrior(d.Path, now)
-		return Result{State: Differs, Reason: "absent", Prior: priorJSON(dirPrior{Made: fp.Made})}, err
+		prior := dirPrior{Made: env.missingParents(d.Path)}
+		return Result{State: Differs, Reason: "absent", Prior: priorJSON(prior)}, nil
 	}
 	names, err := readNames(env.Path(d.Path))
 	if err != nil {
@@ -71,7 +67,7 @@ func (d *Directory) Check(_ context.Context, env *Env) (Result, error) {
 		return Result{}, err
 	}
 	if reason == "" {
-		// A directory that was there empty is noted too, so that Purge may empty it again.
+		// The journal needs an empty directory too, so that Purge may empty it again.
 		if d.Purge && len(names) == 0 && !env.Owned {
 			reason = "not recorded yet"
 		} else {
@@ -82,7 +78,6 @@ func (d *Directory) Check(_ context.Context, env *Env) (Result, error) {
 	return Result{State: Differs, Reason: reason, Prior: priorJSON(prior)}, nil
 }
 
-// Apply makes the directory.
 func (d *Directory) Apply(ctx context.Context, env *Env) (Result, error) {
 	res, err := d.Check(ctx, env)
 	if err != nil || res.State == OK {
@@ -92,26 +87,26 @@ func (d *Directory) Apply(ctx context.Context, env *Env) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if _, err := env.makeParents(d.Path); err != nil {
+	if err := env.makeParents(d.Path); err != nil {
 		return Result{}, err
 	}
 	path := env.Path(d.Path)
 	if err := os.Mkdir(path, d.mode().Perm()); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Result{}, err
 	}
-	// Owner first: chown may clear bits that chmod set.
+	// Owner first: chown may clear mode bits.
 	err = errors.Join(os.Lchown(path, uid, gid), os.Chmod(path, d.mode().Perm()))
 	return Result{State: Changed, Reason: "made", Prior: res.Prior}, err
 }
 
-// Undo removes the directory where it was not there before and is empty by now,
-// and with Purge what is below it too.
+// Undo removes the directory if it did not exist before and is empty by then;
+// with Purge it removes the content first.
 func (d *Directory) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 	var prior dirPrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
 		return fmt.Errorf("directory %q: prior state: %w", d.Path, err)
 	}
-	now, err := env.look(d.Path)
+	now, err := env.stat(d.Path)
 	if err != nil || !now.exists {
 		return err
 	}
@@ -132,7 +127,7 @@ func (d *Directory) Undo(ctx context.Context, env *Env, raw json.RawMessage) err
 	case err != nil:
 		return fmt.Errorf("directory %q: %w", d.Path, err)
 	}
-	env.unmake(prior.Made)
+	env.removeEmpty(prior.Made)
 	return nil
 }
 

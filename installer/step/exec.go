@@ -14,15 +14,15 @@ import (
 	"github.com/offk8s/offk8s/bundle/reader"
 )
 
-// maxOutput is how much of a program's output is kept; more is dropped.
+// maxOutput is the limit on a program's output in bytes; the rest is dropped.
 const maxOutput = 8 << 20
 
 // Exec is the Runner of a real host.
 type Exec struct{}
 
-// Run starts the program in a process group of its own with a minimal
-// environment: nothing of the agent's own, so no proxies and no preloads. When
-// ctx ends, the group gets SIGTERM and five seconds later SIGKILL.
+// Run starts the program in a new process group with a minimal environment, without
+// proxies and preloads. When ctx ends, the group gets SIGTERM and five seconds later
+// SIGKILL.
 func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
 	if err := checkArgv("argv", c.Argv); err != nil {
 		return Output{}, err
@@ -46,7 +46,7 @@ func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
 	if ctx.Err() != nil {
 		return out, fmt.Errorf("%q: %w", c.Argv[0], context.Cause(ctx))
 	}
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return out, NewExitError(c.Argv, exit.ExitCode(), out)
 	}
 	if err != nil {
@@ -55,7 +55,7 @@ func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
 	return out, nil
 }
 
-// searchPath is where programs are looked for, whatever the caller's PATH says.
+// searchPath replaces the PATH of the caller.
 var searchPath = []string{
 	"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
 }
@@ -79,20 +79,20 @@ func lookPath(name string) (string, error) {
 	return "", &NotFoundError{name}
 }
 
-// NotFoundError says that a host lacks a program.
+// NotFoundError reports that a host lacks a program.
 type NotFoundError struct{ Name string }
 
-// Error names the program.
 func (e *NotFoundError) Error() string { return fmt.Sprintf("program %q: not found", e.Name) }
 
-// ExitError is a program that ended with another code than 0.
+// ExitError reports that a program exited with another code than 0.
 type ExitError struct {
 	Program string
-	Code    int // -1: ended by a signal
+	Code    int // -1 if a signal ended it
 	Stderr  string
 }
 
-// NewExitError shortens what the program said to its last lines.
+// NewExitError returns an ExitError with the last lines of stderr, or of stdout if
+// stderr is empty.
 func NewExitError(argv []string, code int, out Output) *ExitError {
 	said := strings.TrimSpace(string(out.Stderr))
 	if said == "" {
@@ -101,7 +101,6 @@ func NewExitError(argv []string, code int, out Output) *ExitError {
 	return &ExitError{Program: argv[0], Code: code, Stderr: tail(said, 800)}
 }
 
-// Error tells program, code and what it said last.
 func (e *ExitError) Error() string {
 	if e.Stderr == "" {
 		return fmt.Sprintf("%q: exit code %d", e.Program, e.Code)
@@ -109,7 +108,7 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("%q: exit code %d: %s", e.Program, e.Code, e.Stderr)
 }
 
-// tail returns the last n bytes of s from a line's start, if there is one.
+// tail returns the last n bytes of s, from the start of a line if there is one.
 func tail(s string, n int) string {
 	if len(s) <= n {
 		return s

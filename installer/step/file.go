@@ -9,35 +9,32 @@ import (
 	"io"
 )
 
-// File is a file with exactly this content, mode and owner. Content stands in
-// the plan; a secret one is named by reference instead.
+// File is a file with exactly this content, mode and owner. The plan contains the
+// content, or a reference to it if it is secret.
 //
-// The file is written beside its place, synced and renamed, and only when
-// something differs. A symbolic link at Path is refused. What was there before
-// is kept for Undo; a file that was not there is removed.
+// If something differs, Apply writes a temporary file, syncs it and renames it to
+// Path. It refuses a symbolic link at Path. Undo restores the previous file, or
+// removes the file if there was none.
 type File struct {
 	Path    string `json:"path"`
 	Content string `json:"content,omitempty"`
-	// Secret names the content instead, "pki:etcd-server-cp-1.key".
+	// Secret is the content instead, "pki:etcd-server-cp-1.key".
 	Secret SecretRef `json:"secret,omitempty"`
-	// Mode defaults to 0644, for a Secret to 0600.
+	// Mode defaults to 0644, with a Secret to 0600.
 	Mode Mode `json:"mode,omitempty"`
-	// Owner and Group are names or numbers of the host; empty means the agent's own (root).
+	// Owner and Group are names or numbers of the host; "" is root.
 	Owner string `json:"owner,omitempty"`
 	Group string `json:"group,omitempty"`
 }
 
-// Kind returns "file".
 func (f *File) Kind() string { return "file" }
 
 func (f *File) Secrets() []SecretRef { return references(f.Secret) }
 
 func (f *File) Target() Target { return Target{Path: f.Path} }
 
-// Describe names path and mode, never the content.
 func (f *File) Describe() string { return fmt.Sprintf("file %s %s", f.Path, f.mode()) }
 
-// Validate checks path, mode and that there is one source of content at most.
 func (f *File) Validate() error {
 	errs := []error{checkPath("path", f.Path), f.Mode.check()}
 	if f.Content != "" && f.Secret != "" {
@@ -59,7 +56,6 @@ func (f *File) mode() Mode {
 	return 0o644
 }
 
-// Check compares content, mode and owner.
 func (f *File) Check(_ context.Context, env *Env) (Result, error) {
 	want, err := f.content(env)
 	if err != nil {
@@ -74,7 +70,6 @@ func (f *File) Check(_ context.Context, env *Env) (Result, error) {
 	})
 }
 
-// Apply writes the file.
 func (f *File) Apply(_ context.Context, env *Env) (Result, error) {
 	want, err := f.content(env)
 	if err != nil {
@@ -83,7 +78,6 @@ func (f *File) Apply(_ context.Context, env *Env) (Result, error) {
 	return env.applyFile(f.place(), bytes.NewReader(want))
 }
 
-// Undo restores the file that was there before, or removes this one.
 func (f *File) Undo(_ context.Context, env *Env, prior json.RawMessage) error {
 	return env.restore(f.Path, prior)
 }
@@ -97,9 +91,10 @@ func (f *File) content(env *Env) ([]byte, error) {
 	return env.Secret(f.Secret)
 }
 
-// checkFile is the Check of files and artifacts; content tells how the content differs.
+// checkFile compares a file with p. content returns the difference of the content, ""
+// if there is none.
 func (e *Env) checkFile(p place, content func(path string) (string, error)) (Result, error) {
-	now, err := e.look(p.path)
+	now, err := e.stat(p.path)
 	if err != nil {
 		return Result{}, err
 	}
@@ -121,9 +116,9 @@ func (e *Env) checkFile(p place, content func(path string) (string, error)) (Res
 	return Result{State: Differs, Reason: reason, Prior: priorJSON(prior)}, err
 }
 
-// applyFile is the Apply of files and artifacts.
+// applyFile writes a file and returns its prior.
 func (e *Env) applyFile(p place, r io.Reader) (Result, error) {
-	now, err := e.look(p.path)
+	now, err := e.stat(p.path)
 	if err != nil {
 		return Result{}, err
 	}
@@ -134,7 +129,7 @@ func (e *Env) applyFile(p place, r io.Reader) (Result, error) {
 	if err := e.backUp(p.path, prior); err != nil {
 		return Result{}, err
 	}
-	if _, err := e.put(p, r); err != nil {
+	if err := e.write(p, r); err != nil {
 		return Result{}, fmt.Errorf("write %q: %w", p.path, err)
 	}
 	return Result{State: Changed, Reason: "written", Prior: priorJSON(prior)}, nil

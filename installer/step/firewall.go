@@ -1,6 +1,8 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -8,21 +10,19 @@ import (
 	"strings"
 )
 
-// Firewall opens ports in the host's firewall, firewalld or ufw, where one is
-// active. It is never switched off, and without one there is nothing to do.
+// Firewall opens ports in the host's firewall, firewalld or ufw, if one is active.
+// It never switches a firewall on or off.
 type Firewall struct {
-	// Ports are "6443/tcp", "30000-32767/tcp", "8472/udp".
+	// Ports are ports or ranges, "6443/tcp", "30000-32767/tcp", "8472/udp".
 	Ports []string `json:"ports,omitempty"`
-	// Sources are the addresses or networks that may come in; none means everybody.
+	// Sources are the addresses or networks that may use the ports; empty means any.
 	Sources []string `json:"sources,omitempty"`
-	// Trusted are networks whose traffic is let in and forwarded whole: pods and services.
+	// Trusted are networks whose traffic is accepted and forwarded: pods and services.
 	Trusted []string `json:"trusted,omitempty"`
 }
 
-// Kind returns "firewall".
 func (f *Firewall) Kind() string { return "firewall" }
 
-// Describe lists ports and sources.
 func (f *Firewall) Describe() string {
 	var w []string
 	if len(f.Ports) > 0 {
@@ -37,7 +37,6 @@ func (f *Firewall) Describe() string {
 	return "firewall " + strings.Join(w, ", ")
 }
 
-// Validate checks ports and addresses.
 func (f *Firewall) Validate() error {
 	var errs []error
 	for _, p := range f.Ports {
@@ -82,4 +81,101 @@ func parseNet(s string) (netip.Prefix, error) {
 		return p, fmt.Errorf("source %q: want an address or a network", s)
 	}
 	return p.Masked(), nil
+}
+
+// firewaller is a kind of firewall. It formats rules as its program lists them, so
+// that existing and wanted rules compare.
+type firewaller interface {
+	name() string
+	active(ctx context.Context, env *Env) bool
+	wanted(f *Firewall) []string
+	missing(ctx context.Context, env *Env, rules []string) ([]string, error)
+	add(ctx context.Context, env *Env, rules []string) error
+	remove(ctx context.Context, env *Env, rules []string) error
+}
+
+func firewalls() []firewaller { return []firewaller{firewalld{}, ufw{}} }
+
+// firewallPrior lists the rules that Apply added.
+type firewallPrior struct {
+	Manager string   `json:"manager"`
+	Rules   []string `json:"rules"`
+}
+
+// ActiveFirewall returns the firewall that is active on a host, "firewalld" or
+// "ufw", or "" if neither is.
+func ActiveFirewall(ctx context.Context, env *Env) string {
+	for _, fw := range firewalls() {
+		if fw.active(ctx, env) {
+			return fw.name()
+		}
+	}
+	return ""
+}
+
+func (f *Firewall) Check(ctx context.Context, env *Env) (Result, error) {
+	for _, fw := range firewalls() {
+		if !fw.active(ctx, env) {
+			continue
+		}
+		missing, err := fw.missing(ctx, env, fw.wanted(f))
+		if err != nil || len(missing) == 0 {
+			return Result{State: OK, Reason: fw.name()}, err
+		}
+		return Result{
+			State: Differs, Reason: fmt.Sprintf("%s lacks %s", fw.name(), strings.Join(missing, "; ")),
+			Prior: priorJSON(firewallPrior{fw.name(), missing}),
+		}, nil
+	}
+	return Result{State: OK, Reason: "no firewall is active"}, nil
+}
+
+func (f *Firewall) Apply(ctx context.Context, env *Env) (Result, error) {
+	res, err := f.Check(ctx, env)
+	if err != nil || res.State == OK {
+		return res, err
+	}
+	var p firewallPrior
+	if err := json.Unmarshal(res.Prior, &p); err != nil {
+		return Result{}, err
+	}
+	for _, fw := range firewalls() {
+		if fw.name() == p.Manager {
+			if err := fw.add(ctx, env, p.Rules); err != nil {
+				return Result{}, fmt.Errorf("open the firewall: %w", err)
+			}
+		}
+	}
+	return Result{State: Changed, Reason: p.Manager + " opened", Prior: res.Prior}, nil
+}
+
+func (f *Firewall) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
+	var p firewallPrior
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return fmt.Errorf("firewall: prior state: %w", err)
+	}
+	for _, fw := range firewalls() {
+		if fw.name() != p.Manager {
+			continue
+		}
+		if !fw.active(ctx, env) {
+			env.Log.Info("firewall is not active any more, its rules stay", "firewall", p.Manager)
+			return nil
+		}
+		return fw.remove(ctx, env, p.Rules)
+	}
+	return nil
+}
+
+func (f *Firewall) MergePrior(first, later json.RawMessage) (json.RawMessage, error) {
+	var a, b firewallPrior
+	if err := unmarshalBoth(first, later, &a, &b); err != nil {
+		return nil, err
+	}
+	if a.Manager != b.Manager {
+		// The host uses another firewall now; the former one took its rules along.
+		return later, nil
+	}
+	a.Rules = union(a.Rules, b.Rules)
+	return priorJSON(a), nil
 }

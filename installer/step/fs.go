@@ -7,14 +7,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/offk8s/offk8s/bundle/durable"
 )
 
-// Path returns where p lies for this Env: below Root in tests.
+// Path returns the path of p below Root.
 func (e *Env) Path(p string) string {
 	if e.Root == "" {
 		return p
@@ -25,20 +28,20 @@ func (e *Env) Path(p string) string {
 // ReadFile reads the file at p.
 func (e *Env) ReadFile(p string) ([]byte, error) { return os.ReadFile(e.Path(p)) }
 
-// exists reports whether there is anything at p, also a dangling link.
+// exists reports whether there is anything at p, even a dangling link.
 func (e *Env) exists(p string) bool {
 	_, err := os.Lstat(e.Path(p))
 	return err == nil
 }
 
-// place is where a file goes and how it shall look there.
+// place is the path, mode and owner of a file to write.
 type place struct {
 	path         string
 	mode         Mode
 	owner, group string
 }
 
-// found is what is at a place now.
+// found is the current state of a path.
 type found struct {
 	exists   bool
 	mode     Mode
@@ -46,9 +49,9 @@ type found struct {
 	size     int64
 }
 
-// look returns what is at path. A symbolic link is ErrSymlink; neither that
-// nor a device is ever written through.
-func (e *Env) look(path string) (found, error) {
+// stat returns the state of path. A symbolic link is ErrSymlink, a device an error:
+// nothing is ever written through them.
+func (e *Env) stat(path string) (found, error) {
 	st, err := os.Lstat(e.Path(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return found{}, nil
@@ -69,7 +72,7 @@ func (e *Env) look(path string) (found, error) {
 	return f, nil
 }
 
-// differs says what of mode and owner is not as p wants it; "" is nothing.
+// differs compares mode and owner and returns the difference, "" if there is none.
 func (e *Env) differs(p place, f found) (string, error) {
 	if f.mode != p.mode {
 		return fmt.Sprintf("mode %s, want %s", f.mode, p.mode), nil
@@ -84,22 +87,20 @@ func (e *Env) differs(p place, f found) (string, error) {
 	return "", nil
 }
 
-// put writes what r gives beside the place and renames it there once it is
-// complete and synced; before an error of r nothing is changed. It returns the
-// parent folders it had to make, outermost first.
-func (e *Env) put(p place, r io.Reader) (made []string, err error) {
+// write copies r to a temporary file beside p.path, syncs it and renames it there. If
+// r fails, the file at p.path does not change. It creates missing parents.
+func (e *Env) write(p place, r io.Reader) (err error) {
 	uid, gid, err := e.ids(p.owner, p.group)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	dest := e.Path(p.path)
-	made, err = e.makeParents(p.path)
-	if err != nil {
-		return made, err
+	if err := e.makeParents(p.path); err != nil {
+		return err
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(dest), ".offk8s-*")
 	if err != nil {
-		return made, err
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -107,51 +108,57 @@ func (e *Env) put(p place, r io.Reader) (made []string, err error) {
 		}
 	}()
 	if _, err = io.Copy(tmp, r); err != nil {
-		return made, err
+		return err
 	}
 	if err = tmp.Chown(uid, gid); err != nil {
-		return made, err
+		return err
 	}
 	if err = tmp.Chmod(p.mode.Perm()); err != nil {
-		return made, err
+		return err
 	}
 	if err = tmp.Sync(); err != nil {
-		return made, err
+		return err
 	}
 	if err = durable.Rename(tmp.Name(), dest); err != nil {
-		return made, err
+		return err
 	}
-	return made, tmp.Close()
+	return tmp.Close()
 }
 
-// makeParents makes the folders above path, 0755 whatever the umask, and returns those it made.
-func (e *Env) makeParents(path string) ([]string, error) {
-	var made []string
+// missingParents returns the directories above path that do not exist, outermost first.
+func (e *Env) missingParents(path string) []string {
+	var missing []string
 	for dir := filepath.Dir(path); !e.exists(dir); dir = filepath.Dir(dir) {
-		made = append([]string{dir}, made...)
+		missing = append(missing, dir)
 	}
-	for _, dir := range made {
+	slices.Reverse(missing)
+	return missing
+}
+
+// makeParents creates the directories above path, 0755 whatever the umask.
+func (e *Env) makeParents(path string) error {
+	for _, dir := range e.missingParents(path) {
 		if err := os.Mkdir(e.Path(dir), 0o755); err != nil {
-			return made, err
+			return err
 		}
 		if err := os.Chmod(e.Path(dir), 0o755); err != nil {
-			return made, err
+			return err
 		}
 	}
-	return made, nil
+	return nil
 }
 
-// unmake removes folders that makeParents made, where they are empty by now.
-func (e *Env) unmake(made []string) {
-	for i := len(made) - 1; i >= 0; i-- {
-		if checkPath("path", made[i]) != nil || syscall.Rmdir(e.Path(made[i])) != nil {
+// removeEmpty removes the given directories, innermost first, as long as they are
+// empty.
+func (e *Env) removeEmpty(dirs []string) {
+	for _, dir := range slices.Backward(dirs) {
+		if checkPath("path", dir) != nil || syscall.Rmdir(e.Path(dir)) != nil {
 			return
 		}
 	}
 }
 
-// ids turns names or numbers into ids by the host's own files; empty means the
-// agent's own.
+// ids resolves names or numbers by the host's files; "" is the ID of the agent.
 func (e *Env) ids(owner, group string) (uid, gid int, err error) {
 	if uid, err = e.id("/etc/passwd", owner, os.Geteuid()); err != nil {
 		return 0, 0, fmt.Errorf("owner %w", err)
@@ -179,4 +186,34 @@ func (e *Env) id(file, name string, own int) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("%q: not in %s", name, file)
+}
+
+const labelAttr = "security.selinux"
+
+// edit writes a new text of a system file with the mode, owner and SELinux label of
+// the file that it replaces. A new file would get the label of its directory, but
+// /etc/hosts and /etc/hostname have special types, and hostnamed may not write to a
+// file of another type.
+func (e *Env) edit(path string, now found, text string) error {
+	p := place{path: path, mode: 0o644}
+	if now.exists {
+		p = place{path, now.mode, strconv.Itoa(now.uid), strconv.Itoa(now.gid)}
+	}
+	return e.writeKeepingLabel(p, strings.NewReader(text))
+}
+
+func (e *Env) writeKeepingLabel(p place, r io.Reader) error {
+	path := e.Path(p.path)
+	label := make([]byte, 4096)
+	n, err := unix.Lgetxattr(path, labelAttr, label)
+	if err != nil {
+		n = 0 // no such file, or no SELinux
+	}
+	if err := e.write(p, r); err != nil || n == 0 {
+		return err
+	}
+	if err := unix.Lsetxattr(path, labelAttr, label[:n], 0); err != nil {
+		e.Log.Warn("file has lost its SELinux label, restorecon restores it", "path", p.path, "error", err)
+	}
+	return nil
 }

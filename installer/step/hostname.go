@@ -9,22 +9,20 @@ import (
 	"strings"
 )
 
-// Hostname is the host's name, now and after a reboot.
+// Hostname is the name of the host, now and after a reboot.
 type Hostname struct {
 	Name string `json:"name"`
 }
 
 var hostnameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
-// Kind returns "hostname".
 func (h *Hostname) Kind() string { return "hostname" }
 
 func (h *Hostname) Target() Target { return Target{Name: h.Name} }
 
-// Describe tells the name.
 func (h *Hostname) Describe() string { return "hostname " + h.Name }
 
-// Validate wants an RFC 1123 name in lower case, as Kubernetes does of node names.
+// Validate requires a lower-case RFC 1123 name, as Kubernetes does for nodes.
 func (h *Hostname) Validate() error {
 	if len(h.Name) > 64 || !hostnameRE.MatchString(h.Name) {
 		return fmt.Errorf("name %q: want a lower-case RFC 1123 name of at most 64 characters", h.Name)
@@ -37,13 +35,12 @@ const (
 	hostnameKernel = "/proc/sys/kernel/hostname"
 )
 
-// hostnamePrior is the former name, in the file and in the kernel.
+// hostnamePrior is the previous name, in the file and in the kernel.
 type hostnamePrior struct {
 	File   string `json:"file,omitempty"`
 	Kernel string `json:"kernel"`
 }
 
-// Check reads the file and the kernel's name.
 func (h *Hostname) Check(_ context.Context, env *Env) (Result, error) {
 	var prior hostnamePrior
 	file, err := env.ReadFile(hostnameFile)
@@ -78,7 +75,6 @@ func (h *Hostname) Apply(ctx context.Context, env *Env) (Result, error) {
 	return Result{State: Changed, Reason: "set", Prior: res.Prior}, nil
 }
 
-// Undo gives the host its former name back.
 func (h *Hostname) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 	var prior hostnamePrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
@@ -92,7 +88,7 @@ func setHostname(env *Env, file, kernel string) error {
 		if err := os.Remove(env.Path(hostnameFile)); err != nil && !absent(err) {
 			return err
 		}
-	} else if err := env.putBack(place{path: hostnameFile, mode: 0o644}, strings.NewReader(file+"\n")); err != nil {
+	} else if err := env.writeKeepingLabel(place{path: hostnameFile, mode: 0o644}, strings.NewReader(file+"\n")); err != nil {
 		return err
 	}
 	return os.WriteFile(env.Path(hostnameKernel), []byte(kernel), 0o644)

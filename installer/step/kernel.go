@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// kernel is what the host's files tell of its kernel's modules.
+// kernel lists the kernel modules of the host.
 type kernel struct {
-	env  *Env
-	tree string // /lib/modules/<release>
-	deps []string
-	own  []string // built in
+	env     *Env
+	tree    string // /lib/modules/<release>
+	deps    []string
+	builtin []string
 }
 
 func (e *Env) kernel() (kernel, error) {
@@ -23,11 +23,11 @@ func (e *Env) kernel() (kernel, error) {
 	if k.deps, err = k.list("modules.dep"); err != nil {
 		return k, err
 	}
-	k.own, err = k.list("modules.builtin")
+	k.builtin, err = k.list("modules.builtin")
 	return k, err
 }
 
-// list returns the names in an index file of the module tree; no file, no names.
+// list returns the modules in an index file of the module tree, none if it is missing.
 func (k kernel) list(file string) ([]string, error) {
 	b, err := k.env.ReadFile(k.tree + "/" + file)
 	if absent(err) {
@@ -48,8 +48,8 @@ func (k kernel) list(file string) ([]string, error) {
 // loadable reports whether the module tree has name.
 func (k kernel) loadable(name string) bool { return slices.Contains(k.deps, moduleName(name)) }
 
-// features are the traces by which a module shows that is built in or loaded,
-// where /sys/module does not list it.
+// features are files that exist if a module is loaded or built in, for modules that
+// /sys/module may not list.
 var features = map[string]string{
 	"br_netfilter": "/proc/sys/net/bridge",
 	"nf_conntrack": "/proc/sys/net/netfilter/nf_conntrack_max",
@@ -60,10 +60,10 @@ var features = map[string]string{
 // present reports whether name is loaded or built in.
 func (k kernel) present(name string) (bool, error) {
 	name = moduleName(name)
-	if k.env.exists("/sys/module/"+name) || slices.Contains(k.own, name) {
+	if k.env.exists("/sys/module/"+name) || slices.Contains(k.builtin, name) {
 		return true, nil
 	}
-	if trace, ok := features[name]; ok && k.env.exists(trace) {
+	if path, ok := features[name]; ok && k.env.exists(path) {
 		return true, nil
 	}
 	fsys, err := k.env.ReadFile("/proc/filesystems")
@@ -73,5 +73,5 @@ func (k kernel) present(name string) (bool, error) {
 	return slices.Contains(strings.Fields(string(fsys)), name), nil
 }
 
-// moduleName is the kernel's spelling: it does not tell - from _.
+// moduleName returns the kernel's spelling: - and _ are the same.
 func moduleName(n string) string { return strings.ReplaceAll(n, "-", "_") }

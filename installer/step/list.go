@@ -1,21 +1,21 @@
 package step
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Kinds is a list of step kinds: name to constructor of an empty step.
 type Kinds map[string]func() Step
 
-// All returns the kinds of this package, without those of installer/kube. A new
-// kind is one file and one line here.
+// All returns the kinds of this package. A new kind is one file and one line here;
+// installer/kube lists the kinds that talk to the Kubernetes API.
 func All() Kinds {
 	return Kinds{
 		"absent":       func() Step { return &Absent{} },
@@ -41,15 +41,14 @@ func All() Kinds {
 	}
 }
 
-// With returns the kinds of k and more together; a name in both is an error of
-// the program and the later one wins.
+// With returns the kinds of k and more; for a name in both that of more.
 func (k Kinds) With(more Kinds) Kinds {
 	out := maps.Clone(k)
 	maps.Copy(out, more)
 	return out
 }
 
-// itemJSON is an Item as it travels and is printed.
+// itemJSON is the JSON form of an Item.
 type itemJSON struct {
 	ID     string          `json:"id"`
 	Why    string          `json:"why,omitempty"`
@@ -70,12 +69,11 @@ func (i Item) MarshalJSON() ([]byte, error) {
 	return json.Marshal(itemJSON{i.ID, i.Why, i.Unless, i.Step.Kind(), spec})
 }
 
-// Decode reads an Item that MarshalJSON wrote and validates it. A kind or a
-// field that is not known is refused: an agent must not skip what an operator
-// of another version meant.
+// Decode parses an Item that MarshalJSON wrote and validates it. It refuses unknown
+// kinds and fields: an agent must not ignore a wish of another version.
 func (k Kinds) Decode(b []byte) (Item, error) {
 	var j itemJSON
-	if err := strict(b, &j); err != nil {
+	if err := strict.DecodeJSON(b, &j); err != nil {
 		return Item{}, fmt.Errorf("step: %w", err)
 	}
 	build, ok := k[j.Kind]
@@ -84,13 +82,13 @@ func (k Kinds) Decode(b []byte) (Item, error) {
 			strings.Join(slices.Sorted(maps.Keys(k)), ", "))
 	}
 	it := Item{ID: j.ID, Why: j.Why, Unless: j.Unless, Step: build()}
-	if err := strict(j.Spec, it.Step); err != nil {
+	if err := strict.DecodeJSON(j.Spec, it.Step); err != nil {
 		return Item{}, fmt.Errorf("step %q: kind %q: %w", j.ID, j.Kind, err)
 	}
 	return it, it.Validate()
 }
 
-// Validate checks the identity and the step's own fields.
+// Validate checks the ID and the fields of the step.
 func (i Item) Validate() error {
 	var errs []error
 	if i.ID == "" || strings.ContainsFunc(i.ID, isControl) {
@@ -102,19 +100,6 @@ func (i Item) Validate() error {
 	errs = append(errs, i.Step.Validate())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("step %q: kind %q: %w", i.ID, i.Step.Kind(), err)
-	}
-	return nil
-}
-
-// strict decodes one JSON value without unknown fields or trailing data.
-func strict(b []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("data after the value")
 	}
 	return nil
 }

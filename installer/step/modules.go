@@ -10,29 +10,26 @@ import (
 	"strings"
 )
 
-// Modules are kernel modules that are loaded now and after a reboot. What the
-// kernel has built in counts as loaded.
+// Modules are kernel modules to load now and after a reboot. A built-in module counts
+// as loaded.
 type Modules struct {
 	Names []string `json:"names"`
-	// Optional ones are tried and only noted when the kernel lacks them.
+	// Optional modules are loaded if the kernel has them; else the log notes it.
 	Optional []string `json:"optional,omitempty"`
-	// File lists them for systemd-modules-load; default /etc/modules-load.d/offk8s.conf.
+	// File lists the modules for systemd-modules-load; default /etc/modules-load.d/offk8s.conf.
 	File string `json:"file,omitempty"`
 }
 
 var moduleRE = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// Kind returns "modules".
 func (m *Modules) Kind() string { return "modules" }
 
 func (m *Modules) Target() Target { return Target{File: m.File} }
 
-// Describe lists the modules.
 func (m *Modules) Describe() string {
 	return "kernel modules " + strings.Join(append(append([]string{}, m.Names...), m.Optional...), " ")
 }
 
-// Validate checks the names.
 func (m *Modules) Validate() error {
 	var errs []error
 	for _, n := range append(append([]string{}, m.Names...), m.Optional...) {
@@ -50,13 +47,12 @@ func (m *Modules) file() string {
 	return m.File
 }
 
-// modulesPrior is the former list file and what was loaded by this step.
+// modulesPrior is the previous list file, and the modules that Apply loaded.
 type modulesPrior struct {
 	File   filePrior `json:"file"`
 	Loaded []string  `json:"loaded,omitempty"`
 }
 
-// Check looks at what is loaded or built in, and at the list file.
 func (m *Modules) Check(_ context.Context, env *Env) (Result, error) {
 	k, err := env.kernel()
 	if err != nil {
@@ -85,7 +81,6 @@ func (m *Modules) Check(_ context.Context, env *Env) (Result, error) {
 	return Result{State: Differs, Reason: reason, Prior: priorJSON(prior)}, nil
 }
 
-// Apply writes the list file and loads what is missing.
 func (m *Modules) Apply(ctx context.Context, env *Env) (Result, error) {
 	res, err := m.Check(ctx, env)
 	if err != nil || res.State == OK {
@@ -104,14 +99,14 @@ func (m *Modules) Apply(ctx context.Context, env *Env) (Result, error) {
 			return Result{}, fmt.Errorf("load kernel module %q: %w", n, err)
 		}
 	}
-	if _, err := env.put(m.place(), strings.NewReader(m.content(k))); err != nil {
+	if err := env.write(m.place(), strings.NewReader(m.content(k))); err != nil {
 		return Result{}, err
 	}
 	return Result{State: Changed, Reason: "loaded", Prior: res.Prior}, nil
 }
 
-// Undo restores the list file; modules that are loaded stay until the next boot,
-// since others may use them by now.
+// Undo restores the list file. Loaded modules stay until the next boot, since other
+// programs may use them by then.
 func (m *Modules) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 	var prior modulesPrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
@@ -120,8 +115,8 @@ func (m *Modules) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 	return env.restore(m.file(), priorJSON(prior.File))
 }
 
-// missing lists what Apply must load. An optional module that the host does not
-// have is left out, with a word about it.
+// missing lists the modules that Apply must load. It leaves out optional modules that
+// the host lacks, and logs them.
 func (m *Modules) missing(k kernel) ([]string, error) {
 	var out []string
 	for _, n := range append(append([]string{}, m.Names...), m.Optional...) {
@@ -131,7 +126,7 @@ func (m *Modules) missing(k kernel) ([]string, error) {
 			return nil, err
 		case ok:
 		case slices.Contains(m.Optional, n) && !k.loadable(n):
-			k.env.Log.Warn("kernel has no such module, going on without it", "module", n)
+			k.env.Log.Warn("kernel has no such module, continuing without it", "module", n)
 		default:
 			out = append(out, n)
 		}
@@ -139,7 +134,7 @@ func (m *Modules) missing(k kernel) ([]string, error) {
 	return out, nil
 }
 
-// content lists what a boot has to load: only what the module tree has, since
+// content lists the modules to load at boot: only those of the module tree, since
 // systemd-modules-load fails on others.
 func (m *Modules) content(k kernel) string {
 	out := "# written by offk8s\n"

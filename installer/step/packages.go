@@ -15,28 +15,26 @@ const (
 	ManagerYum = "yum"
 )
 
-// Packages are operating system packages, installed from offk8s's own
-// repository only: the host's other repositories are switched off for the call
-// and left as they are. Signatures stay checked. Undo removes nothing (other
-// software may use them by then); reset reports what had been installed.
+// Packages are operating system packages, installed from the bundle's repository
+// only: the host's other repositories are disabled for the call and not changed.
+// The package manager checks signatures. Undo removes no package, since other
+// software may use it by then; reset reports the installed packages.
 type Packages struct {
+	NoUndo
 	Manager string   `json:"manager"` // ManagerApt, ManagerDnf or ManagerYum
 	Names   []string `json:"names"`
-	// Source is the folder that holds nothing but offk8s's repository
-	// definitions, written by File steps before: *.repo for yum and dnf, *.sources
-	// or *.list for apt, "/etc/offk8s/yum.repos.d".
+	// Source is the directory of the bundle's repository definitions, and nothing
+	// else: *.repo for yum and dnf, *.sources or *.list for apt. Earlier File steps
+	// write them.
 	Source string `json:"source"`
-	// CAFile is the certificate that the mirror is checked with (apt; a .repo file names its own).
+	// CAFile verifies the mirror's certificate, for apt; a .repo file names its file.
 	CAFile string `json:"caFile,omitempty"`
 }
 
-// Kind returns "packages".
 func (p *Packages) Kind() string { return "packages" }
 
-// Describe lists the names.
 func (p *Packages) Describe() string { return "packages " + strings.Join(p.Names, " ") }
 
-// Validate checks the manager and that no name is an option or a path.
 func (p *Packages) Validate() error {
 	var errs []error
 	switch p.Manager {
@@ -59,7 +57,7 @@ func (p *Packages) Validate() error {
 	return errors.Join(errs...)
 }
 
-// packageName accepts what Debian policy and rpm allow in names.
+// packageName accepts the characters that Debian policy and rpm allow in names.
 func packageName(n string) bool {
 	if n == "" || n[0] == '-' || n[0] == '.' {
 		return false
@@ -70,7 +68,6 @@ func packageName(n string) bool {
 	})
 }
 
-// Check asks the package database.
 func (p *Packages) Check(ctx context.Context, env *Env) (Result, error) {
 	missing, err := p.missing(ctx, env)
 	if err != nil {
@@ -85,7 +82,6 @@ func (p *Packages) Check(ctx context.Context, env *Env) (Result, error) {
 	}, nil
 }
 
-// Apply installs what is missing.
 func (p *Packages) Apply(ctx context.Context, env *Env) (Result, error) {
 	missing, err := p.missing(ctx, env)
 	if err != nil || len(missing) == 0 {
@@ -100,14 +96,122 @@ func (p *Packages) Apply(ctx context.Context, env *Env) (Result, error) {
 	}, nil
 }
 
-// Undo leaves the packages: other software may use them by now. See Stays.
-func (p *Packages) Undo(context.Context, *Env, json.RawMessage) error { return nil }
-
-// Stays returns the names of the packages that were not there before.
-func (p *Packages) Stays(raw json.RawMessage) []string {
+func (p *Packages) Retained(raw json.RawMessage) []string {
 	var prior packagesPrior
 	if json.Unmarshal(raw, &prior) != nil {
 		return nil
 	}
 	return prior.Missing
+}
+
+// CacheDir is the package managers' cache for the bundle's repository, apart from
+// their cache for the host's repositories.
+const CacheDir = "/var/cache/offk8s"
+
+// packagesPrior lists the packages that were not installed before.
+type packagesPrior struct {
+	Missing []string `json:"missing"`
+}
+
+// missing asks the package database which names are not installed.
+func (p *Packages) missing(ctx context.Context, env *Env) ([]string, error) {
+	var out []string
+	for _, n := range p.Names {
+		argv := []string{"rpm", "-q", "--whatprovides", n}
+		if p.Manager == ManagerApt {
+			argv = []string{"dpkg-query", "-W", "-f=${db:Status-Abbrev}\n", n}
+		}
+		res, err := env.Run.Run(ctx, Cmd{Argv: argv})
+		if _, exited := errors.AsType[*ExitError](err); err != nil && !exited {
+			return nil, fmt.Errorf("ask for package %q: %w", n, err)
+		}
+		if err != nil || p.Manager == ManagerApt && !dpkgInstalled(string(res.Stdout)) {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// dpkgInstalled parses Status-Abbrev, see dpkg-query(1): the desired state (i, or h
+// for a package on hold) and the current state. dpkg also knows packages that were
+// removed but left their configuration, "rc".
+func dpkgInstalled(abbrev string) bool { return len(abbrev) > 1 && abbrev[1] == 'i' }
+
+// install runs the package manager for names.
+func (p *Packages) install(ctx context.Context, env *Env, names []string) error {
+	if p.Manager == ManagerApt {
+		return p.aptInstall(ctx, env, names)
+	}
+	opts := []string{
+		"--setopt=reposdir=" + p.Source, "--setopt=cachedir=" + CacheDir + "/" + p.Manager,
+		"--disablerepo=*", "--enablerepo=offk8s*",
+	}
+	// The mirror may serve another bundle than when the cache was filled.
+	clean := append(append([]string{p.Manager, "-q", "-y"}, opts...), "clean", "expire-cache")
+	if _, err := env.Run.Run(ctx, Cmd{Argv: clean}); err != nil {
+		return err
+	}
+	argv := append(append([]string{p.Manager, "-y"}, opts...), "install")
+	_, err := env.Run.Run(ctx, Cmd{Argv: append(argv, names...)})
+	return err
+}
+
+// aptInstall runs apt with a separate configuration, so that it neither uses nor
+// changes the host's sources, proxies and hooks.
+func (p *Packages) aptInstall(ctx context.Context, env *Env, names []string) error {
+	dir := CacheDir + "/apt"
+	for _, d := range []string{dir + "/lists/partial", dir + "/archives/partial"} {
+		if err := env.makeParents(d + "/x"); err != nil {
+			return err
+		}
+	}
+	conf := dir + "/apt.conf"
+	if err := env.write(place{path: conf, mode: 0o644}, strings.NewReader(p.aptConf(dir))); err != nil {
+		return err
+	}
+	environ := []string{"APT_CONFIG=" + conf, "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1"}
+	for _, argv := range [][]string{
+		{"apt-get", "-q", "update"},
+		append([]string{"apt-get", "-q", "-y", "--no-install-recommends", "install"}, names...),
+	} {
+		if _, err := env.Run.Run(ctx, Cmd{Argv: argv, Env: environ}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// aptConf returns the configuration, see apt.conf(5). apt reads APT_CONFIG first, so
+// Parts and Main keep it from the host's files. Any error of update is fatal, since
+// the mirror is complete.
+func (p *Packages) aptConf(dir string) string {
+	conf := []string{
+		`Dir::Etc::Parts "/dev/null"`,
+		`Dir::Etc::Main "/dev/null"`,
+		`Dir::Etc::SourceList "/dev/null"`,
+		`Dir::Etc::SourceParts "` + p.Source + `"`,
+		`Dir::Etc::Preferences "/dev/null"`,
+		`Dir::Etc::PreferencesParts "/dev/null"`,
+		`Dir::State::Lists "` + dir + `/lists"`,
+		`Dir::Cache "` + dir + `"`,
+		`Acquire::AllowInsecureRepositories "false"`,
+		`APT::Get::AllowUnauthenticated "false"`,
+		`APT::Update::Error-Mode "any"`,
+		`APT::Sandbox::User "root"`,
+		`DPkg::Lock::Timeout "300"`,
+		`Dpkg::Options { "--force-confdef"; "--force-confold"; }`,
+	}
+	if p.CAFile != "" {
+		conf = append(conf, `Acquire::https::CAInfo "`+p.CAFile+`"`)
+	}
+	return "// written by offk8s\n" + strings.Join(conf, ";\n") + ";\n"
+}
+
+func (p *Packages) MergePrior(first, later json.RawMessage) (json.RawMessage, error) {
+	var a, b packagesPrior
+	if err := unmarshalBoth(first, later, &a, &b); err != nil {
+		return nil, err
+	}
+	a.Missing = union(a.Missing, b.Missing)
+	return priorJSON(a), nil
 }

@@ -63,5 +63,4 @@ func CheckResult(ctx context.Context, differs string, err error) (Result, error)
 // only objects in etcd, which reset removes as a whole.
 type NoUndo struct{}
 
-// Undo does nothing.
 func (NoUndo) Undo(context.Context, *Env, json.RawMessage) error { return nil }

@@ -10,15 +10,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
-// BackupDir holds copies of foreign files that are too big for the journal.
+// BackupDir holds copies of replaced files that are too big for the journal.
 const BackupDir = "/var/lib/offk8s/backup"
 
-// inlineMax is the size up to which a replaced file's content stands in the journal.
+// inlineMax is the limit in bytes on a replaced file's content in the journal.
 const inlineMax = 256 << 10
 
-// filePrior is a file as it was before a step.
+// filePrior is a file before a step.
 type filePrior struct {
 	Existed bool   `json:"existed"`
 	Content []byte `json:"content,omitempty"`
@@ -26,19 +27,15 @@ type filePrior struct {
 	Mode    Mode   `json:"mode,omitempty"`
 	UID     int    `json:"uid,omitempty"`
 	GID     int    `json:"gid,omitempty"`
-	// Made are the parent folders that were not there.
+	// Made are the parent directories that did not exist.
 	Made []string `json:"made,omitempty"`
 }
 
-// filePrior returns what Undo of a file needs. It writes nothing: a big file is
-// only given the name of its backup, see backUp.
+// filePrior returns the state of a file for Undo. It writes nothing: for a big file
+// it only chooses the name of the backup, see backUp.
 func (e *Env) filePrior(path string, f found) (filePrior, error) {
 	if !f.exists {
-		p := filePrior{}
-		for dir := filepath.Dir(path); !e.exists(dir); dir = filepath.Dir(dir) {
-			p.Made = append([]string{dir}, p.Made...)
-		}
-		return p, nil
+		return filePrior{Made: e.missingParents(path)}, nil
 	}
 	p := filePrior{Existed: true, Mode: f.mode, UID: f.uid, GID: f.gid}
 	if f.size > inlineMax {
@@ -51,7 +48,7 @@ func (e *Env) filePrior(path string, f found) (filePrior, error) {
 	return p, err
 }
 
-// backUp copies a big foreign file aside before it is replaced.
+// backUp copies a big file to BackupDir before Apply replaces it.
 func (e *Env) backUp(path string, p filePrior) error {
 	if p.Backup == "" || e.Owned || e.exists(p.Backup) {
 		return nil
@@ -61,19 +58,19 @@ func (e *Env) backUp(path string, p filePrior) error {
 		return err
 	}
 	defer r.Close()
-	if _, err := e.put(place{path: p.Backup, mode: 0o600}, r); err != nil {
+	if err := e.write(place{path: p.Backup, mode: 0o600}, r); err != nil {
 		return fmt.Errorf("back up %q: %w", path, err)
 	}
 	return nil
 }
 
-// restore brings path back to what raw, a filePrior, says.
+// restore restores path from raw, a filePrior.
 func (e *Env) restore(path string, raw json.RawMessage) error {
 	var p filePrior
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return fmt.Errorf("file %q: prior state: %w", path, err)
 	}
-	now, err := e.look(path)
+	now, err := e.stat(path)
 	if err != nil {
 		return err
 	}
@@ -83,13 +80,12 @@ func (e *Env) restore(path string, raw json.RawMessage) error {
 				return err
 			}
 		}
-		e.unmake(p.Made)
+		e.removeEmpty(p.Made)
 		return nil
 	}
 	to := place{path, p.Mode, fmt.Sprint(p.UID), fmt.Sprint(p.GID)}
 	if p.Backup == "" {
-		_, err := e.put(to, bytes.NewReader(p.Content))
-		return err
+		return e.write(to, bytes.NewReader(p.Content))
 	}
 	if filepath.Dir(p.Backup) != BackupDir {
 		return fmt.Errorf("file %q: backup %q is not in %s", path, p.Backup, BackupDir)
@@ -99,13 +95,14 @@ func (e *Env) restore(path string, raw json.RawMessage) error {
 		return fmt.Errorf("file %q: %w", path, err)
 	}
 	defer r.Close()
-	if _, err := e.put(to, r); err != nil {
+	if err := e.write(to, r); err != nil {
 		return err
 	}
 	return os.Remove(e.Path(p.Backup))
 }
 
-// priorJSON marshals a prior, which holds only strings, numbers and bytes.
+// priorJSON marshals a prior. It cannot fail: priors have only strings, numbers and
+// bytes.
 func priorJSON(v any) json.RawMessage {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -114,14 +111,36 @@ func priorJSON(v any) json.RawMessage {
 	return b
 }
 
-// absent reports a missing file among errors.
+// absent reports whether err is about a missing file.
 func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
-// priorOf is filePrior of what is at path now.
+// priorOf returns the filePrior of the current file at path.
 func (e *Env) priorOf(path string) (filePrior, error) {
-	now, err := e.look(path)
+	now, err := e.stat(path)
 	if err != nil {
 		return filePrior{}, err
 	}
 	return e.filePrior(path, now)
+}
+
+// unmarshalBoth decodes two priors of a kind.
+func unmarshalBoth(first, later json.RawMessage, a, b any) error {
+	if err := json.Unmarshal(first, a); err != nil {
+		return fmt.Errorf("prior state: %w", err)
+	}
+	if err := json.Unmarshal(later, b); err != nil {
+		return fmt.Errorf("prior state: %w", err)
+	}
+	return nil
+}
+
+// union returns a and those elements of b that a lacks.
+func union(a, b []string) []string {
+	out := slices.Clone(a)
+	for _, x := range b {
+		if !slices.Contains(out, x) {
+			out = append(out, x)
+		}
+	}
+	return out
 }

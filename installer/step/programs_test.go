@@ -65,7 +65,7 @@ func TestPackages(t *testing.T) {
 				}
 			}
 		}
-		if got := p.Stays([]byte(`{"missing":["socat"]}`)); !slices.Equal(got, []string{"socat"}) {
+		if got := p.Retained([]byte(`{"missing":["socat"]}`)); !slices.Equal(got, []string{"socat"}) {
 			t.Errorf("stays: %q", got)
 		}
 	}

@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// purge empties the directory at path: unmounts what is mounted below it, then
-// removes everything that lies on the same file system. It follows no link and
-// gives up when something stays mounted, rather than delete across a mount.
+// purge empties the directory at path: it unmounts file systems below it and then
+// removes everything. It follows no link, and removes nothing if something stays
+// mounted.
 func (e *Env) purge(ctx context.Context, path string) error {
 	if err := checkPath("path", path); err != nil {
 		return err
@@ -27,8 +27,8 @@ func (e *Env) purge(ctx context.Context, path string) error {
 	if len(left) > 0 {
 		return fmt.Errorf("%q is still mounted, nothing removed", left[0])
 	}
-	// os.Root resolves every name inside the directory, so a link that is put
-	// there meanwhile leads nowhere else.
+	// os.Root resolves every name inside the directory, so that a link that appears
+	// meanwhile cannot lead elsewhere.
 	root, err := os.OpenRoot(e.Path(path))
 	if err != nil {
 		return err
@@ -84,11 +84,11 @@ func (e *Env) mountsBelow(path string) ([]string, error) {
 			out = append(out, m)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return len(out[i]) > len(out[j]) })
+	slices.SortFunc(out, func(a, b string) int { return len(b) - len(a) })
 	return out, nil
 }
 
-// unescapeMount undoes the \040 escapes of mountinfo.
+// unescapeMount decodes the \040 escapes of mountinfo.
 func unescapeMount(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -8,20 +8,18 @@ import (
 	"strings"
 )
 
-// Route is an entry of the host's routing table as it is now; a unit that
-// repeats it at boot is a step of its own.
+// Route is an entry of the host's routing table until the next boot. A unit that sets
+// it at boot is another step.
 type Route struct {
 	Destination string `json:"destination"` // address or network, "169.254.169.254"
-	// Via is the gateway; empty means that the destination is made unreachable.
+	// Via is the gateway; without one the destination is unreachable.
 	Via string `json:"via,omitempty"`
 }
 
-// Kind returns "route".
 func (r *Route) Kind() string { return "route" }
 
 func (r *Route) Target() Target { return Target{Destination: r.Destination} }
 
-// Describe tells destination and gateway.
 func (r *Route) Describe() string {
 	if r.Via == "" {
 		return fmt.Sprintf("route %s unreachable", r.Destination)
@@ -29,7 +27,6 @@ func (r *Route) Describe() string {
 	return fmt.Sprintf("route %s via %s", r.Destination, r.Via)
 }
 
-// Validate checks the addresses.
 func (r *Route) Validate() error {
 	_, err := parseNet(r.Destination)
 	errs := []error{err}
@@ -40,7 +37,6 @@ func (r *Route) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Check asks for the entry.
 func (r *Route) Check(ctx context.Context, env *Env) (Result, error) {
 	have, err := r.show(ctx, env)
 	if err != nil {
@@ -56,7 +52,6 @@ func (r *Route) Check(ctx context.Context, env *Env) (Result, error) {
 	return Result{State: Differs, Reason: reason, Prior: priorJSON(routePrior{have})}, nil
 }
 
-// Apply sets the entry.
 func (r *Route) Apply(ctx context.Context, env *Env) (Result, error) {
 	have, err := r.show(ctx, env)
 	if err != nil {
@@ -74,7 +69,6 @@ func (r *Route) Apply(ctx context.Context, env *Env) (Result, error) {
 	return Result{State: Changed, Reason: "set", Prior: priorJSON(routePrior{have})}, nil
 }
 
-// Undo removes the entry, or sets the former one.
 func (r *Route) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 	var prior routePrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
@@ -96,7 +90,7 @@ func (r *Route) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 	return err
 }
 
-// routePrior is the entry's former line as ip prints it.
+// routePrior is the previous entry, as ip prints it.
 type routePrior struct {
 	Was string `json:"was,omitempty"`
 }

@@ -1,14 +1,17 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// SELinux gives paths their security type where SELinux is on, in the policy
-// when semanage is there, so that a relabel keeps it. It is never switched off.
+// SELinux sets the security types of paths if SELinux is enabled. If the host has
+// semanage, it sets them in the policy too, so that a relabel keeps them.
 type SELinux struct {
 	Labels []Label `json:"labels"`
 }
@@ -17,16 +20,14 @@ type SELinux struct {
 type Label struct {
 	Path string `json:"path"`
 	Type string `json:"type"` // "container_runtime_exec_t", "bin_t"
-	// Below says that everything below Path has it too.
+	// Below extends the type to everything below Path.
 	Below bool `json:"below,omitempty"`
 }
 
 var seTypeRE = regexp.MustCompile(`^[a-z0-9_]+_t$`)
 
-// Kind returns "selinux".
 func (s *SELinux) Kind() string { return "selinux" }
 
-// Describe lists the paths.
 func (s *SELinux) Describe() string {
 	var w []string
 	for _, l := range s.Labels {
@@ -35,8 +36,8 @@ func (s *SELinux) Describe() string {
 	return "selinux types " + strings.Join(w, " ")
 }
 
-// Validate checks paths and types. A path must have no character that means
-// something in the policy's patterns besides the dot.
+// Validate refuses paths with characters, apart from the dot, that have a meaning
+// in the policy's patterns.
 func (s *SELinux) Validate() error {
 	var errs []error
 	for _, l := range s.Labels {
@@ -49,4 +50,151 @@ func (s *SELinux) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+const selinuxFile = "/sys/fs/selinux/enforce"
+
+// selinuxPrior lists the labels that Apply changed.
+type selinuxPrior struct {
+	Paths []string `json:"paths,omitempty"`
+}
+
+// SELinuxMode returns "enforcing", "permissive" or "disabled".
+func SELinuxMode(env *Env) string {
+	b, err := env.ReadFile(selinuxFile)
+	switch {
+	case err != nil:
+		return "disabled"
+	case strings.TrimSpace(string(b)) == "1":
+		return "enforcing"
+	}
+	return "permissive"
+}
+
+func (s *SELinux) Check(ctx context.Context, env *Env) (Result, error) {
+	if SELinuxMode(env) == "disabled" {
+		return Result{State: Skipped, Reason: "SELinux is off"}, nil
+	}
+	wrong, err := s.wrong(ctx, env)
+	if err != nil {
+		return Result{}, err
+	}
+	if len(wrong) == 0 {
+		return Result{State: OK}, nil
+	}
+	var prior selinuxPrior
+	for _, l := range wrong {
+		prior.Paths = append(prior.Paths, l.Path)
+	}
+	return Result{
+		State: Differs, Reason: "type differs: " + strings.Join(prior.Paths, " "), Prior: priorJSON(prior),
+	}, nil
+}
+
+func (s *SELinux) Apply(ctx context.Context, env *Env) (Result, error) {
+	res, err := s.Check(ctx, env)
+	if err != nil || res.State != Differs {
+		return res, err
+	}
+	wrong, err := s.wrong(ctx, env)
+	if err != nil {
+		return Result{}, err
+	}
+	for _, l := range wrong {
+		if err := l.apply(ctx, env); err != nil {
+			return Result{}, fmt.Errorf("label %q: %w", l.Path, err)
+		}
+	}
+	return Result{State: Changed, Reason: "labelled", Prior: res.Prior}, nil
+}
+
+// Undo removes the types from the policy; remaining files get the policy's type.
+func (s *SELinux) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
+	var prior selinuxPrior
+	if err := json.Unmarshal(raw, &prior); err != nil {
+		return fmt.Errorf("selinux: prior state: %w", err)
+	}
+	if SELinuxMode(env) == "disabled" {
+		return nil
+	}
+	var errs []error
+	for _, l := range s.Labels {
+		if slices.Contains(prior.Paths, l.Path) {
+			errs = append(errs, l.undo(ctx, env))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *SELinux) wrong(ctx context.Context, env *Env) ([]Label, error) {
+	var out []Label
+	for _, l := range s.Labels {
+		if !env.exists(l.Path) {
+			return nil, fmt.Errorf("label %q: no such file", l.Path)
+		}
+		res, err := env.Run.Run(ctx, Cmd{Argv: []string{"stat", "--format=%C", "--", env.Path(l.Path)}})
+		if err != nil {
+			return nil, err
+		}
+		// user:role:type:level
+		if f := strings.Split(strings.TrimSpace(string(res.Stdout)), ":"); len(f) < 3 || f[2] != l.Type {
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
+// pattern returns the path as a regular expression of the policy.
+func (l Label) pattern() string {
+	p := strings.ReplaceAll(l.Path, ".", `\.`)
+	if l.Below {
+		p += "(/.*)?"
+	}
+	return p
+}
+
+func (l Label) apply(ctx context.Context, env *Env) error {
+	_, err := env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-a", "-t", l.Type, l.pattern()}})
+	if _, ok := errors.AsType[*ExitError](err); ok {
+		// The pattern has a rule already: modify it.
+		_, err = env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-m", "-t", l.Type, l.pattern()}})
+	}
+	if _, ok := errors.AsType[*NotFoundError](err); ok {
+		env.Log.Info("no semanage on the host: a relabel would undo the type", "path", l.Path)
+		return l.run(ctx, env, "chcon", "-t", l.Type)
+	}
+	if err != nil {
+		return err
+	}
+	return l.run(ctx, env, "restorecon", "-F")
+}
+
+func (l Label) undo(ctx context.Context, env *Env) error {
+	_, err := env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-d", l.pattern()}})
+	_, exited := errors.AsType[*ExitError](err)
+	_, notFound := errors.AsType[*NotFoundError](err)
+	if err != nil && !exited && !notFound {
+		return err
+	}
+	if !env.exists(l.Path) {
+		return nil
+	}
+	return l.run(ctx, env, "restorecon", "-F")
+}
+
+func (l Label) run(ctx context.Context, env *Env, argv ...string) error {
+	if l.Below {
+		argv = append(argv, "-R")
+	}
+	_, err := env.Run.Run(ctx, Cmd{Argv: append(argv, "--", env.Path(l.Path))})
+	return err
+}
+
+func (s *SELinux) MergePrior(first, later json.RawMessage) (json.RawMessage, error) {
+	var a, b selinuxPrior
+	if err := unmarshalBoth(first, later, &a, &b); err != nil {
+		return nil, err
+	}
+	a.Paths = union(a.Paths, b.Paths)
+	return priorJSON(a), nil
 }

@@ -1,12 +1,11 @@
-// Package step holds the kinds of change that offk8s makes on a host: one file
-// a kind, one declarative change each.
+// Package step holds the kinds of change that offk8s makes on a host, one file a
+// kind.
 //
 // A Step is pure data until an agent runs it: the operator's side builds steps
-// (installer/phase), prints them (dry run) and sends them as JSON; the agent on
-// the host calls Check, and Apply where Check says that something differs.
-// Every change is journaled with what was there before, so that Undo restores
-// it. Secrets never stand in a step: a step names a secret by reference, and
-// the value travels beside the steps in the request (see Env.Secret).
+// (installer/phase), prints them (dry run) and sends them as JSON. The agent on the
+// host calls Check, and Apply if Check reports a difference. It journals the prior
+// state with every change, so that Undo can restore it. A step never contains a
+// secret but a reference to one; the value travels beside the steps (Env.Secret).
 package step
 
 import (
@@ -21,67 +20,88 @@ import (
 type Step interface {
 	// Kind is the step's name in JSON and in the list of this package, "file".
 	Kind() string
-	// Describe says in a few words what will be so, "file /etc/chrony.conf 0644".
-	// It never contains a secret.
+	// Describe returns the desired state in a few words, "file /etc/chrony.conf 0644",
+	// without secrets.
 	Describe() string
-	// Validate reports what is wrong with the step's own fields.
+	// Validate checks the step's fields.
 	Validate() error
 	// Check compares the host with the step and changes nothing. With Differs it
-	// already returns Prior, so that the journal has it before Apply begins.
+	// returns Prior if it can, so that the journal has it before Apply begins.
 	Check(ctx context.Context, env *Env) (Result, error)
-	// Apply makes it so. It is called after Check said Differs, is idempotent,
-	// and returns what Undo needs, to be journaled before the change counts as done.
+	// Apply makes the change. It is called after Check returned Differs, is idempotent,
+	// and returns Prior for the journal, before the change counts as done.
 	Apply(ctx context.Context, env *Env) (Result, error)
-	// Undo restores what was there before; prior is what Apply returned as Prior.
+	// Undo restores the prior state; prior is Result.Prior of Check or Apply, or {}.
 	Undo(ctx context.Context, env *Env, prior json.RawMessage) error
 }
 
-// State is what a Check or an Apply found or did.
+// State is the outcome of a Check or an Apply.
 type State string
 
 // The states.
 const (
-	OK       State = "ok"       // is already so
+	OK       State = "ok"       // already in the desired state
 	Differs  State = "differs"  // Check: Apply would change it
 	Changed  State = "changed"  // Apply changed it
 	Verified State = "verified" // a check without a change: waits, health, smoke
-	Skipped  State = "skipped"  // does not apply here; Reason says why
+	Skipped  State = "skipped"  // does not apply here, see Reason
 	Failed   State = "failed"
 )
 
 // Result is the outcome of Check or Apply.
 type Result struct {
 	State State `json:"state"`
-	// Reason says what differs or what was done, in words for people; no secrets.
+	// Reason describes the difference or the change, without secrets.
 	Reason string `json:"reason,omitempty"`
-	// Prior is what Undo needs; its shape belongs to the step kind. It is stored
-	// in the host's journal (0600).
+	// Prior is the state that Undo restores, in a format of the step kind. The host's
+	// journal (0600) stores it.
 	Prior json.RawMessage `json:"prior,omitempty"`
 }
 
-// Env is what a step may use on the host. The agent makes it; tests make their own.
+// Env gives a step access to the host. The agent creates it, in tests steptest.World.
 type Env struct {
-	// Root is prepended to every path, "" on a real host (tests give a folder).
+	// Root is prepended to every path; "" on a real host, a directory in tests.
 	Root string
-	// Log gets details; it is sent to the operator as events.
+	// Log sends details to the operator, as events.
 	Log *slog.Logger
-	// Run runs a program with data as argv, never through a shell. Tests replace it.
+	// Run runs a program, never through a shell.
 	Run Runner
 	// Secret returns the value of a reference.
 	Secret func(ref SecretRef) ([]byte, error)
-	// Fetch opens an artifact of the verified bundle by its plain digest; the
-	// reader fails at the end when the bytes do not have it. A digest that is not
-	// in the signed Lock is refused before any request.
+	// Fetch opens an artifact of the verified bundle by the digest of its plain
+	// content. The reader fails at the end if the bytes do not match. Fetch refuses a
+	// digest that is not in the signed Lock before any request.
 	Fetch func(ctx context.Context, plain string) (io.ReadCloser, error)
-	// Stamp and SetStamp keep small facts between runs ("unit etcd started with sha256:…").
+	// Stamp and SetStamp keep small values between runs, such as the digest of the
+	// configuration that etcd was started with.
 	Stamp    func(key string) string
 	SetStamp func(key, value string) error
-	// Owned says that the journal already holds what was there before this step:
-	// what Apply replaces is offk8s's own and need not be saved.
+	// Owned reports that the journal already has the prior state of this step: Apply
+	// replaces only what offk8s wrote, and need not save it.
 	Owned bool
-	// After has argv run once when all steps are undone: a daemon that stays must
-	// be restarted after its configuration came back. Nil outside of Undo.
+	// After runs argv once after all steps are undone, to restart a daemon with its
+	// restored configuration. It is nil except during Undo.
 	After func(argv []string)
+}
+
+// Observer is implemented by kinds that may change nothing. The journal leaves out
+// such steps.
+type Observer interface {
+	// Observes reports whether this step changes nothing on the host.
+	Observes() bool
+}
+
+// Retainer is implemented by kinds whose Undo retains something on purpose.
+type Retainer interface {
+	// Retained names the things that the step, with this prior, added and Undo retains.
+	Retained(prior json.RawMessage) []string
+}
+
+// Merger is implemented by kinds whose later runs may change more than the first. For
+// other kinds the first prior alone is the state before offk8s.
+type Merger interface {
+	// MergePrior returns the prior that covers both runs.
+	MergePrior(first, later json.RawMessage) (json.RawMessage, error)
 }
 
 // SecretRef names a secret whose value travels beside the steps, such as
@@ -113,10 +133,11 @@ type Targeter interface {
 	Target() Target
 }
 
-// Runner runs programs.
+// Runner runs programs. Tests replace it.
 type Runner interface {
-	// Run runs argv with stdin and returns what it wrote, also together with an
-	// error. A non-zero exit is an *ExitError with a shortened stderr in its message.
+	// Run runs a program and returns its output, even with an error. A non-zero exit
+	// is an *ExitError with a shortened stderr in its message; a missing program is a
+	// *NotFoundError.
 	Run(ctx context.Context, cmd Cmd) (Output, error)
 }
 
@@ -128,7 +149,7 @@ type Cmd struct {
 	Dir   string
 }
 
-// Output is what a program wrote.
+// Output is the output of a program.
 type Output struct {
 	Stdout, Stderr []byte
 }
@@ -138,10 +159,10 @@ type Item struct {
 	// ID is unique on the host within the plan and stable between runs,
 	// "etcd/unit"; the journal is keyed by it.
 	ID string `json:"id"`
-	// Why is the reason in words, "kubelet refuses to start with swap on".
+	// Why is the reason for the step, "kubelet refuses to start with swap on".
 	Why string `json:"why,omitempty"`
-	// Unless names a file whose presence means that the step is not needed any
-	// more (a bootstrap kubeconfig once the node has joined); reported as Skipped... "".
+	// Unless is a file that makes the step unnecessary: no bootstrap kubeconfig is
+	// written once the node has joined. If it exists, the step is Skipped.
 	Unless string `json:"unless,omitempty"`
 	Step   Step   `json:"-"`
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
-// Swap switches swap off, now and after a reboot: the kubelet refuses to start
-// with it. Lines of /etc/fstab are commented out; Undo restores them.
+// Swap disables swap, now and after a reboot, since the kubelet refuses to start with
+// it. It comments out the lines of /etc/fstab; Undo restores them.
 type Swap struct{}
 
 const (
@@ -18,21 +17,17 @@ const (
 	swapPrefix = "#offk8s# "
 )
 
-// swapPrior says what Undo must switch on again.
+// swapPrior lists the swap devices that Undo enables again.
 type swapPrior struct {
 	Devices []string `json:"devices,omitempty"`
 }
 
-// Kind returns "swap".
 func (s *Swap) Kind() string { return "swap" }
 
-// Describe says what will be so.
 func (s *Swap) Describe() string { return "swap off" }
 
-// Validate has nothing to check.
 func (s *Swap) Validate() error { return nil }
 
-// Check looks for swap in use and for swap lines in fstab.
 func (s *Swap) Check(_ context.Context, env *Env) (Result, error) {
 	on, err := env.swaps()
 	if err != nil {
@@ -52,7 +47,6 @@ func (s *Swap) Check(_ context.Context, env *Env) (Result, error) {
 	return Result{State: Differs, Reason: reason, Prior: priorJSON(swapPrior{on})}, nil
 }
 
-// Apply switches swap off and comments the lines out.
 func (s *Swap) Apply(ctx context.Context, env *Env) (Result, error) {
 	on, err := env.swaps()
 	if err != nil {
@@ -63,7 +57,7 @@ func (s *Swap) Apply(ctx context.Context, env *Env) (Result, error) {
 		return Result{}, err
 	}
 	if lines > 0 {
-		if err := rewrite(env, fstabFile, text); err != nil {
+		if err := s.writeFstab(env, text); err != nil {
 			return Result{}, err
 		}
 	}
@@ -75,7 +69,6 @@ func (s *Swap) Apply(ctx context.Context, env *Env) (Result, error) {
 	return Result{State: Changed, Reason: "switched off", Prior: priorJSON(swapPrior{on})}, nil
 }
 
-// Undo uncomments the lines and switches swap on, if it was.
 func (s *Swap) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 	var prior swapPrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
@@ -90,7 +83,7 @@ func (s *Swap) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 		for line := range strings.Lines(string(text)) {
 			out.WriteString(strings.TrimPrefix(line, swapPrefix))
 		}
-		if err := rewrite(env, fstabFile, out.String()); err != nil {
+		if err := s.writeFstab(env, out.String()); err != nil {
 			return err
 		}
 	}
@@ -102,7 +95,7 @@ func (s *Swap) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 	return nil
 }
 
-// fstab returns the file with its swap lines commented out, and how many there are.
+// fstab returns the file with its swap lines commented out, and the number of them.
 func (s *Swap) fstab(env *Env) (string, int, error) {
 	b, err := env.ReadFile(fstabFile)
 	if err != nil && !absent(err) {
@@ -120,7 +113,7 @@ func (s *Swap) fstab(env *Env) (string, int, error) {
 	return out.String(), n, nil
 }
 
-// swaps lists the swap devices and files in use; the first line of the file is its head.
+// swaps lists the swap devices and files in use. The first line of the file is a header.
 func (e *Env) swaps() ([]string, error) {
 	b, err := e.ReadFile(swapsFile)
 	if absent(err) {
@@ -138,12 +131,10 @@ func (e *Env) swaps() ([]string, error) {
 	return out, nil
 }
 
-// rewrite replaces a system file's text and keeps its mode and owner.
-func rewrite(env *Env, path, text string) error {
-	now, err := env.look(path)
+func (s *Swap) writeFstab(env *Env, text string) error {
+	now, err := env.stat(fstabFile)
 	if err != nil {
 		return err
 	}
-	return env.putBack(place{path, now.mode, strconv.Itoa(now.uid), strconv.Itoa(now.gid)},
-		strings.NewReader(text))
+	return env.edit(fstabFile, now, text)
 }

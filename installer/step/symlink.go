@@ -18,37 +18,29 @@ type Symlink struct {
 	To   string `json:"target"`
 }
 
-// Kind returns "symlink".
 func (s *Symlink) Kind() string { return "symlink" }
 
 func (s *Symlink) Target() Target { return Target{Path: s.Path} }
 
-// Describe names link and target.
 func (s *Symlink) Describe() string { return fmt.Sprintf("symlink %s -> %s", s.Path, s.To) }
 
-// Validate checks both paths.
 func (s *Symlink) Validate() error {
 	return errors.Join(checkPath("path", s.Path), checkPath("target", s.To))
 }
 
-// symlinkPrior is what was at the link's path.
+// symlinkPrior is the previous link.
 type symlinkPrior struct {
-	Target string   `json:"target,omitempty"` // of the link that was there
+	Target string   `json:"target,omitempty"`
 	Made   []string `json:"made,omitempty"`
 }
 
-// Check compares the link's target; anything but a link at Path is an error.
 func (s *Symlink) Check(_ context.Context, env *Env) (Result, error) {
 	st, err := os.Lstat(env.Path(s.Path))
 	var prior symlinkPrior
 	reason := "absent"
 	switch {
 	case absent(err):
-		fp, err := env.filePrior(s.Path, found{})
-		if err != nil {
-			return Result{}, err
-		}
-		prior.Made = fp.Made
+		prior.Made = env.missingParents(s.Path)
 	case err != nil:
 		return Result{}, err
 	case st.Mode()&fs.ModeSymlink == 0:
@@ -65,13 +57,12 @@ func (s *Symlink) Check(_ context.Context, env *Env) (Result, error) {
 	return Result{State: Differs, Reason: reason, Prior: priorJSON(prior)}, nil
 }
 
-// Apply makes or turns the link.
 func (s *Symlink) Apply(ctx context.Context, env *Env) (Result, error) {
 	res, err := s.Check(ctx, env)
 	if err != nil || res.State == OK {
 		return res, err
 	}
-	if _, err := env.makeParents(s.Path); err != nil {
+	if err := env.makeParents(s.Path); err != nil {
 		return Result{}, err
 	}
 	if err := replaceLink(env.Path(s.Path), s.To); err != nil {
@@ -80,7 +71,6 @@ func (s *Symlink) Apply(ctx context.Context, env *Env) (Result, error) {
 	return Result{State: Changed, Reason: "linked", Prior: res.Prior}, nil
 }
 
-// Undo restores the former link or removes this one.
 func (s *Symlink) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 	var prior symlinkPrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
@@ -102,11 +92,11 @@ func (s *Symlink) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 	if err := os.Remove(env.Path(s.Path)); err != nil {
 		return err
 	}
-	env.unmake(prior.Made)
+	env.removeEmpty(prior.Made)
 	return nil
 }
 
-// replaceLink makes the link beside its place and renames it there.
+// replaceLink creates a temporary link beside path and renames it to path.
 func replaceLink(path, target string) error {
 	tmp := filepath.Join(filepath.Dir(path), ".offk8s-link-"+filepath.Base(path))
 	if err := os.Remove(tmp); err != nil && !absent(err) {

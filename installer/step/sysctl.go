@@ -12,23 +12,21 @@ import (
 	"strings"
 )
 
-// Sysctl are kernel settings, now and after a reboot. Undo restores the values
-// that were set before.
+// Sysctl are kernel settings, now and after a reboot. Undo restores the previous
+// values.
 type Sysctl struct {
 	Values map[string]string `json:"values"` // "net.ipv4.ip_forward": "1"
-	// File is where they are kept; default /etc/sysctl.d/99-zz-offk8s.conf, which
-	// is read after 99-sysctl.conf, the usual link to /etc/sysctl.conf.
+	// File keeps the settings; default /etc/sysctl.d/99-zz-offk8s.conf, which is read
+	// after 99-sysctl.conf, usually a link to /etc/sysctl.conf.
 	File string `json:"file,omitempty"`
 }
 
 var sysctlRE = regexp.MustCompile(`^[a-z0-9_]+([./][A-Za-z0-9_*-]+)+$`)
 
-// Kind returns "sysctl".
 func (s *Sysctl) Kind() string { return "sysctl" }
 
 func (s *Sysctl) Target() Target { return Target{File: s.File} }
 
-// Describe lists the settings, sorted.
 func (s *Sysctl) Describe() string {
 	var w []string
 	for _, k := range slices.Sorted(maps.Keys(s.Values)) {
@@ -37,7 +35,6 @@ func (s *Sysctl) Describe() string {
 	return "sysctl " + strings.Join(w, " ")
 }
 
-// Validate checks names and values.
 func (s *Sysctl) Validate() error {
 	errs := []error{checkPath("file", s.file())}
 	for _, k := range slices.Sorted(maps.Keys(s.Values)) {
@@ -56,13 +53,12 @@ func (s *Sysctl) file() string {
 	return s.File
 }
 
-// sysctlPrior is the former file and the former values by name.
+// sysctlPrior is the previous file and the previous values by name.
 type sysctlPrior struct {
 	File   filePrior         `json:"file"`
 	Values map[string]string `json:"values,omitempty"`
 }
 
-// Check compares the file and the kernel's values.
 func (s *Sysctl) Check(_ context.Context, env *Env) (Result, error) {
 	prior := sysctlPrior{Values: map[string]string{}}
 	var reasons []string
@@ -99,14 +95,13 @@ func (s *Sysctl) Check(_ context.Context, env *Env) (Result, error) {
 	return Result{State: Differs, Reason: strings.Join(reasons, ", "), Prior: priorJSON(prior)}, nil
 }
 
-// Apply writes the file and sets the values. A setting that the kernel does not
-// know is an error: its module is not loaded.
+// Apply fails if the kernel does not know a setting: its module is not loaded.
 func (s *Sysctl) Apply(ctx context.Context, env *Env) (Result, error) {
 	res, err := s.Check(ctx, env)
 	if err != nil || res.State == OK {
 		return res, err
 	}
-	if _, err := env.put(s.place(), strings.NewReader(s.content())); err != nil {
+	if err := env.write(s.place(), strings.NewReader(s.content())); err != nil {
 		return Result{}, err
 	}
 	if err := setSysctls(env, s.Values); err != nil {
@@ -115,7 +110,6 @@ func (s *Sysctl) Apply(ctx context.Context, env *Env) (Result, error) {
 	return Result{State: Changed, Reason: "set", Prior: res.Prior}, nil
 }
 
-// Undo restores the file and the values that were changed.
 func (s *Sysctl) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 	var prior sysctlPrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
@@ -156,8 +150,8 @@ func (s *Sysctl) content() string {
 
 func (s *Sysctl) place() place { return place{path: s.file(), mode: 0o644} }
 
-// sysctlPath is the setting's file. As in sysctl(8), a name whose first
-// separator is a slash has dots that are part of names.
+// sysctlPath returns the file of a setting. As in sysctl(8), dots are part of names if
+// the first separator is a slash.
 func sysctlPath(name string) string {
 	if i := strings.IndexAny(name, "./"); i >= 0 && name[i] == '.' {
 		name = strings.ReplaceAll(name, ".", "/")
@@ -165,5 +159,22 @@ func sysctlPath(name string) string {
 	return "/proc/sys/" + name
 }
 
-// sameFields compares values as the kernel does not care for the kind of space.
+// sameFields compares values like the kernel, for which all white space is the same.
 func sameFields(a, b string) bool { return slices.Equal(strings.Fields(a), strings.Fields(b)) }
+
+// MergePrior keeps each setting's first value.
+func (s *Sysctl) MergePrior(first, later json.RawMessage) (json.RawMessage, error) {
+	var a, b sysctlPrior
+	if err := unmarshalBoth(first, later, &a, &b); err != nil {
+		return nil, err
+	}
+	for k, v := range b.Values {
+		if _, ok := a.Values[k]; !ok {
+			if a.Values == nil {
+				a.Values = map[string]string{}
+			}
+			a.Values[k] = v
+		}
+	}
+	return priorJSON(a), nil
+}

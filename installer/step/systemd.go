@@ -10,13 +10,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// unitState is what systemd says of a unit.
+// unitState is a unit's state in systemd.
 type unitState struct {
 	load, active, sub, file string
-	stale                   bool // files are newer than what systemd loaded
+	stale                   bool // the files are newer than the loaded unit
 }
 
-// unitState asks systemd; a unit that is not there has load "not-found".
+// unitState asks systemd; a unit that does not exist has load "not-found".
 func (e *Env) unitState(ctx context.Context, name string) (unitState, error) {
 	out, err := e.Run.Run(ctx, Cmd{Argv: []string{
 		"systemctl", "show", "--property=LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload", "--", name,
@@ -43,8 +43,8 @@ func (e *Env) unitState(ctx context.Context, name string) (unitState, error) {
 	return s, nil
 }
 
-// running accepts a unit on its way up, but not one that systemd starts again
-// and again.
+// running reports whether a unit runs or starts; a unit that systemd keeps
+// restarting does not count.
 func (s unitState) running() bool {
 	switch s.active {
 	case "active", "reloading":
@@ -55,7 +55,7 @@ func (s unitState) running() bool {
 	return false
 }
 
-// enabled also accepts what needs or knows no enabling.
+// enabled reports whether a unit is enabled, or cannot be.
 func (s unitState) enabled() bool {
 	return slices.Contains([]string{
 		"enabled", "enabled-runtime", "static", "alias", "indirect", "generated", "linked",
@@ -64,13 +64,13 @@ func (s unitState) enabled() bool {
 
 func (s unitState) exists() bool { return s.load != "not-found" && s.load != "" }
 
-// systemctl runs one verb on a unit.
+// systemctl runs systemctl with args.
 func (e *Env) systemctl(ctx context.Context, args ...string) error {
 	_, err := e.Run.Run(ctx, Cmd{Argv: append([]string{"systemctl"}, args...)})
 	return err
 }
 
-// unitLog adds a unit's last log lines to an error of starting it.
+// unitLog adds the last log lines of a unit to the error of its start.
 func (e *Env) unitLog(ctx context.Context, name string, err error) error {
 	out, logErr := e.Run.Run(ctx, Cmd{Argv: []string{
 		"journalctl", "--unit=" + name, "--lines=15", "--no-pager", "--output=cat",
@@ -81,7 +81,8 @@ func (e *Env) unitLog(ctx context.Context, name string, err error) error {
 	return err
 }
 
-// filesDigest digests the contents of files in order; one that is not there counts too.
+// filesDigest returns the digest of the contents of files in order; a missing file
+// counts too.
 func (e *Env) filesDigest(paths []string) (string, error) {
 	all := digest.Canonical.Digester()
 	for _, p := range paths {

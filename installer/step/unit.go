@@ -1,41 +1,43 @@
 package step
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Unit is a systemd unit: its file, whether it starts at boot and whether it runs.
 //
-// A unit that runs is restarted when its own file or one of Triggers changed
-// since offk8s last started it (their digest is stamped on the host), also
-// when that change was made by hand.
+// A running unit is restarted if its file or one of Triggers has changed since
+// offk8s last started it, even if somebody else changed it: a stamp on the host
+// holds their digest.
 type Unit struct {
 	Name string `json:"name"` // "etcd.service"
-	// Content is the unit file in /etc/systemd/system; empty means that the unit
-	// comes from a package and only Enable, Running and Stopped are looked at.
+	// Content is the unit file in /etc/systemd/system. If it is empty, then the unit
+	// comes from a package and only Enable, Running and Stopped count.
 	Content string `json:"content,omitempty"`
 	Enable  bool   `json:"enable,omitempty"`
 	Running bool   `json:"running,omitempty"`
-	// Stopped is the opposite of Enable and Running: disabled and not running,
-	// Skipped when the host has no such unit.
+	// Stopped is the opposite of Enable and Running: disabled and not running. The
+	// step is Skipped if the host has no such unit.
 	Stopped bool `json:"stopped,omitempty"`
-	// Triggers are files whose change means a restart: configuration, certificates, the binary.
+	// Triggers are files whose change requires a restart: configuration, certificates, the binary.
 	Triggers []string `json:"triggers,omitempty"`
-	// Reload sends a reload instead of a restart when only Triggers changed.
+	// Reload reloads the unit instead of restarting it if only Triggers changed.
 	Reload bool `json:"reload,omitempty"`
-	// NoBlock does not wait until the unit says that it is ready: members of a
-	// cluster become ready only together; a Wait step comes later.
+	// NoBlock does not wait until the unit is ready, for members of a cluster, which
+	// become ready only together; a later Wait step waits for them.
 	NoBlock bool `json:"noBlock,omitempty"`
 }
 
-// Kind returns "unit".
 func (u *Unit) Kind() string { return "unit" }
 
 func (u *Unit) Target() Target { return Target{Name: u.Name} }
 
-// Describe names the unit and what is wanted of it.
 func (u *Unit) Describe() string {
 	var w []string
 	for _, x := range []struct {
@@ -49,7 +51,6 @@ func (u *Unit) Describe() string {
 	return fmt.Sprintf("unit %s %s", u.Name, strings.Join(w, ", "))
 }
 
-// Validate checks name, triggers and that the wishes go together.
 func (u *Unit) Validate() error {
 	var errs []error
 	if !unitName(u.Name) {
@@ -64,7 +65,7 @@ func (u *Unit) Validate() error {
 	return errors.Join(errs...)
 }
 
-// unitName accepts names of systemd.unit(5) that have a type suffix.
+// unitName accepts names with a type suffix, see systemd.unit(5).
 func unitName(n string) bool {
 	dot := strings.LastIndexByte(n, '.')
 	if dot < 1 || dot == len(n)-1 || n[0] == '-' {
@@ -74,4 +75,228 @@ func unitName(n string) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
 			strings.ContainsRune(":-_.\\@", r))
 	})
+}
+
+// unitPrior is the unit before the step.
+type unitPrior struct {
+	File    filePrior `json:"file"`
+	Existed bool      `json:"existed"`
+	Enabled bool      `json:"enabled,omitempty"`
+	Running bool      `json:"running,omitempty"`
+}
+
+func (u *Unit) path() string { return "/etc/systemd/system/" + u.Name }
+
+func (u *Unit) place() place { return place{path: u.path(), mode: 0o644} }
+
+// stamp identifies the unit that was started: the digests of its file and its triggers.
+func (u *Unit) stamp(env *Env) (string, error) {
+	d, err := env.filesDigest(u.Triggers)
+	return digest.FromString(u.Content).Encoded() + " " + d, err
+}
+
+func (u *Unit) Check(ctx context.Context, env *Env) (Result, error) {
+	s, err := env.unitState(ctx, u.Name)
+	if err != nil {
+		return Result{}, err
+	}
+	if u.Stopped {
+		return u.checkStopped(env, s)
+	}
+	if u.Content == "" && !s.exists() {
+		return Result{}, fmt.Errorf("unit %q: systemd knows no such unit", u.Name)
+	}
+	reasons, err := u.reasons(env, s)
+	if err != nil || len(reasons) == 0 {
+		return Result{State: OK}, err
+	}
+	prior, err := u.prior(env, s)
+	return Result{State: Differs, Reason: strings.Join(reasons, ", "), Prior: priorJSON(prior)}, err
+}
+
+func (u *Unit) reasons(env *Env, s unitState) ([]string, error) {
+	var out []string
+	if u.Content != "" {
+		res, err := env.checkFile(u.place(), func(path string) (string, error) {
+			have, err := env.ReadFile(path)
+			if err != nil || string(have) == u.Content {
+				return "", err
+			}
+			return "differs", nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if res.State != OK {
+			out = append(out, "unit file "+res.Reason)
+		}
+	}
+	if s.stale && s.exists() {
+		out = append(out, "systemd has not read the unit file yet")
+	}
+	if u.Enable && !s.enabled() {
+		out = append(out, "not enabled")
+	}
+	if !u.Running {
+		return out, nil
+	}
+	if !s.running() {
+		return append(out, fmt.Sprintf("not running (%s)", strings.Trim(s.active+" "+s.sub, " "))), nil
+	}
+	stamp, err := u.stamp(env)
+	if err == nil && env.Stamp(u.key()) != stamp {
+		out = append(out, "runs with an older configuration")
+	}
+	return out, err
+}
+
+func (u *Unit) key() string { return "unit/" + u.Name }
+
+func (u *Unit) checkStopped(env *Env, s unitState) (Result, error) {
+	if !s.exists() {
+		return Result{State: Skipped, Reason: "no such unit"}, nil
+	}
+	if !s.running() && s.file != "enabled" {
+		return Result{State: OK}, nil
+	}
+	prior, err := u.prior(env, s)
+	return Result{State: Differs, Reason: "is " + s.active + ", " + s.file, Prior: priorJSON(prior)}, err
+}
+
+func (u *Unit) prior(env *Env, s unitState) (unitPrior, error) {
+	p := unitPrior{Existed: s.exists(), Enabled: s.file == "enabled", Running: s.running()}
+	if u.Content == "" {
+		return p, nil
+	}
+	var err error
+	p.File, err = env.priorOf(u.path())
+	return p, err
+}
+
+func (u *Unit) Apply(ctx context.Context, env *Env) (Result, error) {
+	s, err := env.unitState(ctx, u.Name)
+	if err != nil {
+		return Result{}, err
+	}
+	prior, err := u.prior(env, s)
+	if err != nil {
+		return Result{}, err
+	}
+	did, err := u.apply(ctx, env, s)
+	if err != nil {
+		return Result{Prior: priorJSON(prior)}, fmt.Errorf("unit %q: %w", u.Name, err)
+	}
+	return Result{State: Changed, Reason: did, Prior: priorJSON(prior)}, nil
+}
+
+func (u *Unit) apply(ctx context.Context, env *Env, s unitState) (string, error) {
+	if u.Stopped {
+		return "stopped", errors.Join(
+			env.systemctl(ctx, "stop", "--", u.Name), env.systemctl(ctx, "disable", "--", u.Name))
+	}
+	if u.Content != "" {
+		if err := env.write(u.place(), strings.NewReader(u.Content)); err != nil {
+			return "", err
+		}
+	}
+	if u.Content != "" || s.stale {
+		if err := env.systemctl(ctx, "daemon-reload"); err != nil {
+			return "", err
+		}
+	}
+	if u.Enable && !s.enabled() {
+		if err := env.systemctl(ctx, "enable", "--", u.Name); err != nil {
+			return "", err
+		}
+	}
+	if !u.Running {
+		return "written", nil
+	}
+	return u.start(ctx, env, s)
+}
+
+// start starts, restarts or reloads the unit. It computes the stamp first, so that a
+// file that changes meanwhile counts as newer than the start.
+func (u *Unit) start(ctx context.Context, env *Env, s unitState) (string, error) {
+	stamp, err := u.stamp(env)
+	if err != nil {
+		return "", err
+	}
+	last := env.Stamp(u.key())
+	content, _, _ := strings.Cut(stamp, " ")
+	verb, did := "restart", "restarted"
+	switch {
+	case !s.running():
+		verb, did = "start", "started"
+		// systemd refuses to start a unit that failed too often until it is reset.
+		if s.active == "failed" || s.sub == "auto-restart" {
+			verb, did = "restart", "restarted after failures"
+			if err := env.systemctl(ctx, "reset-failed", "--", u.Name); err != nil {
+				return "", err
+			}
+		}
+	case last == stamp:
+		return "enabled", nil
+	case u.Reload && strings.HasPrefix(last, content+" "):
+		verb, did = "reload", "reloaded"
+	}
+	args := []string{verb}
+	if u.NoBlock {
+		args = append(args, "--no-block")
+	}
+	if err := env.systemctl(ctx, append(args, "--", u.Name)...); err != nil {
+		if ctx.Err() != nil {
+			return "", err
+		}
+		return "", env.unitLog(ctx, u.Name, err)
+	}
+	return did, env.SetStamp(u.key(), stamp)
+}
+
+// resetFailed makes systemd forget the failure of a unit, such as one that had to be
+// killed because it did not stop in time. Otherwise the name stays in its list
+// although the file is gone.
+func (env *Env) resetFailed(ctx context.Context, name string) error {
+	s, err := env.unitState(ctx, name)
+	if err != nil || s.active != "failed" {
+		return err
+	}
+	return env.systemctl(ctx, "reset-failed", "--", name)
+}
+
+func (u *Unit) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
+	var prior unitPrior
+	if err := json.Unmarshal(raw, &prior); err != nil {
+		return fmt.Errorf("unit %q: prior state: %w", u.Name, err)
+	}
+	s, err := env.unitState(ctx, u.Name)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	do := func(args ...string) { errs = append(errs, env.systemctl(ctx, args...)) }
+	if s.exists() {
+		if !prior.Running && s.running() {
+			do("stop", "--", u.Name)
+		}
+		if !prior.Enabled && s.file == "enabled" {
+			do("disable", "--", u.Name)
+		}
+	}
+	if u.Content != "" {
+		errs = append(errs, env.restore(u.path(), priorJSON(prior.File)))
+		do("daemon-reload")
+		if !prior.Existed {
+			errs = append(errs, env.resetFailed(ctx, u.Name))
+		}
+	}
+	if prior.Existed {
+		if prior.Enabled && s.file != "enabled" {
+			do("enable", "--", u.Name)
+		}
+		if prior.Running && env.After != nil {
+			env.After([]string{"systemctl", "restart", "--", u.Name})
+		}
+	}
+	return errors.Join(append(errs, env.SetStamp(u.key(), ""))...)
 }

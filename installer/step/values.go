@@ -18,14 +18,14 @@ const (
 	CertsDir = "/etc/containerd/certs.d" // registry configuration
 )
 
-// Mode is a file mode that stands in JSON as people read it, "0644". The zero
-// value means the default of the step kind.
+// Mode is a file mode, "0644" in JSON. The zero value is the default of the step
+// kind.
 type Mode uint32
 
 // String returns the mode in octal, "0644".
 func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
 
-// Perm returns the permission bits as the os package takes them.
+// Perm returns the permission bits for the os package.
 func (m Mode) Perm() fs.FileMode { return fs.FileMode(m) & fs.ModePerm }
 
 // MarshalJSON writes "0644".
@@ -53,10 +53,10 @@ func (m Mode) check() error {
 	return nil
 }
 
-// Duration is a time.Duration that stands in JSON as "1m30s".
+// Duration is a time.Duration, "1m30s" in JSON.
 type Duration time.Duration
 
-// String returns the duration as time.Duration prints it.
+// String formats the duration like time.Duration.
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // MarshalJSON writes "1m30s".
@@ -76,7 +76,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// checkPath refuses what is not a clean absolute path below the root.
+// checkPath requires a clean absolute path other than the root.
 func checkPath(field, p string) error {
 	switch {
 	case p == "":
@@ -98,10 +98,10 @@ func CheckName(field, s string) error {
 	return nil
 }
 
-// isControl reports ASCII control characters, which have no place in names.
+// isControl reports whether r is an ASCII control character.
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
-// checkLine refuses text that would end or start another line where it is written.
+// checkLine refuses text that is more than one line.
 func checkLine(field, s string) error {
 	if strings.ContainsAny(s, "\n\r\x00") {
 		return fmt.Errorf("%s %q: line break", field, s)
@@ -109,7 +109,7 @@ func checkLine(field, s string) error {
 	return nil
 }
 
-// checkArgv refuses an empty program or a NUL, which no kernel accepts.
+// checkArgv refuses an empty program name, and NUL bytes, which the kernel refuses.
 func checkArgv(field string, argv []string) error {
 	if len(argv) == 0 || argv[0] == "" {
 		return fmt.Errorf("%s: empty", field)
@@ -122,6 +122,6 @@ func checkArgv(field string, argv []string) error {
 	return nil
 }
 
-// ErrSymlink says that a destination is a symbolic link, which offk8s does not
-// write through: what it points to belongs to somebody else.
+// ErrSymlink reports that a destination is a symbolic link. offk8s does not write
+// through it, since the link's target belongs to somebody else.
 var ErrSymlink = errors.New("is a symbolic link")

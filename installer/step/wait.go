@@ -1,8 +1,14 @@
 package step
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -10,30 +16,31 @@ import (
 
 // Wait waits until a program succeeds or a URL answers, and changes nothing.
 type Wait struct {
-	// Argv is run until it exits 0, or URL is asked until it answers 200
+	NoUndo
+	// Argv runs until it exits 0. Or URL is requested until it answers 200
 	// ("https://127.0.0.1:6443/readyz") or accepts a connection ("tcp://127.0.0.1:2379").
 	Argv []string `json:"argv,omitempty"`
 	URL  string   `json:"url,omitempty"`
-	// CAFile, CertFile and KeyFile are paths on the host; https needs a CAFile,
-	// the system's trust store is never used.
+	// CAFile, CertFile and KeyFile are paths on the host. https requires a CAFile,
+	// since the system's trust store is never used.
 	CAFile   string `json:"caFile,omitempty"`
 	CertFile string `json:"certFile,omitempty"`
 	KeyFile  string `json:"keyFile,omitempty"`
-	// ServerName replaces the URL's host in the check of the certificate.
+	// ServerName replaces the URL's host when the certificate is verified.
 	ServerName string `json:"serverName,omitempty"`
-	// Expect must be found in the output or the body.
+	// Expect must occur in the output or the body.
 	Expect string `json:"expect,omitempty"`
 	// Timeout defaults to 2 minutes, Interval to 1 second.
 	Timeout  Duration `json:"timeout,omitempty"`
 	Interval Duration `json:"interval,omitempty"`
-	// Text says what is waited for, "etcd member healthy".
+	// Text describes the condition, "etcd member healthy".
 	Text string `json:"text,omitempty"`
 }
 
-// Kind returns "wait".
 func (w *Wait) Kind() string { return "wait" }
 
-// Describe tells Text, or command or URL.
+func (w *Wait) Observes() bool { return true }
+
 func (w *Wait) Describe() string {
 	switch {
 	case w.Text != "":
@@ -44,7 +51,6 @@ func (w *Wait) Describe() string {
 	return "wait for " + strings.Join(w.Argv, " ")
 }
 
-// Validate checks that there is one thing to wait for.
 func (w *Wait) Validate() error {
 	var errs []error
 	if (len(w.Argv) > 0) == (w.URL != "") {
@@ -98,4 +104,119 @@ func (w *Wait) interval() time.Duration {
 		return time.Second
 	}
 	return time.Duration(w.Interval)
+}
+
+// maxBody is the limit on a response in bytes; the rest is ignored.
+const maxBody = 1 << 20
+
+func (w *Wait) Check(ctx context.Context, env *Env) (Result, error) {
+	if err := w.try(ctx, env); err != nil {
+		if ctx.Err() != nil {
+			return Result{}, context.Cause(ctx)
+		}
+		return Result{State: Differs, Reason: "not yet: " + err.Error()}, nil
+	}
+	return Result{State: Verified}, nil
+}
+
+func (w *Wait) Apply(ctx context.Context, env *Env) (Result, error) {
+	start := time.Now()
+	limit := time.NewTimer(w.timeout())
+	defer limit.Stop()
+	for {
+		// Each attempt has a separate timeout and limit only prevents the next one, so
+		// that the last error always comes from the other side.
+		last := w.try(ctx, env)
+		if last == nil {
+			return Result{State: Verified, Reason: fmt.Sprintf("after %s", time.Since(start).Round(100*time.Millisecond))}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Result{}, context.Cause(ctx)
+		case <-limit.C:
+			return Result{}, fmt.Errorf("%s: not after %s, last: %w", w.Describe(), w.timeout(), last)
+		case <-time.After(w.interval()):
+		}
+	}
+}
+
+func (w *Wait) try(ctx context.Context, env *Env) error {
+	// An attempt that hangs must not use up all the time.
+	ctx, cancel := context.WithTimeout(ctx, max(10*time.Second, w.interval()))
+	defer cancel()
+	if len(w.Argv) > 0 {
+		out, err := env.Run.Run(ctx, Cmd{Argv: w.Argv})
+		if err != nil {
+			return err
+		}
+		return w.expect(out.Stdout)
+	}
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		return err
+	}
+	if u.Scheme == "tcp" {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	return w.get(ctx, env)
+}
+
+func (w *Wait) get(ctx context.Context, env *Env) error {
+	conf, err := w.tls(env)
+	if err != nil {
+		return err
+	}
+	// No Proxy: the other side is this host, a neighbour or the mirror.
+	tr := &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("answer %s: %s", resp.Status, tail(strings.TrimSpace(string(body)), 300))
+	}
+	return w.expect(body)
+}
+
+func (w *Wait) expect(b []byte) error {
+	if !strings.Contains(string(b), w.Expect) {
+		return fmt.Errorf("answer lacks %q: %s", w.Expect, tail(strings.TrimSpace(string(b)), 300))
+	}
+	return nil
+}
+
+// tls returns a configuration that trusts CAFile only.
+func (w *Wait) tls(env *Env) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: w.ServerName, RootCAs: x509.NewCertPool()}
+	if w.CAFile != "" {
+		pem, err := env.ReadFile(w.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("file %q: no certificate in it", w.CAFile)
+		}
+	}
+	if w.CertFile == "" {
+		return conf, nil
+	}
+	pair, err := tls.LoadX509KeyPair(env.Path(w.CertFile), env.Path(w.KeyFile))
+	if err != nil {
+		return nil, err
+	}
+	conf.Certificates = []tls.Certificate{pair}
+	return conf, nil
 }
