@@ -1,5 +1,7 @@
 package manifests
 
+import "slices"
+
 // Role is what a host does in the cluster.
 type Role string
 
@@ -61,14 +63,7 @@ type Host struct {
 }
 
 // HasRole reports whether h plays r.
-func (h Host) HasRole(r Role) bool {
-	for _, x := range h.Roles {
-		if x == r {
-			return true
-		}
-	}
-	return false
-}
+func (h Host) HasRole(r Role) bool { return slices.Contains(h.Roles, r) }
 
 // SSH says how to reach a host.
 type SSH struct {

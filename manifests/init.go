@@ -1,6 +1,9 @@
 package manifests
 
-import _ "embed"
+import (
+	"bytes"
+	_ "embed"
+)
 
 //go:embed init/pack.yaml
 var initManifest []byte
@@ -9,8 +12,8 @@ var initManifest []byte
 var initCluster []byte
 
 // InitManifest returns a commented pack.yaml to start from; it loads as it is.
-func InitManifest() []byte { return append([]byte(nil), initManifest...) }
+func InitManifest() []byte { return bytes.Clone(initManifest) }
 
 // InitCluster returns a commented cluster.yaml to start from: one control plane
 // and two workers. It loads as it is, its names and addresses are examples.
-func InitCluster() []byte { return append([]byte(nil), initCluster...) }
+func InitCluster() []byte { return bytes.Clone(initCluster) }

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -42,20 +43,12 @@ func (v Version) MinorString() string { return fmt.Sprintf("%d.%d", v.Major, v.M
 
 // Compare orders versions; a bare minor sorts before all of its patches.
 func (v Version) Compare(w Version) int {
-	for _, p := range [][2]int{{v.Major, w.Major}, {v.Minor, w.Minor}, {v.Patch, w.Patch}} {
-		switch {
-		case p[0] < p[1]:
-			return -1
-		case p[0] > p[1]:
-			return 1
-		}
-	}
-	return 0
+	return cmp.Or(cmp.Compare(v.Major, w.Major), cmp.Compare(v.Minor, w.Minor), cmp.Compare(v.Patch, w.Patch))
 }
 
-// CompareMinors orders two minors such as "1.9" and "1.16" by number. Strings
+// compareMinors orders two minors such as "1.9" and "1.16" by number. Strings
 // that are no minors sort first.
-func CompareMinors(a, b string) int {
+func compareMinors(a, b string) int {
 	v, errA := ParseVersion(a)
 	w, errB := ParseVersion(b)
 	if errA != nil || errB != nil {

@@ -2,6 +2,7 @@ package strict
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -82,4 +83,16 @@ func (c *Checks) OneLine(path, value string) {
 // forbiddenInLine reports what would end or hide part of a line.
 func forbiddenInLine(r rune) bool {
 	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufffd'
+}
+
+// Sysctls checks kernel settings.
+func (c *Checks) Sysctls(path string, values map[string]string) {
+	for _, k := range slices.Sorted(maps.Keys(values)) {
+		p := JoinPath(path, k)
+		c.Match(p, k, sysctlKey.MatchString, "a name such as net.ipv4.ip_forward")
+		if strings.TrimSpace(values[k]) == "" {
+			c.Add(p, "no value is given")
+		}
+		c.OneLine(p, values[k])
+	}
 }

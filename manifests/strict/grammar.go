@@ -19,6 +19,7 @@ var (
 	argName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 	imageRef    = regexp.MustCompile(`^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]*$`)
+	sysctlKey   = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)
 	entryName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
 )
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -127,4 +128,19 @@ func cut(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+func taggedFields(t reflect.Type, tag string) map[string]reflect.StructField {
+	out := map[string]reflect.StructField{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get(tag), ",")
+		if !f.IsExported() || f.Anonymous && name == "" || name == "-" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		out[name] = f
+	}
+	return out
 }

@@ -2,6 +2,7 @@ package strict
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -137,4 +138,14 @@ func tokenPos(t *token.Token) position {
 		return position{}
 	}
 	return position{t.Position.Line, t.Position.Column}
+}
+
+// EncodeYAML returns v as YAML by way of JSON, so that both forms have the same
+// field names.
+func EncodeYAML(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return yaml.JSONToYAML(b)
 }

@@ -2,27 +2,8 @@ package strict
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 )
-
-// yamlFields are the fields of a struct by their name in YAML.
-func yamlFields(t reflect.Type) map[string]reflect.StructField { return taggedFields(t, "yaml") }
-
-func taggedFields(t reflect.Type, tag string) map[string]reflect.StructField {
-	out := map[string]reflect.StructField{}
-	for _, f := range reflect.VisibleFields(t) {
-		name, _, _ := strings.Cut(f.Tag.Get(tag), ",")
-		if !f.IsExported() || f.Anonymous && name == "" || name == "-" {
-			continue
-		}
-		if name == "" {
-			name = f.Name
-		}
-		out[name] = f
-	}
-	return out
-}
 
 // suggest returns a hint with the name nearest to what was written, if one is near.
 func suggest(got string, names []string) string {

@@ -179,7 +179,7 @@ func TestSetDefaults(t *testing.T) {
 	c.SetDefaults(catalog.Release{Version: "1.36.3"})
 	want := sampleCluster(t)
 	want.Kubernetes = "1.36.3"
-	want.Network = ClusterNetwork{DefaultPodCIDR, DefaultServiceCIDR, DefaultDNSDomain, DefaultProxyMode}
+	want.Network = ClusterNetwork{defaultPodCIDR, defaultServiceCIDR, defaultDNSDomain, defaultProxyMode}
 	want.Runtime.CgroupDriver = "systemd"
 	want.ControlPlane.Endpoint = "10.0.0.11:6443"
 	want.Time.MaxSkew = "60s"

@@ -1,40 +1,41 @@
 package manifests
 
 import (
+	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
-	"strings"
 
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // Defaults of a Cluster; they are what an empty field means.
 const (
-	DefaultPodCIDR     = "10.244.0.0/16"
-	DefaultServiceCIDR = "10.96.0.0/16"
-	DefaultDNSDomain   = "cluster.local"
-	DefaultProxyMode   = "iptables"
+	defaultPodCIDR     = "10.244.0.0/16"
+	defaultServiceCIDR = "10.96.0.0/16"
+	defaultDNSDomain   = "cluster.local"
+	defaultProxyMode   = "iptables"
 	DefaultAPIPort     = "6443"
-	DefaultCgroup      = "systemd"
-	DefaultMaxSkew     = "60s"
-	DefaultSSHPort     = 22
-	DefaultSSHUser     = "root"
+	defaultCgroup      = "systemd"
+	defaultMaxSkew     = "60s"
+	defaultSSHPort     = 22
+	defaultSSHUser     = "root"
 )
 
 // PodCIDR is the range pods get their addresses from.
-func (c *Cluster) PodCIDR() string { return orDefault(c.Network.PodCIDR, DefaultPodCIDR) }
+func (c *Cluster) PodCIDR() string { return cmp.Or(c.Network.PodCIDR, defaultPodCIDR) }
 
 // ServiceCIDR is the range services get their addresses from.
-func (c *Cluster) ServiceCIDR() string { return orDefault(c.Network.ServiceCIDR, DefaultServiceCIDR) }
+func (c *Cluster) ServiceCIDR() string { return cmp.Or(c.Network.ServiceCIDR, defaultServiceCIDR) }
 
 // DNSDomain is the domain of the cluster's own names.
-func (c *Cluster) DNSDomain() string { return orDefault(c.Network.DNSDomain, DefaultDNSDomain) }
+func (c *Cluster) DNSDomain() string { return cmp.Or(c.Network.DNSDomain, defaultDNSDomain) }
 
 // ProxyMode is kube-proxy's mode.
-func (c *Cluster) ProxyMode() string { return orDefault(c.Network.ProxyMode, DefaultProxyMode) }
+func (c *Cluster) ProxyMode() string { return cmp.Or(c.Network.ProxyMode, defaultProxyMode) }
 
 // CgroupDriver is that of the container runtime and the kubelet.
-func (c *Cluster) CgroupDriver() string { return orDefault(c.Runtime.CgroupDriver, DefaultCgroup) }
+func (c *Cluster) CgroupDriver() string { return cmp.Or(c.Runtime.CgroupDriver, defaultCgroup) }
 
 // Endpoint is the host:port that nodes and users dial; empty when there is
 // neither one in the file nor a control plane.
@@ -44,7 +45,7 @@ func (c *Cluster) Endpoint() string {
 	}
 	for _, h := range c.Hosts {
 		if h.HasRole(RoleControlPlane) {
-			return joinHostPort(h.Address, DefaultAPIPort)
+			return net.JoinHostPort(h.Address, DefaultAPIPort)
 		}
 	}
 	return ""
@@ -54,11 +55,11 @@ func (c *Cluster) Endpoint() string {
 // the network, and for each host how it is reached. A Cluster read from a file
 // stays as it was written until then.
 func (c *Cluster) SetDefaults(rel catalog.Release) {
-	c.Kubernetes = orDefault(c.Kubernetes, rel.Version)
+	c.Kubernetes = cmp.Or(c.Kubernetes, rel.Version)
 	c.Network = ClusterNetwork{c.PodCIDR(), c.ServiceCIDR(), c.DNSDomain(), c.ProxyMode()}
 	c.Runtime.CgroupDriver = c.CgroupDriver()
 	c.ControlPlane.Endpoint = c.Endpoint()
-	c.Time.MaxSkew = orDefault(c.Time.MaxSkew, DefaultMaxSkew)
+	c.Time.MaxSkew = cmp.Or(c.Time.MaxSkew, defaultMaxSkew)
 	for i := range c.Hosts {
 		c.Hosts[i].SSH = c.Hosts[i].sshOver(c.SSH)
 	}
@@ -67,16 +68,12 @@ func (c *Cluster) SetDefaults(rel catalog.Release) {
 // sshOver is how h is reached, with def for what h does not say.
 func (h Host) sshOver(def SSH) SSH {
 	s := h.SSH
-	s.Address = orDefault(s.Address, h.Address)
-	s.User = orDefault(s.User, orDefault(def.User, DefaultSSHUser))
-	s.KeyFile = orDefault(s.KeyFile, def.KeyFile)
-	s.KnownHosts = orDefault(s.KnownHosts, def.KnownHosts)
-	s.HostKey = orDefault(s.HostKey, def.HostKey)
-	for _, p := range []int{def.Port, DefaultSSHPort} {
-		if s.Port == 0 {
-			s.Port = p
-		}
-	}
+	s.Address = cmp.Or(s.Address, h.Address)
+	s.User = cmp.Or(s.User, def.User, defaultSSHUser)
+	s.KeyFile = cmp.Or(s.KeyFile, def.KeyFile)
+	s.KnownHosts = cmp.Or(s.KnownHosts, def.KnownHosts)
+	s.HostKey = cmp.Or(s.HostKey, def.HostKey)
+	s.Port = cmp.Or(s.Port, def.Port, defaultSSHPort)
 	return s
 }
 
@@ -119,18 +116,4 @@ func (c *Cluster) ServiceIP(n int) (string, error) {
 		return "", fmt.Errorf("service range %q has no address number %d", c.ServiceCIDR(), n)
 	}
 	return a.String(), nil
-}
-
-func joinHostPort(host, port string) string {
-	if strings.Contains(host, ":") {
-		return "[" + host + "]:" + port
-	}
-	return host + ":" + port
-}
-
-func orDefault(v, def string) string {
-	if v == "" {
-		return def
-	}
-	return v
 }

@@ -3,9 +3,12 @@ package manifests
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -235,7 +238,7 @@ func (t Time) validate(ck *strict.Checks) {
 }
 
 func (h HostPrep) validate(ck *strict.Checks) {
-	catalog.CheckSysctls(ck, "hostPreparation.sysctls", h.Sysctls)
+	ck.Sysctls("hostPreparation.sysctls", h.Sysctls)
 	ck.Each("hostPreparation.skip", h.Skip, func(p, s string) {
 		if !slices.Contains(skippable, s) {
 			ck.Add(p, "found %q, want one of %s", s, strings.Join(skippable, ", "))
@@ -244,4 +247,37 @@ func (h HostPrep) validate(ck *strict.Checks) {
 	ck.Each("hostPreparation.ignorePreflight", h.IgnorePreflight, func(p, s string) {
 		ck.Match(p, s, strict.IsName, "the name of a check")
 	})
+}
+
+// Grammars of what a person writes. They are narrow on purpose: names end up
+// in unit files, hosts files, certificates and command lines (T-41).
+var (
+	taintForm   = regexp.MustCompile(`^([^=:]+)(=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
+	userName    = regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)
+	fingerprint = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	sshKeyPrint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
+	plainWord   = regexp.MustCompile(`^[A-Za-z0-9_./:=,+@-]+$`)
+	fileName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$`)
+)
+
+// isHost reports a DNS name or an IP address without a zone.
+func isHost(s string) bool {
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Zone() == "" || strict.IsDNSName(s)
+}
+
+// isHostPort reports host:port.
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && n >= 1 && n <= 65535 && strconv.Itoa(n) == port && isHost(host)
+}
+
+// isTaint reports key=value:Effect or key:Effect.
+func isTaint(s string) bool {
+	m := taintForm.FindStringSubmatch(s)
+	return m != nil && strict.IsLabelKey(m[1]) && strict.IsLabelValue(m[3])
 }

@@ -1,0 +1,121 @@
+package catalog
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
+)
+
+// Distro is an operating system: distro/<id>-<major>.yaml.
+type Distro struct {
+	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
+	Kind       string `yaml:"kind" json:"kind"`
+	Name       string `yaml:"name" json:"name"`     // "rocky-9"
+	ID         string `yaml:"id" json:"id"`         // os-release ID
+	Major      string `yaml:"major" json:"major"`   // first part of os-release VERSION_ID
+	Family     string `yaml:"family" json:"family"` // "redhat" or "debian"
+	// Arches are those, in Go's spelling, that the sources below have.
+	Arches []string `yaml:"arches" json:"arches"`
+
+	Yum []YumRepository `yaml:"yum,omitempty" json:"yum,omitempty" merge:"id"`
+	Apt []AptSource     `yaml:"apt,omitempty" json:"apt,omitempty"`
+	// Packages are what every host gets.
+	Packages []string `yaml:"packages" json:"packages"`
+	// MetadataCompression of the repository we write: "gz" (EL7) or "zst".
+	MetadataCompression string `yaml:"metadataCompression" json:"metadataCompression"`
+	// Exclude are packages that are never taken into a closure (glob on the name).
+	Exclude []string `yaml:"exclude,omitempty" json:"exclude,omitempty"`
+	// Keys are the armoured OpenPGP public keys that KeyFiles of the sources
+	// name, by file name; read when the catalog is loaded.
+	Keys map[string]string `yaml:"-" json:"keys"`
+}
+
+// YumRepository is an upstream yum repository; "{arch}" in BaseURL is replaced by x86_64 or aarch64.
+type YumRepository struct {
+	ID       string   `yaml:"id" json:"id"`
+	BaseURL  string   `yaml:"baseURL" json:"baseURL"`
+	KeyFiles []string `yaml:"keyFiles" json:"keyFiles"` // keys/<file>
+	// SignedMetadata says that repomd.xml.asc must be there and good.
+	SignedMetadata bool `yaml:"signedMetadata" json:"signedMetadata"`
+	Priority       int  `yaml:"priority,omitempty" json:"priority,omitempty"`
+}
+
+// AptSource is a suite of a Debian-style archive. Archive is a logical name
+// ("debian", "debian-security"); its URL comes from the packing machine's apt
+// configuration or from a rewrite of "apt:<archive>".
+type AptSource struct {
+	Archive    string   `yaml:"archive" json:"archive"`
+	Suite      string   `yaml:"suite" json:"suite"`
+	Components []string `yaml:"components" json:"components"`
+	KeyFiles   []string `yaml:"keyFiles" json:"keyFiles"`
+}
+
+// keyFiles are the key files of every source, sorted, each once.
+func (d Distro) keyFiles() []string {
+	var out []string
+	for _, y := range d.Yum {
+		out = append(out, y.KeyFiles...)
+	}
+	for _, a := range d.Apt {
+		out = append(out, a.KeyFiles...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (d Distro) validate(name string) []strict.Problem {
+	c := &strict.Checks{}
+	if d.Name != name || d.Name != d.ID+"-"+d.Major || !strict.IsName(name) {
+		c.Add("name", "found %q in the file of %q, want <id>-<major>", d.Name, name)
+	}
+	c.Among("family", d.Family, "redhat", "debian")
+	c.Among("metadataCompression", d.MetadataCompression, "gz", "zst")
+	checkArches(c, "arches", d.Arches)
+	if (d.Family == "redhat") != (len(d.Yum) > 0) || (d.Family == "debian") != (len(d.Apt) > 0) {
+		c.Add("family", "redhat needs yum repositories, debian needs apt sources, and neither those of the other")
+	}
+	for _, y := range d.Yum {
+		p := "yum[" + y.ID + "]"
+		if !strict.IsName(y.ID) {
+			c.Add(p+".id", "%q: want lower case letters, digits and dashes", y.ID)
+		}
+		// Packages are signed, so the way they come may be plain http.
+		c.URL(p+".baseURL", strings.ReplaceAll(y.BaseURL, "{arch}", "x86_64"), len(y.KeyFiles) > 0)
+		d.validateKeys(c, p, y.KeyFiles)
+	}
+	for i, a := range d.Apt {
+		p := fmt.Sprintf("apt[%d]", i)
+		if !strict.IsName(a.Archive) || !strict.IsName(a.Suite) || len(a.Components) == 0 {
+			c.Add(p, "want an archive, a suite and components")
+		}
+		d.validateKeys(c, p, a.KeyFiles)
+	}
+	if len(d.Packages) == 0 {
+		c.Add("packages", "none given")
+	}
+	for i, n := range d.Packages {
+		if !strict.IsPackageName(n) {
+			c.Add(fmt.Sprintf("packages[%d]", i), "%q is not the name of a package", n)
+		}
+	}
+	for i, g := range d.Exclude {
+		if _, err := path.Match(g, ""); err != nil {
+			c.Add(fmt.Sprintf("exclude[%d]", i), "%q: %v", g, err)
+		}
+	}
+	return c.Problems
+}
+
+func (d Distro) validateKeys(c *strict.Checks, p string, files []string) {
+	for i, f := range files {
+		if d.Keys[f] == "" {
+			c.Add(fmt.Sprintf("%s.keyFiles[%d]", p, i), "keys/%s is not in the catalog", f)
+		}
+	}
+	if len(files) == 0 && d.Family == "redhat" {
+		c.Add(p+".keyFiles", "none given, packages could not be checked")
+	}
+}

@@ -1,0 +1,203 @@
+package catalog
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/manifests/strict"
+)
+
+// Release is what offk8s knows of one Kubernetes minor:
+// kubernetes/<minor>.yaml.
+type Release struct {
+	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
+	Kind       string `yaml:"kind" json:"kind"`
+
+	Minor     string `yaml:"minor" json:"minor"`     // "1.36"
+	Version   string `yaml:"version" json:"version"` // default patch, "1.36.3"
+	EndOfLife string `yaml:"endOfLife,omitempty" json:"endOfLife,omitempty"`
+	Notes     string `yaml:"notes,omitempty" json:"notes,omitempty"`
+
+	Defaults ReleaseDefaults `yaml:"defaults" json:"defaults"`
+	// Components in install order: kubernetes, etcd, containerd, runc, crictl, cni-plugins, cfssl ….
+	Components []Download `yaml:"components" json:"components" merge:"name"`
+	// Images by role: "pause", "coredns".
+	Images map[string]Image `yaml:"images" json:"images"`
+
+	// Args per daemon ("kube-apiserver" …) that this minor needs or no longer
+	// knows: merged over the common set of installer/phase; a nil (~) value
+	// removes the flag.
+	Args map[string]map[string]*string `yaml:"args,omitempty" json:"args,omitempty"`
+	// KubeletConfig fields of this minor, merged over the common set.
+	KubeletConfig map[string]any `yaml:"kubeletConfig,omitempty" json:"kubeletConfig,omitempty"`
+	// Features are predicates that phases ask for instead of comparing versions.
+	Features Features `yaml:"features" json:"features"`
+
+	// DNSTemplate is the template of the cluster DNS objects (RenderObjects
+	// fills it), put here by the Catalog so that a Lock carries it.
+	DNSTemplate string `yaml:"-" json:"dnsTemplate,omitempty"`
+}
+
+// ReleaseDefaults is what bare `pack --version` takes.
+type ReleaseDefaults struct {
+	Arches  []string `yaml:"arches" json:"arches"`
+	Distros []string `yaml:"distros" json:"distros"`
+	CNI     string   `yaml:"cni" json:"cni"`
+	Runtime string   `yaml:"runtime" json:"runtime"`
+}
+
+// Download is one upstream component: a file or an archive per architecture.
+type Download struct {
+	Name    string `yaml:"name" json:"name"`
+	Version string `yaml:"version" json:"version"` // as upstream writes it
+	// Arches maps amd64 or arm64 to what is downloaded there.
+	Arches map[string]Remote `yaml:"arches" json:"arches"`
+	// Members are the paths that are kept of an archive; "{arch}" is replaced.
+	// None means that the download itself is the binary, called Name.
+	Members []string `yaml:"members,omitempty" json:"members,omitempty"`
+}
+
+// Remote is a URL with the digest that is expected there; an empty digest
+// means first use (recorded in the Lock).
+type Remote struct {
+	URL    string `yaml:"url" json:"url"`
+	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
+}
+
+// Image is an image reference and the digest of its index or manifest, when known.
+type Image struct {
+	Ref    string `yaml:"ref" json:"ref"`
+	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
+}
+
+// Features are facts of a minor, see facts in docs; every field is required in the file.
+type Features struct {
+	CRIVersion         string   `yaml:"criVersion" json:"criVersion"`                 // "v1alpha2" or "v1"
+	ContainerdConfig   int      `yaml:"containerdConfig" json:"containerdConfig"`     // version of config.toml: 2 or 3
+	CgroupV2           bool     `yaml:"cgroupV2" json:"cgroupV2"`                     // kubelet knows cgroup v2
+	CgroupV1Refused    bool     `yaml:"cgroupV1Refused" json:"cgroupV1Refused"`       // kubelet refuses cgroup v1 unless failCgroupV1 is false
+	ControlPlaneLabels []string `yaml:"controlPlaneLabels" json:"controlPlaneLabels"` // node-role labels
+	ControlPlaneTaints []string `yaml:"controlPlaneTaints" json:"controlPlaneTaints"` // taint keys
+	CSRApproverRoles   bool     `yaml:"csrApproverRoles" json:"csrApproverRoles"`     // signerName exists: approve verb on signers
+	MetadataRoute      bool     `yaml:"metadataRoute" json:"metadataRoute"`           // old kubelets ask 169.254.169.254 at start
+	// CtrPullArgs are what `ctr images pull` of this line of containerd needs so
+	// that it leaves other platforms alone: 2.x asks for their manifests otherwise.
+	CtrPullArgs []string `yaml:"ctrPullArgs" json:"ctrPullArgs,omitempty"`
+}
+
+// neededComponents are what install cannot do without.
+var neededComponents = []string{"kubernetes", "etcd", "containerd", "runc", "crictl", "cni-plugins"}
+
+// knownDaemons may have arguments.
+var knownDaemons = []string{
+	"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "etcd", "containerd",
+}
+
+func (r Release) validate(name string) []strict.Problem {
+	c := &strict.Checks{}
+	if v, err := ParseVersion(r.Minor); err != nil || v.Patch >= 0 || r.Minor != name {
+		c.Add("minor", "found %q in the file of %s", r.Minor, name)
+	}
+	if v, err := ParseVersion(r.Version); err != nil || v.Patch < 0 || v.String() != r.Version || v.MinorString() != r.Minor {
+		c.Add("version", "found %q, want a full version of %s without v", r.Version, r.Minor)
+	}
+	if _, err := time.Parse(time.DateOnly, r.EndOfLife); err != nil && r.EndOfLife != "" {
+		c.Add("endOfLife", "%q is not a date such as 2027-01-31", r.EndOfLife)
+	}
+	checkArches(c, "defaults.arches", r.Defaults.Arches)
+	if len(r.Defaults.Distros) == 0 {
+		c.Add("defaults.distros", "none given")
+	}
+	c.Among("defaults.runtime", r.Defaults.Runtime, "containerd")
+	r.validateComponents(c)
+	for _, role := range []string{"pause", "coredns"} {
+		if _, ok := r.Images[role]; !ok {
+			c.Add(strict.JoinPath("images", role), "missing")
+		}
+	}
+	for _, role := range slices.Sorted(maps.Keys(r.Images)) {
+		checkImage(c, strict.JoinPath("images", role), r.Images[role])
+	}
+	for _, daemon := range slices.Sorted(maps.Keys(r.Args)) {
+		p := strict.JoinPath("args", daemon)
+		c.Among(p, daemon, knownDaemons...)
+		for _, k := range slices.Sorted(maps.Keys(r.Args[daemon])) {
+			if v := r.Args[daemon][k]; v != nil {
+				c.Flag(strict.JoinPath(p, k), k, *v)
+			} else {
+				c.Flag(strict.JoinPath(p, k), k, "")
+			}
+		}
+	}
+	r.Features.validate(c)
+	return c.Problems
+}
+
+func (r Release) validateComponents(c *strict.Checks) {
+	seen := map[string]bool{}
+	for _, d := range r.Components {
+		p := "components[" + d.Name + "]"
+		if !strict.IsName(d.Name) {
+			c.Add(p+".name", "%q: want lower case letters, digits and dashes", d.Name)
+		}
+		if seen[d.Name] {
+			c.Add(p, "is there twice")
+		}
+		seen[d.Name] = true
+		if d.Version == "" || strings.ContainsFunc(d.Version, strict.Unprintable) {
+			c.Add(p+".version", "found %q, want the version as upstream writes it", d.Version)
+		}
+		for _, a := range r.Defaults.Arches {
+			if _, ok := d.Arches[a]; !ok {
+				c.Add(p+".arches", "has no %s, which is a default of the release", a)
+			}
+		}
+		for _, a := range slices.Sorted(maps.Keys(d.Arches)) {
+			at := p + ".arches." + a
+			c.Among(at, a, Arches...)
+			c.URL(at+".url", d.Arches[a].URL, d.Arches[a].Digest != "")
+			c.Digest(at+".digest", d.Arches[a].Digest)
+		}
+		names := map[string]bool{}
+		for i, m := range d.Members {
+			base := path.Base(m)
+			if !strict.IsPlainPath(strings.ReplaceAll(m, "{arch}", "x")) || names[base] {
+				c.Add(fmt.Sprintf("%s.members[%d]", p, i), "%q: want a plain relative path with a file name of its own", m)
+			}
+			names[base] = true
+		}
+	}
+	for _, n := range neededComponents {
+		if !seen[n] {
+			c.Add("components", "%q is missing", n)
+		}
+	}
+}
+
+func (f Features) validate(c *strict.Checks) {
+	c.Among("features.criVersion", f.CRIVersion, "v1alpha2", "v1")
+	c.Among("features.containerdConfig", fmt.Sprint(f.ContainerdConfig), "2", "3")
+	for p, list := range map[string][]string{
+		"features.controlPlaneLabels": f.ControlPlaneLabels, "features.controlPlaneTaints": f.ControlPlaneTaints,
+	} {
+		if len(list) == 0 {
+			c.Add(p, "none given")
+		}
+		for i, k := range list {
+			if !strict.IsLabelKey(k) {
+				c.Add(fmt.Sprintf("%s[%d]", p, i), "%q is not a label key", k)
+			}
+		}
+	}
+}
+
+func checkImage(c *strict.Checks, path string, i Image) {
+	if !strict.IsImageRef(i.Ref) {
+		c.Add(strict.JoinPath(path, "ref"), "%q is not a full image reference such as registry.k8s.io/pause:3.10", i.Ref)
+	}
+	c.Digest(strict.JoinPath(path, "digest"), i.Digest)
+}
