@@ -13,9 +13,9 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 )
 
-// call runs the agent on a host with one request and hands its events to on, in
-// order. The error is the agent's own (errors.Is knows agent.ErrStep and the
-// others), or tells that there was no answer.
+// call runs the agent on a host with one request and passes its events to on, in
+// order. The error is the agent's, which may be agent.ErrStep and the like, or says
+// that there was no answer.
 func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Event)) error {
 	req.Protocol, req.Hold = agent.Protocol, true
 	line, err := json.Marshal(req)
@@ -24,57 +24,43 @@ func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Even
 	}
 	released := make(chan struct{})
 	defer close(released)
-	stdin := &held{Reader: bytes.NewReader(append(line, '\n')), until: released}
+	// The agent stops when its input ends.
+	stdin := io.MultiReader(bytes.NewReader(append(line, '\n')), hold(released))
 	answer := &eventWriter{on: on, noise: reader.Head{Max: maxNoise}}
 	stderr := reader.Head{Max: maxNoise}
 	err = m.Run(ctx, []string{AgentPath, "agent"}, stdin, answer, &stderr)
 	if answer.end != nil {
-		// The agent's own words say more than its exit code; after a cancelled
-		// context they are only that it was told to stop.
+		// The agent's error says more than its exit code, unless the context was
+		// cancelled: then it says only that the agent had to stop.
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		return answer.end.Err()
 	}
-	said := strings.TrimSpace(stderr.String() + "\n" + answer.noise.String())
 	if err == nil {
 		err = errors.New("no answer")
 	}
-	if said != "" {
-		err = fmt.Errorf("%w: %s", err, said)
+	if output := strings.TrimSpace(stderr.String() + "\n" + answer.noise.String()); output != "" {
+		err = fmt.Errorf("%w: %s", err, output)
 	}
 	return fmt.Errorf("agent: %w", err)
 }
 
-// held gives its bytes and then waits: the end of the agent's input would stop it.
-type held struct {
-	*bytes.Reader
-	until <-chan struct{}
-}
+// hold is a reader without data that ends when the channel is closed.
+type hold <-chan struct{}
 
-// Read implements io.Reader.
-func (h *held) Read(b []byte) (int, error) {
-	if h.Len() > 0 {
-		return h.Reader.Read(b)
-	}
-	<-h.until
+func (h hold) Read([]byte) (int, error) {
+	<-h
 	return 0, io.EOF
 }
 
-// WriteTo would let io.Copy go past Read.
-func (h *held) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, struct{ io.Reader }{h})
-}
-
 const (
-	// maxEvent bounds a line of an agent's answer in bytes.
-	maxEvent = 4 << 20
-	// maxNoise bounds the output that is kept for an error message in bytes.
-	maxNoise = 4 << 10
+	maxEvent = 4 << 20 // bytes of a line of an agent's answer
+	maxNoise = 4 << 10 // bytes of other output that an error message quotes
 )
 
-// eventWriter splits an agent's output into events. What is none, such as a
-// login message, is kept for the error.
+// eventWriter splits an agent's output into events. Lines that are not events, such
+// as a login banner, are kept for the error message.
 type eventWriter struct {
 	on    func(agent.Event)
 	buf   []byte
@@ -82,7 +68,6 @@ type eventWriter struct {
 	end   *agent.Event
 }
 
-// Write implements io.Writer.
 func (w *eventWriter) Write(b []byte) (int, error) {
 	n := len(b)
 	for len(b) > 0 {

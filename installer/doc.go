@@ -1,15 +1,15 @@
-// Package installer turns hosts into a cluster.
+// Package installer turns hosts into a cluster. One call follows the other:
 //
-//	f, err := installer.Connect(ctx, cluster, connectOptions)   // every host, agent in place
-//	m, err := installer.OpenMirror(ctx, cluster.Mirror, keys)   // verified Lock
-//	in, checks, err := f.Look(ctx, phase.Input{Cluster: cluster, Lock: m.Lock, …})
-//	plan, err := installer.NewPlan(in, phase.All())             // pure
-//	report, err := installer.Run(ctx, plan, f, runOptions)      // or its dry run
-//	report, err := installer.Reset(ctx, f, cluster.Name, resetOptions)
+//	Connect          connects to every host and installs the agent's program
+//	OpenMirror       verifies the bundle that the mirror serves
+//	Fleet.Preflight  collects facts and checks the hosts
+//	NewPlan          computes the steps of every host
+//	Run              applies them, or compares only (dry run)
+//	Reset            restores the state before
 //
-// A Plan is data: phases in order, per host a list of steps with reasons. Run
-// hands each host its steps of one phase at a time; the agent there compares
-// and applies (installer/agent). All hosts end a phase before the next begins,
-// so a phase may rely on what the one before did on other hosts. A host that
-// fails ends the run after its phase, the others finish theirs.
+// A Plan is data: phases in order, and per host a list of steps with reasons. Run
+// sends each host its steps of one phase at a time; the agent there
+// (installer/agent) compares and applies them. All hosts end a phase before the
+// next one begins, so that a phase may rely on the phases before it on all hosts.
+// If a host fails, the others finish the phase and the run ends.
 package installer

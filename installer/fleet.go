@@ -16,27 +16,27 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// DefaultParallel is how many hosts are worked on at a time.
+// DefaultParallel is the default of ConnectOptions.Parallel.
 const DefaultParallel = 16
 
-// ConnectOptions say how the hosts are reached.
+// ConnectOptions configure Connect; the zero value is useful if ssh needs no agent.
 type ConnectOptions struct {
-	// SSH has what cluster.yaml does not say: home folder, agent socket, what to
-	// do about unknown hosts. Name, address and key fields are filled in per host.
+	// SSH holds the settings that are not in cluster.yaml: home directory, agent
+	// socket, treatment of unknown hosts. Connect sets name, address and keys.
 	SSH host.SSHConfig
-	// Dial replaces Local and SSH, for tests.
+	// Dial, if set, replaces SSH and local execution, for tests.
 	Dial func(ctx context.Context, h manifests.Host) (host.Host, error)
-	// Binary returns the path of an offk8s program for an architecture ("arm64");
-	// nil means the running one, which is right for its own architecture.
+	// Binary returns the path of an offk8s program for an architecture ("arm64").
+	// If it is nil, the running program is used, which fits only its architecture.
 	Binary func(arch string) (string, error)
-	// Parallel bounds how many hosts are worked on at a time; 0: DefaultParallel.
+	// Parallel is the largest number of hosts in use at a time; 0: DefaultParallel.
 	Parallel int
-	// Partial lets hosts be missing while at least one is reached: what is then
-	// done on a missing one fails with what kept it from being reached.
+	// Partial allows hosts to be missing if at least one is connected. Later calls
+	// for a missing host return the error of its connection.
 	Partial bool
 }
 
-// Fleet are the connected hosts of a cluster. Safe for concurrent use.
+// Fleet is the connected hosts of a cluster. It is safe for concurrent use.
 type Fleet struct {
 	cluster  *manifests.Cluster
 	parallel int
@@ -48,34 +48,32 @@ type Fleet struct {
 	missing map[string]error
 }
 
-// member is a host with what was learned of it on the way.
+// member is a connected host.
 type member struct {
 	host.Host
-	trip time.Duration // of a small program call
+	rtt time.Duration // of a short command
 }
 
-// HostError is what went wrong on one host.
+// HostError is an error on one host.
 type HostError struct {
 	Host string
 	Err  error
 }
 
-// Error names the host.
 func (e *HostError) Error() string { return fmt.Sprintf("%s: %v", e.Host, e.Err) }
 
-// Unwrap returns the cause.
 func (e *HostError) Unwrap() error { return e.Err }
 
-// Connect reaches all hosts, or with o.Partial those that can be reached, and
-// puts the agent's program in place. What fails is told for all hosts together,
-// as *HostError in the order of cluster.yaml.
+// Connect connects to all hosts of the cluster and installs the agent's program on
+// them. The error joins a *HostError for each host that failed, in the order of
+// cluster.yaml; see also o.Partial.
 func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Fleet, error) {
 	f := &Fleet{cluster: c, parallel: o.Parallel, binary: o.Binary, hosts: map[string]*member{}, missing: map[string]error{}}
 	if f.parallel <= 0 {
 		f.parallel = DefaultParallel
 	}
 	if f.binary == nil {
-		f.binary = ownBinary
+		f.binary = runningProgram
 	}
 	dial := o.Dial
 	if dial == nil {
@@ -83,7 +81,7 @@ func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Flee
 	}
 	err := f.each(ctx, names(c), func(ctx context.Context, name string) error {
 		i := slices.IndexFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name })
-		m, err := f.reach(ctx, c.Hosts[i], dial)
+		m, err := f.connect(ctx, c.Hosts[i], dial)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if err != nil {
@@ -99,20 +97,20 @@ func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Flee
 	return f, nil
 }
 
-// reach connects one host and puts the agent's program in place.
-func (f *Fleet) reach(ctx context.Context, c manifests.Host, dial func(context.Context, manifests.Host) (host.Host, error)) (*member, error) {
+// connect connects to one host and installs the agent's program on it.
+func (f *Fleet) connect(ctx context.Context, c manifests.Host, dial func(context.Context, manifests.Host) (host.Host, error)) (*member, error) {
 	h, err := dial(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	m := &member{Host: h}
-	if err := f.equip(ctx, m); err != nil {
+	if err := f.installAgent(ctx, m); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	return m, nil
 }
 
-// dial reaches a host as cluster.yaml says.
+// dial connects to a host as cluster.yaml describes.
 func (o ConnectOptions) dial(ctx context.Context, h manifests.Host) (host.Host, error) {
 	if h.Local {
 		return host.NewLocal(h.Name), nil
@@ -123,23 +121,23 @@ func (o ConnectOptions) dial(ctx context.Context, h manifests.Host) (host.Host, 
 		c.Address = h.Address
 	}
 	if h.SSH.KeyFile != "" {
-		c.KeyFile = expand(h.SSH.KeyFile, c.Home)
+		c.KeyFile = expandHome(h.SSH.KeyFile, c.Home)
 	}
 	if h.SSH.KnownHosts != "" {
-		c.KnownHosts = []string{expand(h.SSH.KnownHosts, c.Home)}
+		c.KnownHosts = []string{expandHome(h.SSH.KnownHosts, c.Home)}
 	}
 	return host.DialSSH(ctx, c)
 }
 
-// expand replaces a leading ~/ by the home folder.
-func expand(file, home string) string {
+// expandHome replaces a leading ~/ by the home directory.
+func expandHome(file, home string) string {
 	if rest, ok := strings.CutPrefix(file, "~/"); ok && home != "" {
 		return home + "/" + rest
 	}
 	return file
 }
 
-func ownBinary(string) (string, error) { return os.Executable() }
+func runningProgram(string) (string, error) { return os.Executable() }
 
 func names(c *manifests.Cluster) []string {
 	var out []string
@@ -149,8 +147,8 @@ func names(c *manifests.Cluster) []string {
 	return out
 }
 
-// each does fn for hosts in parallel and joins their errors in order; one
-// host's error does not stop the others.
+// each calls fn for hosts in parallel and joins their errors, each a *HostError, in
+// the order of hosts. An error on one host does not stop the others.
 func (f *Fleet) each(ctx context.Context, hosts []string, fn func(ctx context.Context, name string) error) error {
 	errs := make([]error, len(hosts))
 	var g errgroup.Group
@@ -183,7 +181,7 @@ func (f *Fleet) member(name string) (*member, error) {
 	return nil, fmt.Errorf("host %q: not connected", name)
 }
 
-// Close ends all connections.
+// Close closes all connections.
 func (f *Fleet) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,16 +24,16 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Mirror is a mirror whose bundle was verified.
+// Mirror is a mirror with a verified bundle.
 type Mirror struct {
 	*agent.Content
-	// Agent is what hosts are told of it.
+	// Agent is the mirror's address and CA, for the requests to the hosts.
 	Agent agent.Mirror
 }
 
-// OpenMirror fetches the mirror's CA, checks it against the fingerprint of
-// cluster.yaml, and verifies the bundle with keys (PEM). With root set only that
-// bundle will do. Errors are agent.ErrVerify and agent.ErrPolicy, or of the network.
+// OpenMirror fetches the mirror's CA, compares it with the fingerprint in
+// cluster.yaml, and verifies the bundle with keys (PEM). If root is set, only that
+// bundle is accepted. The error is agent.ErrVerify, agent.ErrPolicy or one of the network.
 func OpenMirror(ctx context.Context, m manifests.ClusterMirror, keys string, root digest.Digest) (*Mirror, error) {
 	out := &Mirror{Agent: agent.Mirror{URL: m.URL}}
 	if m.CAFingerprint != "" {
@@ -48,8 +48,8 @@ func OpenMirror(ctx context.Context, m manifests.ClusterMirror, keys string, roo
 	return out, err
 }
 
-// fetchCA reads the CA over a connection that is not trusted; the fingerprint
-// that the user compared makes it so.
+// fetchCA fetches the CA over a connection that is not verified, which is why it
+// compares the fingerprint.
 func fetchCA(ctx context.Context, m manifests.ClusterMirror) ([]byte, error) {
 	u, err := url.Parse(m.URL)
 	if err != nil {
@@ -85,8 +85,8 @@ func fetchCA(ctx context.Context, m manifests.ClusterMirror) ([]byte, error) {
 	return pem.EncodeToMemory(block), nil
 }
 
-// Complete asks the mirror for everything that the plan needs, so that a hole
-// shows before a host is touched. The error lists what is missing.
+// Complete checks that the mirror serves everything that the plan needs, so that an
+// omission shows before any host is changed. The error lists the missing artifacts.
 func (m *Mirror) Complete(ctx context.Context, in phase.Input) error {
 	paths, err := phase.Paths(in)
 	if err != nil {
@@ -110,6 +110,6 @@ func (m *Mirror) Complete(ctx context.Context, in phase.Input) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	sort.Strings(missing)
+	slices.Sort(missing)
 	return fmt.Errorf("the mirror lacks %d of %d artifacts:\n  %s", len(missing), len(paths), strings.Join(missing, "\n  "))
 }

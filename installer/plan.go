@@ -12,8 +12,8 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Plan is what will be so, in order. Its JSON is stable: the same Input gives
-// the same bytes. It names secrets and never holds them.
+// Plan is the ordered list of steps for all hosts. Its JSON is stable: the same
+// Input gives the same bytes. It refers to secrets by name and does not contain them.
 type Plan struct {
 	Cluster    string        `json:"cluster"`
 	Bundle     string        `json:"bundle"` // name
@@ -26,17 +26,17 @@ type Plan struct {
 type PlanPhase struct {
 	Name  string     `json:"name"`
 	Title string     `json:"title"`
-	Hosts []PlanHost `json:"hosts"` // those with a part in it, in the order of cluster.yaml
+	Hosts []PlanHost `json:"hosts"` // with at least one step, in the order of cluster.yaml
 }
 
-// PlanHost is what a host has to do in a phase.
+// PlanHost is the steps of a phase on one host.
 type PlanHost struct {
 	Host  string      `json:"host"`
 	Items []step.Item `json:"items"`
 }
 
-// NewPlan asks every phase for every host's steps. It is pure. Phases without a
-// step are left out. The error has everything that is wrong, sorted by phase and host.
+// NewPlan returns the plan that the phases make of in, without phases that have no
+// steps. It is pure. The error joins the errors of all phases and hosts, in that order.
 func NewPlan(in phase.Input, phases []phase.Phase) (*Plan, error) {
 	p := &Plan{
 		Cluster: in.Cluster.Name, Bundle: in.Lock.Name, Root: in.Root, Kubernetes: in.Lock.Kubernetes,
@@ -76,7 +76,7 @@ func NewPlan(in phase.Input, phases []phase.Phase) (*Plan, error) {
 	return p, nil
 }
 
-// Steps counts the steps of all hosts.
+// Steps returns the number of steps on all hosts.
 func (p *Plan) Steps() int {
 	n := 0
 	for _, ph := range p.Phases {

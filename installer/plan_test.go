@@ -105,7 +105,7 @@ func TestT48Clocks(t *testing.T) {
 		l.hosts["cp-1"].ahead = tt.ahead
 		f := l.connect()
 		in := phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{}}
-		_, checks, err := f.Look(t.Context(), in)
+		_, checks, err := f.Preflight(t.Context(), in)
 		var clock phase.Check
 		for _, c := range checks {
 			if c.Name == "clock" {
@@ -119,7 +119,7 @@ func TestT48Clocks(t *testing.T) {
 		if !errors.As(err, &failed) { // the lock of this test supports nothing
 			t.Fatalf("error %v, want *PreflightError", err)
 		}
-		gate := installer.SkewGate(f, in)(t.Context())
+		gate := installer.CheckClocks(f, in)(t.Context())
 		if (gate != nil) != (tt.want == phase.Fail) {
 			t.Errorf("%s ahead: gate after the time phase: %v", tt.ahead, gate)
 		}

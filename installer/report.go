@@ -2,6 +2,7 @@ package installer
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,7 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Report is what a run did, also when it failed.
+// Report is the outcome of a run. It is complete even if the run failed.
 type Report struct {
 	Cluster string        `json:"cluster"`
 	Mode    agent.Mode    `json:"mode"` // apply, check (dry run) or undo
@@ -26,7 +27,7 @@ type Report struct {
 	mu sync.Mutex
 }
 
-// PhaseReport is one phase over all its hosts.
+// PhaseReport is the outcome of a phase on all its hosts.
 type PhaseReport struct {
 	Name   string        `json:"name"`
 	Title  string        `json:"title"`
@@ -34,7 +35,7 @@ type PhaseReport struct {
 	Failed []string      `json:"failed,omitempty"` // hosts
 }
 
-// HostReport counts a host's steps by what came of them.
+// HostReport counts a host's steps by their outcome.
 type HostReport struct {
 	Host     string `json:"host"`
 	OK       int    `json:"ok"`
@@ -44,17 +45,17 @@ type HostReport struct {
 	Skipped  int    `json:"skipped"`
 	Failed   int    `json:"failed"`
 	NotRun   int    `json:"notRun"`
-	// Error is why the host failed; empty: it did not.
+	// Error is the reason why the host failed; empty if it did not.
 	Error string `json:"error,omitempty"`
-	// Steps are those that were not simply found to be so.
+	// Steps lists the steps that were not already up to date.
 	Steps []StepReport `json:"steps,omitempty"`
-	// Stays is what reset left on purpose, package names.
+	// Stays lists the packages that reset left on purpose.
 	Stays []string `json:"stays,omitempty"`
 
 	err error
 }
 
-// StepReport is what came of one step.
+// StepReport is the outcome of a step.
 type StepReport struct {
 	Phase    string        `json:"phase,omitempty"`
 	ID       string        `json:"id"`
@@ -64,7 +65,7 @@ type StepReport struct {
 	Took     time.Duration `json:"took"`
 }
 
-// ErrPartial is a run that some hosts did not finish; the Report tells which.
+// ErrPartial means that some hosts did not finish; the Report lists them.
 var ErrPartial = errors.New("not all hosts are done")
 
 func newReport(cluster string, mode agent.Mode, hosts []string) *Report {
@@ -84,7 +85,7 @@ func (r *Report) host(name string) *HostReport {
 	return &r.Hosts[i]
 }
 
-// step counts what came of a step.
+// step counts the outcome of a step.
 func (r *Report) step(hostName string, s StepReport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -125,10 +126,10 @@ func (r *Report) stays(hostName string, names []string) {
 	h.Stays = append(h.Stays, names...)
 }
 
-// Changed counts the steps that changed something.
+// Changed returns the number of steps that changed something.
 func (r *Report) Changed() int { return r.sum(func(h HostReport) int { return h.Changed }) }
 
-// Pending counts the steps that would change something.
+// Pending returns the number of steps that would change something.
 func (r *Report) Pending() int { return r.sum(func(h HostReport) int { return h.Differs }) }
 
 func (r *Report) sum(of func(HostReport) int) int {
@@ -139,7 +140,7 @@ func (r *Report) sum(of func(HostReport) int) int {
 	return n
 }
 
-// Unaffected are the hosts that did not fail.
+// Unaffected returns the hosts that did not fail.
 func (r *Report) Unaffected() []string {
 	var out []string
 	for _, h := range r.Hosts {
@@ -150,10 +151,9 @@ func (r *Report) Unaffected() []string {
 	return out
 }
 
-// errorIn is the hosts' errors as one, nil when there is none. It is ErrPartial
-// and what the hosts' errors are.
+// errorIn returns a *PartialError with the errors of all hosts, nil if there is none.
 func (r *Report) errorIn(phaseName string) error {
-	var errs []error
+	var errs []*HostError
 	for _, h := range r.Hosts {
 		if h.err != nil {
 			errs = append(errs, &HostError{h.Host, h.err})
@@ -165,21 +165,17 @@ func (r *Report) errorIn(phaseName string) error {
 	return &PartialError{Phase: phaseName, Errs: errs, Unaffected: r.Unaffected()}
 }
 
-// PartialError lists what failed where.
+// PartialError lists the hosts that failed in a phase.
 type PartialError struct {
 	Phase      string
-	Errs       []error // *HostError
+	Errs       []*HostError
 	Unaffected []string
 }
 
-// Error has a line per host.
 func (e *PartialError) Error() string {
 	lines := make([]string, len(e.Errs))
-	for i, err := range e.Errs {
-		h := (*HostError)(nil)
-		if errors.As(err, &h) {
-			lines[i] = fmt.Sprintf("%s: phase %q: %v", h.Host, e.Phase, h.Err)
-		}
+	for i, h := range e.Errs {
+		lines[i] = fmt.Sprintf("%s: phase %q: %v", h.Host, e.Phase, h.Err)
 	}
 	s := strings.Join(lines, "\n")
 	if len(e.Unaffected) > 0 {
@@ -188,12 +184,18 @@ func (e *PartialError) Error() string {
 	return s
 }
 
-// Unwrap returns ErrPartial and the hosts' errors.
-func (e *PartialError) Unwrap() []error { return append([]error{ErrPartial}, e.Errs...) }
+// Unwrap returns ErrPartial and the errors of the hosts.
+func (e *PartialError) Unwrap() []error {
+	errs := []error{ErrPartial}
+	for _, h := range e.Errs {
+		errs = append(errs, h)
+	}
+	return errs
+}
 
-// WriteText writes the report for people: what would be changed, what failed,
-// what stays, and a line of numbers per host. What was changed a Progress has
-// told while it happened, and is in the JSON form.
+// WriteText writes the report for people: pending changes, failures, packages that
+// stay, and a line of numbers per host. It leaves out the changes made, which a
+// Progress has shown; the JSON form has them.
 func (r *Report) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	for _, h := range r.Hosts {
@@ -201,11 +203,7 @@ func (r *Report) WriteText(w io.Writer) error {
 			if s.State == agent.NotRun || s.State == step.Changed {
 				continue
 			}
-			what := s.Describe
-			if what == "" {
-				what = s.ID
-			}
-			fmt.Fprintf(b, "%s: %s: %s", h.Host, s.State, what)
+			fmt.Fprintf(b, "%s: %s: %s", h.Host, s.State, cmp.Or(s.Describe, s.ID))
 			if s.Reason != "" {
 				fmt.Fprintf(b, " (%s)", s.Reason)
 			}

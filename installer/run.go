@@ -13,107 +13,128 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Progress gets to know what happens while it happens. Methods are called from
-// several goroutines.
+// Progress receives the events of a run as they happen. Its methods are called
+// from several goroutines.
 type Progress interface {
-	// PhaseStart begins a phase on so many hosts.
+	// PhaseStart reports that a phase begins on so many hosts.
 	PhaseStart(name, title string, hosts int)
-	// Event is something that a host's agent said.
+	// Event reports an event of a host's agent.
 	Event(phase, host string, e agent.Event)
-	// PhaseEnd ends a phase.
+	// PhaseEnd reports that a phase has ended.
 	PhaseEnd(p PhaseReport)
 }
 
-// silent is the Progress of those who want none.
+// RunOptions configure Run.
+type RunOptions struct {
+	// DryRun compares and changes nothing.
+	DryRun bool
+	// Bundle and Mirror are for the agents, which verify the bundle and fetch from
+	// the mirror; an empty Bundle.Root is the plan's.
+	Bundle agent.Bundle
+	Mirror agent.Mirror
+	// Secrets returns the secret that a reference in the plan names, as
+	// pki.Store.Resolve does. It may be nil if the plan needs no secret.
+	Secrets func(ref string) ([]byte, error)
+	// AllowDowngrade accepts a bundle that is older than the one a host has seen.
+	AllowDowngrade bool
+	// After holds functions by the name of a phase. Each is called when its phase
+	// has ended on all hosts, but not in a dry run; an error ends the run.
+	After map[string]func(ctx context.Context) error
+	// Progress may be nil.
+	Progress Progress
+}
+
+// Run runs a plan on the fleet, phase by phase. It returns a complete report even
+// with an error. If a host fails, the other hosts finish the phase and the run ends
+// with a *PartialError; the next run continues there. If ctx is cancelled, each
+// agent finishes its step and stops.
+func Run(ctx context.Context, p *Plan, f *Fleet, o RunOptions) (*Report, error) {
+	mode := agent.ModeApply
+	if o.DryRun {
+		mode = agent.ModeCheck
+	}
+	if o.Bundle.PublicKeys != "" && o.Bundle.Root == "" {
+		o.Bundle.Root = p.Root
+	}
+	r := newRunner(f, mode, o.Progress)
+	err := r.run(ctx, p, o)
+	r.report.Took = time.Since(r.report.Started)
+	return r.report, err
+}
+
+// runner runs phases on the hosts of a fleet and reports on them.
+type runner struct {
+	fleet    *Fleet
+	progress Progress
+	report   *Report
+}
+
+func newRunner(f *Fleet, mode agent.Mode, p Progress) *runner {
+	if p == nil {
+		p = silent{}
+	}
+	return &runner{fleet: f, progress: p, report: newReport(f.cluster.Name, mode, names(f.cluster))}
+}
+
+// silent discards all events.
 type silent struct{}
 
 func (silent) PhaseStart(string, string, int)   {}
 func (silent) Event(_, _ string, _ agent.Event) {}
 func (silent) PhaseEnd(PhaseReport)             {}
 
-// RunOptions say how a plan is run.
-type RunOptions struct {
-	// DryRun compares and changes nothing.
-	DryRun bool
-	// Bundle and Mirror are what the agents verify and fetch from; Bundle.Root is
-	// the plan's own when empty.
-	Bundle agent.Bundle
-	Mirror agent.Mirror
-	// Secrets resolves the references in the plan, pki.Store.Resolve.
-	Secrets func(ref string) ([]byte, error)
-	// AllowDowngrade accepts a bundle older than a host has seen.
-	AllowDowngrade bool
-	// After is called when a phase is done on all its hosts, by phase name, and
-	// not in a dry run; an error stops the run.
-	After    map[string]func(ctx context.Context) error
-	Progress Progress
-}
-
-// Run runs a plan on the fleet, phase by phase. The report is complete also
-// with an error. When hosts fail, the phase goes on on the others and the run
-// stops after it with a *PartialError; running again goes on where it stopped.
-// When ctx ends, agents finish what they do at the moment and stop.
-func Run(ctx context.Context, p *Plan, f *Fleet, o RunOptions) (*Report, error) {
-	r := &runner{plan: p, fleet: f, o: o, mode: agent.ModeApply}
-	if o.DryRun {
-		r.mode = agent.ModeCheck
-	}
-	if r.o.Progress == nil {
-		r.o.Progress = silent{}
-	}
-	if r.o.Bundle.PublicKeys != "" && r.o.Bundle.Root == "" {
-		r.o.Bundle.Root = p.Root
-	}
-	r.report = newReport(p.Cluster, r.mode, names(f.cluster))
-	start := time.Now()
-	err := r.run(ctx)
-	r.report.Took = time.Since(start)
-	return r.report, err
-}
-
-type runner struct {
-	plan    *Plan
-	fleet   *Fleet
-	o       RunOptions
-	mode    agent.Mode
-	report  *Report
-	pending atomic.Bool
-}
-
-func (r *runner) run(ctx context.Context) error {
-	for i, ph := range r.plan.Phases {
-		if err := r.phase(ctx, ph); err != nil {
-			r.notRun(r.plan.Phases[i+1:])
-			return err
-		}
-		if after := r.o.After[ph.Name]; after != nil && !r.o.DryRun {
-			if err := after(ctx); err != nil {
-				r.notRun(r.plan.Phases[i+1:])
-				return fmt.Errorf("after phase %q: %w", ph.Name, err)
+func (r *runner) run(ctx context.Context, p *Plan, o RunOptions) error {
+	var differs atomic.Bool
+	for i, ph := range p.Phases {
+		// A step may wait for a change on another host. In a dry run it cannot
+		// succeed if a phase before would have made that change; changes of the
+		// same phase are for the agent to consider.
+		pending := differs.Load()
+		err := r.phase(ctx, ph, func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error {
+			req, err := request(h, o)
+			if err != nil {
+				return err
 			}
+			req.Mode, req.Cluster, req.Pending = r.report.Mode, p.Cluster, pending
+			return m.call(ctx, req, func(e agent.Event) {
+				if e.Type == agent.EventStep && e.State == step.Differs {
+					differs.Store(true)
+				}
+				on(e)
+			})
+		})
+		if after := o.After[ph.Name]; err == nil && after != nil && !o.DryRun {
+			if err = after(ctx); err != nil {
+				err = fmt.Errorf("after phase %q: %w", ph.Name, err)
+			}
+		}
+		if err != nil {
+			r.notRun(p.Phases[i+1:])
+			return err
 		}
 	}
 	return nil
 }
 
-// phase runs one phase on all its hosts.
-func (r *runner) phase(ctx context.Context, ph PlanPhase) error {
+// phase calls work for all hosts of a phase in parallel. It counts the events that
+// work passes to on. An error on one host does not stop the others.
+func (r *runner) phase(ctx context.Context, ph PlanPhase, work func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error) error {
 	start := time.Now()
-	var hosts []string
+	hosts := map[string]PlanHost{}
+	var order []string
 	for _, h := range ph.Hosts {
-		hosts = append(hosts, h.Host)
+		hosts[h.Host], order = h, append(order, h.Host)
 	}
-	r.o.Progress.PhaseStart(ph.Name, ph.Title, len(hosts))
-	// What one host would change, another may wait for in the same phase; only
-	// what was pending before the phase counts, and that in the agent itself.
-	pending := r.pending.Load()
-	_ = r.fleet.each(ctx, hosts, func(ctx context.Context, name string) error {
-		i := slices.Index(hosts, name)
-		if err := r.onHost(ctx, ph.Name, ph.Hosts[i], pending); err != nil {
-			r.report.fail(name, err)
-			return err
+	r.progress.PhaseStart(ph.Name, ph.Title, len(order))
+	_ = r.fleet.each(ctx, order, func(ctx context.Context, name string) error {
+		m, err := r.fleet.member(name)
+		if err == nil {
+			err = work(ctx, m, hosts[name], func(e agent.Event) { r.event(ph.Name, hosts[name], e) })
 		}
-		return nil
+		if err != nil {
+			r.report.fail(name, err)
+		}
+		return err
 	})
 	rep := PhaseReport{Name: ph.Name, Title: ph.Title, Took: time.Since(start)}
 	for _, h := range r.report.Hosts {
@@ -122,48 +143,44 @@ func (r *runner) phase(ctx context.Context, ph PlanPhase) error {
 		}
 	}
 	r.report.Phases = append(r.report.Phases, rep)
-	r.o.Progress.PhaseEnd(rep)
+	r.progress.PhaseEnd(rep)
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("phase %q: %w", ph.Name, err)
 	}
 	return r.report.errorIn(ph.Name)
 }
 
-// onHost sends a host its steps of a phase and counts what comes back.
-func (r *runner) onHost(ctx context.Context, phaseName string, h PlanHost, pending bool) error {
-	m, err := r.fleet.member(h.Host)
-	if err != nil {
-		return err
-	}
-	req, err := r.request(h, pending)
-	if err != nil {
-		return err
-	}
-	steps := map[string]step.Item{}
-	for _, it := range h.Items {
-		steps[it.ID] = it
-	}
-	return m.call(ctx, req, func(e agent.Event) {
-		r.o.Progress.Event(phaseName, h.Host, e)
-		if e.Type != agent.EventStep {
-			return
-		}
+// event reports an event of a host's agent.
+func (r *runner) event(phaseName string, h PlanHost, e agent.Event) {
+	r.progress.Event(phaseName, h.Host, e)
+	switch e.Type {
+	case agent.EventStep:
 		s := StepReport{Phase: phaseName, ID: e.ID, State: e.State, Reason: e.Reason, Took: e.Took}
-		if it, ok := steps[e.ID]; ok {
-			s.Describe = it.Step.Describe()
-		}
-		if e.State == step.Differs {
-			r.pending.Store(true)
+		if i := slices.IndexFunc(h.Items, func(it step.Item) bool { return it.ID == e.ID }); i >= 0 {
+			s.Describe = h.Items[i].Step.Describe()
 		}
 		r.report.step(h.Host, s)
-	})
+	case agent.EventStays:
+		r.report.stays(h.Host, e.Stays)
+	}
 }
 
-// request has the secrets that the host's own steps name, and no others.
-func (r *runner) request(h PlanHost, pending bool) (agent.Request, error) {
+// notRun reports the steps of phases that did not begin.
+func (r *runner) notRun(phases []PlanPhase) {
+	for _, ph := range phases {
+		for _, h := range ph.Hosts {
+			for _, it := range h.Items {
+				r.report.step(h.Host, StepReport{Phase: ph.Name, ID: it.ID, Describe: it.Step.Describe(), State: agent.NotRun})
+			}
+		}
+	}
+}
+
+// request returns the request for a host's steps, with the secrets that these
+// steps name and no others.
+func request(h PlanHost, o RunOptions) (agent.Request, error) {
 	req := agent.Request{
-		Mode: r.mode, Cluster: r.plan.Cluster, Host: h.Host, Bundle: r.o.Bundle, Mirror: r.o.Mirror,
-		AllowDowngrade: r.o.AllowDowngrade, Pending: pending, Secrets: map[string][]byte{},
+		Host: h.Host, Bundle: o.Bundle, Mirror: o.Mirror, AllowDowngrade: o.AllowDowngrade, Secrets: map[string][]byte{},
 	}
 	for _, it := range h.Items {
 		raw, err := json.Marshal(it)
@@ -176,24 +193,13 @@ func (r *runner) request(h PlanHost, pending bool) (agent.Request, error) {
 			continue
 		}
 		for _, ref := range user.Secrets() {
-			if r.o.Secrets == nil {
+			if o.Secrets == nil {
 				return req, fmt.Errorf("step %q: %w", it.ID, errors.New("needs a secret and there are none"))
 			}
-			if req.Secrets[string(ref)], err = r.o.Secrets(string(ref)); err != nil {
+			if req.Secrets[string(ref)], err = o.Secrets(string(ref)); err != nil {
 				return req, fmt.Errorf("step %q: secret %q: %w", it.ID, ref, err)
 			}
 		}
 	}
 	return req, nil
-}
-
-// notRun counts the steps of phases that were never begun.
-func (r *runner) notRun(phases []PlanPhase) {
-	for _, ph := range phases {
-		for _, h := range ph.Hosts {
-			for _, it := range h.Items {
-				r.report.step(h.Host, StepReport{Phase: ph.Name, ID: it.ID, Describe: it.Step.Describe(), State: agent.NotRun})
-			}
-		}
-	}
 }

@@ -83,7 +83,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 		return err
 	}
 	defer fleet.Close()
-	in, checks, err := fleet.Look(ctx, in)
+	in, checks, err := fleet.Preflight(ctx, in)
 	a.warnings(checks)
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	report, err := installer.Run(ctx, plan, fleet, installer.RunOptions{
 		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
 		Secrets: store.Resolve, AllowDowngrade: o.downgrade, Progress: a.newRunProgress(),
-		After: map[string]func(context.Context) error{"time": installer.SkewGate(fleet, in)},
+		After: map[string]func(context.Context) error{"time": installer.CheckClocks(fleet, in)},
 	})
 	if werr := a.runResult(report); err == nil {
 		err = werr

@@ -270,10 +270,19 @@ func checkForeign(c *checks, in Input, h manifests.Host, f facts.Facts) {
 	}
 }
 
-// Skew checks a host's clock; ahead is how far it is ahead of the operator's.
-// The installer measures it before the first step, and again (synchronized) after
-// the time phase, when nothing will correct it any more.
-func Skew(in Input, host string, ahead time.Duration, synchronized bool) Check {
+// Skew checks a host's clock before the first step; ahead is how far it is ahead
+// of the operator's.
+func Skew(in Input, host string, ahead time.Duration) Check {
+	return skew(in, host, ahead, "set the clock of the host or of this machine: certificates would not be valid yet, or not any more")
+}
+
+// SkewAfterSync checks a host's clock as Skew does, but after the time phase, when
+// nothing will correct it any more.
+func SkewAfterSync(in Input, host string, ahead time.Duration) Check {
+	return skew(in, host, ahead, "the hosts agree among themselves; this machine's clock or the control plane's is wrong")
+}
+
+func skew(in Input, host string, ahead time.Duration, hint string) Check {
 	c := &checks{host: host, ignore: in.Cluster.HostPrep.IgnorePreflight}
 	limit, err := time.ParseDuration(in.Cluster.Time.MaxSkew)
 	if err != nil || limit <= 0 {
@@ -281,10 +290,7 @@ func Skew(in Input, host string, ahead time.Duration, synchronized bool) Check {
 	}
 	check := Check{
 		Name: "clock", Found: ahead.Round(time.Millisecond).String() + " apart", Want: "at most " + limit.String(),
-		Hint: "set the clock of the host or of this machine: certificates would not be valid yet, or not any more",
-	}
-	if synchronized {
-		check.Hint = "the hosts agree among themselves; this machine's clock or the control plane's is wrong"
+		Hint: hint,
 	}
 	if ahead.Abs() > limit {
 		c.require(false, check)

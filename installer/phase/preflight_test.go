@@ -145,7 +145,7 @@ func TestT48Skew(t *testing.T) {
 	for _, tt := range tests {
 		in := testInput(t, "1.36")
 		in.Cluster.Time.MaxSkew = tt.limit
-		c := Skew(in, "node-1", tt.offset, false)
+		c := Skew(in, "node-1", tt.offset)
 		if c.Verdict != tt.want || c.Host != "node-1" {
 			t.Errorf("offset %s, limit %q: %v, want %s", tt.offset, tt.limit, c, tt.want)
 		}

@@ -17,41 +17,43 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// AgentPath is where the operator puts its own program on a host. It is apart
-// from the programs of the cluster: those are of the bundle.
+// AgentPath is the path of the agent's program on a host, a copy of the operator's.
+// The programs of the cluster are elsewhere; they come from the bundle.
 const AgentPath = "/usr/local/lib/offk8s/offk8s"
 
-// programs are the local programs that were looked at, by architecture.
+// programs caches the local programs by architecture.
 type programs struct {
-	mu   sync.Mutex
-	list map[string]program
+	mu     sync.Mutex
+	byArch map[string]program
 }
 
+// program is a local offk8s program.
 type program struct {
 	path string
 	sum  string // sha256, hex
 	size int64
 }
 
-// equip puts the agent's program on a host, unless the very same is there.
-func (f *Fleet) equip(ctx context.Context, m *member) error {
+// installAgent copies the agent's program to a host unless the same program is
+// there, and measures the round trip time of a command.
+func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 	start := time.Now()
 	machine, err := host.Output(ctx, m, "uname", "-m")
 	if err != nil {
 		return fmt.Errorf("first command: %w", sudoHint(err))
 	}
-	m.trip = time.Since(start)
+	m.rtt = time.Since(start)
 	arch, ok := manifests.MachineArch(strings.TrimSpace(machine))
 	if !ok {
-		return fmt.Errorf("machine %q: no offk8s runs there", strings.TrimSpace(machine))
+		return fmt.Errorf("machine %q: offk8s does not support it", strings.TrimSpace(machine))
 	}
 	p, err := f.program(arch)
 	if err != nil {
 		return fmt.Errorf("offk8s for %s: %w", arch, err)
 	}
-	// An error means mostly that there is none yet.
 	have, err := host.Output(ctx, m, "sha256sum", "--", AgentPath)
-	if exit := (*host.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+	// Usually the file does not exist yet.
+	if _, exited := errors.AsType[*host.ExitError](err); err != nil && !exited {
 		return err
 	}
 	if sum, _, _ := strings.Cut(have, " "); sum == p.sum {
@@ -65,19 +67,19 @@ func (f *Fleet) equip(ctx context.Context, m *member) error {
 	return m.Upload(ctx, file, p.size, AgentPath, 0o755)
 }
 
-// sudoHint explains the usual failure of a login without root.
+// sudoHint adds advice to an error if the user of the login may not use sudo.
 func sudoHint(err error) error {
-	if exit := (*host.ExitError)(nil); errors.As(err, &exit) && strings.Contains(exit.Stderr, "password is required") {
+	if exit, ok := errors.AsType[*host.ExitError](err); ok && strings.Contains(exit.Stderr, "password is required") {
 		return fmt.Errorf("%w; the user needs sudo without a password (NOPASSWD), or log in as root", err)
 	}
 	return err
 }
 
-// program hashes the local program of an architecture once.
+// program returns the local program for an architecture, which it hashes once.
 func (f *Fleet) program(arch string) (program, error) {
 	f.programs.mu.Lock()
 	defer f.programs.mu.Unlock()
-	if p, ok := f.programs.list[arch]; ok {
+	if p, ok := f.programs.byArch[arch]; ok {
 		return p, nil
 	}
 	name, err := f.binary(arch)
@@ -98,15 +100,15 @@ func (f *Fleet) program(arch string) (program, error) {
 		return program{}, err
 	}
 	p := program{name, hex.EncodeToString(sum.Sum(nil)), size}
-	if f.programs.list == nil {
-		f.programs.list = map[string]program{}
+	if f.programs.byArch == nil {
+		f.programs.byArch = map[string]program{}
 	}
-	f.programs.list[arch] = p
+	f.programs.byArch[arch] = p
 	return p, nil
 }
 
-// unequip removes the program from a host.
-func (f *Fleet) unequip(ctx context.Context, m *member) error {
+// removeAgent removes the agent's program from a host.
+func removeAgent(ctx context.Context, m *member) error {
 	if _, err := host.Output(ctx, m, "rm", "-f", "--", AgentPath); err != nil {
 		return err
 	}

@@ -1,0 +1,117 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/phase"
+)
+
+// Preflight collects the facts of all hosts and runs the checks of all phases:
+// clocks, hosts, contents of the bundle. It changes nothing. It returns in with the
+// facts and all checks; if a check failed, the error is a *PreflightError.
+func (f *Fleet) Preflight(ctx context.Context, in phase.Input) (phase.Input, []phase.Check, error) {
+	seen, err := f.facts(ctx)
+	if err != nil {
+		return in, nil, err
+	}
+	in.Facts = maps.Clone(in.Facts)
+	if in.Facts == nil {
+		in.Facts = map[string]facts.Facts{}
+	}
+	for name, s := range seen {
+		in.Facts[name] = s.facts
+	}
+	checks := checkClocks(in, seen, phase.Skew)
+	for _, p := range phase.All() {
+		if p.Gate != nil {
+			checks = append(checks, p.Gate(in)...)
+		}
+	}
+	return in, checks, preflightError(checks)
+}
+
+// CheckClocks returns a function for RunOptions.After of the time phase. It checks
+// the clocks again when chrony runs, before certificates depend on them.
+func CheckClocks(f *Fleet, in phase.Input) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		seen, err := f.facts(ctx)
+		if err != nil {
+			return err
+		}
+		return preflightError(checkClocks(in, seen, phase.SkewAfterSync))
+	}
+}
+
+// hostFacts are the facts of a host and the state of its clock.
+type hostFacts struct {
+	facts facts.Facts
+	// ahead is how far the host's clock is ahead of this machine's, with an error of
+	// at most half a round trip.
+	ahead time.Duration
+}
+
+// facts returns the facts of all hosts by name.
+func (f *Fleet) facts(ctx context.Context) (map[string]hostFacts, error) {
+	var mu sync.Mutex
+	out := map[string]hostFacts{}
+	err := f.each(ctx, names(f.cluster), func(ctx context.Context, name string) error {
+		m, err := f.member(name)
+		if err != nil {
+			return err
+		}
+		seen := false
+		err = m.call(ctx, agent.Request{Mode: agent.ModeFacts, Host: name}, func(e agent.Event) {
+			if e.Type != agent.EventFacts || e.Facts == nil {
+				return
+			}
+			// The answer left the host half a round trip ago.
+			ahead := e.Facts.Time.Sub(time.Now().Add(-m.rtt / 2))
+			mu.Lock()
+			defer mu.Unlock()
+			out[name], seen = hostFacts{*e.Facts, ahead}, true
+		})
+		if err == nil && !seen {
+			err = errors.New("agent: no facts in its answer")
+		}
+		return err
+	})
+	return out, err
+}
+
+// checkClocks checks the clocks of all hosts.
+func checkClocks(in phase.Input, seen map[string]hostFacts, check func(phase.Input, string, time.Duration) phase.Check) []phase.Check {
+	var out []phase.Check
+	for _, h := range in.Cluster.Hosts {
+		if s, ok := seen[h.Name]; ok {
+			out = append(out, check(in, h.Name, s.ahead))
+		}
+	}
+	return out
+}
+
+// PreflightError lists the checks that failed.
+type PreflightError struct{ Checks []phase.Check }
+
+func (e *PreflightError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "preflight: %d checks failed", len(e.Checks))
+	for _, c := range e.Checks {
+		b.WriteString("\n  " + c.String())
+	}
+	return b.String()
+}
+
+func preflightError(checks []phase.Check) error {
+	if failed := phase.Failed(checks); len(failed) > 0 {
+		return &PreflightError{failed}
+	}
+	return nil
+}
