@@ -22,7 +22,7 @@ import (
 // defaultParallel is how many downloads run at a time.
 const defaultParallel = 4
 
-// PackOptions say where Pack takes from and writes to.
+// PackOptions are the sources and the output of Pack.
 type PackOptions struct {
 	Client *fetch.Client
 	Store  *store.Store
@@ -32,33 +32,34 @@ type PackOptions struct {
 	Output string
 	// Parallel bounds the downloads at a time; 0 means 4.
 	Parallel int
-	// SelfBinaries are needed only when the store lacks the offk8s binaries of
-	// the Lock, as for a Lock made on another machine.
+	// SelfBinaries are the paths of offk8s binaries by architecture. They are
+	// needed only if the store lacks those of the Lock, as for a Lock that was
+	// made on another machine.
 	SelfBinaries map[string]string
-	// HostRoot is where the packing machine's own apt configuration is looked up; empty means "/".
+	// HostRoot is the directory with the apt configuration of the packing machine; empty means "/".
 	HostRoot string
-	// VerifyAfterWrite reads the bundle back and hashes it before its rename.
+	// VerifyAfterWrite reads the bundle back and verifies it before it is renamed.
 	VerifyAfterWrite bool
 	Progress         fetch.Progress // nil: none
 	Log              *slog.Logger   // nil: none
 }
 
-// PackResult says what was packed.
+// PackResult describes a bundle that Pack has written.
 type PackResult struct {
 	Path   string
 	Root   digest.Digest // of index.json
 	Size   int64         // bytes of the file
 	Counts map[manifests.ArtifactKind]int
-	// FirstUse names the artifacts that no pinned digest or signature vouches for, sorted.
+	// FirstUse has the names of artifacts without a pinned digest or a signature, sorted.
 	FirstUse []string
 }
 
-// PartialError says that some artifacts could not be had; the others are in the
-// store, and a second run fetches only the rest. errors.Is and errors.As look
-// into every failure.
+// PartialError means that some artifacts could not be fetched. The others are in
+// the store, and a second run fetches only the rest. errors.Is and errors.As
+// examine every failure.
 type PartialError struct {
 	Failed []error // each an *ArtifactError
-	Total  int     // downloads that were tried
+	Total  int     // downloads that were attempted
 }
 
 func (e *PartialError) Error() string {
@@ -68,30 +69,37 @@ func (e *PartialError) Error() string {
 // Unwrap returns the failures.
 func (e *PartialError) Unwrap() []error { return e.Failed }
 
-// Pack fetches the artifacts of lock, makes the repository metadata, completes
-// lock in place and seals it all into o.Output. Nothing else is written outside
-// the store. When artifacts fail the others are fetched all the same and the
-// error is a *PartialError. Content that is not what lock says is of class
-// ErrVerify.
+// Pack fetches the artifacts of lock, writes the repository metadata, completes
+// lock in place and seals everything into o.Output. Nothing else is written
+// outside the store. If artifacts fail, the others are fetched nevertheless and
+// the error is a *PartialError. Content that does not match lock gives an error
+// of class ErrVerify.
 //
-// The same Lock and key give the same bytes, also after an interrupted run.
+// The same Lock and key give the same bytes, even after an interrupted run.
 func Pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult, error) {
-	if err := o.check(lock); err != nil {
+	r, err := pack(ctx, lock, o)
+	if err != nil {
 		return PackResult{}, fmt.Errorf("pack: %w", err)
+	}
+	return r, nil
+}
+
+func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult, error) {
+	if err := o.check(lock); err != nil {
+		return PackResult{}, err
 	}
 	client, err := withHostArchives(o.Client, lock, o.HostRoot)
 	if err != nil {
-		return PackResult{}, fmt.Errorf("pack: apt sources: %w", err)
+		return PackResult{}, fmt.Errorf("apt sources: %w", err)
 	}
-	env := newEnv(client, o.Store, lock.Arches, o.SelfBinaries)
-	env.Keyring = keyringFor(lock)
-	if err := fetchAll(ctx, lock, fetch.Fetchers(env), o); err != nil {
-		return PackResult{}, fmt.Errorf("pack: %w", err)
+	fetchers := fetch.Fetchers(newEnv(client, o.Store, lock, o.SelfBinaries))
+	if err := fetchAll(ctx, lock, fetchers, o); err != nil {
+		return PackResult{}, err
 	}
 	slices.SortStableFunc(lock.Artifacts, manifests.CompareArtifacts)
-	metadata, err := writeRepositories(ctx, lock, o.Store, o.Key)
+	metadata, err := repositories{lock, o.Store, o.Key}.write(ctx)
 	if err != nil {
-		return PackResult{}, fmt.Errorf("pack: %w", err)
+		return PackResult{}, err
 	}
 	task := o.Progress.Start("seal "+o.Output, 0)
 	root, err := SealFile(ctx, o.Output, SealInput{
@@ -100,12 +108,12 @@ func Pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	})
 	task.Done(err)
 	if err != nil {
-		return PackResult{}, fmt.Errorf("pack: %w", heal(ctx, o.Store, err))
+		return PackResult{}, heal(ctx, o.Store, err)
 	}
 	return result(lock, o.Output, root)
 }
 
-// check completes the options and refuses what cannot be packed.
+// check sets defaults and validates the options and lock.
 func (o *PackOptions) check(lock *manifests.Lock) error {
 	if o.Parallel <= 0 {
 		o.Parallel = defaultParallel
@@ -125,7 +133,7 @@ func (o *PackOptions) check(lock *manifests.Lock) error {
 	return lock.Validate()
 }
 
-// fetchAll brings every artifact into the store, several at a time.
+// fetchAll fetches every artifact into the store, o.Parallel at a time.
 func fetchAll(ctx context.Context, lock *manifests.Lock, fetchers []fetch.Fetcher, o PackOptions) error {
 	byKind := map[manifests.ArtifactKind]fetch.Fetcher{}
 	for _, f := range fetchers {
@@ -177,8 +185,8 @@ func fetchGroup(ctx context.Context, byKind map[manifests.ArtifactKind]fetch.Fet
 	return nil
 }
 
-// heal removes blobs that no longer have their digest from the store, so that
-// the next run fetches them again instead of failing at the same place.
+// heal removes damaged blobs from the store, so that the next run fetches them
+// again instead of failing with the same error.
 func heal(ctx context.Context, s *store.Store, cause error) error {
 	if !errors.Is(cause, ErrVerify) || ctx.Err() != nil {
 		return cause
@@ -191,7 +199,7 @@ func heal(ctx context.Context, s *store.Store, cause error) error {
 		return errors.Join(cause, err)
 	}
 	if len(bad) > 0 {
-		return fmt.Errorf("%w; removed from the cache as damaged: %d, run it again", cause, len(bad))
+		return fmt.Errorf("%w; removed %d damaged files from the cache, run it again", cause, len(bad))
 	}
 	return cause
 }
@@ -199,7 +207,7 @@ func heal(ctx context.Context, s *store.Store, cause error) error {
 func result(lock *manifests.Lock, output string, root digest.Digest) (PackResult, error) {
 	fi, err := os.Stat(output)
 	if err != nil {
-		return PackResult{}, fmt.Errorf("pack: %w", err)
+		return PackResult{}, err
 	}
 	r := PackResult{Path: output, Root: root, Size: fi.Size(), Counts: map[manifests.ArtifactKind]int{}}
 	for _, a := range lock.Artifacts {

@@ -17,30 +17,36 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// writeRepositories makes the signed metadata of every yum and apt repository
-// of the Lock, puts it into the store and returns it sorted by group and path.
-// What it says of a package comes from the package itself, not from upstream's
-// metadata. Lock.Created is the only time in it.
-func writeRepositories(ctx context.Context, lock *manifests.Lock, s *store.Store, key *trust.KeyPair) ([]FileEntry, error) {
+// repositories writes the metadata of the yum and apt repositories of a Lock.
+type repositories struct {
+	lock  *manifests.Lock
+	store *store.Store
+	key   *trust.KeyPair
+}
+
+// write makes the signed metadata of every repository, adds it to the store and
+// returns it sorted by group and path. It describes the packages by their
+// headers, not by upstream's metadata. Lock.Created is the only time in it.
+func (r repositories) write(ctx context.Context) ([]FileEntry, error) {
 	groups := map[string][]manifests.Artifact{}
-	for _, name := range lock.Distros {
-		for _, group := range repositoryGroups(lock, name) {
+	for _, name := range r.lock.Distros {
+		for _, group := range r.groups(name) {
 			groups[group] = nil
 		}
 	}
-	for _, a := range lock.Artifacts {
+	for _, a := range r.lock.Artifacts {
 		if a.Kind == manifests.KindRPM || a.Kind == manifests.KindDeb {
 			groups[a.Group] = append(groups[a.Group], a)
 		}
 	}
 	var out []FileEntry
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
-		files, err := repositoryMetadata(lock, groups[group], group, s, key)
+		files, err := r.metadata(group, groups[group])
 		if err != nil {
 			return nil, &ArtifactError{Op: "repository metadata", Artifact: group, Err: err}
 		}
 		for _, name := range slices.Sorted(maps.Keys(files)) {
-			d, err := s.Add(ctx, bytes.NewReader(files[name]))
+			d, err := r.store.Add(ctx, bytes.NewReader(files[name]))
 			if err != nil {
 				return nil, &ArtifactError{Op: "repository metadata", Artifact: group + "/" + name, Err: err}
 			}
@@ -50,47 +56,49 @@ func writeRepositories(ctx context.Context, lock *manifests.Lock, s *store.Store
 	return out, nil
 }
 
-// repositoryGroups are the repositories of a distro, also those without a package.
-func repositoryGroups(lock *manifests.Lock, distro string) []string {
-	d := lock.DistroData[distro]
+// groups returns the repositories of a distro, including those without a package.
+func (r repositories) groups(distro string) []string {
+	d := r.lock.DistroData[distro]
 	if len(d.Apt) > 0 {
 		return []string{manifests.AptGroup(distro)}
 	}
 	var out []string
-	for _, arch := range distroArches(d, lock.Arches) {
+	for _, arch := range distroArches(d, r.lock.Arches) {
 		out = append(out, manifests.YumGroup(distro, arch))
 	}
 	return out
 }
 
-func repositoryMetadata(lock *manifests.Lock, packages []manifests.Artifact, group string, s *store.Store, key *trust.KeyPair) (map[string][]byte, error) {
-	sign := func(b []byte) ([]byte, error) { return trust.SignDetached(key, b, lock.Created) }
+// metadata returns the metadata files of one repository by path.
+func (r repositories) metadata(group string, packages []manifests.Artifact) (map[string][]byte, error) {
+	created := r.lock.Created
+	sign := func(b []byte) ([]byte, error) { return trust.SignDetached(r.key, b, created) }
 	g, _ := manifests.ParseGroup(group)
-	d, ok := lock.DistroData[g.Distro]
+	d, ok := r.lock.DistroData[g.Distro]
 	if !ok {
 		return nil, fmt.Errorf("the lock has no data of distribution %q", g.Distro)
 	}
 	if g.Kind == "yum" {
-		metas, err := readPackages(s, packages, yum.FromRPM)
+		metas, err := readPackages(r.store, packages, yum.FromRPM)
 		if err != nil {
 			return nil, err
 		}
-		return yum.WriteMetadata(metas, yum.MetadataOptions{Compression: d.MetadataCompression, Created: lock.Created, Sign: sign})
+		return yum.WriteMetadata(metas, yum.MetadataOptions{Compression: d.MetadataCompression, Created: created, Sign: sign})
 	}
-	metas, err := readPackages(s, packages, apt.FromDeb)
+	metas, err := readPackages(r.store, packages, apt.FromDeb)
 	if err != nil {
 		return nil, err
 	}
 	return apt.WriteMetadata(metas, apt.MetadataOptions{
-		Created: lock.Created, Arches: distroArches(d, lock.Arches), SignDetached: sign,
-		ClearSign: func(b []byte) ([]byte, error) { return trust.ClearSign(key, b, lock.Created) },
+		Created: created, Arches: distroArches(d, r.lock.Arches), SignDetached: sign,
+		ClearSign: func(b []byte) ([]byte, error) { return trust.ClearSign(r.key, b, created) },
 	})
 }
 
 // headerReader is yum.FromRPM or apt.FromDeb.
 type headerReader[T any] func(r io.ReaderAt, size int64, d digest.Digest, path string) (T, error)
 
-// readPackages reads the own header of every package.
+// readPackages reads the header of every package.
 func readPackages[T any](s *store.Store, packages []manifests.Artifact, read headerReader[T]) ([]T, error) {
 	var out []T
 	for _, a := range packages {

@@ -16,35 +16,36 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// ResolveOptions say with what a Manifest is resolved.
+// ResolveOptions are the means and the policy of Resolve.
 type ResolveOptions struct {
-	// Client talks to upstreams; it already knows the rewrites of flags and file.
+	// Client talks to upstreams; it has the rewrites of flags and file.
 	Client *fetch.Client
-	// Store takes what has to be downloaded to know its digest, and what is ours.
+	// Store receives artifacts that are downloaded to find their digest, and
+	// files of this machine.
 	Store *store.Store
-	// Created goes into the Lock; it is cut to whole seconds, UTC.
+	// Created is the time in the Lock, truncated to seconds, UTC.
 	Created time.Time
-	// SelfBinaries are the offk8s binaries by architecture; one for every
-	// architecture of the bundle is needed, static ELF.
+	// SelfBinaries are the paths of static offk8s binaries by architecture, one
+	// for every architecture of the bundle.
 	SelfBinaries map[string]string
 	// Offk8sVersion names them and the smoke image ("0.1.0").
 	Offk8sVersion string
-	// RequirePinned refuses what no digest or signature vouches for (first use)
-	// with an error of class ErrPolicy.
+	// RequirePinned refuses artifacts without a pinned digest or a signature
+	// (first use) with an error of class ErrPolicy.
 	RequirePinned bool
-	// HostRoot is where the packing machine's own apt configuration and
-	// os-release are looked up; empty means "/".
+	// HostRoot is the directory with the apt configuration and os-release of the
+	// packing machine; empty means "/".
 	HostRoot string
 	Progress fetch.Progress // nil: none
 	Log      *slog.Logger   // nil: none
 }
 
-// Resolve turns m into the exact list of artifacts, with cat as the knowledge of
-// upstream. Every problem is reported, joined, not only the first; those of the
-// input (ErrInput) before anything is asked of the network. Artifacts without a digest in
-// cat are looked up or downloaded once and recorded as first use.
+// Resolve turns m into the exact list of artifacts, which cat says where to find.
+// The error joins all problems, not only the first. Problems of the input are of
+// class ErrInput and are found before the network is used. Artifacts without a
+// digest in cat are looked up or downloaded once and recorded as first use.
 func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o ResolveOptions) (*manifests.Lock, error) {
-	r := &resolver{ctx: ctx, m: m, o: o}
+	r := &resolver{m: m, o: o}
 	if r.o.Progress == nil {
 		r.o.Progress = fetch.Silent()
 	}
@@ -57,14 +58,14 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 	r.planImages()
 	r.planExtraFiles()
 	r.checkPins()
-	if err := r.failed(); err != nil {
+	if err := r.failed(ctx); err != nil {
 		return nil, inputFailure(err)
 	}
-	r.env = newEnv(r.o.Client, r.o.Store, r.lock.Arches, o.SelfBinaries)
-	r.firstUse()
-	r.smokeImage()
-	r.packages()
-	if err := r.failed(); err != nil {
+	r.env = newEnv(r.o.Client, r.o.Store, r.lock, o.SelfBinaries)
+	r.firstUse(ctx)
+	r.smokeImage(ctx)
+	r.packages(ctx)
+	if err := r.failed(ctx); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(r.lock.Artifacts, manifests.CompareArtifacts)
@@ -76,7 +77,6 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 
 // resolver is the state of one Resolve.
 type resolver struct {
-	ctx  context.Context
 	m    manifests.Manifest
 	o    ResolveOptions
 	env  fetch.Env
@@ -89,8 +89,8 @@ func (r *resolver) fail(what string, err error) {
 	r.errs = append(r.errs, &ArtifactError{Op: "resolve", Artifact: what, Err: classify(err)})
 }
 
-func (r *resolver) failed() error {
-	if err := r.ctx.Err(); err != nil {
+func (r *resolver) failed(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("resolve: %w", err)
 	}
 	return errors.Join(r.errs...)
@@ -98,21 +98,22 @@ func (r *resolver) failed() error {
 
 func (r *resolver) add(a manifests.Artifact) { r.lock.Artifacts = append(r.lock.Artifacts, a) }
 
-// newEnv is what the fetchers work with, for Resolve and for Pack.
-func newEnv(c *fetch.Client, s *store.Store, arches []string, self map[string]string) fetch.Env {
+// newEnv returns the environment of the fetchers for Resolve and Pack.
+func newEnv(c *fetch.Client, s *store.Store, lock *manifests.Lock, self map[string]string) fetch.Env {
 	return fetch.Env{
-		Client: c, Store: s, Arches: arches, SelfBinaries: self,
+		Client: c, Store: s, Arches: lock.Arches, SelfBinaries: self, Keyring: packageKeyring(lock),
 		Compress: func(w io.Writer) (io.WriteCloser, error) { return NewZstdWriter(w) },
 		Encoding: zstdEncoding,
 	}
 }
 
-// zstdEncoding names what NewZstdWriter makes; it changes when the settings or
-// the bytes of a new encoder do, so that the store's records are made anew.
+// zstdEncoding names the output of NewZstdWriter. It must change if the settings
+// or the output of a new encoder change, so that records of the store are not
+// used any more.
 const zstdEncoding = "zstd-1"
 
-// classify marks what upstream got wrong as ErrVerify, so that a swapped file
-// ends with another exit code than a broken connection.
+// classify marks wrong content from upstream as ErrVerify, so that a replaced
+// file and a broken connection have different exit codes.
 func classify(err error) error {
 	if errors.Is(err, fetch.ErrMismatch) || errors.Is(err, store.ErrDigest) || isSignature(err) {
 		return verifyFailure(err)
@@ -169,7 +170,7 @@ func (r *resolver) settleDistro(cat *catalog.Catalog, name string) {
 		return
 	}
 	if path := r.m.Keyrings[name]; path != "" {
-		if err := useKeyring(&d, path); err != nil {
+		if err := addUserKeyring(&d, path); err != nil {
 			r.fail("keyring of "+name, err)
 		}
 	}
@@ -180,8 +181,8 @@ func (r *resolver) settleDistro(cat *catalog.Catalog, name string) {
 	r.lock.DistroData[name] = d
 }
 
-// distroArches are the architectures of the bundle that the distro has. A
-// bundle of several distros may have one that lacks an architecture.
+// distroArches returns the architectures that both the bundle and the distro
+// have. In a bundle of several distros one may lack an architecture.
 func distroArches(d catalog.Distro, arches []string) []string {
 	var out []string
 	for _, a := range arches {

@@ -1,8 +1,10 @@
 package bundle
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -33,21 +35,12 @@ func (r *resolver) planFiles() {
 		for _, arch := range r.lock.Arches {
 			remote, ok := d.Arches[arch]
 			if !ok {
-				r.fail(d.Name+" "+d.Version, fmt.Errorf("the catalog has it for %s, not for %q", strings.Join(archesOf(d), ", "), arch))
+				r.fail(d.Name+" "+d.Version, fmt.Errorf("the catalog has it for %s, not for %q", strings.Join(slices.Sorted(maps.Keys(d.Arches)), ", "), arch))
 				continue
 			}
 			r.planComponent(d, arch, remote)
 		}
 	}
-}
-
-func archesOf(d catalog.Download) []string {
-	var out []string
-	for a := range d.Arches {
-		out = append(out, a)
-	}
-	slices.Sort(out)
-	return out
 }
 
 func (r *resolver) planComponent(d catalog.Download, arch string, remote catalog.Remote) {
@@ -75,7 +68,7 @@ func (r *resolver) planComponent(d catalog.Download, arch string, remote catalog
 	}
 }
 
-// sourceOf checks an address and its digest; without one it is a first use.
+// sourceOf checks a URL and its digest; without a digest it is a first use.
 func sourceOf(rawURL, pin string) (manifests.Source, error) {
 	s := manifests.Source{URL: rawURL, Digest: digest.Digest(pin), Trust: manifests.TrustCatalog}
 	if u, err := url.Parse(rawURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
@@ -91,7 +84,8 @@ func sourceOf(rawURL, pin string) (manifests.Source, error) {
 	return s, nil
 }
 
-// planSelf adds our own binary for every architecture: the DMZ and the hosts need it.
+// planSelf adds the offk8s binary for every architecture: the mirror and the
+// hosts need it.
 func (r *resolver) planSelf() {
 	version := r.o.Offk8sVersion
 	for _, arch := range r.lock.Arches {
@@ -117,7 +111,8 @@ func (r *resolver) planSelf() {
 	}
 }
 
-// planExtraFiles adds the user's own files; "file:" ones are of this machine.
+// planExtraFiles adds the user's files; those with a file:// URL are on this
+// machine.
 func (r *resolver) planExtraFiles() {
 	for _, f := range r.m.Files {
 		a := manifests.Artifact{
@@ -146,11 +141,11 @@ func localSource(f manifests.ExtraFile, local string) (manifests.Source, error) 
 	if pin := digest.Digest(f.Digest); pin != "" && pin.Validate() == nil && pin.Algorithm() == digest.SHA256 && pin != d {
 		return manifests.Source{}, &fetch.MismatchError{What: "digest", Found: d.String(), Want: f.Digest}
 	}
-	// The path stays out of the Lock, which others read.
+	// The path is private to this machine and does not go into the Lock.
 	return manifests.Source{URL: "file:" + f.Name, Digest: d, Size: size, Trust: manifests.TrustLocal}, nil
 }
 
-// checkPins refuses first uses before the network is asked for them.
+// checkPins refuses first uses before the network is used.
 func (r *resolver) checkPins() {
 	if !r.o.RequirePinned {
 		return
@@ -162,30 +157,30 @@ func (r *resolver) checkPins() {
 	}
 }
 
-// firstUse finds the digests that nobody told, and stores what is on this
-// machine only. Images are asked by tag, files downloaded.
-func (r *resolver) firstUse() {
+// firstUse looks up digests that the catalog does not pin, and stores files of
+// this machine. Tags of images are resolved, files are downloaded.
+func (r *resolver) firstUse(ctx context.Context) {
 	for _, group := range fetch.Group(r.lock.Artifacts) {
 		a := group[0]
-		if r.ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
 		}
 		switch {
-		case a.Kind == manifests.KindFile && a.Source.Trust == manifests.TrustLocal && a.Name != "offk8s":
-			r.storeLocal(group)
+		case a.Kind == manifests.KindFile && a.Source.Trust == manifests.TrustLocal && a.Source.URL != fetch.SelfURL:
+			r.storeLocal(ctx, group)
 		case a.Source.Digest != "":
 		case a.Kind == manifests.KindImage:
-			r.resolveTag(a)
+			r.resolveTag(ctx, a)
 		case a.Kind == manifests.KindFile:
-			r.firstDownload(group)
+			r.firstDownload(ctx, group)
 		}
 	}
 }
 
-func (r *resolver) firstDownload(group []*manifests.Artifact) {
+func (r *resolver) firstDownload(ctx context.Context, group []*manifests.Artifact) {
 	label := fetch.Label(group)
 	task := r.o.Progress.Start(label, 0)
-	d, size, err := r.env.FirstUse(r.ctx, group[0].Source.URL, task)
+	d, size, err := r.env.FirstUse(ctx, group[0].Source.URL, task)
 	task.Done(err)
 	if err != nil {
 		r.fail(label, err)
@@ -197,12 +192,12 @@ func (r *resolver) firstDownload(group []*manifests.Artifact) {
 	}
 }
 
-func (r *resolver) storeLocal(group []*manifests.Artifact) {
+func (r *resolver) storeLocal(ctx context.Context, group []*manifests.Artifact) {
 	for _, f := range r.m.Files {
 		if f.Name != group[0].Name {
 			continue
 		}
-		if err := r.env.AddLocal(r.ctx, strings.TrimPrefix(f.URL, "file://"), group); err != nil {
+		if err := r.env.AddLocal(ctx, strings.TrimPrefix(f.URL, "file://"), group); err != nil {
 			r.fail(f.Name, err)
 		}
 	}

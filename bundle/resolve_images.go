@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,8 +13,8 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// planImages lists the images of the release, of the pod network and the
-// user's own, each once.
+// planImages lists the images of the release, of the pod network and of the
+// user, each once.
 func (r *resolver) planImages() {
 	var want []catalog.Image
 	for _, roles := range []map[string]catalog.Image{r.lock.Release.Images, r.lock.CNIRelease.Images} {
@@ -33,7 +34,7 @@ func (r *resolver) planImages() {
 		}
 		have, again := pinned[a.Name]
 		if again && have != a.Source.Digest && have != "" && a.Source.Digest != "" {
-			r.fail(a.Name, fmt.Errorf("is wanted as %s and as %s", have, a.Source.Digest))
+			r.fail(a.Name, fmt.Errorf("is requested as %s and as %s", have, a.Source.Digest))
 		}
 		if !again {
 			r.add(a)
@@ -68,11 +69,11 @@ func imageArtifact(image catalog.Image) (manifests.Artifact, error) {
 	return a, nil
 }
 
-// resolveTag asks the registry once what the tag is; from here on the digest counts.
-func (r *resolver) resolveTag(a *manifests.Artifact) {
+// resolveTag asks the registry for the digest of a tag, once.
+func (r *resolver) resolveTag(ctx context.Context, a *manifests.Artifact) {
 	ref, err := fetch.ParseImage(a.Source.URL)
 	if err == nil {
-		a.Source.Digest, err = r.o.Client.ResolveImage(r.ctx, ref)
+		a.Source.Digest, err = r.o.Client.ResolveImage(ctx, ref)
 	}
 	if err != nil {
 		r.fail(a.Name, err)
@@ -81,10 +82,10 @@ func (r *resolver) resolveTag(a *manifests.Artifact) {
 	r.o.Log.Info("first use", "artifact", a.Name, "digest", a.Source.Digest)
 }
 
-// smokeImage makes the image of our own binary that proves a cluster.
-func (r *resolver) smokeImage() {
+// smokeImage builds the image of the smoke test, which runs the offk8s binary.
+func (r *resolver) smokeImage(ctx context.Context) {
 	name := fetch.SmokeName(r.o.Offk8sVersion)
-	d, err := r.env.BuildSmoke(r.ctx)
+	d, err := r.env.BuildSmoke(ctx)
 	if err != nil {
 		r.fail(name, err)
 		return

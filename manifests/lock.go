@@ -106,6 +106,10 @@ const (
 	TrustLocal     = "local"
 )
 
+// SmokeImage is the name, without a tag, of the image that pack builds of the
+// offk8s binary for the smoke test of a cluster.
+const SmokeImage = "offk8s.dev/smoke"
+
 // Descriptor is an OCI content descriptor reduced to what a Lock needs.
 type Descriptor struct {
 	MediaType string        `json:"mediaType,omitempty"`

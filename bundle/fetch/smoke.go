@@ -30,7 +30,7 @@ func SmokeName(version string) string {
 		}
 		return '_'
 	}, version)
-	return "offk8s.dev/smoke:" + strings.TrimLeft(tag, ".-")
+	return manifests.SmokeImage + ":" + strings.TrimLeft(tag, ".-")
 }
 
 // rebuildSmoke makes the smoke image of the Lock again; it holds the binaries of

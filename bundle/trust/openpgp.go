@@ -141,6 +141,9 @@ func signingEntity(k *KeyPair) (*openpgp.Entity, error) {
 	return list[0], nil
 }
 
+// ArmorKeyring returns a binary keyring as text.
+func ArmorKeyring(b []byte) ([]byte, error) { return armored(openpgp.PublicKeyType, b) }
+
 // armored writes the checksum line too: rpm of EL7 refuses armour without it.
 func armored(blockType string, b []byte) ([]byte, error) {
 	var out bytes.Buffer

@@ -90,17 +90,14 @@ func (in Input) imageRef(ref string) (string, error) {
 	return step.ImageRef(a.Name, a.Blob.Digest), nil
 }
 
-// smokePrefix starts the name of the image that pack makes of its own binary.
-const smokePrefix = "offk8s.dev/smoke:"
-
 // smokeImage is the image of the smoke test.
 func (in Input) smokeImage() (manifests.Artifact, error) {
 	for _, a := range in.Lock.Artifacts {
-		if a.Kind == manifests.KindImage && strings.HasPrefix(a.Name, smokePrefix) {
+		if a.Kind == manifests.KindImage && strings.HasPrefix(a.Name, manifests.SmokeImage+":") {
 			return a, nil
 		}
 	}
-	return manifests.Artifact{}, fmt.Errorf("image %q is not in the bundle", smokePrefix+"…")
+	return manifests.Artifact{}, fmt.Errorf("image %q is not in the bundle", manifests.SmokeImage+":…")
 }
 
 // plain is the digest of an artifact's content on the host.
