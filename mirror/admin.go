@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// adminHandler serves the metrics and profiles of the loopback listener.
+// adminHandler serves metrics and profiles on the loopback listener.
 func (s *Server) adminHandler(l *limit) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		if err := s.Mirror.WriteMetrics(w); err != nil {
-			return // the client went away
+			return // the client is gone
 		}
-		s.writeOwn(w, l)
+		s.writeMetrics(w, l)
 	})
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -26,8 +26,8 @@ func (s *Server) adminHandler(l *limit) http.Handler {
 	return mux
 }
 
-// certificateExpiry returns when the certificate that clients get ends; the
-// zero time without TLS.
+// certificateExpiry returns the end of the server certificate, or the zero time
+// without TLS.
 func (s *Server) certificateExpiry() time.Time {
 	if s.TLS == nil {
 		return time.Time{}

@@ -6,9 +6,8 @@ import (
 	"sync"
 )
 
-// limit caps the open connections of an http.Server. It counts through ConnState
-// and not through a wrapped net.Conn, because the server needs the TCP
-// connection itself for sendfile.
+// limit limits the open connections of an http.Server. It counts them through
+// ConnState and does not wrap net.Conn, because sendfile needs the TCP connection.
 type limit struct {
 	slots chan struct{}
 	once  sync.Once
@@ -19,7 +18,7 @@ func newLimit(n int) *limit {
 	return &limit{slots: make(chan struct{}, n), done: make(chan struct{})}
 }
 
-// state is the server's ConnState hook; a slot is taken in Accept.
+// state is the ConnState hook of the server; Accept takes the slot.
 func (l *limit) state(_ net.Conn, s http.ConnState) {
 	if s == http.StateClosed || s == http.StateHijacked {
 		<-l.slots

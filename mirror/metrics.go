@@ -15,7 +15,7 @@ import (
 	"github.com/offk8s/offk8s/mirror/files"
 )
 
-// class is what kind of client a path belongs to, for the metrics.
+// class is the kind of client that uses a path, for the metrics.
 type class int
 
 const (
@@ -52,12 +52,12 @@ func classOf(path string) class {
 
 // metrics are the counters of a Mirror.
 type metrics struct {
-	requests [classes][600]atomic.Int64 // by status code
+	requests [classes][600]atomic.Int64 // by status
 	bytes    [classes]atomic.Int64
 	nanos    [classes]atomic.Int64
 	inFlight atomic.Int64
-	storage  atomic.Int64 // requests that failed on the bundle's side
-	aborted  atomic.Int64 // bodies that the client did not take to the end
+	storage  atomic.Int64 // requests that failed because of the bundle
+	aborted  atomic.Int64 // bodies that the client did not read to the end
 }
 
 func (m *metrics) observe(c class, status int, bytes int64, took time.Duration) {
@@ -69,7 +69,7 @@ func (m *metrics) observe(c class, status int, bytes int64, took time.Duration) 
 	m.nanos[c].Add(int64(took))
 }
 
-// failed counts an error of a request and says how loud its log line is.
+// failed counts a failed request and returns the level of its log line.
 func (m *Mirror) failed(err error) slog.Level {
 	if errors.Is(err, files.ErrStorage) || errors.Is(err, bundle.ErrVerify) {
 		m.metrics.storage.Add(1)
@@ -89,7 +89,7 @@ func (m *Mirror) WriteMetrics(w io.Writer) error {
 }
 
 func (m *Mirror) requestMetrics(p *printer) {
-	p.family("offk8s_requests_total", "counter", "requests by what was asked for and status")
+	p.family("offk8s_requests_total", "counter", "requests by kind and status")
 	for c := range classes {
 		for status := range m.metrics.requests[c] {
 			if n := m.metrics.requests[c][status].Load(); n > 0 {
@@ -107,7 +107,7 @@ func (m *Mirror) requestMetrics(p *printer) {
 	}
 	p.one("offk8s_requests_in_flight", "gauge", "requests being answered", m.metrics.inFlight.Load())
 	p.one("offk8s_bundle_errors_total", "counter", "requests that failed because of the bundle", m.metrics.storage.Load())
-	p.one("offk8s_aborted_total", "counter", "responses that the client did not take to the end", m.metrics.aborted.Load())
+	p.one("offk8s_aborted_total", "counter", "responses that the client did not read to the end", m.metrics.aborted.Load())
 }
 
 func (m *Mirror) scrubMetrics(p *printer) {
@@ -115,7 +115,7 @@ func (m *Mirror) scrubMetrics(p *printer) {
 	for _, b := range m.scrub.blobs {
 		count[b.known()]++
 	}
-	p.family("offk8s_blobs", "gauge", "blobs of the bundles by what the scrub knows of them")
+	p.family("offk8s_blobs", "gauge", "blobs of the bundles by the result of their last check")
 	p.sample("offk8s_blobs", count[unchecked], "state", "unchecked")
 	p.sample("offk8s_blobs", count[good], "state", "good")
 	p.sample("offk8s_blobs", count[bad], "state", "bad")
@@ -136,7 +136,7 @@ func (m *Mirror) bundleMetrics(p *printer) {
 		l := b.Lock()
 		p.sample("offk8s_bundle_sequence", l.Sequence, "name", l.Name, "root", b.Root().String())
 	}
-	p.family("offk8s_bundle_expires_timestamp_seconds", "gauge", "when the bundle expires; bundles that do not are left out")
+	p.family("offk8s_bundle_expires_timestamp_seconds", "gauge", "when the bundle expires; no sample if it does not expire")
 	for _, b := range m.bundles {
 		l := b.Lock()
 		if !l.Expires.IsZero() {
@@ -145,7 +145,7 @@ func (m *Mirror) bundleMetrics(p *printer) {
 	}
 }
 
-// printer writes the text format; write errors are kept by the bufio.Writer.
+// printer writes the text format. The bufio.Writer keeps write errors.
 type printer struct{ w *bufio.Writer }
 
 func (p *printer) family(name, kind, help string) {
@@ -157,7 +157,7 @@ func (p *printer) one(name, kind, help string, value int64) {
 	p.sample(name, value)
 }
 
-// labelEscaper escapes label values as the text format wants.
+// labelEscaper escapes the value of a label.
 var labelEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 func (p *printer) sample(name string, value any, labels ...string) {
@@ -175,12 +175,12 @@ func (p *printer) sample(name string, value any, labels ...string) {
 	_, _ = fmt.Fprintf(p.w, " %v\n", value)
 }
 
-// writeOwn writes what belongs to the server and not to the mirror.
-func (s *Server) writeOwn(w io.Writer, l *limit) {
+// writeMetrics writes the metrics of the server.
+func (s *Server) writeMetrics(w io.Writer, l *limit) {
 	p := printer{w: bufio.NewWriter(w)}
-	p.one("offk8s_connections", "gauge", "open client connections, the one being waited for included", int64(l.open()))
+	p.one("offk8s_connections", "gauge", "open client connections, including the one that is awaited", int64(l.open()))
 	if end := s.certificateExpiry(); !end.IsZero() {
 		p.one("offk8s_certificate_expiry_timestamp_seconds", "gauge", "end of the server certificate", end.Unix())
 	}
-	_ = p.w.Flush() // a failed write means that the client went away
+	_ = p.w.Flush() // a failed write means that the client is gone
 }

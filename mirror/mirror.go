@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,11 +19,12 @@ import (
 
 // Options of a Mirror; the zero value has usable defaults.
 type Options struct {
-	// PublicURL is how clients reach the mirror, "https://dmz:8443"; it goes into
-	// generated client configuration. Empty means what each request says.
+	// PublicURL is the URL of the mirror for clients, "https://dmz:8443", which
+	// generated client configuration uses. If it is empty, the Host of each
+	// request is used.
 	PublicURL string
-	// CA is the certificate (PEM) that clients verify the mirror with, served as
-	// /ca.crt; nil when the certificate comes from a CA that clients know.
+	// CA is the certificate (PEM) that verifies the mirror, served as /ca.crt; nil
+	// if clients trust the issuer of the server certificate already.
 	CA []byte
 	// ScrubRate bounds the background hashing in bytes per second; 0 means 100 MiB.
 	ScrubRate int64
@@ -34,8 +36,7 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Mirror answers requests from open bundles. It is an http.Handler and safe for
-// concurrent use.
+// Mirror serves open bundles. It is an http.Handler and safe for concurrent use.
 type Mirror struct {
 	options  Options
 	log      *slog.Logger
@@ -47,7 +48,7 @@ type Mirror struct {
 	pageData *pageData
 	metrics  metrics
 	scrub    scrubber
-	strict   atomic.Bool // blobs are hashed before they are sent, see scrubber
+	strict   atomic.Bool // hash a blob before it is sent, see changed
 }
 
 // New returns a Mirror of open bundles, which must stay open until Close. The
@@ -86,15 +87,9 @@ func (o *Options) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.ScrubRate == 0 {
-		o.ScrubRate = 100 << 20
-	}
-	if o.ScrubEvery == 0 {
-		o.ScrubEvery = 24 * time.Hour
-	}
-	if o.WriteTimeout == 0 {
-		o.WriteTimeout = time.Minute
-	}
+	o.ScrubRate = cmp.Or(o.ScrubRate, 100<<20)
+	o.ScrubEvery = cmp.Or(o.ScrubEvery, 24*time.Hour)
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, time.Minute)
 	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/")
 	if o.PublicURL != "" && !validBase(o.PublicURL) {
 		return fmt.Errorf("mirror: public URL %q: want http(s)://host[:port]", o.PublicURL)
@@ -106,20 +101,20 @@ func (o *Options) complete() error {
 // the bundles stay open.
 func (m *Mirror) Close() error { return m.sender.Close() }
 
-// ServeHTTP answers one request. Only GET and HEAD do anything.
+// ServeHTTP answers a request. Methods other than GET and HEAD get status 405.
 func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	rec := &responseWriter{ResponseWriter: w}
 	m.metrics.inFlight.Add(1)
 	defer m.metrics.inFlight.Add(-1)
 	rec.Header().Set("X-Content-Type-Options", "nosniff")
-	// For what is sent whole; long bodies set a new one with every piece. A
-	// writer without deadlines (tests) is let be.
+	// A long body extends the deadline with every piece. Ignore writers without
+	// deadlines (tests).
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(start.Add(m.options.WriteTimeout))
 	if r.ContentLength != 0 {
-		// Request bodies mean nothing here. net/http would wait for the rest of
-		// one after the answer, so reading ends now, and the connection with it.
+		// No request needs its body. net/http would read the rest of it after the
+		// answer, so end reading now and close the connection.
 		rec.Header().Set("Connection", "close")
 		_ = control.SetReadDeadline(start)
 	}
@@ -151,7 +146,7 @@ func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 	return nil
 }
 
-// send answers with a content unless its blob is known to be bad.
+// send sends c unless its blob is damaged.
 func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) error {
 	if b := m.routes.blobs[c.Digest]; b != nil {
 		if err := m.admit(r.Context(), b); err != nil {
@@ -171,7 +166,7 @@ func (b backend) Send(w http.ResponseWriter, r *http.Request, c *files.Content) 
 	return b.mirror.send(w, r, c)
 }
 
-// refuse answers with the plain text of a status.
+// refuse answers with a status and its text.
 func refuse(w http.ResponseWriter, status int) {
 	http.Error(w, strings.ToLower(http.StatusText(status)), status)
 }

@@ -10,10 +10,9 @@ import (
 // maxPath bounds the decoded path of a URL in bytes.
 const maxPath = 4096
 
-// checkPath returns 0 when the path of u is canonical, the status of the
-// refusal otherwise. Hostile spellings are refused and not cleaned up: a client
-// that sends "..", "//" or a doubly encoded name wants something that is not
-// there, and cleaning would hide it.
+// checkPath returns 0 if the path of u is canonical, else the status of the
+// refusal. Paths with "..", "//" or double encoding are refused and not cleaned:
+// an honest client does not send them.
 func checkPath(u *url.URL) int {
 	path := u.Path
 	switch {
@@ -27,9 +26,9 @@ func checkPath(u *url.URL) int {
 	return 0
 }
 
-// canonical reports whether a decoded path is absolute and made of plain
-// segments: none empty (but the last, as in "/v2/"), "." or "..", no control
-// characters, no backslash, no percent sign left over from double encoding.
+// canonical reports whether a decoded path is absolute and has plain segments
+// only: none is empty (except the last, as in "/v2/"), "." or "..", and none has
+// a control character, a backslash or a percent sign (of double encoding).
 func canonical(path string) bool {
 	rest, found := strings.CutPrefix(path, "/")
 	if !found || !utf8.ValidString(path) {

@@ -22,8 +22,8 @@ var headTypes = map[string]string{
 	bundle.MemberReadme:    "text/plain; charset=utf-8",
 }
 
-// suffixTypes are the content types of files by the end of their names; not the
-// machine's own table, so that every mirror answers alike.
+// suffixTypes are the content types of files by suffix. The table of the system is
+// not used, so that all mirrors send the same types.
 var suffixTypes = []struct{ suffix, mediaType string }{
 	{".rpm", "application/x-rpm"},
 	{".deb", "application/vnd.debian.binary-package"},
@@ -77,7 +77,7 @@ func newRoutes(bundles []*bundle.Bundle, blobs []*blob) (*routes, error) {
 			if i == 0 {
 				t.paths["/bundle/"+name] = c
 			}
-			// With several bundles each is found under its root.
+			// The root tells several bundles apart.
 			t.paths["/bundle/"+b.Root().Algorithm().String()+"/"+b.Root().Encoded()+"/"+name] = c
 		}
 	}
@@ -109,7 +109,7 @@ func (t *routes) file(root digest.Digest, f bundle.FileEntry) error {
 	return nil
 }
 
-// memory is content that is not a blob of the tar.
+// memory returns content that is not a blob.
 func memory(name, mediaType string, body []byte) *files.Content {
 	return &files.Content{
 		Name:   name,
@@ -119,7 +119,7 @@ func memory(name, mediaType string, body []byte) *files.Content {
 	}
 }
 
-// blobContent is a blob by digest, as stored, for the registry and /bundle/blobs/.
+// blobContent returns a blob as stored, for the registry and /bundle/blobs/.
 func (t *routes) blobContent(d digest.Digest) (*files.Content, error) {
 	b := t.blobs[d]
 	if b == nil {
@@ -128,7 +128,7 @@ func (t *routes) blobContent(d digest.Digest) (*files.Content, error) {
 	return &files.Content{Name: b.name, Digest: d, Data: b.data, Immutable: true}, nil
 }
 
-// find returns what a path answers with; nil for nothing.
+// find returns the content of a path, or nil if it has none.
 func (t *routes) find(path string) *files.Content {
 	if c := t.paths[path]; c != nil {
 		return c

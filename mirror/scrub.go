@@ -14,21 +14,21 @@ import (
 	"github.com/offk8s/offk8s/bundle/reader"
 )
 
-// watchEvery is how often the bundle files are looked at for changes.
+// watchEvery is the time between two checks of the bundle files for changes.
 const watchEvery = 2 * time.Second
 
-// scrubber hashes blobs in the background and watches the files they lie in.
+// scrubber hashes blobs in the background and watches the files of the bundles.
 type scrubber struct {
-	blobs []*blob // in the order they lie on the disk
+	blobs []*blob // in the order of the files
 	files map[*os.File]stamp
 
 	bytes    atomic.Int64 // hashed so far
 	passes   atomic.Int64
 	lastPass atomic.Int64 // end of the last whole pass, Unix seconds
-	changes  atomic.Int64 // times that a bundle file was changed under us
+	changes  atomic.Int64 // times that a bundle file changed while it was served
 }
 
-// stamp tells whether a file was written to.
+// stamp changes when a file is written to.
 type stamp struct {
 	size    int64
 	modTime time.Time
@@ -56,14 +56,14 @@ func (s *scrubber) init(bundles []*bundle.Bundle, blobs []*blob) {
 	}
 }
 
-// Verify hashes every blob as fast as it goes. The error joins a
-// *bundle.ArtifactError for each bad one and wraps bundle.ErrVerify; a bad blob
-// answers 500 from then on.
+// Verify hashes every blob as fast as possible. The error joins a
+// *bundle.ArtifactError for each damaged one and wraps bundle.ErrVerify. From then
+// on requests for a damaged blob get status 500.
 func (m *Mirror) Verify(ctx context.Context) error { return m.pass(ctx, 0) }
 
-// Scrub hashes all blobs at a low rate, again and again, until ctx is done. When
-// a bundle file was changed meanwhile, it starts anew, and no blob of it is
-// answered before it was hashed.
+// Scrub hashes all blobs at a low rate, again and again, until ctx is done. If a
+// bundle file changes, Scrub starts again, and from then on every blob is hashed
+// before it is sent.
 func (m *Mirror) Scrub(ctx context.Context) {
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
@@ -79,15 +79,15 @@ func (m *Mirror) Scrub(ctx context.Context) {
 	}
 }
 
-// await returns when the next pass is due: a day after the end of this one, or
-// at once when a file was changed.
+// await returns when the next pass is due: ScrubEvery after the end of this one,
+// or at once if a file changed.
 func (m *Mirror) await(ctx context.Context, watch <-chan time.Time, done <-chan error) {
 	var next <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-done: // bad blobs were logged one by one
+		case <-done: // pass has logged its errors
 			next = time.After(m.options.ScrubEvery)
 			done = nil
 		case <-next:
@@ -100,8 +100,8 @@ func (m *Mirror) await(ctx context.Context, watch <-chan time.Time, done <-chan 
 	}
 }
 
-// changed looks at the bundle files and forgets what is known of all blobs when
-// one was written to since.
+// changed reports whether a bundle file was written to since the last call. If so,
+// all blobs become unchecked.
 func (m *Mirror) changed() bool {
 	found := false
 	for f, before := range m.scrub.files {
@@ -123,7 +123,7 @@ func (m *Mirror) changed() bool {
 	return found
 }
 
-// pass hashes all blobs once; rate is in bytes per second, 0 without bound.
+// pass hashes all blobs once at rate bytes per second, or without limit if rate is 0.
 func (m *Mirror) pass(ctx context.Context, rate int64) error {
 	var errs []error
 	for _, b := range m.scrub.blobs {
@@ -175,7 +175,8 @@ func (m *Mirror) hash(ctx context.Context, b *blob, rate int64) error {
 	}
 }
 
-// pause waits until n bytes are due at rate.
+// pause waits until n bytes are due at rate bytes per second; reading them took the
+// given part of that time.
 func pause(ctx context.Context, rate int64, n int, took time.Duration) error {
 	if rate <= 0 {
 		return ctx.Err()
@@ -194,8 +195,8 @@ func pause(ctx context.Context, rate int64, n int, took time.Duration) error {
 	}
 }
 
-// admit says whether a blob may be sent: not when it is known to be bad, and
-// after a change of the file under us not before it was hashed once.
+// admit returns an error if b must not be sent because it is damaged. After a
+// change of a bundle file it hashes b first.
 func (m *Mirror) admit(ctx context.Context, b *blob) error {
 	if b.known() == unchecked && m.strict.Load() {
 		b.mu.Lock()
@@ -207,7 +208,7 @@ func (m *Mirror) admit(ctx context.Context, b *blob) error {
 		}
 	}
 	if b.known() == bad {
-		return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: known to be damaged", bundle.ErrVerify)}
+		return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: damaged, as an earlier check found", bundle.ErrVerify)}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -39,9 +40,9 @@ type Server struct {
 // maxHeader bounds the head of a request in bytes.
 const maxHeader = 16 << 10
 
-// Run serves until ctx is done, lets transfers in flight finish, and returns
-// nil. Errors come from VerifyFirst (wrapping bundle.ErrVerify) and from
-// listeners that break.
+// Run serves until ctx is done, waits for transfers in flight and returns nil. It
+// returns an error if VerifyFirst finds a damaged blob (bundle.ErrVerify) or if a
+// listener fails.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.closeListeners()
 	if s.Mirror == nil || len(s.Listeners) == 0 {
@@ -82,41 +83,41 @@ func (s *Server) warn(now time.Time) {
 	}
 }
 
-// serve runs the HTTP servers until ctx is done or one breaks.
+// serve runs the HTTP servers until ctx is done or one of them fails.
 func (s *Server) serve(ctx context.Context) error {
 	main := s.mainServer()
-	limit := newLimit(orInt(s.MaxConnections, 4096))
+	limit := newLimit(cmp.Or(s.MaxConnections, 4096))
 	main.ConnState = limit.state
-	broken := make(chan error, len(s.Listeners)+1)
+	failed := make(chan error, len(s.Listeners)+1)
 	for _, l := range s.Listeners {
-		go func() { broken <- serveOn(main, limit.listener(l), s.TLS) }()
+		go func() { failed <- serveOn(main, limit.listener(l), s.TLS) }()
 	}
 	servers := []*http.Server{main}
 	if s.Admin != nil {
 		admin := &http.Server{Handler: s.adminHandler(limit), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxHeader}
 		servers = append(servers, admin)
-		go func() { broken <- serveOn(admin, s.Admin, nil) }()
+		go func() { failed <- serveOn(admin, s.Admin, nil) }()
 	}
 	var err error
 	select {
 	case <-ctx.Done():
-	case err = <-broken:
+	case err = <-failed:
 	}
 	limit.close()
 	return errors.Join(err, s.shutdown(ctx, servers))
 }
 
 func (s *Server) mainServer() *http.Server {
-	// HTTP/1.1 alone: bulk transfers are faster over it, dnf and apt speak
-	// nothing else, and one request per connection makes the cap on
-	// connections a cap on requests.
+	// HTTP/1.1 only: it is faster for bulk transfers, dnf and apt use nothing
+	// else, and with one request at a time on a connection the limit of
+	// connections also limits requests.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Server{
 		Handler:                      s.Mirror,
 		Protocols:                    &protocols,
-		ReadHeaderTimeout:            orDuration(s.HeaderTimeout, 10*time.Second),
-		IdleTimeout:                  orDuration(s.IdleTimeout, 90*time.Second),
+		ReadHeaderTimeout:            cmp.Or(s.HeaderTimeout, 10*time.Second),
+		IdleTimeout:                  cmp.Or(s.IdleTimeout, 90*time.Second),
 		MaxHeaderBytes:               maxHeader,
 		ErrorLog:                     slog.NewLogLogger(s.Mirror.log.Handler(), slog.LevelDebug),
 		DisableGeneralOptionsHandler: true,
@@ -136,9 +137,9 @@ func serveOn(server *http.Server, l net.Listener, config *tls.Config) error {
 	return nil
 }
 
-// shutdown lets requests in flight finish, up to the bound.
+// shutdown waits for requests in flight, at most ShutdownTimeout.
 func (s *Server) shutdown(ctx context.Context, servers []*http.Server) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDuration(s.ShutdownTimeout, 30*time.Second))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.ShutdownTimeout, 30*time.Second))
 	defer cancel()
 	var errs []error
 	for _, server := range servers {
@@ -153,7 +154,7 @@ func (s *Server) shutdown(ctx context.Context, servers []*http.Server) error {
 func (s *Server) closeListeners() {
 	for _, l := range append(s.Listeners, s.Admin) {
 		if l != nil {
-			_ = l.Close() // already closed by the server in the good case
+			_ = l.Close() // usually the server has closed it
 		}
 	}
 }
@@ -161,18 +162,4 @@ func (s *Server) closeListeners() {
 func loopback(a net.Addr) bool {
 	tcp, ok := a.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
-}
-
-func orInt(n, otherwise int) int {
-	if n == 0 {
-		return otherwise
-	}
-	return n
-}
-
-func orDuration(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }

@@ -1,18 +1,19 @@
 // Package files sends blobs of a bundle over HTTP: GET and HEAD with strong
-// validators, one byte range, and zstd as content coding for what the bundle
-// stores compressed.
+// validators, one byte range, and zstd as content coding if the bundle stores the
+// file compressed.
 //
-// A blob is sent from where it lies in the tar. Over plain TCP the kernel copies
-// it (sendfile): that needs an *os.File with a position of its own per request
-// and a ResponseWriter whose ReadFrom is reachable, so middleware in front of a
-// Sender must keep io.ReaderFrom. Over TLS, and for blobs that lie in no file,
-// the bytes pass through a buffer.
+// A blob is sent from its place in the tar. Over plain TCP the kernel copies it
+// (sendfile). That needs an *os.File with a separate position for each request
+// and a ResponseWriter with ReadFrom, so middleware in front of a Sender must
+// implement io.ReaderFrom. Over TLS, and if no single file holds the blob, the
+// bytes pass through a buffer.
 //
-// A short answer with status 200 never looks complete: Content-Length is always
-// set, and the connection is closed when the bytes run out early.
+// A truncated answer with status 200 never looks complete: Content-Length is
+// always set, and the connection is closed if the bytes end early.
 package files
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,8 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Content is what one URL answers with. It is immutable and may be served to
-// many requests at a time.
+// Content is the content of one URL. It is immutable and may be sent to many
+// clients at a time.
 type Content struct {
 	Name   string        // for messages
 	Digest digest.Digest // of the stored bytes
@@ -36,12 +37,12 @@ type Content struct {
 	Type string
 	// Plain describes the decoded content of zstd-stored bytes; zero otherwise.
 	Plain manifests.Descriptor
-	// Immutable content may be cached for good: its URL names its digest.
+	// Immutable content may be cached forever, because its URL names its digest.
 	Immutable bool
 }
 
-// ErrStorage is wrapped by errors of Serve that come from the bundle and not
-// from the client: unreadable, truncated or altered bytes.
+// ErrStorage means that the bundle and not the client is at fault: its bytes are
+// unreadable, truncated or altered.
 var ErrStorage = errors.New("bundle cannot be read")
 
 // Options of a Sender; the zero value has usable defaults.
@@ -49,8 +50,8 @@ type Options struct {
 	// WriteTimeout is how long a client may take for one piece of a body
 	// (4 MiB) before the connection is cut; 0 means one minute.
 	WriteTimeout time.Duration
-	// Decoders bounds how many clients are sent decoded content at a time, each
-	// of which costs a zstd window of memory; 0 means 32.
+	// Decoders limits how many clients receive decoded content at a time. Each
+	// needs a zstd window of memory. 0 means 32.
 	Decoders int
 }
 
@@ -63,19 +64,16 @@ type Sender struct {
 
 // NewSender returns a Sender.
 func NewSender(o Options) *Sender {
-	if o.WriteTimeout == 0 {
-		o.WriteTimeout = time.Minute
+	return &Sender{
+		timeout:  cmp.Or(o.WriteTimeout, time.Minute),
+		decoders: make(chan struct{}, cmp.Or(o.Decoders, 32)),
 	}
-	if o.Decoders == 0 {
-		o.Decoders = 32
-	}
-	return &Sender{timeout: o.WriteTimeout, decoders: make(chan struct{}, o.Decoders)}
 }
 
 // Close closes the pooled files.
 func (s *Sender) Close() error { return s.handles.close() }
 
-// form is the representation of a Content that a request gets.
+// form is the representation of a Content for one request.
 type form struct {
 	digest   digest.Digest
 	size     int64
@@ -95,9 +93,9 @@ func choose(c *Content, r *http.Request) form {
 	return form{digest: c.Plain.Digest, size: c.Plain.Size, decode: true}
 }
 
-// Serve answers a GET or HEAD request with c. The response is complete when it
-// returns nil; an error that wraps ErrStorage was answered with status 500, or
-// by cutting the connection when the body had begun.
+// Serve answers a GET or HEAD request with c. If it returns nil, the response is
+// complete. If it returns ErrStorage, the client received status 500, or its
+// connection was closed if the body had begun.
 func (s *Sender) Serve(w http.ResponseWriter, r *http.Request, c *Content) error {
 	f := choose(c, r)
 	setHeader(w.Header(), c, f)
@@ -137,8 +135,8 @@ func setHeader(h http.Header, c *Content, f form) {
 	}
 }
 
-// precondition returns the status that a conditional request ends with, 0 when
-// it goes on.
+// precondition returns the status of a conditional request, or 0 if its conditions
+// hold.
 func precondition(r *http.Request, f form) int {
 	tag := etag(f.digest)
 	if list := r.Header["If-Match"]; len(list) > 0 && !matches(list, tag, false) {
@@ -177,7 +175,8 @@ func unsatisfiable(w http.ResponseWriter, size int64) error {
 	return nil
 }
 
-// storageError answers 500; the header must not have been written.
+// storageError answers with status 500 and returns ErrStorage. The header must not
+// have been written.
 func storageError(w http.ResponseWriter, err error) error {
 	h := w.Header()
 	for _, name := range []string{"Etag", "Content-Encoding", "Content-Range", "Accept-Ranges"} {
@@ -193,7 +192,7 @@ func plainError(w http.ResponseWriter, status int, text string) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(text)+1))
 	w.WriteHeader(status)
-	// A failed write means that the client went away; there is nobody to tell.
+	// A failed write means that the client is gone.
 	_, _ = io.WriteString(w, text+"\n")
 }
 

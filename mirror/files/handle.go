@@ -9,19 +9,19 @@ import (
 	"sync"
 )
 
-// maxIdle bounds how many files of one bundle wait for the next request.
+// maxIdle limits how many open files of one bundle wait for the next request.
 const maxIdle = 64
 
-// handles lends out files with a position of their own: sendfile reads at the
-// position of the file, which concurrent requests cannot share.
+// handles is a pool of files that were opened for sendfile, which reads at the
+// position of the file: concurrent requests cannot share it.
 type handles struct {
 	mu     sync.Mutex
-	idle   map[*os.File][]*os.File // by the bundle's own file
+	idle   map[*os.File][]*os.File // by the file of the bundle
 	closed bool
 }
 
-// origin returns the file that a section lies in and the offset there; nil when
-// it lies in none.
+// origin returns the file of a section and its offset in that file, or nil if the
+// section is not of a file.
 func origin(r io.ReaderAt) (*os.File, int64) {
 	for off := int64(0); ; {
 		switch x := r.(type) {
@@ -36,7 +36,7 @@ func origin(r io.ReaderAt) (*os.File, int64) {
 	}
 }
 
-// get returns a file of the same inode as of, for put.
+// get returns a file with the inode of of. The caller returns it with put.
 func (h *handles) get(of *os.File) (*os.File, error) {
 	h.mu.Lock()
 	if list := h.idle[of]; len(list) > 0 {
@@ -49,7 +49,7 @@ func (h *handles) get(of *os.File) (*os.File, error) {
 	return reopen(of)
 }
 
-// put takes f back.
+// put returns f to the pool.
 func (h *handles) put(of, f *os.File) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -77,8 +77,8 @@ func (h *handles) close() error {
 	return errors.Join(errs...)
 }
 
-// reopen opens the inode behind f again, read-only. It goes through the open
-// descriptor and not through the path, where another file may lie by now.
+// reopen opens the inode of f again, read-only, through the open descriptor: the
+// path may name another file by now.
 func reopen(f *os.File) (*os.File, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {

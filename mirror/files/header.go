@@ -8,12 +8,12 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// etag is the strong validator of content: its digest. Two forms of one file
-// (as stored and decoded) have different digests and so different validators.
+// etag returns the strong validator of content, its digest. The stored and the
+// decoded form of a file have different digests and so different validators.
 func etag(d digest.Digest) string { return `"` + d.String() + `"` }
 
 // matches reports whether a list of entity tags (If-None-Match, If-Match) holds
-// tag. weak lets W/"x" stand for "x", as If-None-Match wants (RFC 9110, 13.1.2).
+// tag. If weak is set, W/"x" matches "x", as for If-None-Match (RFC 9110, 13.1.2).
 func matches(list []string, tag string, weak bool) bool {
 	for _, line := range list {
 		for one := range strings.SplitSeq(line, ",") {
@@ -29,9 +29,8 @@ func matches(list []string, tag string, weak bool) bool {
 	return false
 }
 
-// acceptsZstd reports whether the request says by name that it takes zstd as
-// content coding. A bare "*" does not count: old clients send it without being
-// able to decode zstd.
+// acceptsZstd reports whether the request names zstd as an acceptable content
+// coding. "*" is not enough: old clients send it and cannot decode zstd.
 func acceptsZstd(h http.Header) bool {
 	for _, line := range h["Accept-Encoding"] {
 		for one := range strings.SplitSeq(line, ",") {
@@ -44,7 +43,7 @@ func acceptsZstd(h http.Header) bool {
 	return false
 }
 
-// refused reports whether the parameters of a coding give it the weight zero.
+// refused reports whether the parameters of a coding set its weight to zero.
 func refused(params string) bool {
 	name, value, _ := strings.Cut(strings.TrimSpace(params), "=")
 	if !strings.EqualFold(strings.TrimSpace(name), "q") {

@@ -6,17 +6,16 @@ import (
 	"strings"
 )
 
-// errUnsatisfiable says that a range lies wholly outside of the content: 416.
+// errUnsatisfiable means that the content has no byte of the range: status 416.
 var errUnsatisfiable = errors.New("range outside of the content")
 
 // span is a part of the content: length bytes from start.
 type span struct{ start, length int64 }
 
-// parseRange reads a Range header for content of size bytes. ok is false where
-// the header asks for nothing that is answered in part: no header, another
-// unit, a syntax error, or several ranges, which get the whole content (RFC
-// 9110, section 14.2 lets a server ignore Range; answering many ranges in one
-// response is a known way to make servers work hard).
+// parseRange parses a Range header for content of size bytes. If ok is false, the
+// whole content is sent: there is no header, or it has another unit, a syntax
+// error or several ranges. RFC 9110, section 14.2 allows a server to ignore Range,
+// and requests for many ranges are a known attack on servers.
 func parseRange(header string, size int64) (s span, ok bool, err error) {
 	const unit = "bytes="
 	if len(header) < len(unit) || !strings.EqualFold(header[:len(unit)], unit) {
@@ -48,7 +47,7 @@ func parseRange(header string, size int64) (s span, ok bool, err error) {
 	return span{from, to - from + 1}, true, nil
 }
 
-// suffixRange is the range of the last n bytes, "bytes=-n".
+// suffixRange returns the range of the last n bytes, "bytes=-n".
 func suffixRange(n string, size int64) (span, bool, error) {
 	length, good := position(n)
 	switch {
@@ -61,7 +60,7 @@ func suffixRange(n string, size int64) (span, bool, error) {
 	return span{size - length, length}, true, nil
 }
 
-// position reads digits alone: no sign, no space, as ParseInt would take.
+// position parses digits only, while ParseInt would accept a sign.
 func position(s string) (int64, bool) {
 	if s == "" {
 		return 0, false

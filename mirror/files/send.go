@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	// small content is read at once and sent in one write: cheaper than a
-	// sendfile, and a read error is known before the status line is out.
+	// small content is read at once and sent in one write. That is cheaper than
+	// sendfile, and a read error is known before the status line is sent.
 	small = 64 << 10
-	// piece is what is sent between two extensions of the write deadline.
+	// piece is the number of bytes between two extensions of the write deadline.
 	piece = 4 << 20
-	// chunk is the buffer of copies that go through memory.
+	// chunk is the size of the buffer for copies through memory.
 	chunk = 128 << 10
 )
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, chunk); return &b }}
 
-// send writes the status line and the part of c.
+// send writes the status line and a part of c.
 func (s *Sender) send(w http.ResponseWriter, r *http.Request, c *Content, part span, status int) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
@@ -43,8 +43,8 @@ func (s *Sender) send(w http.ResponseWriter, r *http.Request, c *Content, part s
 }
 
 func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, part span, status int, buf []byte) error {
-	// The ends are read first: a truncated file or a stick that was pulled is a
-	// 500 then, and not a broken connection after a good status line.
+	// Read both ends first, so that a truncated file or a removed stick becomes
+	// status 500 and not a broken connection after a good status line.
 	if part.length > 0 {
 		for _, at := range []int64{part.start, part.start + part.length - 1} {
 			if err := readFull(c.Data, buf[:1], at); err != nil {
@@ -64,9 +64,9 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 	return s.copyBuffered(w, io.NewSectionReader(c.Data, part.start, part.length), part.length, buf)
 }
 
-// positioned returns a file of its own that stands at offset off of c, where the
-// kernel can do the copying: nil over TLS, for HEAD, for blobs that lie in no
-// file, and when no descriptor is left.
+// positioned returns a file from the pool at offset off of c if the kernel can copy
+// the bytes, and nil if it cannot: over TLS, for HEAD, if no single file holds the
+// blob, or if no descriptor is left.
 func (s *Sender) positioned(w http.ResponseWriter, r *http.Request, c *Content, off int64) (f *os.File, done func()) {
 	none := func() {}
 	file, base := origin(c.Data)
@@ -94,7 +94,7 @@ func (s *Sender) copyFile(w http.ResponseWriter, f *os.File, length int64) error
 		switch {
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%w: %q ended %d bytes early", ErrStorage, f.Name(), length)
-		case errors.Is(err, syscall.EIO): // of the disk; a client is gone with another error
+		case errors.Is(err, syscall.EIO): // of the disk; a lost client causes another error
 			return fmt.Errorf("%w: %q: %w", ErrStorage, f.Name(), err)
 		case err != nil:
 			return fmt.Errorf("write to the client: %w", err)
@@ -122,8 +122,7 @@ func (s *Sender) copyBuffered(w http.ResponseWriter, src io.Reader, length int64
 	return nil
 }
 
-// readFull fills b from offset off. io.ReaderAt may report io.EOF together with
-// the last bytes.
+// readFull fills b from offset off. A ReadAt may return io.EOF with the last bytes.
 func readFull(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)
 	if n == len(b) {
@@ -135,8 +134,8 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 	return err
 }
 
-// extend gives the client another timeout for what comes next. Writers without
-// deadlines (tests) are let be.
+// extend sets the write deadline for the next piece. It ignores writers without
+// deadlines (tests).
 func (s *Sender) extend(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.timeout))
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow bounds the memory of one decoder; pack writes windows of at most 8 MiB.
+// maxWindow limits the memory of one decoder; pack writes windows of at most 8 MiB.
 const maxWindow = 32 << 20
 
-// zstdPool keeps decoders with their windows between requests.
+// zstdPool keeps decoders with their windows for later requests.
 var zstdPool sync.Pool
 
 func decoder(src io.Reader) (*zstd.Decoder, error) {
@@ -24,9 +24,9 @@ func decoder(src io.Reader) (*zstd.Decoder, error) {
 	return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 }
 
-// serveDecoded sends the plain content of zstd-stored bytes: whole, without
-// ranges, hashed on the way. The last bytes leave only when the digest is right,
-// so that a client never has a complete body of altered bytes.
+// serveDecoded sends the plain content of zstd-stored bytes, without ranges, and
+// hashes it meanwhile. The last bytes are sent only if the digest is right, so
+// that a client never has a complete body of altered bytes.
 func (s *Sender) serveDecoded(w http.ResponseWriter, r *http.Request, c *Content) error {
 	w.Header().Set("Content-Length", strconv.FormatInt(c.Plain.Size, 10))
 	if r.Method == http.MethodHead {
@@ -95,14 +95,14 @@ func (s *Sender) copyDecoded(w http.ResponseWriter, d io.Reader, c *Content, buf
 	}
 }
 
-// ended checks what must be so before the last bytes leave.
+// ended returns an error if the last bytes must not be sent.
 func ended(d io.Reader, verified bool) error {
 	var one [1]byte
 	if n, err := io.ReadFull(d, one[:]); n > 0 || !errors.Is(err, io.EOF) {
-		return errors.New("longer than the plain size that the bundle names")
+		return errors.New("longer than the plain size in the bundle")
 	}
 	if !verified {
-		return errors.New("plain content does not have the digest that the bundle names")
+		return errors.New("plain content does not have the digest in the bundle")
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ const (
 	codePagination      = "PAGINATION_NUMBER_INVALID" // of distribution; the specification has none for it
 )
 
-// apiError is an error that a client gets as JSON.
+// apiError is an error that the client receives as JSON.
 type apiError struct {
 	status  int
 	code    string
@@ -36,7 +36,7 @@ func (e *apiError) write(w http.ResponseWriter, head bool) {
 	body, err := json.Marshal(struct {
 		Errors []item `json:"errors"`
 	}{[]item{{e.code, e.message, e.detail}}})
-	if err != nil { // a detail that cannot be encoded: send the rest
+	if err != nil { // the detail cannot be encoded
 		body = []byte(`{"errors":[{"code":"` + e.code + `","message":"no details"}]}`)
 	}
 	writeJSON(w, head, e.status, "application/json", body)
@@ -48,12 +48,12 @@ func writeJSON(w http.ResponseWriter, head bool, status int, mediaType string, b
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if !head {
-		// A failed write means that the client went away; there is nobody to tell.
+		// A failed write means that the client is gone.
 		_, _ = w.Write(body)
 	}
 }
 
-// Unsupported answers a request whose method would write: 405.
+// Unsupported answers a request that is not GET or HEAD with status 405.
 func Unsupported(w http.ResponseWriter) {
 	w.Header().Set("Allow", "GET, HEAD")
 	e := apiError{status: http.StatusMethodNotAllowed, code: codeUnsupported, message: "the mirror is read-only: only GET and HEAD are answered"}

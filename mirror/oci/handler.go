@@ -24,33 +24,32 @@ const maxPage = 1000
 
 // Handler answers everything under /v2/. It is safe for concurrent use.
 type Handler struct {
-	index   *index
-	backend Backend
+	repositories *repositories
+	backend      Backend
 }
 
-// New returns a Handler for images. Two images of one name and different content
-// are an error, and so is a manifest that cannot be read or has another digest.
+// New returns a Handler for images. It returns an error if two images have the
+// same name and different content, or if a manifest is damaged.
 func New(images []bundle.ImageEntry, backend Backend) (*Handler, error) {
-	x, err := newIndex(images, backend)
+	all, err := newRepositories(images, backend)
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{index: x, backend: backend}, nil
+	return &Handler{repositories: all, backend: backend}, nil
 }
 
 // Repositories returns the full names of all repositories, sorted, with their
 // sorted tags.
 func (h *Handler) Repositories() (names []string, tags map[string][]string) {
-	tags = make(map[string][]string, len(h.index.names))
-	for _, name := range h.index.names {
-		tags[name] = h.index.repositories[name].sorted
+	tags = make(map[string][]string, len(h.repositories.names))
+	for _, name := range h.repositories.names {
+		tags[name] = h.repositories.byName[name].sorted
 	}
-	return h.index.names, tags
+	return h.repositories.names, tags
 }
 
-// Serve answers a GET or HEAD request whose decoded path begins with /v2. The
-// error is what went wrong on the mirror's side, for its log; what is wrong with
-// the request was answered.
+// Serve answers a GET or HEAD request with a decoded path below /v2. It returns
+// an error only if the mirror is at fault; errors of the client are answered.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	err := h.route(w, r)
@@ -88,8 +87,8 @@ func (h *Handler) route(w http.ResponseWriter, r *http.Request) error {
 	return &apiError{http.StatusNotFound, codeNameUnknown, fmt.Sprintf("no such endpoint: %q", r.URL.Path), nil}
 }
 
-// splitPath takes "<name>/<kind>/<ref>" apart from its end: a name may have any
-// number of components, even one called "manifests".
+// splitPath splits "<name>/<kind>/<ref>" from its end: a name may have any number
+// of components, even one called "manifests".
 func splitPath(path string) (name, kind, ref string) {
 	last := strings.LastIndexByte(path, '/')
 	if last < 0 {
@@ -107,7 +106,7 @@ func splitPath(path string) (name, kind, ref string) {
 	return name, kind, ref
 }
 
-// wanted returns ref as a digest when it is one, for the lookup of the name.
+// wanted returns ref if it is a digest, else "".
 func wanted(ref string) digest.Digest {
 	if d := digest.Digest(ref); d.Validate() == nil {
 		return d
@@ -116,7 +115,7 @@ func wanted(ref string) digest.Digest {
 }
 
 func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, name, ns, ref string) error {
-	repo, err := h.index.find(name, ns, wanted(ref))
+	repo, err := h.repositories.find(name, ns, wanted(ref))
 	if err != nil {
 		return err
 	}
@@ -139,7 +138,7 @@ func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, name, ns, re
 	if err := d.Validate(); err != nil {
 		return &apiError{http.StatusBadRequest, codeDigestInvalid, fmt.Sprintf("digest %q: %v", ref, err), nil}
 	}
-	repo, err := h.index.find(name, ns, d)
+	repo, err := h.repositories.find(name, ns, d)
 	if err != nil {
 		return err
 	}
@@ -154,14 +153,14 @@ func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, name, ns, re
 	return h.backend.Send(w, r, c)
 }
 
-// referrers lists the manifests whose subject is ref; none is an empty index
-// and no error (distribution-spec v1.1, "Listing Referrers").
+// referrers lists the manifests with the subject ref. If there are none, the
+// index is empty (distribution-spec v1.1, "Listing Referrers").
 func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, name, ref string, query url.Values) error {
 	d := digest.Digest(ref)
 	if err := d.Validate(); err != nil {
 		return &apiError{http.StatusBadRequest, codeDigestInvalid, fmt.Sprintf("digest %q: %v", ref, err), nil}
 	}
-	repo, err := h.index.find(name, query.Get("ns"), d)
+	repo, err := h.repositories.find(name, query.Get("ns"), d)
 	if err != nil {
 		return err
 	}
@@ -188,7 +187,7 @@ func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, name, ref st
 }
 
 func (h *Handler) tags(w http.ResponseWriter, r *http.Request, name string, query url.Values) error {
-	repo, err := h.index.find(name, query.Get("ns"), "")
+	repo, err := h.repositories.find(name, query.Get("ns"), "")
 	if err != nil {
 		return err
 	}
@@ -208,7 +207,7 @@ func (h *Handler) tags(w http.ResponseWriter, r *http.Request, name string, quer
 }
 
 func (h *Handler) catalog(w http.ResponseWriter, r *http.Request, query url.Values) error {
-	page, err := paginate(w, r, h.index.names, query)
+	page, err := paginate(w, r, h.repositories.names, query)
 	if err != nil {
 		return err
 	}
@@ -222,8 +221,8 @@ func (h *Handler) catalog(w http.ResponseWriter, r *http.Request, query url.Valu
 	return nil
 }
 
-// paginate cuts the page that n and last ask for out of a sorted list, and sets
-// the Link header when there is more. n is capped, whatever it says.
+// paginate returns the part of a sorted list that the parameters n and last
+// select, at most maxPage entries, and sets the Link header if more follow.
 func paginate(w http.ResponseWriter, r *http.Request, all []string, query url.Values) ([]string, error) {
 	n := maxPage
 	if text := query.Get("n"); text != "" {

@@ -8,7 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// dockerHub is the host that image names without a host mean.
+// dockerHub is the host of image names without a host.
 const dockerHub = "docker.io"
 
 // Grammar of names, tags and hosts: distribution-spec v1.1, "Pulling manifests".
@@ -18,7 +18,7 @@ var (
 	hostPattern = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]{1,5})?$`)
 )
 
-// maxName is the limit that clients keep for host and name together.
+// maxName is the limit of clients for host and name together, in bytes.
 const maxName = 255
 
 // reference is a parsed image name.
@@ -53,9 +53,9 @@ func parseReference(name string) (reference, error) {
 	return r, nil
 }
 
-// splitHost tells host and path of a repository name apart as Docker does: the
-// first component is a host if it looks like one; official images of Docker Hub
-// live under library/.
+// splitHost splits a repository name into host and path as Docker does: the first
+// component is a host if it looks like one, and official images of Docker Hub are
+// below library/.
 func splitHost(name string) (host, path string) {
 	first, rest, found := strings.Cut(name, "/")
 	if !found || !looksLikeHost(first) {
@@ -73,7 +73,7 @@ func looksLikeHost(s string) bool {
 	return strings.ContainsAny(s, ".:") || s == "localhost"
 }
 
-// canonicalHost maps the names of Docker Hub that clients use to one.
+// canonicalHost returns "docker.io" for the other names of Docker Hub.
 func canonicalHost(host string) string {
 	switch host {
 	case "index.docker.io", "registry-1.docker.io":
@@ -82,8 +82,8 @@ func canonicalHost(host string) string {
 	return host
 }
 
-// validName reports whether a name from a URL may be a repository's, with or
-// without a host in front.
+// validName reports whether a name from a URL can be that of a repository, with
+// or without a host.
 func validName(name string) bool {
 	if name == "" || len(name) > maxName {
 		return false
