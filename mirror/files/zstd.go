@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // maxWindow limits the memory of one decoder; pack writes windows of at most 8 MiB.
@@ -63,17 +65,14 @@ func busy(w http.ResponseWriter) error {
 }
 
 func (s *Sender) copyDecoded(w http.ResponseWriter, d io.Reader, c *Content, buf []byte) error {
-	verifier := c.Plain.Digest.Verifier()
+	r := reader.Verify(d, c.Plain.Digest, c.Plain.Size)
 	started := false
 	for left := c.Plain.Size; ; {
 		b := buf[:min(int64(len(buf)), left)]
-		_, err := io.ReadFull(d, b)
+		_, err := io.ReadFull(r, b)
 		left -= int64(len(b))
-		if err == nil {
-			_, _ = verifier.Write(b) // a hash takes everything
-			if left == 0 {
-				err = ended(d, verifier.Verified())
-			}
+		if err == nil && left == 0 {
+			err = atEnd(r)
 		}
 		switch {
 		case err != nil && !started:
@@ -95,14 +94,12 @@ func (s *Sender) copyDecoded(w http.ResponseWriter, d io.Reader, c *Content, buf
 	}
 }
 
-// ended returns an error if the last bytes must not be sent.
-func ended(d io.Reader, verified bool) error {
+// atEnd returns an error unless r ends here, and with it the one of reader.Verify,
+// which io.ReadFull drops if it came with the last bytes.
+func atEnd(r io.Reader) error {
 	var one [1]byte
-	if n, err := io.ReadFull(d, one[:]); n > 0 || !errors.Is(err, io.EOF) {
-		return errors.New("longer than the plain size in the bundle")
-	}
-	if !verified {
-		return errors.New("plain content does not have the digest in the bundle")
+	if _, err := io.ReadFull(r, one[:]); !errors.Is(err, io.EOF) {
+		return err
 	}
 	return nil
 }
