@@ -195,7 +195,7 @@ func openLeaf(dir string, ca pair, c Credential, now time.Time) (p pair, why str
 	if err != nil {
 		return pair{}, "", err
 	}
-	why = "it was not there"
+	why = "it was missing"
 	if p.cert != nil {
 		if why = stale(ca, p, c, now); why == "" {
 			return p, "", nil
