@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/bundle/unpack"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
@@ -94,7 +95,7 @@ func (r *resolver) planSelf() {
 			r.fail("offk8s", fmt.Errorf("no offk8s binary for linux/%s was given", arch))
 			continue
 		}
-		if err := fetch.CheckSelf(binary, arch); err != nil {
+		if err := selfbin.Check(binary, arch); err != nil {
 			r.fail("offk8s", err)
 			continue
 		}

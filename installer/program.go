@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -86,7 +87,7 @@ func (f *Fleet) program(arch string) (program, error) {
 	if err != nil {
 		return program{}, err
 	}
-	if err := checkMachine(name, arch); err != nil {
+	if err := selfbin.CheckMachine(name, arch); err != nil {
 		return program{}, err
 	}
 	file, err := os.Open(name)

@@ -2,50 +2,19 @@ package fetch
 
 import (
 	"context"
-	"debug/elf"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/manifests"
 )
 
 // SelfURL is the source of our own binary in a Lock: no path of the packing
 // machine goes into a bundle.
 const SelfURL = "offk8s:self"
-
-var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
-
-// CheckSelf reports whether path is a program that runs on a bare linux host of
-// that architecture: ELF, statically linked.
-func CheckSelf(path, arch string) error {
-	f, err := elf.Open(path)
-	if err != nil {
-		return fmt.Errorf("offk8s binary for linux/%s: %q is no ELF file: %w", arch, path, err)
-	}
-	defer f.Close()
-	want, ok := machines[arch]
-	if !ok {
-		return fmt.Errorf("offk8s binary for linux/%s: architecture is not known", arch)
-	}
-	if f.Machine != want || f.Class != elf.ELFCLASS64 {
-		return fmt.Errorf("offk8s binary for linux/%s: %q is for %s, want %s", arch, path, f.Machine, want)
-	}
-	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
-		return fmt.Errorf("offk8s binary for linux/%s: %q is %s, want an executable", arch, path, f.Type)
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return fmt.Errorf("offk8s binary for linux/%s: %q is dynamically linked, build it with CGO_ENABLED=0", arch, path)
-		}
-	}
-	if libs, err := f.ImportedLibraries(); err == nil && len(libs) > 0 {
-		return fmt.Errorf("offk8s binary for linux/%s: %q needs %s, want a static program", arch, path, libs[0])
-	}
-	return nil
-}
 
 // DigestFile returns the sha256 and the size of a local file.
 func DigestFile(path string) (digest.Digest, int64, error) {
@@ -96,7 +65,7 @@ func (e Env) self(arch string, want digest.Digest) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("offk8s binary for linux/%s with digest %s is not in the store and none was given", arch, want)
 	}
-	if err := CheckSelf(path, arch); err != nil {
+	if err := selfbin.Check(path, arch); err != nil {
 		return "", err
 	}
 	got, _, err := DigestFile(path)

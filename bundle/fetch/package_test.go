@@ -116,37 +116,3 @@ func TestDebsUnderAnotherName(t *testing.T) {
 		})
 	}
 }
-
-func TestCheckSelf(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name string, b []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, b, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	amd64 := write("amd64", upstreamtest.SelfBinary("amd64"))
-	dynamic := upstreamtest.SelfBinary("amd64")
-	dynamic[64] = 3 // PT_INTERP in place of PT_LOAD
-	object := upstreamtest.SelfBinary("amd64")
-	object[16] = 1 // ET_REL
-	tests := []struct {
-		path, arch, want string
-	}{
-		{amd64, "amd64", ""},
-		{write("arm64", upstreamtest.SelfBinary("arm64")), "arm64", ""},
-		{amd64, "arm64", "want EM_AARCH64"},
-		{amd64, "s390x", "not known"},
-		{write("script", []byte("#!/bin/sh\n")), "amd64", "no ELF"},
-		{write("dynamic", dynamic), "amd64", "CGO_ENABLED=0"},
-		{write("object", object), "amd64", "want an executable"},
-		{filepath.Join(dir, "none"), "amd64", "no such file"},
-	}
-	for _, tt := range tests {
-		err := fetch.CheckSelf(tt.path, tt.arch)
-		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
-			t.Errorf("CheckSelf(%q, %q) = %v, want %q", filepath.Base(tt.path), tt.arch, err, tt.want)
-		}
-	}
-}

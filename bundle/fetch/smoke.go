@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -57,7 +58,7 @@ func (e Env) BuildSmoke(ctx context.Context) (digest.Digest, error) {
 		if !ok {
 			return "", fmt.Errorf("offk8s binary for linux/%s was not given", arch)
 		}
-		if err := CheckSelf(path, arch); err != nil {
+		if err := selfbin.Check(path, arch); err != nil {
 			return "", err
 		}
 		d, err := e.smokeManifest(ctx, path, arch)
