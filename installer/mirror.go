@@ -2,9 +2,7 @@ package installer
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/manifests"
@@ -72,16 +71,15 @@ func fetchCA(ctx context.Context, m manifests.ClusterMirror) ([]byte, error) {
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
-	block, _ := pem.Decode(b)
-	if resp.StatusCode != http.StatusOK || block == nil {
+	got, err := trust.Fingerprint(b)
+	if resp.StatusCode != http.StatusOK || err != nil {
 		return nil, fmt.Errorf("mirror: %s: %s and no certificate", u, resp.Status)
 	}
-	sum := sha256.Sum256(block.Bytes)
-	got := "sha256:" + hex.EncodeToString(sum[:])
 	if want := strings.ToLower(strings.ReplaceAll(m.CAFingerprint, " ", "")); got != want {
 		return nil, fmt.Errorf("mirror: %w: its CA has the fingerprint %s, cluster.yaml says %s", agent.ErrVerify, got, want)
 	}
 	// Only the certificate that was compared, whatever else the answer held.
+	block, _ := pem.Decode(b)
 	return pem.EncodeToMemory(block), nil
 }
 

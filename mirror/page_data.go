@@ -2,8 +2,6 @@ package mirror
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/pem"
 	"regexp"
 	"slices"
@@ -12,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -130,13 +129,11 @@ func certificates(in []byte) []byte {
 	return out.Bytes()
 }
 
-// fingerprint returns "sha256:<hex>" of the first CA certificate in DER form, as
-// in caFingerprint of cluster.yaml, or "" if there is none.
+// fingerprint returns the fingerprint of the CA, or "" if there is none.
 func (d *pageData) fingerprint() string {
-	block, _ := pem.Decode(d.ca)
-	if block == nil {
+	text, err := trust.Fingerprint(d.ca)
+	if err != nil {
 		return ""
 	}
-	sum := sha256.Sum256(block.Bytes)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return text
 }

@@ -1,12 +1,11 @@
 package pki
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"time"
+
+	"github.com/offk8s/offk8s/bundle/trust"
 )
 
 // MirrorTLS is what a mirror serves with.
@@ -42,19 +41,9 @@ func MirrorCA(dir string, hosts []string, now time.Time) (MirrorTLS, error) {
 	if err != nil {
 		return MirrorTLS{}, fmt.Errorf("mirror certificate: %w", err)
 	}
-	fp, err := Fingerprint(ca.cert)
+	fp, err := trust.Fingerprint(ca.cert)
 	if err != nil {
 		return MirrorTLS{}, err
 	}
 	return MirrorTLS{CA: ca.cert, Certificate: kp, Fingerprint: fp, Issued: why}, nil
-}
-
-// Fingerprint returns "sha256:<hex>" of the DER of a PEM certificate.
-func Fingerprint(certPEM []byte) (string, error) {
-	b, _ := pem.Decode(certPEM)
-	if b == nil || b.Type != "CERTIFICATE" {
-		return "", fmt.Errorf("fingerprint: no certificate in %d bytes of PEM", len(certPEM))
-	}
-	sum := sha256.Sum256(b.Bytes)
-	return "sha256:" + hex.EncodeToString(sum[:]), nil
 }
