@@ -4,6 +4,7 @@ package selfbin
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
 )
 
@@ -13,20 +14,12 @@ var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AA
 // linux/arch. arch is Go's name: "amd64" or "arm64".
 func Check(path, arch string) error {
 	f, err := open(path, arch)
+	if err == nil {
+		defer f.Close()
+		err = static(f)
+	}
 	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
-		return fmt.Errorf("offk8s binary for linux/%s: %q is %s, want an executable", arch, path, f.Type)
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return fmt.Errorf("offk8s binary for linux/%s: %q is dynamically linked, build it with CGO_ENABLED=0", arch, path)
-		}
-	}
-	if libs, err := f.ImportedLibraries(); err == nil && len(libs) > 0 {
-		return fmt.Errorf("offk8s binary for linux/%s: %q needs %s, want a static program", arch, path, libs[0])
+		return fmt.Errorf("offk8s binary for linux/%s: %q %w", arch, path, err)
 	}
 	return nil
 }
@@ -36,7 +29,7 @@ func Check(path, arch string) error {
 func CheckMachine(path, arch string) error {
 	f, err := open(path, arch)
 	if err != nil {
-		return err
+		return fmt.Errorf("%q %w", path, err)
 	}
 	return f.Close()
 }
@@ -45,15 +38,31 @@ func CheckMachine(path, arch string) error {
 func open(path, arch string) (*elf.File, error) {
 	want, ok := machines[arch]
 	if !ok {
-		return nil, fmt.Errorf("offk8s binary for linux/%s: architecture is not known", arch)
+		return nil, fmt.Errorf("cannot be checked: architecture %q is not known", arch)
 	}
 	f, err := elf.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("offk8s binary for linux/%s: %q is not an ELF file: %w", arch, path, err)
+		return nil, fmt.Errorf("is not an ELF file: %w", err)
 	}
 	if f.Machine != want || f.Class != elf.ELFCLASS64 {
 		f.Close()
-		return nil, fmt.Errorf("offk8s binary for linux/%s: %q is for %s, want %s", arch, path, f.Machine, want)
+		return nil, fmt.Errorf("is for %s, want %s", f.Machine, want)
 	}
 	return f, nil
+}
+
+// static returns an error unless f is an executable that needs no other file.
+func static(f *elf.File) error {
+	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return fmt.Errorf("is %s, want an executable", f.Type)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return errors.New("is dynamically linked, build it with CGO_ENABLED=0")
+		}
+	}
+	if libs, err := f.ImportedLibraries(); err == nil && len(libs) > 0 {
+		return fmt.Errorf("needs %s, want a static program", libs[0])
+	}
+	return nil
 }

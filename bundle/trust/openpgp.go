@@ -61,7 +61,7 @@ func generateOpenPGP(t time.Time) (private, publicArmored []byte, err error) {
 	if err := entity.Serialize(&public); err != nil {
 		return nil, nil, fmt.Errorf("generate openpgp key: %w", err)
 	}
-	publicArmored, err = armored(openpgp.PublicKeyType, public.Bytes())
+	publicArmored, err = ArmorKeyring(public.Bytes())
 	if err != nil {
 		return nil, nil, fmt.Errorf("generate openpgp key: %w", err)
 	}
