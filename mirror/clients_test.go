@@ -17,13 +17,13 @@ import (
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
-// site under test: a sealed bundle over TLS, and what its clients need.
+// lab is a sealed bundle that is served over TLS to real clients.
 type lab struct {
 	url string // "https://127.0.0.1:port"
 	ca  string // file
-	dir string // temporary folder
-	// altered changes the body of what is answered for a path, as a mirror that
-	// is not honest would: func([]byte) []byte by path.
+	dir string // temporary directory
+	// altered changes the body of an answer, as a dishonest mirror would:
+	// func([]byte) []byte by path.
 	altered sync.Map
 }
 
@@ -75,8 +75,8 @@ func (l *lab) write(t *testing.T, name, content string) string {
 	return path
 }
 
-// config fetches generated configuration with curl and writes it to a file, with
-// nothing changed but where this test keeps the CA and the keyring.
+// config fetches generated configuration with curl and writes it to a file. It
+// replaces only the paths of the CA and the keyring.
 func (l *lab) config(t *testing.T, path, name string) string {
 	t.Helper()
 	text := runTool(t, nil, "curl", "-fsS", "--cacert", l.ca, l.url+path)
@@ -139,7 +139,7 @@ func TestCurl(t *testing.T) {
 		}
 		code := curl("--path-as-is", "-o", "/dev/null", "-w", "%{http_code}", l.url+path)
 		if code != "400" && code != "404" {
-			t.Errorf("T-31: %s: status %s", path, code)
+			t.Errorf("%s: status %s", path, code)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func TestSkopeo(t *testing.T) {
 }
 
 // ctr pulls from the mirror by the original name of an image, with the generated
-// hosts.toml. containerd 1.x parses the usual form of an IPv6 literal wrong.
+// hosts.toml. containerd 1.x cannot parse the usual form of an IPv6 literal.
 func TestContainerd(t *testing.T) {
 	testenv.NeedTool(t, "containerd", "ctr", "curl")
 	testenv.NeedRoot(t)

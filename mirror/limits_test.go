@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// T-32: 500 clients that never finish their request do not keep others out for
+// 500 clients that never finish their request do not keep others out for
 // longer than the header timeout, and their connections are closed.
-func TestT32SlowlorisIsBounded(t *testing.T) {
+func TestSlowlorisIsBounded(t *testing.T) {
 	s := newSample(t)
 	l := listen(t)
 	const slow = 500
@@ -94,8 +94,8 @@ func TestConnectionsAreCapped(t *testing.T) {
 	}
 }
 
-// T-32: a body is never waited for nor read, however long it says it is.
-func TestT32BodiesAreNotRead(t *testing.T) {
+// The server neither waits for a request body nor reads it, whatever its length.
+func TestBodiesAreNotRead(t *testing.T) {
 	s := newSample(t)
 	l := listen(t)
 	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l}})

@@ -60,7 +60,7 @@ func install(t *testing.T, url, ca, path string) (dir, out string, err error) {
 	return dir, string(b), err
 }
 
-// onlyTools is a PATH of what the script needs and the one downloader.
+// onlyTools returns a PATH with names and the other programs that the script needs.
 func onlyTools(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -107,7 +107,7 @@ func onlyFile(t *testing.T, dir string, want ...string) {
 		got = append(got, e.Name())
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("the folder holds %q, want %q", got, want)
+		t.Errorf("the directory holds %q, want %q", got, want)
 	}
 }
 

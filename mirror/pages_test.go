@@ -94,7 +94,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func TestT36EveryCheckStaysOn(t *testing.T) {
+func TestEveryCheckStaysOn(t *testing.T) {
 	m := configured(t, Options{PublicURL: "https://dmz:8443", CA: testCA})
 	for path, wants := range map[string][]string{
 		"/config/rocky-9.repo": {
@@ -149,8 +149,8 @@ func TestHostOfTheRequestIsChecked(t *testing.T) {
 	}
 }
 
-// T-34: names from the bundle are text, whatever they hold.
-func TestT34IndexIsEscaped(t *testing.T) {
+// Names from the bundle are text, whatever they contain.
+func TestIndexIsEscaped(t *testing.T) {
 	s := newSample(t)
 	s.Lock().Name = `<script>alert("x")</script>`
 	s.Lock().CNI = "flannel\x1b[31m"
@@ -191,7 +191,7 @@ func TestConfigurationWithoutCA(t *testing.T) {
 	m := configured(t, Options{PublicURL: "http://dmz"})
 	for _, path := range []string{"/", "/config/rocky-9.repo", "/config/debian-12.apt.conf", "/config/hosts.toml", "/config/containerd-v1.toml"} {
 		if got := body(t, get(m, "GET", path)); strings.Contains(got, caPath) {
-			t.Errorf("%s names a CA that there is none of:\n%s", path, got)
+			t.Errorf("%s names a CA although there is none:\n%s", path, got)
 		}
 	}
 }

@@ -29,7 +29,7 @@ var hostilePaths = []string{
 // foreignPaths are well-formed and name files that a mirror must not know.
 var foreignPaths = []string{"/proc/self/environ", "/etc/passwd", "/canary", "/bundle.tar", "/files", "/bundle/blobs/sha256/etc/passwd"}
 
-func TestT31PathTraversal(t *testing.T) {
+func TestPathTraversal(t *testing.T) {
 	s := newSample(t)
 	server := httptest.NewServer(mirrorOf(t, Options{}, s.Bundle))
 	defer server.Close()
@@ -79,9 +79,8 @@ func raw(addr, target string) (*http.Response, error) {
 	return r, err
 }
 
-// FuzzHTTPPath looks for a path that gets anything but what the map holds: a
-// canary beside the bundle must never be answered, nothing may panic, and what
-// is answered must be content of the bundle or a page.
+// FuzzHTTPPath looks for a path that is answered with anything else than content
+// of the bundle or a page, such as the canary beside the bundle.
 func FuzzHTTPPath(f *testing.F) {
 	for _, path := range append(hostilePaths, foreignPaths...) {
 		f.Add(path)

@@ -28,8 +28,7 @@ func TestVerify(t *testing.T) {
 	if !errors.Is(err, bundle.ErrVerify) {
 		t.Fatalf("error %v, want ErrVerify", err)
 	}
-	var artifact *bundle.ArtifactError
-	if !errors.As(err, &artifact) || !strings.Contains(err.Error(), plugins) || !strings.Contains(err.Error(), "pause:3.10") {
+	if _, ok := errors.AsType[*bundle.ArtifactError](err); !ok || !strings.Contains(err.Error(), plugins) || !strings.Contains(err.Error(), "pause:3.10") {
 		t.Errorf("the damaged artifacts are not named: %v", err)
 	}
 	for _, path := range []string{plugins, "/v2/pause/blobs/" + s.layer.String()} {
@@ -83,8 +82,8 @@ func TestScrubInTheBackground(t *testing.T) {
 	}
 }
 
-// T-33: a file that is written to while it is served is not believed any more.
-func TestT33ChangedFileIsHashedBeforeItIsSent(t *testing.T) {
+// After a file was written to while it is served, it is no longer trusted.
+func TestChangedFileIsHashedBeforeItIsSent(t *testing.T) {
 	s := newSample(t)
 	m := mirrorOf(t, Options{}, s.Bundle)
 	if err := m.Verify(t.Context()); err != nil {

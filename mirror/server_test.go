@@ -37,8 +37,8 @@ func listen(t testing.TB) net.Listener {
 	return l
 }
 
-// start runs s until the test ends, or until stop is called, which returns what
-// Run returned.
+// start runs s until the test ends or stop is called. stop returns the result of
+// Run.
 func start(t testing.TB, s *Server) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

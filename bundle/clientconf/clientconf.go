@@ -95,8 +95,8 @@ func (c Config) HostsTOML() string {
 }
 
 // ContainerdMirrors returns the registry part of config.toml for containerd
-// before 1.5. It knows no hosts.toml and does not send the name of the registry,
-// so each of registries gets an endpoint of its own.
+// before 1.5, which has no hosts.toml. It does not send the name of the registry, so
+// each of registries has a separate endpoint.
 func (c Config) ContainerdMirrors(registries []string) string {
 	var b strings.Builder
 	b.WriteString("[plugins.cri.registry]\n")

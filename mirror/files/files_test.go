@@ -101,7 +101,7 @@ func TestServeLargeFromFile(t *testing.T) {
 	}
 }
 
-// readFromSpy sees what the Sender hands to the connection.
+// readFromSpy records the calls of ReadFrom by a Sender.
 type readFromSpy struct {
 	*httptest.ResponseRecorder
 	files int
@@ -140,7 +140,7 @@ func TestServeLargeFromMemory(t *testing.T) {
 	}
 }
 
-func TestT33TruncatedFileIs500(t *testing.T) {
+func TestTruncatedFileIs500(t *testing.T) {
 	for _, size := range []int{1000, piece} {
 		content := random(size)
 		f, data := section(t, content)
@@ -169,7 +169,7 @@ func (s shrinking) ReadAt(b []byte, off int64) (int, error) {
 	return s.Reader.ReadAt(b, off)
 }
 
-func TestT33ReadErrorBreaksTheConnection(t *testing.T) {
+func TestReadErrorBreaksTheConnection(t *testing.T) {
 	content := random(8 * chunk)
 	s := NewSender(Options{})
 	data := io.NewSectionReader(shrinking{bytes.NewReader(content)}, 0, int64(len(content)))
@@ -184,7 +184,7 @@ func TestT33ReadErrorBreaksTheConnection(t *testing.T) {
 }
 
 // A file that shrinks while sendfile reads it must end in a broken connection.
-func TestT33FileShrinksWhileSending(t *testing.T) {
+func TestFileShrinksWhileSending(t *testing.T) {
 	content := random(6 * piece)
 	f, data := section(t, content)
 	s := NewSender(Options{})
@@ -243,7 +243,7 @@ func TestDecoded(t *testing.T) {
 	}
 }
 
-func TestT33DecodedThatIsNotWhatTheBundleSays(t *testing.T) {
+func TestDecodedThatIsNotWhatTheBundleSays(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(c *Content)
@@ -287,8 +287,8 @@ func TestDecodersAreBounded(t *testing.T) {
 	}
 }
 
-// A client that reads nothing must not hold a connection for ever (T-32).
-func TestT32StalledReaderIsCut(t *testing.T) {
+// A client that reads nothing must not hold a connection for ever.
+func TestStalledReaderIsCut(t *testing.T) {
 	content := random(6 * piece)
 	_, data := section(t, content)
 	s := NewSender(Options{WriteTimeout: 100 * time.Millisecond})

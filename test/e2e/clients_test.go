@@ -30,8 +30,8 @@ func (r *road) clients(t *testing.T) {
 	t.Run("skopeo", r.skopeo)
 }
 
-// trustCA takes the mirror's CA over TLS that is not trusted yet and compares
-// the fingerprint, which came on another way.
+// trustCA downloads the mirror's CA without verification and compares its
+// fingerprint, which came out of band.
 const trustCA = `
 set -eu
 mkdir -p /etc/offk8s
@@ -62,7 +62,7 @@ dpkg -s chrony | grep -q '^Status: install ok installed'
 command -v chronyd
 `
 
-// script1 runs a shell script on a host; its words go over stdin.
+// script1 runs a shell script on a host, which reads it from stdin.
 func (r *road) script1(t *testing.T, addr, script string) string {
 	t.Helper()
 	argv := r.ssh(addr, "sh")
@@ -76,7 +76,7 @@ func (r *road) script1(t *testing.T, addr, script string) string {
 	return string(out)
 }
 
-// curlRanges puts a package together from two ranges and compares it with the whole.
+// curlRanges joins two ranges of a blob and compares them with the whole.
 func (r *road) curlRanges(t *testing.T) {
 	ca := filepath.Join(r.work, "dmz", "state", "mirror-ca.crt")
 	dir := t.TempDir()

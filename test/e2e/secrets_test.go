@@ -56,7 +56,7 @@ func (w *watcher) processes(stop <-chan struct{}) {
 	}
 }
 
-// secrets (T-43): no private key, token or kubeconfig of this cluster is in any
+// secrets: no private key, token or kubeconfig of this cluster is in any
 // output, in the plan, in a process list, or in a file that others may read.
 func (r *road) secrets(t *testing.T) {
 	values := map[string][]byte{}
