@@ -19,46 +19,46 @@ const (
 	FrontProxy CA = "front-proxy"
 )
 
-// CAs lists the authorities of a cluster.
-func CAs() []CA { return []CA{Kubernetes, Etcd, FrontProxy} }
+// authorities returns the authorities of a cluster.
+func authorities() []CA { return []CA{Kubernetes, Etcd, FrontProxy} }
 
-// Usage is what a certificate is good for.
-type Usage string
+// usage is the purpose of a certificate.
+type usage string
 
 // The usages.
 const (
-	Server Usage = "server"
-	Client Usage = "client"
-	Peer   Usage = "peer" // both
+	usageServer usage = "server"
+	usageClient usage = "client"
+	usagePeer   usage = "peer" // both
 )
 
-// Credential is one certificate with its key, as it shall be.
-type Credential struct {
+// credential describes a certificate with its key.
+type credential struct {
 	Name          string   `json:"name"`
 	CA            CA       `json:"ca"`
 	CommonName    string   `json:"commonName"`
 	Organizations []string `json:"organizations,omitempty"`
 	DNS           []string `json:"dns,omitempty"` // sorted
 	IPs           []string `json:"ips,omitempty"` // sorted
-	Usage         Usage    `json:"usage"`
-	// Server is the API's URL in the credential's kubeconfig; empty when it has none.
+	Usage         usage    `json:"usage"`
+	// Server is the API's URL in the credential's kubeconfig; empty if it has none.
 	Server string `json:"server,omitempty"`
 }
 
-// Names of credentials that exist once; the others end in "-" and a host's name.
+// Admin is the name of the operator's credential, the only one without a host.
 const Admin = "admin"
 
-// Name of the credential kind on one host: Name("etcd-server", h).
+// Name returns the name of a host's credential: Name("etcd-server", h).
 func Name(kind string, h manifests.Host) string { return kind + "-" + h.Name }
 
-// Credentials returns every certificate of the cluster, in a fixed order. Keys
-// are made for one host each; only Admin is the operator's own.
-func Credentials(c *manifests.Cluster) ([]Credential, error) {
+// credentialsOf returns all certificates of the cluster in a fixed order. No two
+// hosts share a key.
+func credentialsOf(c *manifests.Cluster) ([]credential, error) {
 	server, err := apiServer(c)
 	if err != nil {
 		return nil, err
 	}
-	var out []Credential
+	var out []credential
 	for _, h := range c.HostsWith(manifests.RoleEtcd) {
 		out = append(out, etcdCredentials(h)...)
 	}
@@ -67,43 +67,43 @@ func Credentials(c *manifests.Cluster) ([]Credential, error) {
 	}
 	endpoint := "https://" + c.Endpoint()
 	for _, h := range c.Nodes() {
-		out = append(out, Credential{
+		out = append(out, credential{
 			Name: Name("kube-proxy", h), CA: Kubernetes, CommonName: "system:kube-proxy",
-			Organizations: []string{"system:node-proxier"}, Usage: Client, Server: endpoint,
+			Organizations: []string{"system:node-proxier"}, Usage: usageClient, Server: endpoint,
 		})
 	}
-	return append(out, Credential{
+	return append(out, credential{
 		Name: Admin, CA: Kubernetes, CommonName: "kubernetes-admin",
-		Organizations: []string{"system:masters"}, Usage: Client, Server: endpoint,
+		Organizations: []string{"system:masters"}, Usage: usageClient, Server: endpoint,
 	}), nil
 }
 
-func etcdCredentials(h manifests.Host) []Credential {
+func etcdCredentials(h manifests.Host) []credential {
 	dns, ips := hostSANs(h)
-	return []Credential{
-		// etcd's own gateway dials its server with the server's certificate, hence Peer.
-		{Name: Name("etcd-server", h), CA: Etcd, CommonName: h.Name, DNS: dns, IPs: ips, Usage: Peer},
-		{Name: Name("etcd-peer", h), CA: Etcd, CommonName: h.Name, DNS: dns, IPs: ips, Usage: Peer},
-		{Name: Name("etcd-client", h), CA: Etcd, CommonName: "etcdctl", Usage: Client},
+	return []credential{
+		// etcd's gateway connects to its server with the server's certificate.
+		{Name: Name("etcd-server", h), CA: Etcd, CommonName: h.Name, DNS: dns, IPs: ips, Usage: usagePeer},
+		{Name: Name("etcd-peer", h), CA: Etcd, CommonName: h.Name, DNS: dns, IPs: ips, Usage: usagePeer},
+		{Name: Name("etcd-client", h), CA: Etcd, CommonName: "etcdctl", Usage: usageClient},
 	}
 }
 
-func controlPlaneCredentials(h manifests.Host, server Credential) []Credential {
+func controlPlaneCredentials(h manifests.Host, server credential) []credential {
 	server.Name = Name("apiserver", h)
 	local := "https://" + net.JoinHostPort(h.Address, manifests.DefaultAPIPort)
-	return []Credential{
+	return []credential{
 		server,
-		{Name: Name("apiserver-etcd-client", h), CA: Etcd, CommonName: "kube-apiserver-etcd-client", Usage: Client},
-		{Name: Name("apiserver-kubelet-client", h), CA: Kubernetes, CommonName: KubeletClient, Usage: Client},
-		{Name: Name("front-proxy-client", h), CA: FrontProxy, CommonName: FrontProxyClient, Usage: Client},
+		{Name: Name("apiserver-etcd-client", h), CA: Etcd, CommonName: "kube-apiserver-etcd-client", Usage: usageClient},
+		{Name: Name("apiserver-kubelet-client", h), CA: Kubernetes, CommonName: KubeletClient, Usage: usageClient},
+		{Name: Name("front-proxy-client", h), CA: FrontProxy, CommonName: FrontProxyClient, Usage: usageClient},
 		{
 			Name: Name("controller-manager", h), CA: Kubernetes, CommonName: "system:kube-controller-manager",
-			Usage: Client, Server: local,
+			Usage: usageClient, Server: local,
 		},
-		{Name: Name("scheduler", h), CA: Kubernetes, CommonName: "system:kube-scheduler", Usage: Client, Server: local},
+		{Name: Name("scheduler", h), CA: Kubernetes, CommonName: "system:kube-scheduler", Usage: usageClient, Server: local},
 		{
 			Name: Name(Admin, h), CA: Kubernetes, CommonName: "kubernetes-admin",
-			Organizations: []string{"system:masters"}, Usage: Client, Server: local,
+			Organizations: []string{"system:masters"}, Usage: usageClient, Server: local,
 		},
 	}
 }
@@ -114,12 +114,12 @@ const (
 	FrontProxyClient = "front-proxy-client"
 )
 
-// apiServer is the serving certificate of every control plane: all names and
-// addresses under which the API is dialled.
-func apiServer(c *manifests.Cluster) (Credential, error) {
+// apiServer returns the serving certificate of every control plane, with all names
+// and addresses of the API.
+func apiServer(c *manifests.Cluster) (credential, error) {
 	first, err := c.ServiceIP(1)
 	if err != nil {
-		return Credential{}, err
+		return credential{}, err
 	}
 	sans := []string{
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc",
@@ -130,18 +130,18 @@ func apiServer(c *manifests.Cluster) (Credential, error) {
 	}
 	host, _, err := net.SplitHostPort(c.Endpoint())
 	if err != nil {
-		return Credential{}, fmt.Errorf("control plane endpoint %q: %w", c.Endpoint(), err)
+		return credential{}, fmt.Errorf("control plane endpoint %q: %w", c.Endpoint(), err)
 	}
 	sans = append(append(sans, host), c.ControlPlane.SANs...)
 	dns, ips := split(sans)
-	return Credential{CA: Kubernetes, CommonName: "kube-apiserver", DNS: dns, IPs: ips, Usage: Server}, nil
+	return credential{CA: Kubernetes, CommonName: "kube-apiserver", DNS: dns, IPs: ips, Usage: usageServer}, nil
 }
 
 func hostSANs(h manifests.Host) (dns, ips []string) {
 	return split([]string{h.Name, h.Address, "localhost", "127.0.0.1"})
 }
 
-// split sorts names and addresses apart; each list is sorted and without repeats.
+// split returns the names and the addresses of sans, each sorted and without duplicates.
 func split(sans []string) (dns, ips []string) {
 	for _, s := range sans {
 		if a, err := netip.ParseAddr(s); err == nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // Credentials are issued on the first call; the second finds them valid.
-func ExampleStore_Ensure() {
+func ExampleCredentials_Ensure() {
 	dir, err := os.MkdirTemp("", "pki")
 	if err != nil {
 		log.Fatal(err)

@@ -22,7 +22,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// cfssl logs through a package variable; its progress lines would mix with ours.
+// cfssl logs its progress through a package variable, which would mix with ours.
 func init() { cflog.Level = cflog.LevelCritical }
 
 // pair is a certificate and its key, both PEM.
@@ -31,32 +31,32 @@ type pair struct {
 	key  trust.Secret
 }
 
-// Format redacts: fmt cannot ask an unexported field.
+// Format redacts the key: fmt does not call methods of unexported fields.
 func (p pair) Format(s fmt.State, verb rune) { p.key.Format(s, verb) }
 
-// newCA makes a self-signed authority that can sign leaves only.
+// newCA creates a self-signed authority that can sign only leaves.
 func newCA(commonName string) (pair, error) {
 	req := &csr.CertificateRequest{
 		CN:         commonName,
 		KeyRequest: csr.NewKeyRequest(),
-		CA:         &csr.CAConfig{Expiry: CALifetime.String(), Backdate: Backdate.String(), PathLenZero: true},
+		CA:         &csr.CAConfig{Expiry: caLifetime.String(), Backdate: backdate.String(), PathLenZero: true},
 	}
 	cert, _, key, err := initca.New(req)
 	if err != nil {
-		return pair{}, fmt.Errorf("make authority %q: %w", commonName, err)
+		return pair{}, fmt.Errorf("create authority %q: %w", commonName, err)
 	}
 	return pair{cert: cert, key: key}, nil
 }
 
-// newKey makes a key pair without a certificate: private and public PEM.
+// newKey creates a key pair without a certificate, both PEM.
 func newKey() (priv trust.Secret, pub []byte, err error) {
 	k, err := csr.NewKeyRequest().Generate()
 	if err != nil {
-		return nil, nil, fmt.Errorf("make key: %w", err)
+		return nil, nil, fmt.Errorf("create key: %w", err)
 	}
 	ec, ok := k.(*ecdsa.PrivateKey)
 	if !ok {
-		return nil, nil, fmt.Errorf("make key: got a %T", k)
+		return nil, nil, fmt.Errorf("create key: got a %T", k)
 	}
 	der, err := x509.MarshalECPrivateKey(ec)
 	if err != nil {
@@ -70,8 +70,8 @@ func newKey() (priv trust.Secret, pub []byte, err error) {
 		pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki}), nil
 }
 
-// issue makes c with a new key, signed by ca.
-func issue(ca pair, c Credential, now time.Time) (pair, error) {
+// issue creates the certificate c with a new key, signed by ca.
+func issue(ca pair, c credential, now time.Time) (pair, error) {
 	caCert, caKey, err := parsePair(ca)
 	if err != nil {
 		return pair{}, fmt.Errorf("authority of %q: %w", c.Name, err)
@@ -89,12 +89,12 @@ func issue(ca pair, c Credential, now time.Time) (pair, error) {
 	if err != nil {
 		return pair{}, fmt.Errorf("sign certificate %q: %w", c.Name, err)
 	}
-	notAfter := now.Add(LeafLifetime)
+	notAfter := now.Add(leafLifetime)
 	if notAfter.After(caCert.NotAfter) {
 		notAfter = caCert.NotAfter
 	}
 	cert, err := s.Sign(signer.SignRequest{
-		Request: string(csrPEM), NotBefore: now.Add(-Backdate).UTC(), NotAfter: notAfter.UTC(),
+		Request: string(csrPEM), NotBefore: now.Add(-backdate).UTC(), NotAfter: notAfter.UTC(),
 	})
 	if err != nil {
 		return pair{}, fmt.Errorf("sign certificate %q: %w", c.Name, err)
@@ -102,23 +102,23 @@ func issue(ca pair, c Credential, now time.Time) (pair, error) {
 	return pair{cert: cert, key: key}, nil
 }
 
-func policy(u Usage) *config.Signing {
+func policy(u usage) *config.Signing {
 	usages := []string{"digital signature", "key encipherment"}
-	if u != Client {
+	if u != usageClient {
 		usages = append(usages, "server auth")
 	}
-	if u != Server {
+	if u != usageServer {
 		usages = append(usages, "client auth")
 	}
 	return &config.Signing{
 		Profiles: map[string]*config.SigningProfile{},
 		Default: &config.SigningProfile{
-			Usage: usages, Expiry: LeafLifetime, ExpiryString: LeafLifetime.String(), Backdate: Backdate,
+			Usage: usages, Expiry: leafLifetime, ExpiryString: leafLifetime.String(), Backdate: backdate,
 		},
 	}
 }
 
-// parsePair reads a pair and makes sure that key and certificate belong together.
+// parsePair parses a pair and checks that key and certificate match.
 func parsePair(p pair) (*x509.Certificate, crypto.Signer, error) {
 	kp, err := tls.X509KeyPair(p.cert, p.key)
 	if err != nil {
@@ -131,8 +131,8 @@ func parsePair(p pair) (*x509.Certificate, crypto.Signer, error) {
 	return kp.Leaf, s, nil
 }
 
-// stale says why p is not good for c any more; "" means that it is.
-func stale(ca, p pair, c Credential, now time.Time) string {
+// stale returns the reason why p must be issued again for c, "" if there is none.
+func stale(ca, p pair, c credential, now time.Time) string {
 	cert, _, err := parsePair(p)
 	if err != nil {
 		return "it is damaged"
@@ -141,16 +141,17 @@ func stale(ca, p pair, c Credential, now time.Time) string {
 	if err != nil || cert.CheckSignatureFrom(caCert) != nil || !bytes.Equal(cert.RawIssuer, caCert.RawSubject) {
 		return "another authority signed it"
 	}
-	if left := cert.NotAfter.Sub(now); left < RenewBefore && !cert.NotAfter.Equal(caCert.NotAfter) {
-		return fmt.Sprintf("it ends %s", cert.NotAfter.Format(time.DateOnly))
+	if left := cert.NotAfter.Sub(now); left < renewBefore && !cert.NotAfter.Equal(caCert.NotAfter) {
+		return fmt.Sprintf("it expires on %s", cert.NotAfter.Format(time.DateOnly))
 	}
 	if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
 		return "it is not valid at this time"
 	}
-	return different(cert, c)
+	return changed(cert, c)
 }
 
-func different(cert *x509.Certificate, c Credential) string {
+// changed returns the first difference of cert from c, "" if there is none.
+func changed(cert *x509.Certificate, c credential) string {
 	var ips []string
 	for _, ip := range cert.IPAddresses {
 		ips = append(ips, ip.String())
@@ -160,10 +161,10 @@ func different(cert *x509.Certificate, c Credential) string {
 		return slices.Equal(a, b)
 	}
 	want := []x509.ExtKeyUsage{}
-	if c.Usage != Client {
+	if c.Usage != usageClient {
 		want = append(want, x509.ExtKeyUsageServerAuth)
 	}
-	if c.Usage != Server {
+	if c.Usage != usageServer {
 		want = append(want, x509.ExtKeyUsageClientAuth)
 	}
 	switch {

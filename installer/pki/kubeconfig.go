@@ -7,11 +7,11 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// kubeconfig returns credential name as a kubeconfig with everything in it.
-func (s *Store) kubeconfig(name string) (trust.Secret, error) {
-	c, ok := s.wanted[name]
+// kubeconfig returns a credential as a kubeconfig that needs no other file.
+func (s *Credentials) kubeconfig(name string) (trust.Secret, error) {
+	c, ok := s.byName[name]
 	if !ok || c.Server == "" {
-		return nil, ErrUnknownRef
+		return nil, errUnknownRef
 	}
 	p, _, err := s.leaf(name)
 	if err != nil {
@@ -22,8 +22,8 @@ func (s *Store) kubeconfig(name string) (trust.Secret, error) {
 	return s.renderKubeconfig(c.Server, c.CommonName, user)
 }
 
-// bootstrapKubeconfig is what a kubelet asks for its certificate with.
-func (s *Store) bootstrapKubeconfig() (trust.Secret, error) {
+// bootstrapKubeconfig returns the kubeconfig with which a kubelet requests its certificate.
+func (s *Credentials) bootstrapKubeconfig() (trust.Secret, error) {
 	t, err := s.bootstrapToken()
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func (s *Store) bootstrapKubeconfig() (trust.Secret, error) {
 	return s.renderKubeconfig(s.endpoint, "kubelet-bootstrap", "    token: "+string(t)+"\n")
 }
 
-func (s *Store) renderKubeconfig(server, user, credential string) (trust.Secret, error) {
+func (s *Credentials) renderKubeconfig(server, user, credential string) (trust.Secret, error) {
 	ca, err := s.authority(Kubernetes)
 	if err != nil {
 		return nil, err

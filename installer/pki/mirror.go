@@ -8,21 +8,20 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// MirrorTLS is what a mirror serves with.
+// MirrorTLS is the TLS configuration of a mirror.
 type MirrorTLS struct {
 	CA          []byte // PEM, for clients
 	Certificate tls.Certificate
-	// Fingerprint is "sha256:<hex>" of the CA certificate's DER, as cluster.yaml
-	// pins it.
+	// Fingerprint is "sha256:<hex>" of the CA certificate's DER, for cluster.yaml.
 	Fingerprint string
-	// Issued says why the serving certificate is new; empty when it was reused.
+	// Issued is the reason why the serving certificate is new; empty if it was reused.
 	Issued string
 }
 
-// MirrorCA opens or makes, in dir (0700), an authority for the mirror alone and
-// a serving certificate for the given names and addresses. Calling it again
-// gives the same authority; the serving certificate is issued anew when hosts
-// changed or it has less than RenewBefore left.
+// MirrorCA opens or creates, in dir (mode 0700), an authority for the mirror alone
+// and a serving certificate for the given names and addresses. The authority stays
+// the same; the serving certificate is issued again if hosts has changed or if it is
+// valid for less than 30 days.
 func MirrorCA(dir string, hosts []string, now time.Time) (MirrorTLS, error) {
 	if err := makeDir(dir); err != nil {
 		return MirrorTLS{}, err
@@ -31,7 +30,7 @@ func MirrorCA(dir string, hosts []string, now time.Time) (MirrorTLS, error) {
 	if err != nil {
 		return MirrorTLS{}, err
 	}
-	c := Credential{Name: "mirror", CommonName: "offk8s mirror", Usage: Server}
+	c := credential{Name: "mirror", CommonName: "offk8s mirror", Usage: usageServer}
 	c.DNS, c.IPs = split(hosts)
 	p, why, err := openLeaf(dir, ca, c, now)
 	if err != nil {

@@ -1,17 +1,20 @@
-// Package pki makes every certificate, key, kubeconfig and token of a cluster
-// with cfssl and keeps them in the operator's state folder.
+// Package pki issues every certificate, key, kubeconfig and token of a cluster with
+// cfssl and stores them in the operator's state directory.
 //
-// Credentials says, from the Cluster alone, which certificates there are; a
-// Store issues them on demand and hands them out by reference ("pki:…",
-// "kubeconfig:…", "token:…", "secret:…"), so that plans and logs hold names and
-// never contents. There are three authorities, kept apart so that a client of
-// one is a stranger to the others: kubernetes, etcd and front-proxy.
+//	c, err := pki.Open(pki.Options{Dir: dir, Cluster: cluster})
+//	secret, err := c.Resolve(pki.CertRef(pki.Name("apiserver", host)))
 //
-// A certificate is reused while it says what is wanted and has more than
-// RenewBefore left; anything else is issued anew. Everything is backdated by
-// Backdate, because a host's clock may be wrong until the time phase is over.
+// The certificates follow from the Cluster alone. Credentials issues them on demand
+// and returns them by reference ("pki:…", "kubeconfig:…", "token:…", "secret:…"), so
+// that plans and logs contain names instead of secrets. There are three authorities,
+// kubernetes, etcd and front-proxy, so that a client certificate of one is not valid
+// for the others.
 //
-// The package is the only importer of cfssl. It talks to no host.
+// A certificate is reused if its contents are still right and it is valid for at
+// least 30 more days; otherwise it is issued again. Certificates are backdated by a
+// day, because a host's clock may be wrong until the time phase.
+//
+// The package is the only importer of cfssl. It does not connect to hosts.
 package pki
 
 import (
@@ -21,19 +24,19 @@ import (
 
 // Lifetimes.
 const (
-	CALifetime   = 10 * 365 * 24 * time.Hour
-	LeafLifetime = 365 * 24 * time.Hour
-	Backdate     = 24 * time.Hour
-	// RenewBefore is how much a leaf must have left to be reused.
-	RenewBefore = 30 * 24 * time.Hour
-	// TokenLifetime is how long a bootstrap token is good for.
+	caLifetime   = 10 * 365 * 24 * time.Hour
+	leafLifetime = 365 * 24 * time.Hour
+	backdate     = 24 * time.Hour
+	// renewBefore is the least remaining time of a leaf that is reused.
+	renewBefore = 30 * 24 * time.Hour
+	// TokenLifetime is the time for which a bootstrap token is valid.
 	TokenLifetime = time.Hour
 )
 
-// ErrUnknownRef is wrapped by Store.Resolve for a reference that names nothing.
-var ErrUnknownRef = errors.New("unknown reference")
+// errUnknownRef means that a reference names nothing.
+var errUnknownRef = errors.New("unknown reference")
 
-// The references that Resolve knows; the first three take a name.
+// The references of Credentials.Resolve; refPKI and refKubeconfig take a name.
 const (
 	refPKI        = "pki:"
 	refKubeconfig = "kubeconfig:"
@@ -42,26 +45,26 @@ const (
 	RefToken = "token:bootstrap"
 	// RefEncryption is the API server's EncryptionConfiguration.
 	RefEncryption = "secret:encryption-config"
-	// RefBootstrapKubeconfig is the kubeconfig that a kubelet joins with.
+	// RefBootstrapKubeconfig is the kubeconfig with which a kubelet joins.
 	RefBootstrapKubeconfig = "kubeconfig:bootstrap"
 	// RefServiceAccountKey and RefServiceAccountPub are the key pair of service account tokens.
 	RefServiceAccountKey = "pki:service-account.key"
 	RefServiceAccountPub = "pki:service-account.pub"
 )
 
-// CertRef is the reference of a credential's certificate.
+// CertRef returns the reference of a credential's certificate.
 func CertRef(name string) string { return refPKI + name + ".crt" }
 
-// KeyRef is the reference of a credential's private key.
+// KeyRef returns the reference of a credential's private key.
 func KeyRef(name string) string { return refPKI + name + ".key" }
 
-// CARef is the reference of an authority's certificate.
+// CARef returns the reference of an authority's certificate.
 func CARef(ca CA) string { return refPKI + caName(ca) + ".crt" }
 
-// CAKeyRef is the reference of an authority's private key.
+// CAKeyRef returns the reference of an authority's private key.
 func CAKeyRef(ca CA) string { return refPKI + caName(ca) + ".key" }
 
-// KubeconfigRef is the reference of a credential as a kubeconfig.
+// KubeconfigRef returns the reference of a credential as a kubeconfig.
 func KubeconfigRef(name string) string { return refKubeconfig + name }
 
 func caName(ca CA) string { return string(ca) + "-ca" }

@@ -38,7 +38,7 @@ func testCluster() *manifests.Cluster {
 	}
 }
 
-func open(t *testing.T, dir string, now time.Time, change func(*manifests.Cluster)) *Store {
+func open(t *testing.T, dir string, now time.Time, change func(*manifests.Cluster)) *Credentials {
 	t.Helper()
 	c := testCluster()
 	if change != nil {
@@ -51,7 +51,7 @@ func open(t *testing.T, dir string, now time.Time, change func(*manifests.Cluste
 	return s
 }
 
-func resolve(t *testing.T, s *Store, ref string) []byte {
+func resolve(t *testing.T, s *Credentials, ref string) []byte {
 	t.Helper()
 	b, err := s.Resolve(ref)
 	if err != nil {
@@ -74,7 +74,7 @@ func cert(t *testing.T, b []byte) *x509.Certificate {
 }
 
 func TestCredentials(t *testing.T) {
-	list, err := Credentials(testCluster())
+	list, err := credentialsOf(testCluster())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,12 +112,12 @@ func TestCredentials(t *testing.T) {
 func TestCertificates(t *testing.T) {
 	now := time.Now().Truncate(time.Second).UTC()
 	s := open(t, t.TempDir(), now, nil)
-	list, err := Credentials(testCluster())
+	list, err := credentialsOf(testCluster())
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := map[CA]*x509.CertPool{}
-	for _, ca := range CAs() {
+	for _, ca := range authorities() {
 		c := cert(t, resolve(t, s, CARef(ca)))
 		if !c.IsCA || !c.MaxPathLenZero || c.KeyUsage&x509.KeyUsageCertSign == 0 {
 			t.Errorf("%s: no authority for leaves only: %+v", ca, c.KeyUsage)
@@ -128,16 +128,16 @@ func TestCertificates(t *testing.T) {
 	for _, want := range list {
 		c := cert(t, resolve(t, s, CertRef(want.Name)))
 		usage := x509.ExtKeyUsageClientAuth
-		if want.Usage == Server {
+		if want.Usage == usageServer {
 			usage = x509.ExtKeyUsageServerAuth
 		}
-		for _, ca := range CAs() {
+		for _, ca := range authorities() {
 			_, err := c.Verify(x509.VerifyOptions{Roots: roots[ca], CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}})
 			if good := err == nil; good != (ca == want.CA) {
 				t.Errorf("%s against authority %s: %v", want.Name, ca, err)
 			}
 		}
-		if c.IsCA || c.NotAfter.Sub(now) != LeafLifetime {
+		if c.IsCA || c.NotAfter.Sub(now) != leafLifetime {
 			t.Errorf("%s: authority %t, ends %s", want.Name, c.IsCA, c.NotAfter)
 		}
 		if !slices.Equal(c.Subject.Organization, want.Organizations) {
@@ -176,8 +176,8 @@ func TestReuseAndRenewal(t *testing.T) {
 	}{
 		{name: "the same", want: ""},
 		{name: "half a year later", later: 180 * day, want: ""},
-		{name: "20 days before its end", later: 345 * day, want: "it ends"},
-		{name: "after its end", later: 400 * day, want: "it ends"},
+		{name: "20 days before its end", later: 345 * day, want: "it expires on"},
+		{name: "after its end", later: 400 * day, want: "it expires on"},
 		{name: "another name", change: func(c *manifests.Cluster) { c.ControlPlane.SANs = nil }, want: "names or addresses"},
 		{name: "key of somebody else", damage: func(t *testing.T, dir string) {
 			swap(t, dir, "scheduler-cp-1.key", "apiserver-cp-1.key")
@@ -382,7 +382,7 @@ func TestKeptKeys(t *testing.T) {
 func TestUnknownRefs(t *testing.T) {
 	s := open(t, t.TempDir(), time.Now(), nil)
 	for _, ref := range []string{"", "pki:", "pki:nobody.crt", "pki:../../etc/passwd.crt", "pki:admin.pem", "kubeconfig:apiserver-cp-1", "token:x", "secret:x", "file:/etc/shadow"} {
-		if _, err := s.Resolve(ref); !errors.Is(err, ErrUnknownRef) {
+		if _, err := s.Resolve(ref); !errors.Is(err, errUnknownRef) {
 			t.Errorf("%q: error %v", ref, err)
 		}
 	}

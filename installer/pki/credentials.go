@@ -1,68 +1,65 @@
 package pki
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Options of Open.
+// Options configure Open.
 type Options struct {
-	Dir     string             // the operator's state folder of this cluster; made when missing
-	Cluster *manifests.Cluster // what the credentials are for
+	Dir     string             // the operator's state directory of the cluster; created if missing
+	Cluster *manifests.Cluster // the cluster that uses the credentials
 	Now     func() time.Time   // nil: time.Now
 }
 
-// Store issues and keeps the credentials of one cluster. It is safe for
-// concurrent use within one process; two processes are kept apart by the lock
-// on the cluster's state that the caller holds.
-type Store struct {
+// Credentials issues and stores the credentials of one cluster. It is safe for
+// concurrent use within one process; against other processes, the caller locks the
+// state directory.
+type Credentials struct {
 	dir    string
 	now    func() time.Time
-	wanted map[string]Credential
-	order  []string
-	// endpoint is the API's URL as nodes dial it.
+	byName map[string]credential
+	order  []string // names
+	// endpoint is the URL of the API that nodes use.
 	endpoint string
 
 	mu    sync.Mutex
 	token trust.Secret
 }
 
-// Open opens the store in o.Dir for the credentials of o.Cluster; nothing is
-// issued yet.
-func Open(o Options) (*Store, error) {
-	list, err := Credentials(o.Cluster)
+// Open opens the credentials of o.Cluster in o.Dir. It does not issue any yet.
+func Open(o Options) (*Credentials, error) {
+	list, err := credentialsOf(o.Cluster)
 	if err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
 	if err := makeDir(o.Dir); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: o.Dir, now: o.Now, wanted: map[string]Credential{}, endpoint: "https://" + o.Cluster.Endpoint()}
+	s := &Credentials{dir: o.Dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.Endpoint()}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	for _, c := range list {
-		s.wanted[c.Name] = c
+		s.byName[c.Name] = c
 		s.order = append(s.order, c.Name)
 	}
 	return s, nil
 }
 
-// Ensure issues everything that is missing or stale and returns the names of
-// what it issued, with the reason: "apiserver-cp-1: its names or addresses changed".
-func (s *Store) Ensure() ([]string, error) {
+// Ensure issues all credentials that are missing or stale. It returns their names
+// with the reasons, "apiserver-cp-1: its names or addresses changed".
+func (s *Credentials) Ensure() ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var issued []string
-	for _, ca := range CAs() {
+	for _, ca := range authorities() {
 		if _, err := s.authority(ca); err != nil {
 			return issued, err
 		}
@@ -83,7 +80,7 @@ func (s *Store) Ensure() ([]string, error) {
 	return issued, err
 }
 
-// Resolve returns what ref names, issuing it when needed:
+// Resolve returns the secret that ref names and issues it if necessary:
 //
 //	pki:<name>.crt, pki:<name>.key        a credential, PEM
 //	pki:<ca>-ca.crt, pki:<ca>-ca.key      an authority, PEM
@@ -93,8 +90,8 @@ func (s *Store) Ensure() ([]string, error) {
 //	token:bootstrap                       the bootstrap token
 //	secret:encryption-config              the API server's encryption at rest
 //
-// The error wraps ErrUnknownRef when there is no such thing.
-func (s *Store) Resolve(ref string) ([]byte, error) {
+// An unknown reference is an error.
+func (s *Credentials) Resolve(ref string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, err := s.resolve(ref)
@@ -104,7 +101,7 @@ func (s *Store) Resolve(ref string) ([]byte, error) {
 	return b, nil
 }
 
-func (s *Store) resolve(ref string) ([]byte, error) {
+func (s *Credentials) resolve(ref string) ([]byte, error) {
 	switch ref {
 	case RefToken:
 		return s.bootstrapToken()
@@ -124,7 +121,7 @@ func (s *Store) resolve(ref string) ([]byte, error) {
 	}
 	file, ok := strings.CutPrefix(ref, refPKI)
 	if !ok {
-		return nil, ErrUnknownRef
+		return nil, errUnknownRef
 	}
 	name, ext := strings.TrimSuffix(file, filepath.Ext(file)), filepath.Ext(file)
 	p, err := s.named(name)
@@ -137,11 +134,11 @@ func (s *Store) resolve(ref string) ([]byte, error) {
 	case ".key":
 		return p.key, nil
 	}
-	return nil, ErrUnknownRef
+	return nil, errUnknownRef
 }
 
-func (s *Store) named(name string) (pair, error) {
-	for _, ca := range CAs() {
+func (s *Credentials) named(name string) (pair, error) {
+	for _, ca := range authorities() {
 		if name == caName(ca) {
 			return s.authority(ca)
 		}
@@ -150,12 +147,13 @@ func (s *Store) named(name string) (pair, error) {
 	return p, err
 }
 
-// authority reads or makes a CA. The key is written first: a certificate on the
-// disk means that the authority was born and is never replaced silently.
-func (s *Store) authority(ca CA) (pair, error) {
+// authority reads or creates a CA.
+func (s *Credentials) authority(ca CA) (pair, error) {
 	return openCA(s.dir, caName(ca), "offk8s "+string(ca)+" CA", s.now())
 }
 
+// openCA reads or creates the authority in dir. An authority that exists is never
+// replaced, even if it is damaged or has expired.
 func openCA(dir, name, commonName string, now time.Time) (pair, error) {
 	p, err := readPair(dir, name)
 	if err != nil {
@@ -172,16 +170,16 @@ func openCA(dir, name, commonName string, now time.Time) (pair, error) {
 		return pair{}, fmt.Errorf("authority %q in %q: %w", name, dir, err)
 	}
 	if now.After(cert.NotAfter) {
-		return pair{}, fmt.Errorf("authority %q in %q ended %s", name, dir, cert.NotAfter.Format(time.DateOnly))
+		return pair{}, fmt.Errorf("authority %q in %q expired on %s", name, dir, cert.NotAfter.Format(time.DateOnly))
 	}
 	return p, nil
 }
 
-// leaf reads or issues a credential; why is the reason when it was issued.
-func (s *Store) leaf(name string) (p pair, why string, err error) {
-	c, ok := s.wanted[name]
+// leaf reads or issues a credential; why is the reason if it was issued, else empty.
+func (s *Credentials) leaf(name string) (p pair, why string, err error) {
+	c, ok := s.byName[name]
 	if !ok {
-		return pair{}, "", ErrUnknownRef
+		return pair{}, "", errUnknownRef
 	}
 	ca, err := s.authority(c.CA)
 	if err != nil {
@@ -190,7 +188,8 @@ func (s *Store) leaf(name string) (p pair, why string, err error) {
 	return openLeaf(s.dir, ca, c, s.now())
 }
 
-func openLeaf(dir string, ca pair, c Credential, now time.Time) (p pair, why string, err error) {
+// openLeaf reads the credential in dir, or issues it if it is missing or stale.
+func openLeaf(dir string, ca pair, c credential, now time.Time) (p pair, why string, err error) {
 	p, err = readPair(dir, c.Name)
 	if err != nil {
 		return pair{}, "", err
@@ -205,20 +204,4 @@ func openLeaf(dir string, ca pair, c Credential, now time.Time) (p pair, why str
 		return pair{}, "", err
 	}
 	return p, why, writePair(dir, c.Name, p)
-}
-
-func readPair(dir, name string) (pair, error) {
-	cert, err1 := readSecret(filepath.Join(dir, name+".crt"))
-	key, err2 := readSecret(filepath.Join(dir, name+".key"))
-	if err := errors.Join(err1, err2); err != nil {
-		return pair{}, fmt.Errorf("read credential %q: %w", name, err)
-	}
-	return pair{cert: cert, key: key}, nil
-}
-
-func writePair(dir, name string, p pair) error {
-	if err := durable.WriteFile(filepath.Join(dir, name+".key"), p.key, 0o600); err != nil {
-		return err
-	}
-	return durable.WriteFile(filepath.Join(dir, name+".crt"), p.cert, 0o600)
 }

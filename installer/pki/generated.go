@@ -12,15 +12,15 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// storedToken is the bootstrap token on the operator's disk.
+// storedToken is the bootstrap token in the state directory.
 type storedToken struct {
 	Token string    `json:"token"`
 	Made  time.Time `json:"made"`
 }
 
-// bootstrapToken returns the token of this run: the stored one while it is
-// young enough to outlast a run, else a new one.
-func (s *Store) bootstrapToken() (trust.Secret, error) {
+// bootstrapToken returns the token of this run: the stored one if it is young
+// enough to be valid until the end of the run, otherwise a new one.
+func (s *Credentials) bootstrapToken() (trust.Secret, error) {
 	if s.token != nil {
 		return s.token, nil
 	}
@@ -47,23 +47,22 @@ func (s *Store) bootstrapToken() (trust.Secret, error) {
 	return s.token, nil
 }
 
-// randomText is n characters of the alphabet that bootstrap tokens have.
-// A byte of 252 and more is drawn again, so that every character is as likely.
+// randomText returns n random characters of the alphabet of bootstrap tokens.
 func randomText(n int) string {
 	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
 	out, b := make([]byte, 0, n), make([]byte, 1)
 	for len(out) < n {
-		_, _ = rand.Read(b) // never fails: crypto/rand ends the program instead
-		if b[0] < 252 {
+		_, _ = rand.Read(b) // never fails
+		if b[0] < 252 {     // 7 × 36, so that all characters are equally likely
 			out = append(out, alphabet[int(b[0])%len(alphabet)])
 		}
 	}
 	return string(out)
 }
 
-// encryption returns the API server's EncryptionConfiguration, made once: a
-// lost key means lost Secrets.
-func (s *Store) encryption() (trust.Secret, error) {
+// encryption returns the API server's EncryptionConfiguration. It is created once,
+// because without its key the cluster's Secrets are lost.
+func (s *Credentials) encryption() (trust.Secret, error) {
 	path := filepath.Join(s.dir, "encryption-config.yaml")
 	b, err := readSecret(path)
 	if err != nil || b != nil {
@@ -85,8 +84,8 @@ resources:
 	return b, durable.WriteFile(path, b, 0o600)
 }
 
-// serviceAccount returns the key pair of service account tokens, made once.
-func (s *Store) serviceAccount() (priv trust.Secret, pub []byte, err error) {
+// serviceAccount returns the key pair of service account tokens, which is created once.
+func (s *Credentials) serviceAccount() (priv trust.Secret, pub []byte, err error) {
 	base := filepath.Join(s.dir, "service-account")
 	if pub, err = readSecret(base + ".pub"); err != nil {
 		return nil, nil, err
