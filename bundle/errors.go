@@ -7,25 +7,25 @@ import (
 	"io/fs"
 )
 
-// Sentinels that callers map to exit codes; errors.Is finds them through every
-// error of this package.
+// Sentinels that callers map to exit codes. errors.Is finds them in every error
+// of this package.
 var (
-	// ErrVerify means that bytes are not what the signed index says: altered,
+	// ErrVerify means that the content does not match the signed index: altered,
 	// missing, extra or truncated members, a bad signature, an unknown key.
 	ErrVerify = errors.New("verification failed")
-	// ErrPolicy means that the bundle may be intact but must not be trusted:
-	// unsigned, or no public key was given.
+	// ErrPolicy means that the bundle may be intact but must not be trusted: it
+	// is unsigned, or no public key was given.
 	ErrPolicy = errors.New("refused by policy")
-	// ErrInput means that Resolve was asked for what the catalog does not have,
-	// or for what does not fit together. Nothing was asked of the network.
+	// ErrInput means that Resolve was called with a Manifest that the catalog
+	// cannot satisfy or that contradicts itself. The network was not used.
 	ErrInput = errors.New("wrong input")
 )
 
-// ArtifactError says which artifact or member of a bundle an operation failed
-// on.
+// ArtifactError names the artifact or member of a bundle on which an operation
+// failed.
 type ArtifactError struct {
 	Op       string // verb: "seal", "open", "verify", "fetch" …
-	Artifact string // what a person calls it: image name, group and path, or tar member
+	Artifact string // image name, "<group>/<path>", or tar member
 	Err      error
 }
 
@@ -55,8 +55,9 @@ func policyFailure(err error) error { return &classified{ErrPolicy, err} }
 // inputFailure marks err as ErrInput.
 func inputFailure(err error) error { return &classified{ErrInput, err} }
 
-// badArtifact is an ArtifactError of class ErrVerify, unless err says that the
-// content could not be read at all: a device that fails is no forged bundle.
+// badArtifact returns an ArtifactError of class ErrVerify, unless err is an I/O
+// error or the end of a context: if a device fails, the bundle was not tampered
+// with.
 func badArtifact(op, artifact string, err error) error {
 	var device *fs.PathError
 	if errors.As(err, &device) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

@@ -8,7 +8,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Summary is what a person wants to know of a bundle.
+// Summary describes a bundle for people and scripts.
 type Summary struct {
 	Name       string        `json:"name"`
 	Sequence   int64         `json:"sequence"`
@@ -17,7 +17,7 @@ type Summary struct {
 	Previous   digest.Digest `json:"previous,omitempty"`
 	Root       digest.Digest `json:"root"`
 	Signed     bool          `json:"signed"`
-	Signer     string        `json:"signer,omitempty"` // fingerprint; empty when no key was given to check with
+	Signer     string        `json:"signer,omitempty"` // fingerprint; empty if the bundle was opened without keys
 	Kubernetes string        `json:"kubernetes"`
 	Arches     []string      `json:"arches"`
 	Distros    []string      `json:"distros"`
@@ -26,20 +26,21 @@ type Summary struct {
 
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"` // of all blobs as stored, each once
-	// Kinds are in the order image, file, rpm, deb, metadata; absent ones left out.
+	// Kinds are in the order image, file, rpm, deb, metadata, without those that
+	// the bundle lacks.
 	Kinds     []KindSummary     `json:"kinds"`
 	Artifacts []ArtifactSummary `json:"artifacts"` // in the order of the Lock
 }
 
-// KindSummary counts one kind of artifact. Kind "metadata" are the files of
-// repositories that are no packages.
+// KindSummary counts the artifacts of one kind. Kind "metadata" is for the files
+// of repositories that are not packages.
 type KindSummary struct {
 	Kind  string `json:"kind"`
 	Count int    `json:"count"`
-	Bytes int64  `json:"bytes"` // as stored; of an image all that the bundle holds of it
+	Bytes int64  `json:"bytes"` // as stored; for images, with all their blobs
 }
 
-// ArtifactSummary is one line of a listing.
+// ArtifactSummary is one line of a list of artifacts.
 type ArtifactSummary struct {
 	Kind     string        `json:"kind"`
 	Name     string        `json:"name"`
@@ -47,7 +48,7 @@ type ArtifactSummary struct {
 	Platform string        `json:"platform,omitempty"`
 	Distro   string        `json:"distro,omitempty"`
 	Path     string        `json:"path,omitempty"` // on the mirror, without the leading slash
-	Digest   digest.Digest `json:"digest"`         // of the plain content; of an image its index or manifest
+	Digest   digest.Digest `json:"digest"`         // of the plain content; for images, of the index or manifest
 	Bytes    int64         `json:"bytes"`          // as stored
 	Trust    string        `json:"trust"`
 	Source   string        `json:"source"`
@@ -55,8 +56,7 @@ type ArtifactSummary struct {
 
 const kindMetadata = "metadata"
 
-// Inspect summarises an open bundle; nothing is read from disk but image
-// manifests.
+// Inspect summarises an open bundle. It reads only image manifests from disk.
 func Inspect(b *Bundle) (Summary, error) {
 	c, l := b.config, b.lock
 	s := Summary{

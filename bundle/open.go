@@ -29,7 +29,7 @@ type OpenOptions struct {
 type Bundle struct {
 	r      io.ReaderAt
 	index  *tarfile.Index
-	file   *tarfile.File // nil when opened from a reader
+	file   *tarfile.File // nil if opened from a reader
 	head   map[string][]byte
 	signer *trust.PublicKey
 
@@ -197,13 +197,6 @@ func (b *Bundle) Path() string {
 		return ""
 	}
 	return b.file.Path()
-}
-
-// Offset returns where in Path the stored bytes of a blob begin, and their
-// length. It goes when its last caller uses Extents.
-func (b *Bundle) Offset(d digest.Digest) (off, size int64, ok bool) {
-	m, err := b.member(d)
-	return m.Offset, m.Size, err == nil
 }
 
 // Close releases the file.

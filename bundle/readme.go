@@ -54,7 +54,8 @@ format come from the mirror (offk8s serve) or by "ctr images import BUNDLE".
 With offk8s: offk8s verify, offk8s inspect, offk8s serve.
 `
 
-// readme returns README.txt: how to check a bundle without offk8s.
+// readme returns README.txt, which explains how to check a bundle without
+// offk8s.
 func readme(l *manifests.Lock, fingerprint string) []byte {
 	if fingerprint == "" {
 		fingerprint = "none, this bundle is not signed"

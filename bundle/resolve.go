@@ -121,7 +121,7 @@ func classify(err error) error {
 	return err
 }
 
-// settle takes the defaults of the catalog and fills in the head of the Lock.
+// settle applies the defaults of the catalog and fills in the head of the Lock.
 func (r *resolver) settle(cat *catalog.Catalog) {
 	r.lock = &manifests.Lock{
 		APIVersion: manifests.APIVersion, Kind: manifests.KindLock,
@@ -193,7 +193,7 @@ func distroArches(d catalog.Distro, arches []string) []string {
 	return out
 }
 
-// sortedOr returns want without duplicates, or def when it is empty.
+// sortedOr returns want without duplicates, or def if want is empty.
 func sortedOr(want, def []string) []string {
 	if len(want) == 0 {
 		want = def

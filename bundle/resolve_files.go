@@ -24,7 +24,7 @@ const (
 	modeFile   = 0o644
 )
 
-// filePath is where the mirror serves a file of a component:
+// filePath returns the path on the mirror of a file of a component:
 // "<component>/<version>/linux/<arch>/<base name>".
 func filePath(component, version, arch, base string) string {
 	return path.Join(component, version, "linux", arch, base)

@@ -7,12 +7,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// zstdWindow is the largest window a stored blob may ask for: what RFC 9659
-// lets every HTTP client of the mirror rely on.
+// zstdWindow is the largest window of a stored blob in bytes, the size that
+// every HTTP client must support (RFC 9659).
 const zstdWindow = 8 << 20
 
-// NewZstdWriter returns an encoder with the fixed settings that make stored
-// blobs the same on every machine: one level, one goroutine, one window.
+// NewZstdWriter returns an encoder with fixed settings (one level, goroutine and
+// window size), so that stored blobs are the same on every machine.
 func NewZstdWriter(w io.Writer) (*zstd.Encoder, error) {
 	e, err := zstd.NewWriter(w,
 		zstd.WithEncoderLevel(zstd.SpeedDefault),
@@ -25,9 +25,9 @@ func NewZstdWriter(w io.Writer) (*zstd.Encoder, error) {
 	return e, nil
 }
 
-// NewZstdReader returns a decoder of a stored blob that refuses windows over
-// 8 MiB, decodes on the caller's goroutine and so needs a bounded amount of
-// memory. The caller bounds the decoded size and closes the decoder.
+// NewZstdReader returns a decoder for a stored blob. It refuses windows over 8
+// MiB and decodes on the caller's goroutine, which bounds its memory. The caller
+// limits the decoded size and closes the decoder.
 func NewZstdReader(r io.Reader) (*zstd.Decoder, error) {
 	d, err := zstd.NewReader(r,
 		zstd.WithDecoderConcurrency(1),

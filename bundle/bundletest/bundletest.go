@@ -1,6 +1,6 @@
-// Package bundletest makes small, complete bundles for the tests of the
-// packages that read them. What it packs is made up: the images run nowhere and
-// the packages install nothing, but every descriptor is true.
+// Package bundletest makes small, complete bundles for the tests of packages
+// that read them. The content is invented, so images do not run and packages
+// install nothing, but every descriptor is correct.
 package bundletest
 
 import (
@@ -24,7 +24,7 @@ import (
 // Created is the time in every bundle of this package.
 var Created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 
-// Names of what Small holds.
+// Names of the content of Small.
 const (
 	PauseImage   = "registry.k8s.io/pause:3.10"   // one manifest per architecture; linux/s390x left out
 	CoreDNSImage = "registry.k8s.io/coredns:v1.0" // a single manifest
@@ -108,7 +108,8 @@ func (b *Builder) Blob(mediaType string, content []byte) manifests.Descriptor {
 	return manifests.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(content))}
 }
 
-// AddFile adds a file of group "files" for linux/amd64, compressed when zstd.
+// AddFile adds a file of group "files" for linux/amd64, compressed if zstd is
+// set.
 func (b *Builder) AddFile(t testing.TB, name, path string, content []byte, zstd bool) {
 	t.Helper()
 	a := manifests.Artifact{
@@ -136,7 +137,7 @@ func (b *Builder) AddPackage(t testing.TB, kind manifests.ArtifactKind, group, p
 	})
 }
 
-// AddMetadata adds a file of a repository that is no package.
+// AddMetadata adds a file of a repository that is not a package.
 func (b *Builder) AddMetadata(group, path string, content []byte) {
 	b.Metadata = append(b.Metadata, bundle.FileEntry{
 		Group: group, Path: path, Blob: b.Blob(manifests.MediaTypeFile, content),
@@ -160,7 +161,7 @@ func Compress(t testing.TB, content []byte) []byte {
 	return out.Bytes()
 }
 
-// Input returns what Seal takes.
+// Input returns the input of Seal.
 func (b *Builder) Input() bundle.SealInput {
 	return bundle.SealInput{
 		Lock: b.Lock, Metadata: b.Metadata, Key: b.Key,
@@ -184,7 +185,7 @@ func (b *Builder) Bytes(t testing.TB) []byte {
 	return out.Bytes()
 }
 
-// Seal seals into a file of a temporary folder.
+// Seal seals into a file in a temporary directory.
 func (b *Builder) Seal(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bundle.tar")
@@ -194,12 +195,12 @@ func (b *Builder) Seal(t testing.TB) string {
 	return path
 }
 
-// Options trusts k.
+// Options returns options that trust k.
 func Options(k *trust.KeyPair) bundle.OpenOptions {
 	return bundle.OpenOptions{Keys: []trust.PublicKey{k.Public()}}
 }
 
-// Open opens Small and closes it when the test ends.
+// Open opens Small and closes it at the end of the test.
 func Open(t testing.TB) *bundle.Bundle {
 	t.Helper()
 	path, key := Small(t)

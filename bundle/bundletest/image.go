@@ -21,8 +21,8 @@ func (b *Builder) AddImage(t testing.TB, name, arch string) {
 	b.addImage(name, m, nil)
 }
 
-// AddIndex adds an image with an index over arches and absent; of the latter
-// the bundle holds nothing.
+// AddIndex adds an image with an index of the platforms arches and absent. The
+// bundle lacks the manifests of absent.
 func (b *Builder) AddIndex(t testing.TB, name string, arches, absent []string) {
 	t.Helper()
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
@@ -80,7 +80,7 @@ func oci(d manifests.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 }
 
-// layerTar returns a layer that holds the file /hello, plain and gzipped.
+// layerTar returns a layer with the file /hello, plain and gzipped.
 func layerTar(t testing.TB, content string) (plain, zipped []byte) {
 	t.Helper()
 	var out, packed bytes.Buffer

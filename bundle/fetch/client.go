@@ -21,25 +21,28 @@ import (
 
 // Options configure a Client. The zero value is ready for use.
 type Options struct {
-	// Rewrites replace upstream addresses; the longest From wins. From is a URL
-	// prefix, a registry host with optional path ("registry.k8s.io"), or
-	// "apt:<archive>". Digests stay what they are.
+	// Rewrites replace upstream addresses; the longest From that matches is
+	// used. From is a URL prefix, a registry host with an optional path
+	// ("registry.k8s.io"), or "apt:<archive>". Digests are not affected.
 	Rewrites []manifests.Rewrite
-	// UserAgent of every request; empty means "offk8s".
+	// UserAgent is sent with every request; empty means "offk8s".
 	UserAgent string
-	// Attempts per download before its error is final; zero means 5. An attempt
-	// that brought at least one new byte does not count, up to ten times as many.
+	// Attempts is how often a download is tried before its error is final; zero
+	// means 5. An attempt that received at least one new byte does not count, up
+	// to ten times as many.
 	Attempts int
-	// IdleTimeout without one byte ends an attempt; zero means a minute.
+	// IdleTimeout ends an attempt if no byte is received for so long; zero means
+	// a minute.
 	IdleTimeout time.Duration
 	// Sleep waits between attempts; nil means a timer that ends with the context.
 	Sleep func(ctx context.Context, d time.Duration) error
-	// Transport carries the requests; nil means an own one with the proxies of
-	// the environment. For tests.
+	// Transport sends the requests, for tests; nil means a transport with the
+	// proxies of the environment.
 	Transport http.RoundTripper
-	// Keychain has the credentials of registries; nil means those of docker and podman.
+	// Keychain has the credentials for registries; nil means those of docker and
+	// podman.
 	Keychain authn.Keychain
-	// Log gets one line per retry; nil discards.
+	// Log receives one line per retry; nil discards them.
 	Log *slog.Logger
 }
 
@@ -88,20 +91,21 @@ func NewClient(o Options) (*Client, error) {
 	if o.Transport == nil {
 		c.tr.(*policyTransport).next = newTransport(o.IdleTimeout)
 	}
-	// The bound on redirects is in the transport, which the registry client shares.
+	// The limit of redirects is in the transport, which the registry client uses
+	// as well.
 	c.http = &http.Client{Transport: c.tr, CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
 	return c, nil
 }
 
-// With returns a copy of c that has more rewrites. Those that c has already win
-// over equal ones of the argument.
+// With returns a copy of c with additional rewrites. If two rewrites have the
+// same From, the one of c is used.
 func (c *Client) With(more []manifests.Rewrite) (*Client, error) {
 	o := c.o
 	o.Rewrites = append(append([]manifests.Rewrite(nil), c.o.Rewrites...), more...)
 	return NewClient(o)
 }
 
-// StatusError is an answer other than the wanted one.
+// StatusError means that a server answered with an unexpected status.
 type StatusError struct {
 	URL  string
 	Code int
@@ -111,25 +115,26 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s answered %d %s", e.URL, e.Code, http.StatusText(e.Code))
 }
 
-// Is makes a 404 an fs.ErrNotExist, which the repository readers ask for. A 403
-// too: object stores answer it for what is not there, and who can forge the one
-// can forge the other.
+// Is matches fs.ErrNotExist for 404, 410 and 403, for the readers of
+// repositories. Object stores answer 403 if a file does not exist, and an
+// attacker who can forge one answer can forge the other.
 func (e *StatusError) Is(target error) bool {
 	return target == fs.ErrNotExist &&
 		(e.Code == http.StatusNotFound || e.Code == http.StatusGone || e.Code == http.StatusForbidden)
 }
 
-// temporary reports whether asking again may help.
+// temporary reports whether a retry may succeed.
 func (e *StatusError) temporary() bool {
 	return e.Code >= 500 || e.Code == http.StatusTooManyRequests || e.Code == http.StatusRequestTimeout
 }
 
-// ErrTooLarge says that a body is longer than was allowed.
+// ErrTooLarge means that a body is longer than its limit.
 var ErrTooLarge = reader.ErrTooLarge
 
-// Get returns the body at rawURL, at most limit bytes of it: a longer one is
-// ErrTooLarge. It is read whole before Get returns. For metadata; what goes into
-// a bundle is downloaded by a Fetcher. A 404 or 403 is an fs.ErrNotExist.
+// Get returns the body at rawURL after reading all of it. If the body is longer
+// than limit bytes, the error is ErrTooLarge; for a 404 or 403 it is
+// fs.ErrNotExist. Get is for metadata; the content of a bundle is downloaded by
+// a Fetcher.
 func (c *Client) Get(ctx context.Context, rawURL string, limit int64) (io.ReadCloser, error) {
 	target, err := c.URL(rawURL)
 	if err != nil {
@@ -146,7 +151,7 @@ func (c *Client) Get(ctx context.Context, rawURL string, limit int64) (io.ReadCl
 	return io.NopCloser(bytes.NewReader(body)), nil
 }
 
-// named adds the address to an error that does not tell it yet.
+// named adds the address to an error that lacks it.
 func named(err error, target string) error {
 	var request *url.Error
 	var status *StatusError
@@ -176,14 +181,13 @@ func (c *Client) getOnce(ctx context.Context, target string, limit int64) ([]byt
 	return body, err
 }
 
-// permanent marks an error that a further attempt cannot mend.
+// permanent marks an error that a retry cannot fix.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// retry calls f until it succeeds, its error is permanent, or the attempts are
-// used up. f reports whether it made progress; such an attempt does not count,
-// within reason.
+// retry calls f until it succeeds, its error is permanent, or all attempts are
+// used. An attempt counts only if f reports no progress, within limits.
 func (c *Client) retry(ctx context.Context, what string, f func() (progressed bool, err error)) error {
 	failures := 0
 	for try := 1; ; try++ {
@@ -236,7 +240,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// host is the part of an image reference or URL before the first slash.
+// host returns the part of an image reference or URL before the first slash.
 func host(s string) string {
 	h, _, _ := strings.Cut(s, "/")
 	return h

@@ -1,16 +1,15 @@
-// Package fetch takes the artifacts of a Lock from their upstreams into the
-// content store.
+// Package fetch downloads the artifacts of a Lock into the content store.
 //
-// A [Client] is the one HTTP layer: proxies of the environment, rewrites of
-// upstream addresses, timeouts, retries, caps. On it stand the fetchers, one
-// file and one type per artifact kind, listed in [Fetchers]. Each must pass the
-// suite of package fetchtest.
+// A [Client] is the HTTP layer for everything: it applies proxies, rewrites of
+// upstream addresses, timeouts, retries and limits. The fetchers use it, one
+// type in one file for each artifact kind, listed in [Fetchers]. Each must pass
+// the suite of package fetchtest.
 //
-// Nothing is trusted before its digest is right: a body is hashed while it
-// passes, lands in the store's partial folder first, and moves on only when
-// digest and size are those of the Lock. A first use (no digest known) is
-// downloaded when the Lock is made, which records what was found.
+// Nothing is trusted before its digest is verified. A body is hashed while it is
+// read into the store's directory for partial downloads, and moves on only if
+// digest and size match the Lock. An artifact without a known digest (first use)
+// is downloaded when the Lock is made, which then records the digest.
 //
-// The package decides nothing about what a bundle holds (bundle.Resolve does)
-// and never writes a path that an upstream chose.
+// The package does not decide which artifacts are in a bundle (see
+// bundle.Resolve) and never writes to a path that an upstream chose.
 package fetch

@@ -15,13 +15,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// maxFileSize bounds a download whose size nobody told, in bytes.
+// maxFileSize is the limit in bytes for a download of unknown size.
 const maxFileSize = 8 << 30
 
-// ErrMismatch says that upstream served something else than was expected.
+// ErrMismatch means that upstream served unexpected content.
 var ErrMismatch = errors.New("content is not what was expected")
 
-// MismatchError is an ErrMismatch with what was found.
+// MismatchError is an ErrMismatch with the details.
 type MismatchError struct {
 	What        string // "digest", "size", "name" …
 	Found, Want string
@@ -31,31 +31,33 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s %s from upstream, expected %s", e.What, e.Found, e.Want)
 }
 
-// Is makes every MismatchError an ErrMismatch.
+// Is matches ErrMismatch.
 func (e *MismatchError) Is(target error) bool { return target == ErrMismatch }
 
-// errRange says that the server did not continue where the part file ends.
+// errRange means that the server did not continue a download at the end of the
+// part file.
 var errRange = errors.New("server does not continue the download")
 
-// download is one file on its way into a part file.
+// download is the download of one file into a part file.
 type download struct {
 	client *Client
-	http   *http.Client  // nil: the client's own
+	http   *http.Client  // nil: that of client
 	url    string        // before rewrites
 	want   digest.Digest // empty: first use
-	size   int64         // bytes, 0 when unknown
+	size   int64         // bytes, 0 if unknown
 	path   string        // of the part file
 	task   Task
 
-	target  string // after rewrites; set by run when empty
+	target  string // after rewrites; set by run if empty
 	noRange bool   // the server does not continue downloads
 	hash    hasher
-	counted int64 // bytes told to task
+	counted int64 // bytes reported to task
 }
 
-// run downloads into d.path and returns the sums of what is there, checked
-// against d.want and d.size. A wrong content is deleted and asked for once more
-// from its first byte, since a proxy may have spliced two versions (T-26).
+// run downloads into d.path and returns the digests of the file after checking
+// d.want and d.size. If the content is wrong, it is deleted and downloaded once
+// more from its first byte, because a proxy may have mixed two versions of the
+// file.
 func (d *download) run(ctx context.Context) (sums, error) {
 	if d.http == nil {
 		d.http = d.client.http
@@ -94,7 +96,7 @@ func (d *download) run(ctx context.Context) (sums, error) {
 	}
 }
 
-// attempt is one request, continuing the part file where there is one.
+// attempt sends one request, which continues the part file if there is one.
 func (d *download) attempt(ctx context.Context) (s sums, progressed bool, err error) {
 	before, err := d.prepare()
 	if err != nil {
@@ -123,11 +125,11 @@ func (d *download) attempt(ctx context.Context) (s sums, progressed bool, err er
 	return s, progressed, d.check(s)
 }
 
-// prepare deletes a part file that cannot be continued and returns the size of
-// what is left of it.
+// prepare deletes a part file that cannot be continued, and returns the size of
+// the part file.
 func (d *download) prepare() (int64, error) {
 	n := d.partSize()
-	// Without a digest nobody would notice that the two halves differ in origin.
+	// Without a digest nothing would detect two halves of different files.
 	if d.want == "" || d.noRange || d.size > 0 && n > d.size {
 		if err := removePart(d.path); err != nil {
 			return 0, err
@@ -153,7 +155,7 @@ func (d *download) count(n int64) {
 	d.task.Add(n)
 }
 
-// explain turns an error of grab into one of ours.
+// explain turns an error of grab into one of this package.
 func (d *download) explain(err error, have int64) error {
 	var pathErr *fs.PathError
 	switch {
@@ -161,7 +163,7 @@ func (d *download) explain(err error, have int64) error {
 		return fmt.Errorf("connection ended after %d of %d bytes", have, d.size)
 	case errors.Is(err, grab.ErrBadLength):
 		return permanent{d.sizeMismatch(have)}
-	case errors.As(err, &pathErr): // our own disk
+	case errors.As(err, &pathErr): // the local disk
 		return permanent{err}
 	}
 	return err
@@ -184,14 +186,14 @@ func (d *download) sizeMismatch(found int64) error {
 	return &MismatchError{What: "size", Found: fmt.Sprint(found), Want: fmt.Sprint(d.size)}
 }
 
-// Do is grab's HTTP client: it checks what grab does not (that a range really
-// continues the part) and hashes the body on its way.
+// Do is the HTTP client of grab. It checks that a range continues the part file,
+// which grab does not, and hashes the body while it is read.
 func (d *download) Do(req *http.Request) (*http.Response, error) {
 	if req.Method == http.MethodHead {
 		return d.head(req)
 	}
 	if from := req.Header.Get("Range"); strings.HasSuffix(from, "-") && d.size > 0 {
-		// Some registries know no open range.
+		// Some registries do not support open ranges.
 		req.Header.Set("Range", from+strconv.FormatInt(d.size-1, 10))
 	}
 	resp, err := d.http.Do(req)
@@ -205,9 +207,9 @@ func (d *download) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// head answers grab's question for size and ranges, asked before a part is
-// continued. The size is mostly known already. Many registries continue a blob
-// without announcing it: whether this one does is seen from its answer to GET.
+// head answers grab's request for size and ranges before a part file is
+// continued. The size is usually known. Many registries continue a blob without
+// announcing it; the answer to GET shows whether this one does.
 func (d *download) head(req *http.Request) (*http.Response, error) {
 	resp := &http.Response{StatusCode: http.StatusOK, ContentLength: d.size, Body: http.NoBody, Header: http.Header{}}
 	if d.size <= 0 {
@@ -217,8 +219,9 @@ func (d *download) head(req *http.Request) (*http.Response, error) {
 		}
 	}
 	resp.Header.Set("Accept-Ranges", "bytes")
-	// grab sends its GET to where HEAD was redirected to. A signed address is good
-	// for one method and for some minutes: GET gets its own.
+	// grab would send its GET to the target of the redirect. A signed address is
+	// valid for one method and for a few minutes, so GET follows the redirect
+	// again.
 	resp.Request = req
 	return resp, nil
 }

@@ -15,31 +15,32 @@ import (
 // Fetcher brings artifacts of one kind into the content store.
 type Fetcher interface {
 	Kind() manifests.ArtifactKind
-	// Fetch gets the artifacts of group, which all come from the same source
-	// (see Group), and fills Blob, Plain and Absent. Where those are filled
-	// already the content must be the same: otherwise ErrMismatch. What the store
-	// holds is not downloaded again. Progress of the download goes to task.
+	// Fetch downloads the artifacts of group, which all have the same source
+	// (see Group), and sets their Blob, Plain and Absent. If these are set
+	// already and the content is different, the error is ErrMismatch. Content of
+	// the store is not downloaded again. Progress is reported to task.
 	Fetch(ctx context.Context, group []*manifests.Artifact, task Task) error
 }
 
-// Env is what the fetchers work with.
+// Env is the environment of the fetchers. It is not changed after it was passed
+// to Fetchers.
 type Env struct {
 	Client *Client
 	Store  *store.Store
-	// Compress returns the encoder for what is stored compressed; it must be
-	// deterministic, and Encoding names its settings.
+	// Compress returns the encoder for compressed storage. It must be
+	// deterministic; Encoding names its settings.
 	Compress func(io.Writer) (io.WriteCloser, error)
 	Encoding string
-	// Arches are the architectures whose part of an image is taken.
+	// Arches are the architectures of images to download.
 	Arches []string
 	// Keyring returns the keys that may have signed a package.
 	Keyring func(*manifests.Artifact) (*trust.Keyring, error)
-	// SelfBinaries are offk8s binaries by architecture, for those of the Lock
-	// that the store does not hold.
+	// SelfBinaries are the paths of offk8s binaries by architecture, for the
+	// binaries of the Lock that are not in the store.
 	SelfBinaries map[string]string
 }
 
-// Fetchers returns one fetcher for each kind there is.
+// Fetchers returns one fetcher for each artifact kind.
 func Fetchers(e Env) []Fetcher {
 	return []Fetcher{
 		&files{e},
@@ -49,8 +50,8 @@ func Fetchers(e Env) []Fetcher {
 	}
 }
 
-// Group puts artifacts of the same kind and source together, in the order of
-// their first appearance: one archive is downloaded and unpacked once.
+// Group groups artifacts of the same kind and source, in the order of their
+// first appearance, so that an archive is downloaded and unpacked once.
 func Group(artifacts []manifests.Artifact) [][]*manifests.Artifact {
 	var out [][]*manifests.Artifact
 	index := map[string]int{}
@@ -68,7 +69,8 @@ func Group(artifacts []manifests.Artifact) [][]*manifests.Artifact {
 	return out
 }
 
-// Label is what a person calls a group: "kube-apiserver, kubelet … 1.36.3 (linux/amd64)".
+// Label returns the name of a group for messages: "kube-apiserver, … 1.36.3
+// (linux/amd64)".
 func Label(group []*manifests.Artifact) string {
 	first := group[0]
 	label := first.Name
@@ -87,7 +89,7 @@ func Label(group []*manifests.Artifact) string {
 	return label
 }
 
-// fill sets what was stored for a, or compares it with what a says already.
+// fill sets Plain and Blob of a, or compares them if they are set already.
 func fill(a *manifests.Artifact, plain, blob manifests.Descriptor) error {
 	for _, d := range []struct {
 		what string

@@ -41,7 +41,8 @@ func (f *files) Fetch(ctx context.Context, group []*manifests.Artifact, task Tas
 	return removePart(part)
 }
 
-// recallAll fills the artifacts that an earlier run stored and returns the others.
+// recallAll completes the artifacts that an earlier run stored and returns the
+// others.
 func (e Env) recallAll(group []*manifests.Artifact) (missing []*manifests.Artifact, err error) {
 	for _, a := range group {
 		r, ok := e.recall(a)
@@ -56,7 +57,8 @@ func (e Env) recallAll(group []*manifests.Artifact) (missing []*manifests.Artifa
 	return missing, nil
 }
 
-// take stores the wanted parts of the verified file at path, whose digests are s.
+// take stores the file at path, or its members for group. The file is verified
+// and has the digests s.
 func (f *files) take(ctx context.Context, path string, s sums, group []*manifests.Artifact) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -86,8 +88,8 @@ func (f *files) take(ctx context.Context, path string, s sums, group []*manifest
 	})
 }
 
-// whole stores a file as it is when it is compressed already, without copying
-// it, else through ingest.
+// whole stores a file. If the file is compressed already, it is moved into the
+// store unchanged; otherwise it goes through ingest.
 func (f *files) whole(ctx context.Context, file *os.File, s sums) (plain, blob manifests.Descriptor, err error) {
 	head := make([]byte, 16)
 	n, err := file.ReadAt(head, 0)
@@ -101,7 +103,7 @@ func (f *files) whole(ctx context.Context, file *os.File, s sums) (plain, blob m
 	return blob, blob, f.Store.Import(ctx, file.Name(), blob)
 }
 
-// settle records the stored content and fills every artifact that is it.
+// settle records the stored content and completes the artifacts of that member.
 func (e Env) settle(group []*manifests.Artifact, member string, plain, blob manifests.Descriptor) error {
 	if err := e.remember(record{Source: group[0].Source.Digest, Member: member, Plain: plain, Blob: blob}); err != nil {
 		return err
@@ -117,9 +119,9 @@ func (e Env) settle(group []*manifests.Artifact, member string, plain, blob mani
 	return nil
 }
 
-// FirstUse downloads url, for which no digest is known, and returns the one it
-// has. The content stays in the store's partial folder, under that digest, for
-// the Fetch that follows.
+// FirstUse downloads url, whose digest is not known, and returns its digest and
+// size. The content stays in the store's directory for partial downloads under
+// that digest, for the following Fetch.
 func (e Env) FirstUse(ctx context.Context, url string, task Task) (digest.Digest, int64, error) {
 	part, err := e.partial(url, "")
 	if err != nil {

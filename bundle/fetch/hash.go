@@ -11,7 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// sums are the digests of a file: sha256 always, sha512 where it was asked for.
+// sums are the digests of a file: always sha256, and sha512 if requested.
 type sums struct {
 	size           int64
 	sha256, sha512 digest.Digest
@@ -24,15 +24,15 @@ func (s sums) of(a digest.Algorithm) digest.Digest {
 	return s.sha256
 }
 
-// hasher follows a file that is being written. The zero value follows nothing
-// and then hashes the file from the disk.
+// hasher hashes a file while it is written. If it has seen no writes, it hashes
+// the file on disk.
 type hasher struct {
 	sha256, sha512 hash.Hash
 	n              int64
 }
 
-// start begins anew: with the first have bytes of path, which an earlier run
-// wrote, then with what write gets.
+// start resets h and hashes the first have bytes of path, which an earlier run
+// wrote. The rest follows by write.
 func (h *hasher) start(path string, have int64, with512 bool) error {
 	*h = hasher{sha256: digest.SHA256.Hash()}
 	if with512 {
@@ -64,8 +64,8 @@ func (h *hasher) write(p []byte) {
 	h.n += int64(len(p))
 }
 
-// sums returns the digests of the file at path. When not all of it passed
-// through write, because it was complete already, it is read from the disk.
+// sums returns the digests of the file at path. If write has not seen all of it,
+// because the file was complete already, it is read from disk.
 func (h *hasher) sums(path string) (sums, error) {
 	fi, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -25,8 +25,8 @@ const (
 	maxLayer  = 32 << 30
 )
 
-// images fetches container images by digest: the index byte for byte, of its
-// platforms only those that are wanted.
+// images fetches container images by digest: indexes unchanged, and of the
+// platforms only those of Env.Arches.
 type images struct {
 	Env
 	registries *registries
@@ -51,7 +51,8 @@ func (i *images) Fetch(ctx context.Context, group []*manifests.Artifact, task Ta
 func (i *images) fetch(ctx context.Context, a *manifests.Artifact, task Task) error {
 	w, root, err := i.walk(ctx, a, task)
 	if err != nil && a.Source.Trust == manifests.TrustLocal && ctx.Err() == nil {
-		// Ours is in no registry: what the store lacks of it is made again.
+		// The smoke image is in no registry: it is built again if the store
+		// lacks it.
 		if err := i.rebuildSmoke(ctx, a); err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func (i *images) fetch(ctx context.Context, a *manifests.Artifact, task Task) er
 	return nil
 }
 
-// walk brings everything that the image consists of into the store.
+// walk fetches everything that the image consists of into the store.
 func (i *images) walk(ctx context.Context, a *manifests.Artifact, task Task) (*imageWalk, manifests.Descriptor, error) {
 	w := &imageWalk{images: i, arches: map[string]bool{}, taken: map[digest.Digest]bool{}, task: task}
 	if a.Source.Trust != manifests.TrustLocal {
@@ -87,20 +88,20 @@ func (i *images) walk(ctx context.Context, a *manifests.Artifact, task Task) (*i
 	return w, root, err
 }
 
-// imageWalk goes through one image, manifests first, then its blobs.
+// imageWalk fetches one image: its documents first, then its blobs.
 type imageWalk struct {
 	*images
 	repo   name.Repository
 	task   Task
 	blobs  []ocispec.Descriptor
-	config []ocispec.Descriptor // those of manifests that no index gave a platform
+	config []ocispec.Descriptor // of manifests without a platform in an index
 	arches map[string]bool      // found
 	taken  map[digest.Digest]bool
 	absent []digest.Digest
 }
 
-// leftOut returns the platform manifests that were not taken, sorted. An index
-// may list one manifest for two platforms, of which one is wanted.
+// leftOut returns the platform manifests that were not fetched, sorted. An index
+// may list the same manifest for two platforms, one of them requested.
 func (w *imageWalk) leftOut() []digest.Digest {
 	slices.Sort(w.absent)
 	w.absent = slices.Compact(w.absent)
@@ -137,8 +138,8 @@ func (w *imageWalk) run(ctx context.Context, root digest.Digest) (manifests.Desc
 	return manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, nil
 }
 
-// documents reads the manifests and indexes below root, of which only the
-// digest is known, and returns its whole descriptor.
+// documents reads the manifests and indexes below root, which needs only a
+// digest, and returns the complete descriptor of root.
 func (w *imageWalk) documents(ctx context.Context, root ocispec.Descriptor) (ocispec.Descriptor, error) {
 	read := func(d ocispec.Descriptor) ([]byte, error) { return w.read(ctx, d) }
 	for n, err := range image.Walk(root, read, w.skip) {
@@ -160,7 +161,7 @@ func (w *imageWalk) documents(ctx context.Context, root ocispec.Descriptor) (oci
 	return root, nil
 }
 
-// skip reports whether the manifest is for a platform that is not wanted.
+// skip reports whether a manifest is for a platform that was not requested.
 func (w *imageWalk) skip(child ocispec.Descriptor) bool {
 	p := child.Platform
 	if p == nil || image.IsIndex(child.MediaType) {
@@ -174,8 +175,8 @@ func (w *imageWalk) skip(child ocispec.Descriptor) bool {
 	return false
 }
 
-// checkDownload refuses a document that is too large to download or that leads
-// out of its registry, such as into the network of the packing machine.
+// checkDownload refuses a document that names something too large, or something
+// outside of its registry, such as in the network of the packing machine.
 func checkDownload(n image.Node) error {
 	if image.IsIndex(n.MediaType) && len(n.Manifests) == 0 {
 		return fmt.Errorf("index %s lists no manifest", n.Descriptor.Digest)
@@ -205,9 +206,8 @@ func checkSource(d ocispec.Descriptor, limit int64) error {
 	return nil
 }
 
-// read returns the verified bytes of a manifest, from the store or upstream. What
-// lies in the store damaged is fetched again: nothing is parsed before its
-// digest is right.
+// read returns the verified bytes of a manifest, from the store or upstream. A
+// damaged manifest in the store is fetched again.
 func (w *imageWalk) read(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
 	body, err := w.stored(desc.Digest)
 	if err != nil {
@@ -227,7 +227,7 @@ func (w *imageWalk) read(ctx context.Context, desc ocispec.Descriptor) ([]byte, 
 	return body, nil
 }
 
-// stored returns a manifest of the store whose digest is right.
+// stored returns a manifest of the store after verifying its digest.
 func (w *imageWalk) stored(d digest.Digest) ([]byte, error) {
 	f, err := w.Store.Get(d)
 	if err != nil {
@@ -237,7 +237,8 @@ func (w *imageWalk) stored(d digest.Digest) ([]byte, error) {
 	return io.ReadAll(reader.Limit(reader.Verify(f, d, reader.AnySize), image.MaxSize))
 }
 
-// blob downloads one config or layer into the store, with resume.
+// blob downloads one config or layer into the store and continues earlier
+// attempts.
 func (w *imageWalk) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	if w.repo == (name.Repository{}) {
 		return errors.New("not in the store")
@@ -252,7 +253,7 @@ func (w *imageWalk) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	}
 	unlock := w.parts.lock(part)
 	defer unlock()
-	if w.Store.Has(desc.Digest) { // another image of the same layer was quicker
+	if w.Store.Has(desc.Digest) { // another image has the same layer
 		return nil
 	}
 	url := s.blobURL(desc.Digest)
@@ -266,8 +267,8 @@ func (w *imageWalk) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	return w.Store.Import(ctx, part, manifests.Descriptor{Digest: desc.Digest, Size: desc.Size})
 }
 
-// configPlatforms takes the platform of images that came without an index from
-// their own configuration.
+// configPlatforms reads the platform of images without an index from their
+// configuration.
 func (w *imageWalk) configPlatforms() error {
 	for _, d := range w.config {
 		f, err := w.Store.Get(d.Digest)

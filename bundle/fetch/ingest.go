@@ -11,7 +11,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// compressed are the first bytes of formats that zstd would not make smaller.
+// compressed has the first bytes of formats that zstd would not make smaller.
 var compressed = [][]byte{
 	{0x1f, 0x8b},             // gzip
 	{0x28, 0xb5, 0x2f, 0xfd}, // zstd
@@ -31,7 +31,7 @@ func isCompressed(head []byte) bool {
 	return false
 }
 
-// ingest stores a verified content, zstd-compressed unless it is compressed
+// ingest stores verified content, compressed with zstd unless it is compressed
 // already, and returns the descriptors of both forms.
 func (e Env) ingest(ctx context.Context, r io.Reader) (plain, blob manifests.Descriptor, err error) {
 	buffered := bufio.NewReaderSize(r, 256<<10)
@@ -50,7 +50,8 @@ func (e Env) ingest(ctx context.Context, r io.Reader) (plain, blob manifests.Des
 		pw.CloseWithError(e.compress(pw, io.TeeReader(buffered, sum)))
 	}()
 	blob, err = e.Store.Add(ctx, pr)
-	// Unblocks the goroutine when Add gave up early, and waits for its last write.
+	// This unblocks the goroutine if Add returned early, and waits for its last
+	// write.
 	pr.CloseWithError(err)
 	if err != nil {
 		return plain, blob, err
@@ -71,7 +72,7 @@ func (e Env) compress(w io.Writer, r io.Reader) error {
 	return enc.Close()
 }
 
-// counter hashes and counts what is written to it.
+// counter hashes and counts the bytes written to it.
 type counter struct {
 	digester digest.Digester
 	n        int64

@@ -2,7 +2,7 @@ package fetch
 
 import "sync"
 
-// keyLocks keeps two downloads from writing one part file.
+// keyLocks prevents two downloads from writing the same part file.
 type keyLocks struct {
 	mu    sync.Mutex
 	locks map[string]*sync.Mutex
@@ -10,7 +10,7 @@ type keyLocks struct {
 
 func newKeyLocks() *keyLocks { return &keyLocks{locks: map[string]*sync.Mutex{}} }
 
-// lock waits for key and returns what gives it back.
+// lock waits for key and returns a function that releases it.
 func (k *keyLocks) lock(key string) (unlock func()) {
 	k.mu.Lock()
 	l := k.locks[key]

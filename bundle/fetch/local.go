@@ -12,8 +12,8 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// SelfURL is the source of our own binary in a Lock: no path of the packing
-// machine goes into a bundle.
+// SelfURL is the source of the offk8s binary in a Lock. The path on the packing
+// machine does not go into a bundle.
 const SelfURL = "offk8s:self"
 
 // DigestFile returns the sha256 and the size of a local file.
@@ -59,7 +59,7 @@ func (f *files) fetchLocal(ctx context.Context, group []*manifests.Artifact) err
 	return f.settle(missing, "", plain, blob)
 }
 
-// self returns the path of the binary for arch after checking what it is.
+// self returns the path of the binary for arch after verifying it.
 func (e Env) self(arch string, want digest.Digest) (string, error) {
 	path, ok := e.SelfBinaries[arch]
 	if !ok {
@@ -79,7 +79,7 @@ func (e Env) self(arch string, want digest.Digest) (string, error) {
 }
 
 // AddLocal stores a file of this machine for the artifacts of group, whose
-// source has its digest. Pack finds it in the store.
+// source has its digest, so that Pack finds it in the store.
 func (e Env) AddLocal(ctx context.Context, path string, group []*manifests.Artifact) error {
 	file, err := os.Open(path)
 	if err != nil {

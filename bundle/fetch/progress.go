@@ -1,9 +1,9 @@
 package fetch
 
-// Progress is told what is being downloaded; cmd draws bars or lines from it.
-// Both methods and those of Task may be called from several goroutines.
+// Progress receives the progress of downloads; cmd draws bars or lines from it.
+// Its methods and those of Task may be called from several goroutines.
 type Progress interface {
-	// Start begins a task called name of size bytes, 0 when unknown.
+	// Start begins a task of size bytes, 0 if unknown.
 	Start(name string, size int64) Task
 }
 
@@ -11,13 +11,13 @@ type Progress interface {
 type Task interface {
 	// Total sets the size once it is known.
 	Total(size int64)
-	// Add counts n more bytes; a negative n takes back those of a failed attempt.
+	// Add counts n more bytes; n is negative after a failed attempt.
 	Add(n int64)
-	// Done ends the task; err is nil when it succeeded.
+	// Done ends the task; err is nil if it succeeded.
 	Done(err error)
 }
 
-// noProgress is Progress and Task for those who do not look.
+// noProgress is a Progress and Task that ignores everything.
 type noProgress struct{}
 
 func (noProgress) Start(string, int64) Task { return noProgress{} }
@@ -25,10 +25,10 @@ func (noProgress) Total(int64)              {}
 func (noProgress) Add(int64)                {}
 func (noProgress) Done(error)               {}
 
-// Silent is a Progress that shows nothing.
+// Silent returns a Progress that shows nothing.
 func Silent() Progress { return noProgress{} }
 
-// shared is a part of a task whose total was set for all parts together.
+// shared is a part of a task whose total is set for all parts together.
 type shared struct{ Task }
 
 func (shared) Total(int64) {}

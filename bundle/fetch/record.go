@@ -14,9 +14,9 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// record remembers what became of a source, so that a second pack neither
-// downloads nor compresses it again. It is a cache entry: losing it costs time
-// only, and the content it names is in the store under its own digest.
+// record maps a source to its stored content, so that another pack neither
+// downloads nor compresses it again. It is a cache entry, which may be lost; the
+// content is in the store under its digest.
 type record struct {
 	Source   digest.Digest        `json:"source"` // as pinned
 	Member   string               `json:"member,omitempty"`
@@ -51,7 +51,7 @@ func (e Env) recall(a *manifests.Artifact) (record, bool) {
 	return r, f.Close() == nil
 }
 
-// remember writes a record; the content must be in the store already.
+// remember writes a record after its content was stored.
 func (e Env) remember(r record) error {
 	r.Encoding = e.Encoding
 	b, err := json.Marshal(r)

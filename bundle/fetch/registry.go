@@ -23,12 +23,12 @@ import (
 type ImageRef struct {
 	Name   string        // "docker.io/library/nginx:1.27", "registry.k8s.io/pause:3.10"
 	Repo   string        // Name without tag or digest
-	Tag    string        // empty when there is only a digest
-	Digest digest.Digest // empty when there is only a tag
+	Tag    string        // empty if there is only a digest
+	Digest digest.Digest // empty if there is only a tag
 }
 
-// ParseImage reads a reference with the usual defaults: docker.io, library/,
-// :latest. With a tag and a digest the name has the tag.
+// ParseImage parses a reference with the usual defaults: docker.io, library/ and
+// :latest. If it has a tag and a digest, Name has the tag.
 func ParseImage(ref string) (ImageRef, error) {
 	base, pinned, hasDigest := strings.Cut(ref, "@")
 	var out ImageRef
@@ -60,7 +60,8 @@ func ParseImage(ref string) (ImageRef, error) {
 	return out, nil
 }
 
-// repository returns where the images of repo are really pulled from.
+// repository returns the repository that images of repo are pulled from, after
+// rewrites.
 func (c *Client) repository(repo string) (name.Repository, error) {
 	target, _ := c.rewrite(repo)
 	options := []name.Option{name.WeakValidation}
@@ -69,7 +70,7 @@ func (c *Client) repository(repo string) (name.Repository, error) {
 	}
 	target = strings.TrimPrefix(target, "https://")
 	registry, path, _ := strings.Cut(target, "/")
-	// The whole reference in one would take a host without a dot for a
+	// NewRepository of the whole reference would take a host without a dot for a
 	// namespace of Docker Hub.
 	reg, err := name.NewRegistry(registry, options...)
 	if err == nil {
@@ -88,7 +89,8 @@ type session struct {
 	puller *remote.Puller
 }
 
-// registries keeps one session per repository, so that a token is asked for once.
+// registries keeps one session per repository, so that each needs only one
+// token.
 type registries struct {
 	client   *Client
 	mu       sync.Mutex
@@ -119,7 +121,8 @@ func (r *registries) session(ctx context.Context, repo name.Repository) (*sessio
 	if err != nil {
 		return nil, fmt.Errorf("registry %q: %w", repo.RegistryStr(), err)
 	}
-	// remote neither logs in again nor retries over a transport that is set up already.
+	// With a transport that is set up already, remote neither logs in again nor
+	// retries.
 	puller, err := remote.NewPuller(remote.WithTransport(tr))
 	if err != nil {
 		return nil, err
@@ -131,9 +134,9 @@ func (r *registries) session(ctx context.Context, repo name.Repository) (*sessio
 	return s, nil
 }
 
-// guard returns the transport below the login with auth. Who has no credentials
-// has none to lose, but gets tokens for nothing, also from the registry that
-// another one redirects to.
+// guard returns the transport below the login with auth. Without credentials
+// there is nothing to protect, and any registry may issue anonymous tokens, also
+// one that another registry redirects to.
 func (r *registries) guard(repo name.Repository, auth authn.Authenticator) http.RoundTripper {
 	if auth == authn.Anonymous {
 		return r.client.tr
@@ -141,8 +144,8 @@ func (r *registries) guard(repo name.Repository, auth authn.Authenticator) http.
 	return &realmGuard{registry: repo.RegistryStr(), next: r.client.tr}
 }
 
-// manifest returns the bytes and the media type of the manifest that ref names;
-// those of a digest have it.
+// manifest returns the bytes and the media type of a manifest. If ref has a
+// digest, the bytes match it.
 func (r *registries) manifest(ctx context.Context, ref name.Reference) (body []byte, mediaType string, err error) {
 	s, err := r.session(ctx, ref.Context())
 	if err != nil {
@@ -165,12 +168,13 @@ func (r *registries) manifest(ctx context.Context, ref name.Reference) (body []b
 	return body, mediaType, nil
 }
 
-// blobURL is where the distribution API serves a blob (distribution-spec v1.1).
+// blobURL returns the URL of a blob in the distribution API (distribution-spec
+// v1.1).
 func (s *session) blobURL(d digest.Digest) string {
 	return fmt.Sprintf("%s://%s/v2/%s/blobs/%s", s.repo.Scheme(), s.repo.RegistryStr(), s.repo.RepositoryStr(), d)
 }
 
-// registryError makes the status of a registry's answer one of ours.
+// registryError makes errors of the client permanent.
 func registryError(err error) error {
 	var answer *transport.Error
 	if errors.As(err, &answer) && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests {
@@ -179,7 +183,7 @@ func registryError(err error) error {
 	return err
 }
 
-// ResolveImage returns the digest that the tag of ref has now.
+// ResolveImage returns the current digest of the tag of ref.
 func (c *Client) ResolveImage(ctx context.Context, ref ImageRef) (digest.Digest, error) {
 	repo, err := c.repository(ref.Repo)
 	if err != nil {
@@ -195,17 +199,17 @@ func (c *Client) ResolveImage(ctx context.Context, ref ImageRef) (digest.Digest,
 	return digest.FromBytes(body), nil
 }
 
-// realmGuard keeps the credentials of one registry from hosts that are not its
-// own: the address of the token service comes from the registry's answer
-// (T-24, CVE-2026-33540 in distribution).
+// realmGuard does not send the credentials of a registry to foreign hosts: the
+// address of the token service comes from the registry's answer, which may be
+// hostile (CVE-2026-33540 in distribution).
 type realmGuard struct {
 	registry string
 	next     http.RoundTripper
 }
 
 func (g *realmGuard) RoundTrip(req *http.Request) (*http.Response, error) {
-	// Tokens for the registry itself are added for its own host only; what is
-	// left are a password for the token service and the form of a refresh token.
+	// Tokens for the registry are sent to its host only. The rest are a password
+	// for the token service and the form of a refresh token.
 	carries := req.Header.Get("Authorization") != "" || req.Method == http.MethodPost
 	if carries && !sameSite(g.registry, req.URL.Host) {
 		return nil, fmt.Errorf("%w: registry %q sends its credentials to %q", errPolicy, g.registry, req.URL.Host)
@@ -213,8 +217,9 @@ func (g *realmGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return g.next.RoundTrip(req)
 }
 
-// sameSite reports whether b may get the credentials of a: the same host and
-// port, or names below one registered domain ("index.docker.io", "auth.docker.io").
+// sameSite reports whether b may receive the credentials of a: it is the same
+// host and port, or a name in the same registered domain ("index.docker.io",
+// "auth.docker.io").
 func sameSite(a, b string) bool {
 	if a == b {
 		return true

@@ -14,7 +14,7 @@ import (
 // only the packing machine or a rewrite knows: "apt:debian/pool/main/…".
 const AptScheme = "apt:"
 
-// ErrNoArchive says that no rewrite tells where an apt archive is.
+// ErrNoArchive means that there is no rewrite for an apt archive.
 var ErrNoArchive = errors.New("no source for apt archive")
 
 // sortRewrites checks rs and returns them longest From first; of two equal ones
@@ -58,7 +58,7 @@ func checkRewrite(r manifests.Rewrite) error {
 	return nil
 }
 
-// cutPrefix is strings.CutPrefix that ends at a path boundary.
+// cutPrefix is strings.CutPrefix for prefixes that end at a path boundary.
 func cutPrefix(s, prefix string) (rest string, ok bool) {
 	rest, ok = strings.CutPrefix(s, prefix)
 	if !ok || rest != "" && rest[0] != '/' {
@@ -67,7 +67,7 @@ func cutPrefix(s, prefix string) (rest string, ok bool) {
 	return rest, true
 }
 
-// rewrite applies the longest rewrite that fits s.
+// rewrite applies the longest rewrite that matches s.
 func (c *Client) rewrite(s string) (string, bool) {
 	for _, r := range c.rewrites {
 		if rest, ok := cutPrefix(s, r.From); ok {
@@ -77,8 +77,8 @@ func (c *Client) rewrite(s string) (string, bool) {
 	return s, false
 }
 
-// URL returns where rawURL is really asked for: rewritten, and checked to be
-// http or https. An apt archive without a rewrite is ErrNoArchive.
+// URL returns the address to request for rawURL: rewritten, and either http or
+// https. For an apt archive without a rewrite the error is ErrNoArchive.
 func (c *Client) URL(rawURL string) (string, error) {
 	target, rewritten := c.rewrite(rawURL)
 	if archive, isApt := strings.CutPrefix(target, AptScheme); isApt && !rewritten {
@@ -94,8 +94,8 @@ func (c *Client) URL(rawURL string) (string, error) {
 	return target, nil
 }
 
-// Archive reports where the apt archive of that logical name is, and whether a
-// rewrite says so.
+// Archive returns the address of an apt archive, and whether there is a rewrite
+// for it.
 func (c *Client) Archive(name string) (string, bool) {
 	return c.rewrite(AptScheme + name)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// rpms fetches RPM packages: digest of the repository's metadata, signature of
-// the vendor, and the name that the header itself says.
+// rpms fetches RPM packages and checks the digest of the repository's metadata,
+// the vendor's signature, and the name in the package's header.
 type rpms struct{ Env }
 
 func (*rpms) Kind() manifests.ArtifactKind { return manifests.KindRPM }
@@ -57,8 +57,8 @@ func (r *rpms) check(a *manifests.Artifact, f *os.File, d manifests.Descriptor) 
 	return nil
 }
 
-// debs fetches Debian packages. They carry no signature of their own: the
-// signed InRelease covers the Packages index, and that the digest in the Lock.
+// debs fetches Debian packages, which are not signed: the signed InRelease
+// covers the Packages index, and that covers the digest in the Lock.
 type debs struct{ Env }
 
 func (*debs) Kind() manifests.ArtifactKind { return manifests.KindDeb }
@@ -82,9 +82,9 @@ func checkDeb(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
 	return nil
 }
 
-// fetchPackage downloads one package file, asks check about it, and moves it
-// into the store as it is. check runs for packages that are in the store
-// already too, so that neither signature nor name depends on who stored them.
+// fetchPackage downloads a package, calls check for each artifact of it, and
+// moves it into the store unchanged. check is called for packages of the store
+// too, so that it does not matter how they came there.
 func (e Env) fetchPackage(ctx context.Context, group []*manifests.Artifact, task Task, check func(*manifests.Artifact, *os.File, manifests.Descriptor) error) error {
 	source := group[0].Source
 	if source.Digest == "" {
@@ -118,8 +118,8 @@ func (e Env) fetchPackage(ctx context.Context, group []*manifests.Artifact, task
 	return nil
 }
 
-// intact reports whether the store has d undamaged; packages are parsed, so that
-// its name alone is not enough.
+// intact reports whether the store has d undamaged. Packages are parsed, so
+// their name in the store is not enough.
 func (e Env) intact(d digest.Digest) bool {
 	f, err := e.Store.Get(d)
 	if err != nil {
@@ -130,7 +130,7 @@ func (e Env) intact(d digest.Digest) bool {
 	return err == nil
 }
 
-// downloadPackage brings the package's file into the store under its sha256.
+// downloadPackage downloads a package into the store under its sha256.
 func (e Env) downloadPackage(ctx context.Context, source manifests.Source, task Task) (manifests.Descriptor, error) {
 	part, err := e.partial(source.URL, source.Digest)
 	if err != nil {

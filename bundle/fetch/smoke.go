@@ -34,8 +34,8 @@ func SmokeName(version string) string {
 	return manifests.SmokeImage + ":" + strings.TrimLeft(tag, ".-")
 }
 
-// rebuildSmoke makes the smoke image of the Lock again; it holds the binaries of
-// the packing machine.
+// rebuildSmoke builds the smoke image of the Lock again, from the packing
+// machine's binaries.
 func (i *images) rebuildSmoke(ctx context.Context, a *manifests.Artifact) error {
 	got, err := i.BuildSmoke(ctx)
 	if err != nil {
@@ -47,10 +47,10 @@ func (i *images) rebuildSmoke(ctx context.Context, a *manifests.Artifact) error 
 	return nil
 }
 
-// BuildSmoke puts the smoke image of SelfBinaries into the store and returns the
-// digest of its manifest or, with several architectures, of its index. The image
-// is one layer with the static binary /offk8s. The same binaries give the same
-// bytes; no time is in it.
+// BuildSmoke builds an image of SelfBinaries in the store and returns the digest
+// of its manifest or, for several architectures, of its index. The image is one
+// layer with the static binary /offk8s. The same binaries give the same bytes;
+// it has no timestamps.
 func (e Env) BuildSmoke(ctx context.Context) (digest.Digest, error) {
 	var list []ocispec.Descriptor
 	for _, arch := range e.Arches {
@@ -103,7 +103,8 @@ func (e Env) smokeManifest(ctx context.Context, path, arch string) (ocispec.Desc
 	return manifest, err
 }
 
-// smokeLayer stores the layer: gzip and not zstd, for the runtimes of old releases.
+// smokeLayer stores the layer, compressed with gzip rather than zstd for the
+// runtimes of old releases.
 func (e Env) smokeLayer(ctx context.Context, path string) (layer ocispec.Descriptor, diffID digest.Digest, err error) {
 	f, err := os.Open(path)
 	if err != nil {

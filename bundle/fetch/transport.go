@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// errPolicy marks requests that are refused, however often they are tried.
+// errPolicy marks requests that are refused and not retried.
 var errPolicy = errors.New("refused")
 
-// newTransport returns the transport of a client whose bodies may stand still for idle.
+// newTransport returns a transport for requests whose bodies may pause for idle.
 func newTransport(idle time.Duration) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -24,23 +24,24 @@ func newTransport(idle time.Duration) *http.Transport {
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   8,
 		ForceAttemptHTTP2:     true,
-		// A dead connection of HTTP/2 must be gone when its download is tried
-		// again, which would be sent over it.
+		// A dead HTTP/2 connection must be closed before a download is retried,
+		// or the retry would use it.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: idle / 4, PingTimeout: idle / 4},
-		// A digest is over the bytes as they are served; a transparent gunzip
-		// would hash something else.
+		// Digests are of the bytes that are served; a transparent gunzip would
+		// hash others.
 		DisableCompression: true,
 	}
 }
 
-// policyTransport holds what is true of every request, whichever client sends it.
+// policyTransport applies the rules for every request of every client.
 type policyTransport struct {
 	next      http.RoundTripper
 	userAgent string
 	idle      time.Duration
 }
 
-// RoundTrip refuses a redirect that leaves TLS and ends a body that stands still.
+// RoundTrip refuses a redirect from https to http and ends a body that pauses
+// for too long.
 func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := checkHop(req); err != nil {
 		return nil, err
@@ -57,9 +58,9 @@ func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// checkHop is here and not in CheckRedirect because the registry client brings
-// an http.Client of its own. http.Client sets Response on a request that
-// follows a redirect, and so leaves a chain to its origin.
+// checkHop is not in CheckRedirect because the registry client has its own
+// http.Client. http.Client sets Response on a request that follows a redirect,
+// which gives a chain to the first request.
 func checkHop(req *http.Request) error {
 	hops := 0
 	for from := req.Response; from != nil && from.Request != nil; from = from.Request.Response {
@@ -73,8 +74,8 @@ func checkHop(req *http.Request) error {
 	return nil
 }
 
-// idleBody cancels its request when no byte came for a while. A drip of bytes
-// is bounded by the caps on size, not here.
+// idleBody cancels its request if no byte was received for a while. The size
+// limits bound bodies that are merely slow.
 type idleBody struct {
 	io.ReadCloser
 	idle   time.Duration

@@ -106,7 +106,7 @@ func cutAlways(t *testing.T, r *run) {
 	if n := r.sleeps.Load(); n < 2 || n > 10 {
 		t.Errorf("waited %d times before giving up", n)
 	}
-	// The part that came stays for the next run.
+	// The received part stays for the next run.
 	if fi, err := os.Stat(r.partFile()); err != nil || fi.Size() == 0 {
 		t.Errorf("part file: %v %v", fi, err)
 	}
@@ -158,7 +158,7 @@ func cancelled(t *testing.T, r *run) {
 	r.mustBeComplete()
 }
 
-// A proxy that ignores Range and says so.
+// A proxy ignores Range and does not hide it.
 func rangeFromZero(t *testing.T, r *run) {
 	r.onPayload(func(n int64, w http.ResponseWriter, q *http.Request) bool {
 		q.Header.Del("Range")
@@ -175,7 +175,7 @@ func rangeFromZero(t *testing.T, r *run) {
 	r.mustBeComplete()
 }
 
-// A proxy that claims to continue and sends something else.
+// A proxy claims to continue but sends other content.
 func rangeOfOther(t *testing.T, r *run) {
 	var lies int
 	r.onPayload(func(n int64, w http.ResponseWriter, q *http.Request) bool {
@@ -224,7 +224,7 @@ func otherLock(t *testing.T, r *run) {
 	}
 }
 
-// What a crash may leave: a part of the right length with other bytes.
+// A crash may leave a part file of the right length with other bytes.
 func damagedPart(t *testing.T, r *run) {
 	r.onPayload(func(_ int64, w http.ResponseWriter, q *http.Request) bool {
 		if q.Header.Get("Range") != "" {

@@ -1,6 +1,6 @@
-// Package fetchtest is the suite that every fetcher passes: it resumes, refuses
-// what has the wrong digest or size, survives a cut connection, is not moved by
-// a moved tag, and stops when its context does.
+// Package fetchtest is the test suite of all fetchers. A fetcher resumes,
+// refuses content with a wrong digest or size, survives a cut connection,
+// ignores a moved tag, and stops with its context.
 package fetchtest
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Case is one kind of artifact at the made-up upstream.
+// Case is one kind of artifact at the test upstream.
 type Case struct {
 	Kind manifests.ArtifactKind
 	// Group returns artifacts of one source, as Resolve would.
@@ -34,8 +34,8 @@ type Case struct {
 	Payload func(group []manifests.Artifact, up *upstreamtest.Upstream) string
 	// Move makes the upstream serve something else under the same name.
 	Move func(t *testing.T, up *upstreamtest.Upstream, group []manifests.Artifact)
-	// Digests says whether the name that Move changes is not what is asked for,
-	// as with images, which are pulled by digest.
+	// Digests reports whether artifacts are requested by digest rather than by
+	// the name that Move changes, as images are.
 	Digests bool
 }
 
@@ -50,8 +50,8 @@ func Run(t *testing.T, c Case) {
 		"connection cut each time":     cutAlways,
 		"moved tag":                    movedTag,
 		"cancelled context":            cancelled,
-		"T-26 range answered from 0":   rangeFromZero,
-		"T-26 range of other content":  rangeOfOther,
+		"range answered from 0":   rangeFromZero,
+		"range of other content":  rangeOfOther,
 		"server error, then it works":  serverError,
 		"lock says something else":     otherLock,
 		"damaged part file starts new": damagedPart,
@@ -84,8 +84,8 @@ func newRun(t *testing.T, c Case) *run {
 	return r
 }
 
-// NewEnv returns an environment of fetchers over up with an empty store. Waits
-// between attempts are counted and not waited for.
+// NewEnv returns an environment of fetchers for up with an empty store. Waits
+// between attempts are counted and skipped.
 func NewEnv(t testing.TB, up *upstreamtest.Upstream, sleeps *atomic.Int64) fetch.Env {
 	t.Helper()
 	client, err := fetch.NewClient(fetch.Options{
@@ -112,7 +112,7 @@ func NewEnv(t testing.TB, up *upstreamtest.Upstream, sleeps *atomic.Int64) fetch
 	}
 }
 
-// fetch runs the fetcher of the case over the group.
+// fetch runs the fetcher of the case for the group.
 func (r *run) fetch(ctx context.Context) error {
 	for _, f := range fetch.Fetchers(r.env) {
 		if f.Kind() != r.Kind {
@@ -158,7 +158,7 @@ func (r *run) mustBeComplete() {
 	r.noParts()
 }
 
-// mustBeEmpty checks that nothing wrong is left that a later run would trust.
+// mustBeEmpty checks that a later run cannot trust wrong content.
 func (r *run) mustBeEmpty() {
 	r.t.Helper()
 	for _, a := range r.group {
@@ -176,14 +176,14 @@ func (r *run) noParts() {
 	}
 }
 
-// answer returns what the upstream would answer to q.
+// answer returns the upstream's answer to q.
 func (r *run) answer(q *http.Request) *recorder {
 	rec := &recorder{header: http.Header{}, code: http.StatusOK}
 	r.up.Serve(rec, q)
 	return rec
 }
 
-// recorder keeps an answer so that it can be spoilt.
+// recorder records an answer, to be changed before it is sent.
 type recorder struct {
 	header http.Header
 	code   int
@@ -194,7 +194,7 @@ func (r *recorder) Header() http.Header         { return r.header }
 func (r *recorder) WriteHeader(code int)        { r.code = code }
 func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
-// send passes the answer on with another body; a Content-Length goes with it.
+// send sends the answer with another body and without Content-Length.
 func (r *recorder) send(w http.ResponseWriter, body []byte) {
 	for k, v := range r.header {
 		if k != "Content-Length" {
