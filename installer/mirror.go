@@ -25,16 +25,16 @@ import (
 
 // Mirror is a mirror with a verified bundle.
 type Mirror struct {
-	*agent.Content
+	*agent.RemoteBundle
 	// Agent is the mirror's address and CA, for the requests to the hosts.
-	Agent agent.Mirror
+	Agent agent.Endpoint
 }
 
 // OpenMirror fetches the mirror's CA, compares it with the fingerprint in
 // cluster.yaml, and verifies the bundle with keys (PEM). If root is set, only that
 // bundle is accepted. The error is agent.ErrVerify, agent.ErrPolicy or one of the network.
 func OpenMirror(ctx context.Context, m manifests.ClusterMirror, keys string, root digest.Digest) (*Mirror, error) {
-	out := &Mirror{Agent: agent.Mirror{URL: m.URL}}
+	out := &Mirror{Agent: agent.Endpoint{URL: m.URL}}
 	if m.CAFingerprint != "" {
 		ca, err := fetchCA(ctx, m)
 		if err != nil {
@@ -43,7 +43,7 @@ func OpenMirror(ctx context.Context, m manifests.ClusterMirror, keys string, roo
 		out.Agent.CAPEM = string(ca)
 	}
 	var err error
-	out.Content, err = agent.OpenMirror(ctx, agent.Bundle{PublicKeys: keys, Root: root}, out.Agent)
+	out.RemoteBundle, err = agent.OpenRemote(ctx, agent.Bundle{PublicKeys: keys, Root: root}, out.Agent)
 	return out, err
 }
 

@@ -31,7 +31,7 @@ type RunOptions struct {
 	// Bundle and Mirror are for the agents, which verify the bundle and fetch from
 	// the mirror; an empty Bundle.Root is the plan's.
 	Bundle agent.Bundle
-	Mirror agent.Mirror
+	Mirror agent.Endpoint
 	// Secrets returns the secret that a reference in the plan names, as
 	// pki.Store.Resolve does. It may be nil if the plan needs no secret.
 	Secrets func(ref string) ([]byte, error)

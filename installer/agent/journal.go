@@ -17,15 +17,15 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// journalFile has a line of JSON per entry; it is only ever appended to.
+// journalFile has one line of JSON per entry and only grows.
 const journalFile = StateDir + "/journal.jsonl"
 
 // Operations of journal entries.
 const (
-	opOwner  = "owner"  // whose host this is; the last one counts
+	opOwner  = "owner"  // the cluster and bundle of this host; the last entry counts
 	opIntent = "intent" // a step is about to change something
-	opDone   = "done"   // it has
-	opUndone = "undone" // and it was taken back
+	opDone   = "done"   // it has changed it
+	opUndone = "undone" // the change was undone
 )
 
 // entry is one line of the journal.
@@ -39,28 +39,28 @@ type entry struct {
 	Owner *facts.Installed `json:"owner,omitempty"`
 }
 
-// Record is what the journal knows of one step.
-type Record struct {
+// record is the journal's state of one step.
+type record struct {
 	ID, Key string
-	Item    json.RawMessage // as it was applied last
-	Prior   json.RawMessage // what was there before offk8s
-	Done    bool            // false: the agent died in between
+	Item    json.RawMessage // as applied last
+	Prior   json.RawMessage // the state before offk8s
+	Done    bool            // false if the agent died during the change
 }
 
-// Journal remembers what was changed on a host and what was there before. An
-// entry is on the disk before the change begins. Not safe for concurrent use.
-type Journal struct {
+// journal records the changes on a host and the state before them. An entry is on disk
+// before the change begins. Not safe for concurrent use.
+type journal struct {
 	path    string
-	records []*Record // in the order of the first intent
+	records []*record // in the order of the first intent
 	owner   *facts.Installed
 	file    *os.File // nil until something is written
 	size    int64    // of the whole lines that were read
 }
 
-// openJournal reads the journal of the host; none is an empty one. It is never
-// a link and nobody but its owner may write it, since Undo believes it.
-func openJournal(env *step.Env) (*Journal, error) {
-	j := &Journal{path: env.Path(journalFile)}
+// openJournal reads the journal of the host; a missing file is an empty journal. It
+// refuses a link, and a file that others may write, since Undo trusts the journal.
+func openJournal(env *step.Env) (*journal, error) {
+	j := &journal{path: env.Path(journalFile)}
 	f, err := os.OpenFile(j.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return j, nil
@@ -75,14 +75,14 @@ func openJournal(env *step.Env) (*Journal, error) {
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !st.Mode().IsRegular() || st.Mode().Perm()&0o022 != 0 || !ok || int(sys.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("journal %q: others may write it (mode %s), not believed", journalFile, st.Mode())
+		return nil, fmt.Errorf("journal %q: others may write it (mode %s), not trusted", journalFile, st.Mode())
 	}
 	return j, j.read(f)
 }
 
-// read takes whole lines only: the last may be cut where the power failed
-// during its write, and then its change had not begun.
-func (j *Journal) read(r io.Reader) error {
+// read ignores an incomplete last line: the power failed while it was written, and its
+// change had not begun.
+func (j *journal) read(r io.Reader) error {
 	br := bufio.NewReader(r)
 	for n := 1; ; n++ {
 		line, err := br.ReadBytes('\n')
@@ -103,9 +103,9 @@ func (j *Journal) read(r io.Reader) error {
 	}
 }
 
-// take merges an entry into the records. The prior of a later run counts only
-// where the kind adds priors up (step.Merger), which intent did before.
-func (j *Journal) take(e entry) error {
+// take merges an entry into the records. A later intent has a prior only if the kind
+// merges priors (step.Merger).
+func (j *journal) take(e entry) error {
 	if e.Op == opOwner {
 		j.owner = e.Owner
 		return nil
@@ -113,7 +113,7 @@ func (j *Journal) take(e entry) error {
 	r := j.find(e.Key)
 	switch {
 	case e.Op == opIntent && r == nil:
-		j.records = append(j.records, &Record{ID: e.ID, Key: e.Key, Item: e.Item, Prior: e.Prior})
+		j.records = append(j.records, &record{ID: e.ID, Key: e.Key, Item: e.Item, Prior: e.Prior})
 	case e.Op == opIntent:
 		r.Item, r.Done = e.Item, false
 		if len(e.Prior) > 0 {
@@ -123,19 +123,19 @@ func (j *Journal) take(e entry) error {
 		return fmt.Errorf("%s of %q, which was never begun", e.Op, e.ID)
 	case e.Op == opDone:
 		r.Done = true
-		// A kind may know only afterwards what was there before.
+		// A kind may know the prior state only after the change.
 		if len(r.Prior) == 0 {
 			r.Prior = e.Prior
 		}
 	case e.Op == opUndone:
-		j.records = slices.DeleteFunc(j.records, func(x *Record) bool { return x == r })
+		j.records = slices.DeleteFunc(j.records, func(x *record) bool { return x == r })
 	default:
 		return fmt.Errorf("operation %q is not known", e.Op)
 	}
 	return nil
 }
 
-func (j *Journal) find(key string) *Record {
+func (j *journal) find(key string) *record {
 	for _, r := range j.records {
 		if r.Key == key {
 			return r
@@ -161,11 +161,11 @@ func keyOf(it step.Item) string {
 	return key
 }
 
-// Owned reports whether the journal has what was there before the step.
-func (j *Journal) Owned(it step.Item) bool { return j.find(keyOf(it)) != nil }
+// Owned reports whether the journal has the state before the step.
+func (j *journal) Owned(it step.Item) bool { return j.find(keyOf(it)) != nil }
 
 // intent is written before a step changes anything.
-func (j *Journal) intent(it step.Item, prior json.RawMessage) error {
+func (j *journal) intent(it step.Item, prior json.RawMessage) error {
 	raw, err := json.Marshal(it)
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func (j *Journal) intent(it step.Item, prior json.RawMessage) error {
 	return j.write(entry{Op: opIntent, ID: it.ID, Key: keyOf(it), Item: raw, Prior: prior})
 }
 
-// merged returns the prior to write for a step that has one: nil keeps it.
+// merged returns the prior to write for a step that has one; nil keeps it.
 func merged(s step.Step, first, later json.RawMessage) (json.RawMessage, error) {
 	if len(first) == 0 {
 		return later, nil
@@ -190,27 +190,27 @@ func merged(s step.Step, first, later json.RawMessage) (json.RawMessage, error) 
 	return m.MergePrior(first, later)
 }
 
-func (j *Journal) done(it step.Item, prior json.RawMessage) error {
+func (j *journal) done(it step.Item, prior json.RawMessage) error {
 	if r := j.find(keyOf(it)); r != nil && len(r.Prior) > 0 {
 		prior = nil
 	}
 	return j.write(entry{Op: opDone, ID: it.ID, Key: keyOf(it), Prior: prior})
 }
 
-func (j *Journal) undone(r *Record) error {
+func (j *journal) undone(r *record) error {
 	return j.write(entry{Op: opUndone, ID: r.ID, Key: r.Key})
 }
 
-// own notes whose host this is, when that changed.
-func (j *Journal) own(o facts.Installed) error {
+// setOwner records the cluster and bundle of this host, if they have changed.
+func (j *journal) setOwner(o facts.Installed) error {
 	if j.owner != nil && *j.owner == o {
 		return nil
 	}
 	return j.write(entry{Op: opOwner, Owner: &o})
 }
 
-// write appends an entry and returns once it is on the disk.
-func (j *Journal) write(e entry) error {
+// write appends an entry and returns once it is on disk.
+func (j *journal) write(e entry) error {
 	e.Time = time.Now().UTC()
 	line, err := json.Marshal(e)
 	if err != nil {
@@ -228,8 +228,8 @@ func (j *Journal) write(e entry) error {
 	return j.take(e)
 }
 
-// open opens the file for appending after its last whole line.
-func (j *Journal) open() error {
+// open opens the file to append after its last complete line.
+func (j *journal) open() error {
 	if j.file != nil {
 		return nil
 	}
@@ -250,7 +250,7 @@ func (j *Journal) open() error {
 }
 
 // close ends writing.
-func (j *Journal) close() error {
+func (j *journal) close() error {
 	if j.file == nil {
 		return nil
 	}

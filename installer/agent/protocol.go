@@ -11,74 +11,74 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Protocol is the version of Request and Event; an agent answers its own only.
-// The operator brings its own binary along, so both ends are always the same.
+// Protocol is the version of Request and Event. An agent refuses other versions; since
+// the operator installs the agent's binary, both ends normally agree.
 const Protocol = "offk8s-agent/1"
 
-// StateDir is where the agent keeps journal, lock, stamps and the verified
-// head of the bundle. Undo removes it last.
+// StateDir holds the journal, the lock, the stamps and documents of the bundle. Undo
+// removes it last.
 const StateDir = "/var/lib/offk8s"
 
 // maxRequest bounds a Request in bytes.
 const maxRequest = 64 << 20
 
-// Mode is what the agent shall do.
+// Mode is the work of a Request.
 type Mode string
 
 // The modes.
 const (
-	ModeFacts Mode = "facts" // look around
+	ModeFacts Mode = "facts" // observe the host
 	ModeCheck Mode = "check" // compare the items with the host, change nothing
-	ModeApply Mode = "apply" // make it so
+	ModeApply Mode = "apply" // apply the items
 	ModeUndo  Mode = "undo"  // restore everything in the journal, newest first
 )
 
 // Request is one line of JSON on the agent's standard input.
 type Request struct {
-	Protocol string `json:"protocol"`
-	Mode     Mode   `json:"mode"`
-	Cluster  string `json:"cluster,omitempty"` // name; a host belongs to one cluster
-	Host     string `json:"host,omitempty"`    // the inventory's name of this host
-	Bundle   Bundle `json:"bundle,omitzero"`
-	Mirror   Mirror `json:"mirror,omitzero"`
+	Protocol string   `json:"protocol"`
+	Mode     Mode     `json:"mode"`
+	Cluster  string   `json:"cluster,omitempty"` // name; a host belongs to one cluster
+	Host     string   `json:"host,omitempty"`    // name in the inventory
+	Bundle   Bundle   `json:"bundle,omitzero"`
+	Mirror   Endpoint `json:"mirror,omitzero"`
 	// Items are step.Items as JSON, in order.
 	Items []json.RawMessage `json:"items,omitempty"`
 	// Secrets are the values of the references in Items, base64 in JSON.
 	Secrets map[string][]byte `json:"secrets,omitempty"`
 	// AllowDowngrade accepts a bundle of a lower sequence than the host has seen.
 	AllowDowngrade bool `json:"allowDowngrade,omitempty"`
-	// Pending says (mode check) that earlier phases have changes that are not
-	// made yet, so that what cannot be looked at counts as a difference.
+	// Pending reports, for ModeCheck, that earlier phases have changes to make, so that
+	// a check that fails counts as a difference.
 	Pending bool `json:"pending,omitempty"`
-	// Hold says that standard input stays open while the operator wants the work
-	// to go on: its end stops the agent.
+	// Hold makes the end of standard input stop the agent: the operator keeps it open
+	// for as long as the work should continue.
 	Hold bool `json:"hold,omitempty"`
 }
 
-// Bundle is what the operator knows of the bundle beforehand.
+// Bundle identifies and authenticates the bundle.
 type Bundle struct {
 	PublicKeys string        `json:"publicKeys"` // PEM
 	Root       digest.Digest `json:"root"`       // digest of index.json
 }
 
-// Mirror is where artifacts come from.
-type Mirror struct {
+// Endpoint is the address of a mirror.
+type Endpoint struct {
 	URL string `json:"url"`
-	// CAPEM are the only certificates that an https mirror is checked with.
+	// CAPEM are the only authorities to trust for https; empty means the system's.
 	CAPEM string `json:"caPEM,omitempty"`
 }
 
-// EventType tells events apart.
+// EventType is the type of an Event.
 type EventType string
 
-// The event types. Every answer ends with exactly one EventEnd; without it the
-// agent died or the connection was lost.
+// The event types. Every answer ends with exactly one EventEnd; without it, the agent
+// died or the connection was lost.
 const (
 	EventStart EventType = "start" // a step begins
 	EventStep  EventType = "step"  // a step ended, with its State
 	EventLog   EventType = "log"
 	EventFacts EventType = "facts"
-	EventStays EventType = "stays" // what Undo leaves behind
+	EventStays EventType = "stays" // what Undo retains
 	EventEnd   EventType = "end"
 )
 
@@ -99,22 +99,22 @@ type Event struct {
 
 	Facts *facts.Facts `json:"facts,omitempty"`
 	Stays []string     `json:"stays,omitempty"`
-	// Of the end: empty for success. Code is one of the codes that Error knows.
+	// Of the end: empty on success. Code stands for one of the errors below.
 	Error string `json:"error,omitempty"`
 	Code  string `json:"code,omitempty"`
 }
 
-// Why the agent refuses; errors.Is finds them on the operator's side too.
+// Errors of an agent; on the operator's side errors.Is finds them in Event.Err.
 var (
-	// ErrLocked: another agent works on the host. Try again later.
+	// ErrLocked: another agent works on the host. Retrying later helps.
 	ErrLocked = errors.New("another offk8s works on this host")
-	// ErrVerify: what the mirror serves is not what the key signed.
+	// ErrVerify: the mirror's content does not match the signature.
 	ErrVerify = errors.New("verification failed")
 	// ErrPolicy: intact, but not allowed, such as an older bundle.
 	ErrPolicy = errors.New("refused by policy")
-	// ErrStep: a step failed; its event tells which and why.
+	// ErrStep: a step failed; its event has the reason.
 	ErrStep = errors.New("a step failed")
-	// ErrRequest: the request makes no sense to this agent.
+	// ErrRequest: the request is not valid.
 	ErrRequest = errors.New("bad request")
 )
 
@@ -122,7 +122,7 @@ var codes = map[string]error{
 	"locked": ErrLocked, "verify": ErrVerify, "policy": ErrPolicy, "step": ErrStep, "request": ErrRequest,
 }
 
-// codeOf returns the code of an error, "" when it has none.
+// codeOf returns the code of an error, "" if it has none.
 func codeOf(err error) string {
 	for _, c := range []string{"locked", "verify", "policy", "step", "request"} {
 		if errors.Is(err, codes[c]) {
@@ -132,20 +132,20 @@ func codeOf(err error) string {
 	return ""
 }
 
-// Err returns the error that an EventEnd carries, nil for success.
+// Err returns the error of an EventEnd, nil on success.
 func (e Event) Err() error {
 	if e.Error == "" {
 		return nil
 	}
-	return &RemoteError{Text: e.Error, Class: codes[e.Code]}
+	return &remoteError{text: e.Error, class: codes[e.Code]}
 }
 
-// RemoteError is an error that an agent reported.
-type RemoteError struct {
-	Text  string
-	Class error // one of the sentinels of this package, or nil
+// remoteError is an error that an agent reported.
+type remoteError struct {
+	text  string
+	class error // one of the errors above, or nil
 }
 
-func (e *RemoteError) Error() string { return e.Text }
+func (e *remoteError) Error() string { return e.text }
 
-func (e *RemoteError) Unwrap() error { return e.Class }
+func (e *remoteError) Unwrap() error { return e.class }

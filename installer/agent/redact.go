@@ -10,16 +10,15 @@ import (
 // redactor replaces secrets in text that leaves the host.
 type redactor struct{ r *strings.Replacer }
 
-// hidden replaces a secret.
+// hidden is the replacement of a secret.
 const hidden = "***"
 
-// opaque is what a key or token looks like inside a bigger secret, such as a
-// line of PEM or a field of a kubeconfig.
+// opaque matches keys and tokens inside larger secrets, such as lines of PEM or fields
+// of a kubeconfig.
 var opaque = regexp.MustCompile(`[A-Za-z0-9+/=_.-]{16,}`)
 
-// newRedactor learns the values of secrets. Certificates are public; of other
-// multi-line values each opaque word is hidden, so that a line quoted by a
-// program is found too.
+// newRedactor returns a redactor for the values of secrets. Certificates are public. It
+// hides every opaque word of a value too, since programs quote single lines.
 func newRedactor(secrets map[string][]byte) redactor {
 	var words []string
 	for ref, v := range secrets {
@@ -34,7 +33,7 @@ func newRedactor(secrets map[string][]byte) redactor {
 			}
 		}
 	}
-	// The longest first: a word may be part of another.
+	// The longest first, since a word may be part of another.
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, w := range slices.Compact(words) {
@@ -51,7 +50,7 @@ func (r redactor) text(s string) string {
 	return r.r.Replace(s)
 }
 
-// event returns e without secrets in anything that a program or an error wrote.
+// event returns e with the secrets removed from its texts.
 func (r redactor) event(e Event) Event {
 	e.Reason, e.Text, e.Error = r.text(e.Reason), r.text(e.Text), r.text(e.Error)
 	return e

@@ -16,7 +16,7 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// Options are what tests replace; the zero value is a real host.
+// Options replace parts of the host in tests; the zero value is a real host.
 type Options struct {
 	// Root is prepended to every path.
 	Root string
@@ -27,7 +27,7 @@ type Options struct {
 	Kinds step.Kinds
 }
 
-// session is one request being answered.
+// session is the work on one request.
 type session struct {
 	req   Request
 	env   *step.Env
@@ -35,10 +35,10 @@ type session struct {
 	out   *events
 }
 
-// Serve reads one Request from in, does it and writes Events to out. The last
-// event is EventEnd with the same error that Serve returns. It ends early when
-// ctx ends or, with Request.Hold, when in ends; what was begun by then is in
-// the journal and the next run finishes it.
+// Serve reads one Request from in, executes it and writes Events to out. The last
+// event is EventEnd with the error that Serve returns. Serve stops early if ctx ends
+// or, with Request.Hold, if in ends; the journal then has the changes that were begun,
+// and the next run finishes them.
 func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	ev := &events{w: out}
 	err := serve(ctx, in, ev, o)
@@ -110,8 +110,8 @@ func (s *session) run(ctx context.Context) error {
 	return s.work(ctx, j)
 }
 
-// sameCluster refuses to touch a host that another cluster was installed on.
-func (s *session) sameCluster(j *Journal) error {
+// sameCluster refuses a host of another cluster.
+func (s *session) sameCluster(j *journal) error {
 	if j.owner != nil && j.owner.Cluster != s.req.Cluster {
 		return fmt.Errorf("%w: this host belongs to cluster %q, not to %q: reset it first",
 			ErrPolicy, j.owner.Cluster, s.req.Cluster)
@@ -139,7 +139,7 @@ func readRequest(br *bufio.Reader) (Request, error) {
 	if err != nil {
 		return req, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	// The version first: a request of another one may have fields that are unknown here.
+	// The version first: another version may have fields that are unknown here.
 	var v struct {
 		Protocol string `json:"protocol"`
 	}
@@ -155,7 +155,7 @@ func readRequest(br *bufio.Reader) (Request, error) {
 	return req, nil
 }
 
-// readLine returns a line of at most limit bytes; the last may lack its end.
+// readLine returns a line of at most limit bytes; the last line may lack its newline.
 func readLine(br *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	for {
@@ -209,10 +209,8 @@ type logHandler struct {
 	attrs string
 }
 
-// Enabled implements slog.Handler.
 func (h *logHandler) Enabled(context.Context, slog.Level) bool { return true }
 
-// Handle implements slog.Handler.
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	text := r.Message + h.attrs
 	r.Attrs(func(a slog.Attr) bool {
@@ -222,7 +220,6 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	return h.out.send(Event{Type: EventLog, Level: r.Level.String(), Text: text})
 }
 
-// WithAttrs implements slog.Handler.
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	next := *h
 	for _, a := range attrs {

@@ -15,7 +15,7 @@ const (
 	marksFile  = StateDir + "/marks.json"
 )
 
-// stamps are small facts between runs, step.Env.Stamp.
+// stamps are small values between runs, see step.Env.Stamp.
 type stamps struct {
 	env    *step.Env
 	values map[string]string
@@ -39,7 +39,7 @@ func (s *stamps) set(key, value string) error {
 	return writeJSON(s.env, stampsFile, s.values)
 }
 
-// readJSON leaves v as it is when there is no file.
+// readJSON leaves v as it is if the file does not exist.
 func readJSON(env *step.Env, path string, v any) error {
 	b, err := env.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,16 +62,16 @@ func writeJSON(env *step.Env, path string, v any) error {
 	return durable.WriteFile(env.Path(path), append(b, '\n'), 0o600)
 }
 
-// mark is the newest bundle of a name that the host has seen.
-type mark struct {
+// rollbackMark is the newest bundle of a name that the host has seen.
+type rollbackMark struct {
 	Sequence int64  `json:"sequence"`
 	Root     string `json:"root"`
 }
 
-// checkMark refuses a bundle older than the host has seen, however well it is
-// signed: a rolled-back mirror is noticed by the hosts themselves.
-func checkMark(env *step.Env, name string, sequence int64, allow bool) error {
-	marks := map[string]mark{}
+// checkRollback refuses a signed bundle that is older than one that the host has seen,
+// so that a compromised mirror cannot serve an old one. allow permits it.
+func checkRollback(env *step.Env, name string, sequence int64, allow bool) error {
+	marks := map[string]rollbackMark{}
 	if err := readJSON(env, marksFile, &marks); err != nil {
 		return err
 	}
@@ -81,9 +81,9 @@ func checkMark(env *step.Env, name string, sequence int64, allow bool) error {
 	return nil
 }
 
-// setMark notes a verified bundle that is about to be used.
-func setMark(env *step.Env, name string, m mark) error {
-	marks := map[string]mark{}
+// setRollbackMark records a verified bundle that is about to be used.
+func setRollbackMark(env *step.Env, name string, m rollbackMark) error {
+	marks := map[string]rollbackMark{}
 	if err := readJSON(env, marksFile, &marks); err != nil {
 		return err
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// undo takes back everything in the journal, newest first. What fails stays in
-// the journal, the rest goes on: a second reset tries it again. When all is
-// done, offk8s's own state goes, the journal last.
-func (s *session) undo(ctx context.Context, j *Journal) error {
+// undo undoes everything in the journal, newest first. A step that fails stays in the
+// journal for the next reset and undo continues with the others. If all succeed, undo
+// removes the state of offk8s, the journal last.
+func (s *session) undo(ctx context.Context, j *journal) error {
 	var after [][]string
 	env := *s.env
 	env.Owned = true
@@ -59,7 +59,7 @@ func (s *session) undo(ctx context.Context, j *Journal) error {
 	return s.forget(j)
 }
 
-func (s *session) undoOne(ctx context.Context, j *Journal, r *Record, env *step.Env) (stays []string, err error) {
+func (s *session) undoOne(ctx context.Context, j *journal, r *record, env *step.Env) (stays []string, err error) {
 	it, err := s.kinds.Decode(r.Item)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
@@ -77,13 +77,13 @@ func (s *session) undoOne(ctx context.Context, j *Journal, r *Record, env *step.
 	return stays, j.undone(r)
 }
 
-// forget removes offk8s's own files by name; the journal is the last, so that
-// an interrupted reset can go on.
-func (s *session) forget(j *Journal) error {
+// forget removes the state of offk8s by name; the journal last, so that an interrupted
+// reset can continue.
+func (s *session) forget(j *journal) error {
 	if err := j.close(); err != nil {
 		return err
 	}
-	for _, dir := range []string{headDir, step.BackupDir, step.CacheDir} {
+	for _, dir := range []string{cacheDir, step.BackupDir, step.CacheDir} {
 		if err := removeTree(s.env, dir); err != nil {
 			return fmt.Errorf("remove %q: %w", dir, err)
 		}
@@ -99,7 +99,7 @@ func (s *session) forget(j *Journal) error {
 	return nil
 }
 
-// removeTree removes a directory of offk8s's own; a link in its place stays.
+// removeTree removes a directory, but refuses a link in its place.
 func removeTree(env *step.Env, dir string) error {
 	st, err := os.Lstat(env.Path(dir))
 	if errors.Is(err, os.ErrNotExist) {

@@ -13,7 +13,7 @@ import (
 )
 
 // work checks or applies the items in order and stops at the first failure.
-func (s *session) work(ctx context.Context, j *Journal) error {
+func (s *session) work(ctx context.Context, j *journal) error {
 	items, err := s.decode()
 	if err != nil {
 		return err
@@ -49,8 +49,8 @@ func (s *session) work(ctx context.Context, j *Journal) error {
 	return nil
 }
 
-// decode reads all items before the first is done, and refuses IDs that the
-// journal could not tell apart.
+// decode decodes all items before the first is applied, and refuses duplicate IDs,
+// which the journal could not distinguish.
 func (s *session) decode() ([]step.Item, error) {
 	var items []step.Item
 	seen := map[string]bool{}
@@ -62,7 +62,7 @@ func (s *session) decode() ([]step.Item, error) {
 			continue
 		}
 		if seen[it.ID] {
-			errs = append(errs, fmt.Errorf("step %q: twice", it.ID))
+			errs = append(errs, fmt.Errorf("step %q: duplicate ID", it.ID))
 		}
 		seen[it.ID] = true
 		items = append(items, it)
@@ -73,34 +73,34 @@ func (s *session) decode() ([]step.Item, error) {
 	return items, nil
 }
 
-// useBundle verifies the bundle, and in mode apply notes on the host which one
-// and whose it is.
-func (s *session) useBundle(ctx context.Context, j *Journal) error {
+// useBundle verifies the bundle and, in ModeApply, records the bundle and the cluster
+// on the host.
+func (s *session) useBundle(ctx context.Context, j *journal) error {
 	if s.req.Bundle == (Bundle{}) {
 		return nil
 	}
-	c, err := openContent(ctx, s.env, s.req.Bundle, s.req.Mirror)
+	c, err := openRemote(ctx, s.env, s.req.Bundle, s.req.Mirror)
 	if err != nil {
 		return err
 	}
 	s.env.Fetch = c.open
 	name, seq := c.Lock.Name, c.Lock.Sequence
-	if err := checkMark(s.env, name, seq, s.req.AllowDowngrade); err != nil {
+	if err := checkRollback(s.env, name, seq, s.req.AllowDowngrade); err != nil {
 		return err
 	}
 	if s.req.Mode != ModeApply {
 		return nil
 	}
-	if err := setMark(s.env, name, mark{seq, c.Root.String()}); err != nil {
+	if err := setRollbackMark(s.env, name, rollbackMark{seq, c.Root.String()}); err != nil {
 		return err
 	}
-	return j.own(facts.Installed{
+	return j.setOwner(facts.Installed{
 		Cluster: s.req.Cluster, Host: s.req.Host, Bundle: name, Root: c.Root.String(), Sequence: seq,
 	})
 }
 
-// one does one item.
-func (s *session) one(ctx context.Context, j *Journal, it step.Item, pending bool) (step.Result, error) {
+// one checks or applies one item.
+func (s *session) one(ctx context.Context, j *journal, it step.Item, pending bool) (step.Result, error) {
 	if err := context.Cause(ctx); err != nil {
 		return step.Result{}, err
 	}
@@ -124,8 +124,8 @@ func (s *session) one(ctx context.Context, j *Journal, it step.Item, pending boo
 	return s.apply(ctx, j, it, &env, res)
 }
 
-// apply makes the change between its two journal entries, and looks again.
-func (s *session) apply(ctx context.Context, j *Journal, it step.Item, env *step.Env, checked step.Result) (step.Result, error) {
+// apply makes the change between its two journal entries, and checks again.
+func (s *session) apply(ctx context.Context, j *journal, it step.Item, env *step.Env, checked step.Result) (step.Result, error) {
 	if o, ok := it.Step.(step.Observer); ok && o.Observes() {
 		return it.Step.Apply(ctx, env)
 	}
@@ -145,12 +145,12 @@ func (s *session) apply(ctx context.Context, j *Journal, it step.Item, env *step
 	env.Owned = true
 	again, err := it.Step.Check(ctx, env)
 	if err != nil {
-		return again, fmt.Errorf("look again after the change: %w", err)
+		return again, fmt.Errorf("check after the change: %w", err)
 	}
 	if again.State == step.Differs {
 		return again, fmt.Errorf("still differs after the change: %s", again.Reason)
 	}
-	// Why it was changed says more than that it was.
+	// The reason for the change is more useful than the fact.
 	if checked.Reason != "" {
 		res.Reason = checked.Reason
 	}

@@ -25,7 +25,7 @@ type world struct {
 	t      *testing.T
 	b      *bundletest.Builder
 	bundle agent.Bundle
-	mirror agent.Mirror
+	mirror agent.Endpoint
 	// tamper, when set, changes answers of the mirror.
 	tamper func(path string, body []byte) []byte
 	paths  []string // asked of the mirror
@@ -67,7 +67,7 @@ func (w *world) serve(sequence int64) {
 	w.t.Cleanup(srv.Close)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 	w.bundle = agent.Bundle{PublicKeys: string(w.b.Key.PublicPEM()), Root: b.Root()}
-	w.mirror = agent.Mirror{URL: srv.URL, CAPEM: string(ca)}
+	w.mirror = agent.Endpoint{URL: srv.URL, CAPEM: string(ca)}
 }
 
 // request is one about the cluster "lab", with the bundle.

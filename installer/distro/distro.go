@@ -1,9 +1,8 @@
-// Package distro knows what differs between operating systems on a host: the
-// package manager, where chrony keeps its files, what else keeps time.
+// Package distro holds the differences between operating systems on a host: the package
+// manager, the files of chrony, other services that set the clock.
 //
-// A distribution is one file with one value and its line in All. What a bundle
-// holds for it (repositories, packages, keys) is data of the catalog under the
-// same name. The package does no I/O; it judges facts that others collected.
+// A distribution is one file with one value and its line in All. Its repositories,
+// packages and keys are in the catalog under the same name. The package does no I/O.
 package distro
 
 import (
@@ -11,7 +10,7 @@ import (
 	"strings"
 )
 
-// Distro is what offk8s knows of one operating system.
+// Distro describes one operating system.
 type Distro struct {
 	Name    string // as in the catalog, "rocky-9"
 	ID      string // os-release ID
@@ -22,16 +21,16 @@ type Distro struct {
 	RivalClocks []string
 }
 
-// Chrony is where a distribution keeps chrony.
+// Chrony describes the chrony package of a distribution.
 type Chrony struct {
 	Unit       string // "chronyd.service"
 	Config     string // "/etc/chrony.conf"
 	Drift      string // drift file that the package's user may write
 	OptionFile string // environment file of the unit
-	OptionName string // variable in it that holds chronyd's arguments
+	OptionName string // variable in it with chronyd's arguments
 }
 
-// Options is the content of OptionFile for chronyd arguments.
+// Options returns the content of OptionFile for chronyd's arguments.
 func (c Chrony) Options(args []string) string {
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`)
 	return c.OptionName + `="` + escape.Replace(strings.Join(args, " ")) + "\"\n"
@@ -40,13 +39,13 @@ func (c Chrony) Options(args []string) string {
 // All lists the distributions; a new one is a file and a line here.
 func All() []Distro { return []Distro{centos7, rocky9, debian12} }
 
-// Detect returns the distribution of os-release's ID and VERSION_ID.
+// Detect returns the distribution with ID and VERSION_ID of os-release.
 func Detect(id, version string) (Distro, bool) {
 	major, _, _ := strings.Cut(version, ".")
 	return find(func(d Distro) bool { return d.ID == id && d.Major == major })
 }
 
-// ByName returns the distribution of a catalog name.
+// ByName returns the distribution with a name of the catalog.
 func ByName(name string) (Distro, bool) { return find(func(d Distro) bool { return d.Name == name }) }
 
 func find(match func(Distro) bool) (Distro, bool) {
@@ -57,7 +56,7 @@ func find(match func(Distro) bool) (Distro, bool) {
 	return All()[i], true
 }
 
-// redhatChrony is chrony of the Red Hat family.
+// redhatChrony returns the values of the Red Hat family.
 func redhatChrony() Chrony {
 	return Chrony{
 		Unit: "chronyd.service", Config: "/etc/chrony.conf", Drift: "/var/lib/chrony/drift",

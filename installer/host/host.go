@@ -1,12 +1,11 @@
 // Package host reaches machines: this one (Local) or others over SSH (DialSSH).
 //
-// A Host does two things only, run a program with streams and put a file in
-// place; everything else is done by the agent that is started with them. Argv
-// is data: over SSH, where a shell of the other side reads a line of text, it
-// goes through one quoting function.
+// A Host only runs a program with streams and uploads a file; the agent, which is
+// started with them, does everything else. Over SSH, where a remote shell reads a line
+// of text, all arguments go through one quoting function.
 //
-// The package decides whom to trust as a host (known_hosts, a pinned
-// fingerprint) and nothing about what runs there.
+// The package authenticates hosts (known_hosts, a pinned fingerprint). It does not
+// know the programs that run there.
 package host
 
 import (
@@ -25,30 +24,29 @@ import (
 
 // Host is one machine. Safe for concurrent use.
 type Host interface {
-	// Name is what the inventory calls it.
+	// Name is the name in the inventory.
 	Name() string
-	// Run runs argv as root and returns when it ended; a code other than 0 is an
-	// *ExitError. When ctx ends, stdin ends first, so that a program that reads it
-	// can finish in order, and soon after the program is ended.
+	// Run runs argv as root and waits for its end; a non-zero exit is an *ExitError.
+	// When ctx ends, Run closes stdin, so that a program that reads it can finish, and
+	// kills the program a few seconds later.
 	Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error
-	// Upload makes the file dest of r's bytes, whole or not at all: it is written
-	// beside its place, its size and sha256 are compared there, then it is renamed.
+	// Upload writes r to the file dest, completely or not at all: it writes a temporary
+	// file, compares size and SHA-256 on the host, and renames the file.
 	Upload(ctx context.Context, r io.Reader, size int64, dest string, mode fs.FileMode) error
 	// Close ends the connection.
 	Close() error
 }
 
-// grace is how long a program may take to end after its stdin did.
+// grace is the time for a program to end after its stdin is closed.
 const grace = 5 * time.Second
 
-// ExitError is a program that ended with another code than 0.
+// ExitError reports that a program exited with another code than 0.
 type ExitError struct {
 	Program string
-	Code    int // -1: ended by a signal
+	Code    int // -1 if a signal ended it
 	Stderr  string
 }
 
-// Error tells program, code and what it said last.
 func (e *ExitError) Error() string {
 	s := fmt.Sprintf("%q: exit code %d", e.Program, e.Code)
 	if e.Stderr != "" {
@@ -57,23 +55,23 @@ func (e *ExitError) Error() string {
 	return s
 }
 
-// Output runs argv on h and returns what it wrote to stdout.
+// Output runs argv on h and returns its stdout.
 func Output(ctx context.Context, h Host, argv ...string) (string, error) {
 	var out, errOut strings.Builder
 	err := h.Run(ctx, argv, nil, &out, &errOut)
-	if exit := (*ExitError)(nil); errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*ExitError](err); ok {
 		exit.Stderr = strings.TrimSpace(errOut.String())
 	}
 	return out.String(), err
 }
 
-// The programs of upload are constant; what differs comes as arguments.
+// The shell programs of upload are constant; variable parts are arguments.
 const (
 	receive = `umask 077 && mkdir -p -m 0755 "$1" && cat > "$2" && sha256sum < "$2"`
 	place   = `chmod "$1" "$2" && mv -f "$2" "$3"`
 )
 
-// upload is Upload over Run, the same for every kind of host.
+// upload implements Upload by Run, for every kind of host.
 func upload(ctx context.Context, h Host, r io.Reader, size int64, dest string, mode fs.FileMode) error {
 	if !path.IsAbs(dest) || path.Clean(dest) != dest {
 		return fmt.Errorf("upload to %q: want a clean absolute path", dest)
@@ -106,13 +104,12 @@ func upload(ctx context.Context, h Host, r io.Reader, size int64, dest string, m
 	return fmt.Errorf("upload to %q: %w", dest, err)
 }
 
-// counter counts what was read.
+// counter counts the bytes that were read.
 type counter struct {
 	r io.Reader
 	n int64
 }
 
-// Read implements io.Reader.
 func (c *counter) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.n += int64(n)

@@ -13,23 +13,22 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// Why a host's key was refused.
+// Reasons for a HostKeyError.
 var (
 	ErrUnknownHost = errors.New("host key is not known")
 	ErrChangedHost = errors.New("host key has changed")
 	ErrRevokedHost = errors.New("host key is revoked")
 )
 
-// HostKeyError is a host whose key was refused; nothing was sent to it.
+// HostKeyError reports that a host's key was refused, before anything was sent to it.
 type HostKeyError struct {
 	Address     string
-	Fingerprint string // of the key it showed
-	// Where is the line of known_hosts, or the pin, that says otherwise.
+	Fingerprint string // of the host's key
+	// Where lists the lines of known_hosts, or the pin, that contradict.
 	Where []string
 	Err   error
 }
 
-// Error tells what was found and where it says otherwise.
 func (e *HostKeyError) Error() string {
 	s := fmt.Sprintf("%s: %v: it shows %s", e.Address, e.Err, e.Fingerprint)
 	if len(e.Where) > 0 {
@@ -38,10 +37,11 @@ func (e *HostKeyError) Error() string {
 	return s
 }
 
-// Unwrap returns ErrUnknownHost, ErrChangedHost, ErrRevokedHost or the cause.
+// Unwrap returns ErrUnknownHost, ErrChangedHost, ErrRevokedHost or another cause.
 func (e *HostKeyError) Unwrap() error { return e.Err }
 
-// hostKeys decides about the key of a host.
+// hostKeys returns the function that verifies the host's key, and the key algorithms to
+// request; nil means all.
 func (c *SSHConfig) hostKeys() (callback ssh.HostKeyCallback, algorithms []string, err error) {
 	switch {
 	case c.InsecureHostKey:
@@ -62,11 +62,11 @@ func (c *SSHConfig) hostKeys() (callback ssh.HostKeyCallback, algorithms []strin
 	return c.known(check), knownAlgorithms(check, c.Address, c.Port), nil
 }
 
-// knownHosts returns the files that are there; one that the user named must be.
+// knownHosts returns the existing files. A file of the user must exist.
 func (c *SSHConfig) knownHosts() ([]string, error) {
 	if len(c.KnownHosts) > 0 {
 		for _, f := range c.KnownHosts {
-			// With Accept the first may be made by the answer.
+			// Accept may create the first one.
 			if _, err := os.Stat(f); err != nil && !(c.Accept != nil && os.IsNotExist(err)) {
 				return nil, fmt.Errorf("known hosts: %w", err)
 			}
@@ -83,8 +83,7 @@ func (c *SSHConfig) knownHosts() ([]string, error) {
 	}), nil
 }
 
-// pinned compares with the inventory's fingerprint; of a certificate the key
-// inside counts.
+// pinned compares a key, or the key of a certificate, with the inventory's fingerprint.
 func (c *SSHConfig) pinned(address string, _ net.Addr, key ssh.PublicKey) error {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key
@@ -95,8 +94,8 @@ func (c *SSHConfig) pinned(address string, _ net.Addr, key ssh.PublicKey) error 
 	return nil
 }
 
-// known wraps the check of known_hosts with words and with the question about
-// unknown hosts.
+// known returns a callback that turns errors of check into HostKeyErrors and calls
+// Accept for unknown hosts.
 func (c *SSHConfig) known(check ssh.HostKeyCallback) ssh.HostKeyCallback {
 	return func(address string, remote net.Addr, key ssh.PublicKey) error {
 		err := check(address, remote, key)
@@ -104,19 +103,20 @@ func (c *SSHConfig) known(check ssh.HostKeyCallback) ssh.HostKeyCallback {
 			return nil
 		}
 		e := &HostKeyError{Address: address, Fingerprint: ssh.FingerprintSHA256(key), Err: err}
-		differs, revoked := (*knownhosts.KeyError)(nil), (*knownhosts.RevokedError)(nil)
+		revoked, isRevoked := errors.AsType[*knownhosts.RevokedError](err)
+		differs, isDifferent := errors.AsType[*knownhosts.KeyError](err)
 		switch {
-		case errors.As(err, &revoked):
+		case isRevoked:
 			e.Err, e.Where = ErrRevokedHost, []string{where(revoked.Revoked)}
-		case errors.As(err, &differs) && len(differs.Want) > 0:
+		case isDifferent && len(differs.Want) > 0:
 			e.Err = ErrChangedHost
 			for _, w := range differs.Want {
 				e.Where = append(e.Where, where(w))
 			}
-		case errors.As(err, &differs):
+		case isDifferent:
 			e.Err = ErrUnknownHost
 			if c.Accept != nil && c.Accept(address, e.Fingerprint) {
-				return c.remember(address, key)
+				return c.appendKnownHost(address, key)
 			}
 		}
 		return e
@@ -125,8 +125,8 @@ func (c *SSHConfig) known(check ssh.HostKeyCallback) ssh.HostKeyCallback {
 
 func where(k knownhosts.KnownKey) string { return fmt.Sprintf("%s:%d", k.Filename, k.Line) }
 
-// remember appends an accepted key to the first known_hosts file.
-func (c *SSHConfig) remember(address string, key ssh.PublicKey) error {
+// appendKnownHost appends an accepted key to the first known_hosts file.
+func (c *SSHConfig) appendKnownHost(address string, key ssh.PublicKey) error {
 	file := c.KnownHosts[0]
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
@@ -139,13 +139,12 @@ func (c *SSHConfig) remember(address string, key ssh.PublicKey) error {
 	return errors.Join(err, f.Close())
 }
 
-// knownAlgorithms returns the host key algorithms for which there is something
-// to compare with: a host has several keys, and one that is not in known_hosts
-// would look like a changed one. Nil means the usual ones.
+// knownAlgorithms returns the algorithms of the host's keys in known_hosts, since a host
+// has several keys and one that is not listed would look changed. Nil means all.
 func knownAlgorithms(check ssh.HostKeyCallback, address string, port int) []string {
 	addr := net.JoinHostPort(address, fmt.Sprint(port))
-	var e *knownhosts.KeyError
-	if !errors.As(check(addr, &net.TCPAddr{IP: net.IPv4zero, Port: port}, noKey{}), &e) || len(e.Want) == 0 {
+	e, ok := errors.AsType[*knownhosts.KeyError](check(addr, &net.TCPAddr{IP: net.IPv4zero, Port: port}, unknownKey{}))
+	if !ok || len(e.Want) == 0 {
 		return nil
 	}
 	var plain, certs []string
@@ -175,9 +174,9 @@ func authority(k knownhosts.KnownKey) bool {
 	return k.Line > 0 && k.Line <= len(lines) && strings.HasPrefix(strings.TrimSpace(lines[k.Line-1]), "@cert-authority")
 }
 
-// noKey is a key that no file knows.
-type noKey struct{}
+// unknownKey is a key that no file lists.
+type unknownKey struct{}
 
-func (noKey) Type() string                        { return "none" }
-func (noKey) Marshal() []byte                     { return []byte("none") }
-func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
+func (unknownKey) Type() string                        { return "none" }
+func (unknownKey) Marshal() []byte                     { return []byte("none") }
+func (unknownKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }

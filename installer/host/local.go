@@ -10,17 +10,16 @@ import (
 	"syscall"
 )
 
-// Local is the machine that offk8s runs on. Programs run as root: through
-// sudo, which must not ask for a password, when offk8s does not.
+// Local is the machine that offk8s runs on. Programs run as root: if offk8s does not,
+// through sudo, which must not ask for a password.
 type Local struct{ name string }
 
-// NewLocal returns this machine under the inventory's name.
+// NewLocal returns this machine with its name in the inventory.
 func NewLocal(name string) *Local { return &Local{name} }
 
-// Name implements Host.
 func (l *Local) Name() string { return l.name }
 
-// Run implements Host. The program gets a minimal environment without proxies.
+// Run gives the program a minimal environment without proxies.
 func (l *Local) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(argv) == 0 {
 		return errors.New("no program")
@@ -33,9 +32,9 @@ func (l *Local) Run(ctx context.Context, argv []string, stdin io.Reader, stdout,
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C", "LC_ALL=C",
 	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	// A group of its own: Ctrl-C is for offk8s, which tells the agent in its own way.
+	// A new process group: Ctrl-C is for offk8s, which closes the agent's stdin.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// A daemon that the program left behind may hold its output open.
+	// A daemon that the program started may keep its output open.
 	cmd.WaitDelay = grace
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -46,16 +45,14 @@ func (l *Local) Run(ctx context.Context, argv []string, stdin io.Reader, stdout,
 	}
 	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err = supervise(ctx, in, stdin, cmd.Wait, kill)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return &ExitError{Program: argv[0], Code: exit.ExitCode()}
 	}
 	return err
 }
 
-// Upload implements Host.
 func (l *Local) Upload(ctx context.Context, r io.Reader, size int64, dest string, mode fs.FileMode) error {
 	return upload(ctx, l, r, size, dest, mode)
 }
 
-// Close implements Host.
 func (l *Local) Close() error { return nil }

@@ -5,11 +5,10 @@ import (
 	"strings"
 )
 
-// quote returns one line that a POSIX shell reads as exactly argv: the shell's
-// Command Language 2.2.2, in single quotes every character stands for itself,
-// and a single quote itself stands outside of them, escaped. Words of
-// characters that mean nothing to a shell stay as they are. A NUL cannot be
-// passed to a program at all.
+// quote returns a line that a POSIX shell parses as exactly argv. Inside single quotes
+// every character is literal (Shell Command Language, section 2.2.2); a single quote
+// itself is escaped outside of them. Words without special characters stay unquoted.
+// NUL is refused, since no program can get it.
 func quote(argv []string) (string, error) {
 	if len(argv) == 0 {
 		return "", errors.New("no program")

@@ -13,35 +13,36 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// SSHConfig says how to reach a host. The zero value of an optional field is
-// the usual one.
+// SSHConfig describes how to reach a host. The zero value of a field means its usual
+// value.
 type SSHConfig struct {
-	Name    string // of the inventory
+	Name    string // in the inventory
 	Address string // host name or IP
-	Port    int    // 22
-	User    string // "root"; others need sudo without a password
-	// KeyFile is the private key; empty: ssh-agent, then id_ed25519, id_ecdsa and
-	// id_rsa in Home's .ssh.
+	Port    int    // default 22
+	User    string // default "root"; others need sudo without a password
+	// KeyFile is the private key; default: the keys of ssh-agent, then id_ed25519,
+	// id_ecdsa and id_rsa in Home's .ssh.
 	KeyFile string
-	// KnownHosts are files in OpenSSH's format; empty: Home's .ssh/known_hosts and
-	// /etc/ssh/ssh_known_hosts, as far as they are there.
+	// KnownHosts are files in OpenSSH's format; default: Home's .ssh/known_hosts and
+	// /etc/ssh/ssh_known_hosts, if they exist.
 	KnownHosts []string
-	// HostKey pins the key's fingerprint, "SHA256:…"; known_hosts is not asked then.
+	// HostKey pins the fingerprint of the host's key, "SHA256:…", instead of KnownHosts.
 	HostKey string
-	// Accept is asked about a host that no file knows; yes adds it to the first of
-	// KnownHosts. Nil means no. It is never asked about a changed key.
+	// Accept decides about a host that is not in KnownHosts; if it returns true, the key
+	// is appended to the first file. Nil means no. It is never called for a changed key.
 	Accept func(address, fingerprint string) bool
-	// InsecureHostKey takes any key. For laboratories; the caller warns.
+	// InsecureHostKey accepts any key, for test labs; the caller must warn.
 	InsecureHostKey bool
-	// AgentSocket is ssh-agent's socket; empty: none.
+	// AgentSocket is the socket of ssh-agent, if there is one.
 	AgentSocket string
-	// Home is the user's home folder; empty: no default files.
+	// Home is the user's home directory; "" disables the default files.
 	Home string
-	// Timeout bounds connecting and logging in; default 20 s.
+	// Timeout limits connecting and logging in; default 20 s.
 	Timeout time.Duration
 }
 
-// keepAlive is how often a silent connection is probed; three lost answers end it.
+// keepAlive is the interval between two probes of a connection; it is closed after three
+// lost answers.
 const keepAlive = 15 * time.Second
 
 // SSH is a host over SSH.
@@ -66,7 +67,7 @@ func DialSSH(ctx context.Context, c SSHConfig) (*SSH, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ssh %s: %w", c.Name, err)
 	}
-	// The handshake knows no context: closing the socket ends it.
+	// The handshake has no context: closing the socket ends it.
 	unwatch := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	conn, chans, reqs, err := ssh.NewClientConn(raw, addr, conf)
 	if !unwatch() && err == nil {
@@ -102,8 +103,8 @@ func (c *SSHConfig) defaults() {
 	}
 }
 
-// probe keeps the connection alive through firewalls that forget, and closes
-// it when the other side is gone, so that nobody waits for ever.
+// probe keeps the connection alive in firewalls that drop idle connections, and closes
+// it when the other side is gone, so that nothing waits forever.
 func (s *SSH) probe() {
 	t := time.NewTicker(keepAlive)
 	defer t.Stop()
@@ -135,10 +136,8 @@ func (s *SSH) probe() {
 	}
 }
 
-// Name implements Host.
 func (s *SSH) Name() string { return s.conf.Name }
 
-// Run implements Host.
 func (s *SSH) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	program := ""
 	if len(argv) > 0 {
@@ -168,22 +167,19 @@ func (s *SSH) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, s
 		_ = session.Signal(ssh.SIGTERM)
 		_ = session.Close()
 	})
-	exit, missing := (*ssh.ExitError)(nil), (*ssh.ExitMissingError)(nil)
-	switch {
-	case errors.As(err, &exit):
+	if exit, ok := errors.AsType[*ssh.ExitError](err); ok {
 		return &ExitError{Program: program, Code: exit.ExitStatus()}
-	case errors.As(err, &missing):
+	}
+	if _, ok := errors.AsType[*ssh.ExitMissingError](err); ok {
 		return fmt.Errorf("ssh %s: the connection was lost", s.conf.Name)
 	}
 	return err
 }
 
-// Upload implements Host.
 func (s *SSH) Upload(ctx context.Context, r io.Reader, size int64, dest string, mode fs.FileMode) error {
 	return upload(ctx, s, r, size, dest, mode)
 }
 
-// Close implements Host.
 func (s *SSH) Close() error {
 	close(s.stop)
 	return ignoreClosed(s.client.Close())

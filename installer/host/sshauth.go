@@ -12,7 +12,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// client returns the library's configuration; close ends the connection to ssh-agent.
+// client returns the SSH library's configuration; closeAgent closes the connection to
+// ssh-agent.
 func (c *SSHConfig) client(ctx context.Context) (conf *ssh.ClientConfig, closeAgent func(), err error) {
 	check, hostAlgorithms, err := c.hostKeys()
 	if err != nil {
@@ -22,13 +23,13 @@ func (c *SSHConfig) client(ctx context.Context) (conf *ssh.ClientConfig, closeAg
 	if err != nil {
 		return nil, nil, err
 	}
-	// Only what the library calls secure: no SHA-1, no CBC, no DSA.
-	ok := ssh.SupportedAlgorithms()
+	// Only algorithms that the library calls secure: no SHA-1, no CBC, no DSA.
+	secure := ssh.SupportedAlgorithms()
 	if hostAlgorithms == nil {
-		hostAlgorithms = ok.HostKeys
+		hostAlgorithms = secure.HostKeys
 	}
 	return &ssh.ClientConfig{
-		Config: ssh.Config{KeyExchanges: ok.KeyExchanges, Ciphers: ok.Ciphers, MACs: ok.MACs},
+		Config: ssh.Config{KeyExchanges: secure.KeyExchanges, Ciphers: secure.Ciphers, MACs: secure.MACs},
 		User:   c.User, Auth: methods, HostKeyCallback: check, HostKeyAlgorithms: hostAlgorithms,
 		ClientVersion: "SSH-2.0-offk8s",
 	}, closeAgent, nil
@@ -49,12 +50,12 @@ func (c *SSHConfig) auth(ctx context.Context) ([]ssh.AuthMethod, func(), error) 
 	var locked error
 	for _, f := range files {
 		s, err := readKey(f)
-		missing := (*ssh.PassphraseMissingError)(nil)
+		_, noPassphrase := errors.AsType[*ssh.PassphraseMissingError](err)
 		switch {
 		case err == nil:
 			signers = append(signers, s)
 		case c.KeyFile == "" && os.IsNotExist(err):
-		case errors.As(err, &missing):
+		case noPassphrase:
 			// ssh-agent may have it.
 			locked = fmt.Errorf("key %q has a passphrase: add it to ssh-agent (ssh-add)", f)
 		default:
@@ -66,7 +67,7 @@ func (c *SSHConfig) auth(ctx context.Context) ([]ssh.AuthMethod, func(), error) 
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.AgentSocket)
 		if err == nil {
 			closeAgent = func() { _ = conn.Close() }
-			// Of an agent that gives nothing the files are left.
+			// If the agent has no keys, the files remain.
 			if more, err := agent.NewClient(conn).Signers(); err == nil {
 				signers = append(more, signers...)
 			}
@@ -82,7 +83,7 @@ func (c *SSHConfig) auth(ctx context.Context) ([]ssh.AuthMethod, func(), error) 
 	return []ssh.AuthMethod{ssh.PublicKeys(signers...)}, closeAgent, nil
 }
 
-// readKey reads a private key that others may not read.
+// readKey reads a private key, and refuses one that others may read.
 func readKey(file string) (ssh.Signer, error) {
 	st, err := os.Stat(file)
 	if err != nil {

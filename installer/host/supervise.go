@@ -6,14 +6,13 @@ import (
 	"time"
 )
 
-// supervise feeds stdin to a running program and waits for its end. When ctx
-// ends, its stdin is closed and it has grace to end by itself before kill.
-// It does not wait for stdin: a reader may have nothing to say any more and
-// still not be at its end.
+// supervise copies stdin to a running program and waits for the program's end. When ctx
+// ends, it closes the program's stdin and kills it after grace. It does not wait for
+// stdin, whose reader may block forever.
 func supervise(ctx context.Context, in io.WriteCloser, stdin io.Reader, wait func() error, kill func()) error {
 	go func() {
 		if stdin != nil {
-			// An error here is a program that does not read all of it; its exit code counts.
+			// An error means that the program did not read everything; its exit code counts.
 			_, _ = io.Copy(in, stdin)
 		}
 		_ = in.Close()

@@ -11,24 +11,24 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Apply is Kubernetes objects that are in the cluster with at least these
-// fields. What the API server fills in beside them does not count as a difference.
+// Apply is a list of Kubernetes objects with these fields. Other fields, such as the
+// API server's defaults, do not count as differences.
 type Apply struct {
 	step.NoUndo
-	// Objects are whole objects as JSON, in the order they are created in.
+	// Objects are complete objects as JSON, in the order of their creation.
 	Objects []json.RawMessage `json:"objects"`
-	// Text says what they are, "flannel".
+	// Text names the objects, "flannel".
 	Text string `json:"text"`
 }
 
-// ObjectKey names an object.
+// ObjectKey identifies an object.
 type ObjectKey struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
 }
 
-// String is "Deployment kube-system/coredns".
+// String returns "Deployment kube-system/coredns".
 func (k ObjectKey) String() string {
 	if k.Namespace == "" {
 		return k.Kind + " " + k.Name
@@ -36,8 +36,7 @@ func (k ObjectKey) String() string {
 	return k.Kind + " " + k.Namespace + "/" + k.Name
 }
 
-// KeyOf returns kind, namespace and name of an object.
-func KeyOf(object []byte) (ObjectKey, error) {
+func keyOf(object []byte) (ObjectKey, error) {
 	var o struct {
 		Kind     string `json:"kind"`
 		Metadata struct {
@@ -63,7 +62,7 @@ func (a *Apply) Validate() error {
 		return errors.New("objects: none")
 	}
 	for i, o := range a.Objects {
-		if _, err := KeyOf(o); err != nil {
+		if _, err := keyOf(o); err != nil {
 			return fmt.Errorf("objects[%d]: %w", i, err)
 		}
 	}
@@ -88,7 +87,7 @@ func (a *Apply) differs(ctx context.Context, env *step.Env) (string, error) {
 	}
 	var differs []string
 	for _, o := range a.Objects {
-		k, err := KeyOf(o)
+		k, err := keyOf(o)
 		if err != nil {
 			return "", err
 		}
@@ -99,7 +98,7 @@ func (a *Apply) differs(ctx context.Context, env *step.Env) (string, error) {
 		have, ok := live.find(k)
 		if !ok {
 			differs = append(differs, k.String()+" is not there")
-		} else if where := lacks(want, have, ""); where != "" {
+		} else if where := difference(want, have, ""); where != "" {
 			differs = append(differs, k.String()+where)
 		}
 	}
@@ -113,7 +112,7 @@ func (a *Apply) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	return step.Result{State: step.Changed, Reason: fmt.Sprintf("applied %d objects of %s", len(a.Objects), a.Text)}, nil
 }
 
-// list is the objects as one v1 List.
+// list returns the objects as one v1 List.
 func (a *Apply) list() []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"apiVersion":"v1","kind":"List","items":[`)
@@ -127,7 +126,7 @@ func (a *Apply) list() []byte {
 	return b.Bytes()
 }
 
-// liveList is what kubectl get printed: nothing, one object or a List.
+// liveList is the output of kubectl get: nothing, one object or a List.
 type liveList map[ObjectKey]any
 
 func (l *liveList) read(out []byte) error {
@@ -147,7 +146,7 @@ func (l *liveList) read(out []byte) error {
 		items = []json.RawMessage{out}
 	}
 	for _, it := range items {
-		k, err := KeyOf(it)
+		k, err := keyOf(it)
 		if err != nil {
 			return err
 		}
@@ -160,7 +159,7 @@ func (l *liveList) read(out []byte) error {
 	return nil
 }
 
-// find also finds what was asked for without a namespace.
+// find returns an object; without a namespace it looks in "default" too.
 func (l liveList) find(k ObjectKey) (any, bool) {
 	if v, ok := l[k]; ok {
 		return v, true

@@ -18,16 +18,16 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// NodeAddress is a node with the address that its certificate may name.
+// NodeAddress is a node with the only address that its certificate may contain.
 type NodeAddress struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
 }
 
 // ApproveCSRs approves the kubelets' requests for serving certificates, which
-// Kubernetes leaves to somebody who knows the hosts: each request is held
-// against the inventory, so that a node gets a certificate for itself alone.
-// It is done when every kubelet serves a certificate of the cluster's authority.
+// Kubernetes itself does not approve. It checks each request against the inventory, so
+// that a node gets a certificate only for itself. The step is done when every kubelet
+// serves a certificate of the cluster's authority.
 type ApproveCSRs struct {
 	step.NoUndo
 	Nodes   []NodeAddress `json:"nodes"`
@@ -144,7 +144,7 @@ func (a *ApproveCSRs) approve(ctx context.Context, env *step.Env, refused map[st
 		if len(c.Status.Conditions) > 0 || !c.servingRequest() {
 			continue
 		}
-		if err := a.fits(c); err != nil {
+		if err := a.check(c); err != nil {
 			refused[c.Metadata.Name] = err.Error()
 			continue
 		}
@@ -159,8 +159,8 @@ func (a *ApproveCSRs) approve(ctx context.Context, env *step.Env, refused map[st
 	return n, nil
 }
 
-// servingRequest tells the kubelets' serving requests from other ones, also
-// where requests have no signer's name (before Kubernetes 1.18).
+// servingRequest reports whether a kubelet requests a serving certificate. Before
+// Kubernetes 1.18 requests have no signer name.
 func (c csr) servingRequest() bool {
 	if c.Spec.SignerName != "" && c.Spec.SignerName != "kubernetes.io/legacy-unknown" {
 		return c.Spec.SignerName == "kubernetes.io/kubelet-serving"
@@ -168,12 +168,12 @@ func (c csr) servingRequest() bool {
 	return slices.Contains(c.Spec.Usages, "server auth")
 }
 
-// fits says why c is not the request of an inventory's node for itself.
-func (a *ApproveCSRs) fits(c csr) error {
+// check returns an error unless c is the request of a node of the inventory for itself.
+func (a *ApproveCSRs) check(c csr) error {
 	name, ok := strings.CutPrefix(c.Spec.Username, "system:node:")
 	i := slices.IndexFunc(a.Nodes, func(n NodeAddress) bool { return ok && n.Name == name })
 	if i < 0 {
-		return fmt.Errorf("requester %q is no node of the inventory", c.Spec.Username)
+		return fmt.Errorf("requester %q is not a node of the inventory", c.Spec.Username)
 	}
 	if !slices.Contains(c.Spec.Groups, "system:nodes") {
 		return fmt.Errorf("requester %q is not in group system:nodes", c.Spec.Username)

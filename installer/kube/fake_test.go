@@ -39,7 +39,7 @@ func (f *fakeCluster) put(text string) {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		f.t.Fatal(err)
 	}
-	k, err := KeyOf([]byte(text))
+	k, err := keyOf([]byte(text))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func (f *fakeCluster) list(stdin []byte) []string {
 func (f *fakeCluster) getFile(stdin []byte) (step.Output, error) {
 	var found []any
 	for _, o := range f.list(stdin) {
-		k, err := KeyOf([]byte(o))
+		k, err := keyOf([]byte(o))
 		if err != nil {
 			f.t.Fatal(err)
 		}

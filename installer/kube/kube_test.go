@@ -70,7 +70,7 @@ func TestChecksOnBareHost(t *testing.T) {
 	}
 }
 
-func TestLacks(t *testing.T) {
+func TestDifference(t *testing.T) {
 	tests := []struct{ name, want, have, where string }{
 		{"defaults beside", `{"spec":{"a":1}}`, `{"spec":{"a":1,"b":2},"status":{}}`, ""},
 		{"other value", `{"spec":{"a":1}}`, `{"spec":{"a":2}}`, ` has spec.a "2", want "1"`},
@@ -94,7 +94,7 @@ func TestLacks(t *testing.T) {
 			if err := json.Unmarshal([]byte(tt.have), &have); err != nil {
 				t.Fatal(err)
 			}
-			if got := lacks(want, have, ""); got != tt.where {
+			if got := difference(want, have, ""); got != tt.where {
 				t.Errorf("got %q, want %q", got, tt.where)
 			}
 		})

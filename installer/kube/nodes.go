@@ -99,7 +99,7 @@ type taint struct {
 	Effect string `json:"effect"`
 }
 
-// notReady is the reason, "" for a ready node.
+// notReady returns the reason, "" if the node is ready.
 func (n node) notReady() string {
 	for _, c := range n.Status.Conditions {
 		if c.Type == "Ready" {
@@ -124,7 +124,7 @@ func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {
 	return out, nil
 }
 
-// Node is labels and taints of one node. Others that are there stay.
+// Node sets labels and taints of a node. Others stay.
 type Node struct {
 	step.NoUndo
 	Name   string            `json:"name"`

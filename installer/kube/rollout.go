@@ -11,19 +11,19 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Rollout waits until workloads have all their pods ready, and changes nothing.
+// Rollout waits until all pods of workloads are ready, and changes nothing.
 type Rollout struct {
 	step.NoUndo
-	// Workloads are Deployments and DaemonSets; other kinds are refused.
+	// Workloads are Deployments and DaemonSets.
 	Workloads []ObjectKey   `json:"workloads"`
 	Timeout   step.Duration `json:"timeout,omitempty"` // default 5 minutes
 }
 
-// Workloads picks the Deployments and DaemonSets of objects.
+// Workloads returns the Deployments and DaemonSets among objects.
 func Workloads(objects []json.RawMessage) ([]ObjectKey, error) {
 	var out []ObjectKey
 	for _, o := range objects {
-		k, err := KeyOf(o)
+		k, err := keyOf(o)
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +78,7 @@ func (r *Rollout) Apply(ctx context.Context, env *step.Env) (step.Result, error)
 	return step.Result{State: step.Verified, Reason: "all pods are ready"}, nil
 }
 
-// workload is the part of Deployments and DaemonSets that tells readiness.
+// workload has the fields of Deployments and DaemonSets that determine readiness.
 type workload struct {
 	Metadata struct {
 		Generation int64 `json:"generation"`
@@ -121,7 +121,8 @@ func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (reason stri
 	return "", nil
 }
 
-// podTrouble gathers why pods of a namespace are not ready, as an error to join.
+// podTrouble returns the states, events and logs of a namespace's pods as an error to
+// join.
 func podTrouble(ctx context.Context, env *step.Env, namespace string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()

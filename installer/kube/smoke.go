@@ -21,17 +21,17 @@ const (
 	smokeB = "offk8s-smoke-b"
 )
 
-// Smoke proves that the cluster runs pods: a Deployment whose pods come and go
-// behind a Service whose address stays, names in DNS, Jobs, a DaemonSet on every
-// node that is reached from other nodes, selection by label, and two namespaces
-// with the same names that do not mix. Afterwards all of it is gone.
+// Smoke proves that the cluster runs pods: a Deployment that is scaled behind a Service
+// with a stable address, names in DNS, Jobs, a DaemonSet on every node that all nodes
+// can reach, selection by label, and two namespaces with the same names that do not
+// mix. It deletes everything afterwards.
 type Smoke struct {
 	Image  string        `json:"image"`  // name of the smoke image
 	Digest digest.Digest `json:"digest"` // of its manifest
-	Nodes  []string      `json:"nodes"`  // that the DaemonSet must reach
+	Nodes  []string      `json:"nodes"`  // with a pod of the DaemonSet each
 	Domain string        `json:"domain"` // of the cluster, "cluster.local"
-	// Fingerprint stands for what was installed; a smoke test that passed for it
-	// is not repeated.
+	// Fingerprint identifies the installation; a smoke test that passed for it is not
+	// repeated.
 	Fingerprint string        `json:"fingerprint"`
 	Timeout     step.Duration `json:"timeout,omitempty"` // of each part, default 3 minutes
 }
@@ -78,7 +78,7 @@ func (s *Smoke) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 		}
 		err = fmt.Errorf("smoke: %s: %w", p.name, err)
 		err = errors.Join(err, podTrouble(ctx, env, smokeA), podTrouble(ctx, env, smokeB))
-		// Also after a cancelled run; what is left the next run deletes first.
+		// After a cancelled run too; the next run deletes the rest first.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
 		_, _ = kubectl(cleanup, env, nil, "delete", "namespace", smokeA, smokeB, "--ignore-not-found", "--wait=false")
@@ -104,7 +104,7 @@ type smokeRun struct {
 	*Smoke
 	env  *step.Env
 	jobs int
-	// address is the Service's, which must outlive all its pods.
+	// address is the Service's, which must not change with its pods.
 	address string
 }
 
@@ -219,7 +219,7 @@ func (r *smokeRun) isolation(ctx context.Context) error {
 	return nil
 }
 
-// comeAndGo takes the Deployment down to nothing and up to three.
+// comeAndGo scales the Deployment to zero and to three.
 func (r *smokeRun) comeAndGo(ctx context.Context) error {
 	before, err := r.pods(ctx, smokeA, "app=web")
 	if err != nil {
@@ -295,7 +295,7 @@ func (r *smokeRun) daemonSet(ctx context.Context) error {
 	return nil
 }
 
-// mesh reaches every node's pod from a pod on every node.
+// mesh connects from a pod on every node to a pod on every node.
 func (r *smokeRun) mesh(ctx context.Context) error {
 	pods, err := r.pods(ctx, smokeA, "app=everywhere")
 	if err != nil {
@@ -313,8 +313,8 @@ func (r *smokeRun) mesh(ctx context.Context) error {
 	return nil
 }
 
-// labels marks one of the pods and expects a Service that selects the mark to
-// answer from that pod alone.
+// labels labels one pod and expects that a Service that selects the label reaches only
+// this pod.
 func (r *smokeRun) labels(ctx context.Context) error {
 	pods, err := r.pods(ctx, smokeA, "app=web")
 	if err != nil {

@@ -25,7 +25,7 @@ func smokeService(ns, name string, selector map[string]string) object {
 	}
 }
 
-// podSpec is a pod of the smoke image with as few rights as any user's.
+// podSpec returns a pod of the smoke image with minimal privileges.
 func (r *smokeRun) podSpec(args ...string) object {
 	field := func(name, path string) object {
 		return object{"name": name, "valueFrom": object{"fieldRef": object{"fieldPath": path}}}
@@ -80,8 +80,8 @@ func (r *smokeRun) everywhere() object {
 	return workloadObject("DaemonSet", smokeA, "everywhere", spec)
 }
 
-// job runs a client pod in the first namespace that asks every URL and wants
-// expect in each answer.
+// job runs a client pod in the first namespace that requests every URL and requires
+// expect in each response.
 func (r *smokeRun) job(ctx context.Context, expect string, urls ...string) error {
 	return r.jobOn(ctx, "", expect, urls...)
 }
@@ -120,7 +120,7 @@ func (r *smokeRun) jobOn(ctx context.Context, node, expect string, urls ...strin
 	return r.outcome(ctx, name)
 }
 
-// outcome tells a Job that failed from one that did its work, with its words.
+// outcome returns an error with the last log lines if the Job failed.
 func (r *smokeRun) outcome(ctx context.Context, name string) error {
 	var j struct {
 		Status struct{ Succeeded int } `json:"status"`
@@ -137,7 +137,7 @@ func (r *smokeRun) outcome(ctx context.Context, name string) error {
 	}
 	said, _ := kubectl(ctx, r.env, nil, "logs", "-n", smokeA, "-l", "job="+name, "--tail=5")
 	if len(said) == 0 {
-		return errors.New("the client pod failed without a word")
+		return errors.New("the client pod failed without output")
 	}
 	return fmt.Errorf("the client pod failed: %s", lastLines(string(said), 5))
 }

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// lacks returns where have differs from want, "" when have holds everything
-// that want says. Fields that only have has are the API server's defaults. An
-// empty value in want matches a missing one, since the server drops those.
-func lacks(want, have any, at string) string {
+// difference describes the first difference between want and have, "" if have has all
+// fields of want. It ignores other fields of have, which are defaults of the API server.
+// An empty value in want matches a missing one, since the server drops empty values.
+func difference(want, have any, at string) string {
 	switch w := want.(type) {
 	case map[string]any:
 		h, ok := have.(map[string]any)
@@ -24,9 +24,9 @@ func lacks(want, have any, at string) string {
 		}
 		for _, k := range slices.Sorted(maps.Keys(w)) {
 			if k == "stringData" || at == "" && (k == "apiVersion" || k == "kind" || k == "status") {
-				continue // written but never read back, or served under another version
+				continue // write-only, or served in another version
 			}
-			if where := lacks(w[k], h[k], at+"."+k); where != "" {
+			if where := difference(w[k], h[k], at+"."+k); where != "" {
 				return where
 			}
 		}
@@ -40,7 +40,7 @@ func lacks(want, have any, at string) string {
 			return differs(at, want, have)
 		}
 		for i := range w {
-			if where := lacks(w[i], h[i], fmt.Sprintf("%s[%d]", at, i)); where != "" {
+			if where := difference(w[i], h[i], fmt.Sprintf("%s[%d]", at, i)); where != "" {
 				return where
 			}
 		}
@@ -64,7 +64,7 @@ func same(want, have any) bool {
 	return okA && okB && a == b
 }
 
-// quantity reads what Kubernetes may write in another way: "1000m" is "1".
+// quantity parses a quantity, which Kubernetes may reformat: "1000m" is "1".
 func quantity(v any) (float64, bool) {
 	if f, ok := v.(float64); ok {
 		return f, true

@@ -12,21 +12,21 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Group is the group of nodes that join with a bootstrap token, beside
-// system:bootstrappers; the bindings of the controlplane phase name it.
+// Group is the group, in addition to system:bootstrappers, of nodes that join with a
+// bootstrap token. The role bindings of the controlplane phase use it.
 const Group = "system:bootstrappers:offk8s"
 
-// tokenLabel marks the token Secrets that offk8s made.
+// tokenLabel selects the token Secrets of offk8s.
 const tokenLabel = "app.kubernetes.io/managed-by=offk8s"
 
-// Token is the bootstrap token in the cluster for as long as a node has to
-// join: short-lived and good for nothing but authentication.
+// Token is a bootstrap token in the cluster while nodes have to join. It is short-lived
+// and only authenticates.
 type Token struct {
 	step.NoUndo
 	Ref step.SecretRef `json:"ref"` // the secret "id.secret"
-	// Nodes are those that shall join; when all have, no token is made.
+	// Nodes are the nodes to join; once all have joined, no token is created.
 	Nodes []string `json:"nodes"`
-	// TTL is how long it lives, default 1 hour.
+	// TTL is the lifetime, default 1 hour.
 	TTL step.Duration `json:"ttl,omitempty"`
 }
 
@@ -114,7 +114,7 @@ func (t *Token) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	}
 	// create, not apply: apply would repeat the secret in an annotation.
 	if _, err := kubectl(ctx, env, object, "create", "-f", "-"); err != nil {
-		return step.Result{}, fmt.Errorf("make bootstrap token: %w", err)
+		return step.Result{}, fmt.Errorf("create bootstrap token: %w", err)
 	}
 	return step.Result{State: step.Changed, Reason: fmt.Sprintf("bootstrap token for %s", ttl)}, nil
 }
@@ -131,8 +131,7 @@ func (t *Token) parts(env *step.Env) (id, secret string, err error) {
 	return id, secret, nil
 }
 
-// TokenGone deletes the bootstrap tokens that offk8s made, those of interrupted
-// runs as well.
+// TokenGone deletes the bootstrap tokens of offk8s, including those of interrupted runs.
 type TokenGone struct{ step.NoUndo }
 
 func (*TokenGone) Kind() string { return "kube-token-gone" }

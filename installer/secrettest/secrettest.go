@@ -1,5 +1,5 @@
-// Package secrettest looks for secrets where none may be: outputs, logs, plans,
-// argv, files (T-43).
+// Package secrettest searches outputs, logs, plans, arguments and files for secrets,
+// which must not leak there.
 package secrettest
 
 import (
@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// None fails the test when any output, by name, holds any secret, by name: as
-// it is, as base64, or a line of it that is long enough to be no accident.
+// None fails the test if any output, by name, contains any secret, by reference: the
+// value, its base64 form, or a long part of it.
 func None(t testing.TB, secrets map[string][]byte, outputs map[string]string) {
 	t.Helper()
 	for ref, value := range secrets {
@@ -24,7 +24,7 @@ func None(t testing.TB, secrets map[string][]byte, outputs map[string]string) {
 	}
 }
 
-// forms are the texts that a secret would show up as. Certificates are public.
+// forms returns the texts to search for. Certificates are public.
 func forms(ref string, value []byte) []string {
 	if strings.HasSuffix(ref, ".crt") || len(value) < 6 {
 		return nil

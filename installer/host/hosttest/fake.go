@@ -1,5 +1,5 @@
-// Package hosttest holds stand-ins for hosts: Fake answers program calls that a
-// test expects and fails on all others, and Server is an SSH server in this process.
+// Package hosttest holds fake hosts: Fake answers the program calls that a test expects
+// and fails for all others, and Server is an SSH server in this process.
 package hosttest
 
 import (
@@ -37,8 +37,8 @@ func New(t testing.TB, name string) *Fake {
 	return &Fake{t: t, name: name, files: map[string]string{}}
 }
 
-// On answers calls whose argv, joined by spaces, begins with prefix. The last
-// matching rule wins.
+// On answers calls whose argv, joined by spaces, has the prefix. The last matching rule
+// wins.
 func (f *Fake) On(prefix string, h Handler) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -53,10 +53,9 @@ func (f *Fake) Say(prefix, stdout string) {
 	})
 }
 
-// Name implements host.Host.
 func (f *Fake) Name() string { return f.name }
 
-// Run implements host.Host; a call that no rule matches fails the test.
+// Run fails the test if no rule matches.
 func (f *Fake) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	line := strings.Join(argv, " ")
 	f.mu.Lock()
@@ -75,7 +74,6 @@ func (f *Fake) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, 
 	return h(ctx, argv, stdin, stdout, stderr)
 }
 
-// Upload implements host.Host; see Files.
 func (f *Fake) Upload(_ context.Context, r io.Reader, size int64, dest string, mode fs.FileMode) error {
 	b, err := io.ReadAll(r)
 	if err != nil {
@@ -90,7 +88,6 @@ func (f *Fake) Upload(_ context.Context, r io.Reader, size int64, dest string, m
 	return nil
 }
 
-// Close implements host.Host.
 func (f *Fake) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -17,11 +17,10 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Server is an SSH server on loopback that runs what it is told with sh, as
-// this process's user.
+// Server is an SSH server on loopback that runs commands with sh as the current user.
 type Server struct {
 	Port int
-	// HostKey is what it shows first, KeyFile a private key that may log in.
+	// HostKey is its first host key, KeyFile a private key that may log in.
 	HostKey ssh.PublicKey
 	KeyFile string
 
@@ -45,8 +44,8 @@ func NewKey(t testing.TB) ssh.Signer {
 	return s
 }
 
-// NewServer starts a server with host keys; none means one fresh ed25519 key.
-// change, if not nil, changes its configuration. It ends with the test.
+// NewServer starts a server with host keys, by default one fresh ed25519 key. change may
+// be nil or change the configuration. The server stops at the end of the test.
 func NewServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Signer) *Server {
 	t.Helper()
 	s := &Server{KeyFile: filepath.Join(t.TempDir(), "id")}

@@ -1,6 +1,6 @@
-// Package smokeserver is what runs inside the pods of the smoke test: a web
-// server that tells who it is, and a client that asks servers until they answer
-// as expected. cmd wires it as the hidden command smoke-server.
+// Package smokeserver is the program in the pods of the smoke test: a web server that
+// reports its pod, and a client that requests URLs until the response is as expected.
+// cmd/offk8s runs it as the hidden command smoke-server.
 package smokeserver
 
 import (
@@ -21,8 +21,8 @@ import (
 //	serve [--listen :8080]                            until ctx ends
 //	get --expect TEXT [--timeout 60s] URL...          once each, until TEXT is in the answer
 //
-// args are those after the command's name; none means serve. What the client
-// saw is written to stdout.
+// args follow the command's name; the default is serve. The client writes the responses
+// to stdout.
 func Run(ctx context.Context, args []string, stdout io.Writer) error {
 	verb := "serve"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -31,8 +31,8 @@ func Run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	listen := flags.String("listen", ":8080", "address to listen on")
-	expect := flags.String("expect", "", "text that every answer must hold")
-	timeout := flags.Duration("timeout", time.Minute, "time for all answers")
+	expect := flags.String("expect", "", "text that every response must contain")
+	timeout := flags.Duration("timeout", time.Minute, "time limit for all responses")
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("smoke-server %s: %w", verb, err)
 	}
@@ -51,7 +51,8 @@ func Run(ctx context.Context, args []string, stdout io.Writer) error {
 	return fmt.Errorf("smoke-server: verb %q, want serve or get", verb)
 }
 
-// Handler answers who this pod is, one fact per line.
+// Handler returns a handler that responds with the pod's hostname, namespace and node,
+// one per line.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -76,15 +77,15 @@ func serve(ctx context.Context, l net.Listener, stdout io.Writer) error {
 	return nil
 }
 
-// getAll asks every URL until it answers with expect; a new connection each
-// time, so that a Service may choose another pod.
+// getAll requests every URL until the response contains expect. Each request has a new
+// connection, so that a Service may choose another pod.
 func getAll(ctx context.Context, urls []string, expect string, stdout io.Writer) error {
 	if len(urls) == 0 {
 		return errors.New("smoke-server get: no URL")
 	}
 	client := &http.Client{
 		Timeout:   5 * time.Second,
-		Transport: &http.Transport{DisableKeepAlives: true}, // no proxy either: these are cluster addresses
+		Transport: &http.Transport{DisableKeepAlives: true}, // and no proxy, since these are cluster addresses
 	}
 	for _, u := range urls {
 		if err := get(ctx, client, u, expect, stdout); err != nil {

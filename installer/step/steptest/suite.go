@@ -12,23 +12,23 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Case is a step on a host where it is not done yet.
+// Case is a step on a host that differs from it.
 type Case struct {
 	Name  string
 	Step  step.Step
 	World *World
-	// Done is what Apply and a later Check report: zero means step.Changed and
-	// step.OK; step.Verified means that for a step that changes nothing.
+	// Done is the state that Apply and a later Check report. The default is step.Changed
+	// and step.OK; step.Verified is for a step that changes nothing.
 	Done step.State
-	// Leaves says that Undo leaves the files on purpose.
+	// Leaves reports that Undo leaves the files on purpose.
 	Leaves bool
-	// Kinds is the list the step's kind is in; nil means step.All().
+	// Kinds lists the step's kind; nil means step.All().
 	Kinds step.Kinds
 }
 
-// Suite proves what the agent relies on: the step travels as JSON; Check changes
-// nothing; Apply makes Check say done and is idempotent; Undo restores the
-// files; a cancelled step ends at once.
+// Suite tests the contract of step.Step that the agent relies on: the step survives
+// JSON; Check changes nothing; after Apply, which is idempotent, Check reports no
+// difference; Undo restores the files; a cancelled Apply returns at once.
 func Suite(t *testing.T, c Case) {
 	t.Helper()
 	t.Run(c.Name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func apply(t *testing.T, c Case, env *step.Env) step.Result {
 	return res
 }
 
-// apply2 checks that the step is done, also after a second Apply.
+// apply2 tests that Check reports no difference, even after a second Apply.
 func apply2(t *testing.T, c Case, env *step.Env, after map[string]string) {
 	t.Helper()
 	want := c.Done
@@ -119,8 +119,8 @@ func roundTrip(t *testing.T, c Case) {
 	}
 }
 
-// cancelled runs Apply with a context that has ended: it must come back, and a
-// step that gets as far as a program must come back with the context's error.
+// cancelled runs Apply with a cancelled context: it must return, and if it has called a
+// program, with the context's error.
 func cancelled(t *testing.T, c Case) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

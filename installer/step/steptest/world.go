@@ -1,5 +1,5 @@
-// Package steptest holds what every step kind must pass (Suite) and a host in a
-// temporary folder to pass it on (World).
+// Package steptest holds the test suite for step kinds (Suite) and a host in a temporary
+// directory (World).
 package steptest
 
 import (
@@ -18,23 +18,23 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// World is a host in a folder: files below Root, programs answered by Programs.
+// World is a host in a directory: files are below Root, Programs answers program calls.
 type World struct {
 	Root string
 	// Programs answers program calls; nil answers every call with "not found".
 	Programs func(ctx context.Context, c step.Cmd) (step.Output, error)
 	// Calls are the program calls so far.
 	Calls [][]string
-	// Secrets and Artifacts are what a step may ask for, by reference and by content.
+	// Secrets are the values of references.
 	Secrets map[string]string
-	// Log is what the steps logged.
+	// Log is the log of the steps.
 	Log bytes.Buffer
 
 	stamps    map[string]string
 	artifacts map[string][]byte
 }
 
-// New returns a host with an empty root, where programs do not exist.
+// New returns a host with an empty root and without programs.
 func New(t testing.TB) *World {
 	t.Helper()
 	return &World{
@@ -43,7 +43,7 @@ func New(t testing.TB) *World {
 	}
 }
 
-// Env returns what a step gets on this host.
+// Env returns the environment of a step on this host.
 func (w *World) Env() *step.Env {
 	return &step.Env{
 		Root: w.Root, Log: slog.New(slog.NewTextHandler(&w.Log, nil)), Run: runner{w},
@@ -72,7 +72,7 @@ func (w *World) Artifact(content string) digest.Digest {
 	return d
 }
 
-// Forge makes the mirror answer with other bytes than d stands for.
+// Forge makes the mirror respond to d with other content.
 func (w *World) Forge(d digest.Digest, content string) { w.artifacts[d.String()] = []byte(content) }
 
 // Write puts a file on the host.
@@ -100,7 +100,7 @@ func (w *World) Read(t testing.TB, path string) string {
 	return string(b)
 }
 
-// Tree returns every path of the host with mode and content or link target.
+// Tree returns the mode, and the content or link target, of every path of the host.
 func (w *World) Tree(t testing.TB) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -140,7 +140,6 @@ func entry(p string, st fs.FileInfo) (string, error) {
 // runner answers programs from World.
 type runner struct{ w *World }
 
-// Run records the call and asks World.Programs.
 func (r runner) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
 	if err := context.Cause(ctx); err != nil {
 		return step.Output{}, err
@@ -152,13 +151,13 @@ func (r runner) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
 	return r.w.Programs(ctx, c)
 }
 
-// Exit is a program that ends with code and says stderr.
+// Exit is the result of a program that exits with code and writes stderr.
 func Exit(argv []string, code int, stderr string) (step.Output, error) {
 	out := step.Output{Stderr: []byte(stderr)}
 	return out, step.NewExitError(argv, code, out)
 }
 
-// Say is a program that succeeds and prints stdout.
+// Say is the result of a program that succeeds and writes stdout.
 func Say(stdout string) (step.Output, error) {
 	return step.Output{Stdout: []byte(stdout)}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -17,23 +18,24 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Bounds of what is read from a mirror before it is verified, in bytes.
+// Limits on unverified responses of a mirror, in bytes.
 const (
 	maxIndex    = 8 << 20
 	maxDocument = 64 << 20
 )
 
-// headDir keeps the documents of the bundle; they are verified at every use.
-const headDir = StateDir + "/bundle"
+// cacheDir keeps documents of the bundle for the next phase. Every use verifies them.
+const cacheDir = StateDir + "/bundle"
 
-// Content is a verified bundle as a mirror serves it.
-type Content struct {
+// RemoteBundle is a verified bundle on a mirror.
+type RemoteBundle struct {
 	Lock *manifests.Lock
 	Root digest.Digest // of index.json
 	// OpenPGPKey is the armoured key of the repository metadata.
@@ -41,27 +43,27 @@ type Content struct {
 
 	client *http.Client
 	base   *url.URL
-	env    *step.Env                            // for copies on this host; nil: none
+	env    *step.Env                            // with the cache; nil on the operator's side
 	files  map[digest.Digest]manifests.Artifact // by plain digest
 }
 
-// OpenMirror verifies the bundle of a mirror from its signature down to the
-// Lock. With an empty Bundle.Root any bundle that the keys signed will do.
-// Errors are ErrVerify and ErrPolicy, or of the network.
-func OpenMirror(ctx context.Context, b Bundle, m Mirror) (*Content, error) {
-	return openContent(ctx, nil, b, m)
+// OpenRemote verifies the bundle of a mirror from its signature down to the Lock. If
+// Bundle.Root is empty, it accepts any bundle that the keys signed. It returns an
+// ErrVerify, an ErrPolicy or a network error.
+func OpenRemote(ctx context.Context, b Bundle, e Endpoint) (*RemoteBundle, error) {
+	return openRemote(ctx, nil, b, e)
 }
 
-func openContent(ctx context.Context, env *step.Env, b Bundle, m Mirror) (*Content, error) {
+func openRemote(ctx context.Context, env *step.Env, b Bundle, e Endpoint) (*RemoteBundle, error) {
 	keys, err := trust.ParsePublicKeys([]byte(b.PublicKeys))
 	if err != nil {
 		return nil, fmt.Errorf("%w: bundle key: %w", ErrPolicy, err)
 	}
-	c := &Content{env: env, files: map[digest.Digest]manifests.Artifact{}}
-	if c.base, err = url.Parse(m.URL); err != nil || c.base.Host == "" {
-		return nil, fmt.Errorf("%w: mirror %q: not a URL", ErrRequest, m.URL)
+	c := &RemoteBundle{env: env, files: map[digest.Digest]manifests.Artifact{}}
+	if c.base, err = url.Parse(e.URL); err != nil || c.base.Host == "" {
+		return nil, fmt.Errorf("%w: mirror %q: not a URL", ErrRequest, e.URL)
 	}
-	if c.client, err = newClient(m); err != nil {
+	if c.client, err = newClient(e); err != nil {
 		return nil, err
 	}
 	index, err := c.verifiedIndex(ctx, b.Root, keys)
@@ -91,13 +93,14 @@ func openContent(ctx context.Context, env *step.Env, b Bundle, m Mirror) (*Conte
 	return c, nil
 }
 
-// newClient trusts m.CAPEM only, or the system's authorities when there is
-// none, and takes no proxy from the environment (T-50).
-func newClient(m Mirror) (*http.Client, error) {
+// newClient returns a client that trusts e.CAPEM only, or the system's authorities if
+// it is empty. It ignores proxies of the environment, which could read and redirect
+// the requests.
+func newClient(e Endpoint) (*http.Client, error) {
 	var pool *x509.CertPool
-	if m.CAPEM != "" {
+	if e.CAPEM != "" {
 		pool = x509.NewCertPool()
-		if !pool.AppendCertsFromPEM([]byte(m.CAPEM)) {
+		if !pool.AppendCertsFromPEM([]byte(e.CAPEM)) {
 			return nil, fmt.Errorf("%w: mirror CA: no certificate in it", ErrRequest)
 		}
 	}
@@ -115,12 +118,11 @@ func newClient(m Mirror) (*http.Client, error) {
 	}, nil
 }
 
-// get opens a path of the mirror.
-func (c *Content) get(ctx context.Context, path string) (io.ReadCloser, error) {
+func (c *RemoteBundle) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	return c.send(ctx, http.MethodGet, path)
 }
 
-func (c *Content) send(ctx context.Context, method, path string) (io.ReadCloser, error) {
+func (c *RemoteBundle) send(ctx context.Context, method, path string) (io.ReadCloser, error) {
 	rel, err := url.Parse(path)
 	if err != nil {
 		return nil, err
@@ -141,17 +143,16 @@ func (c *Content) send(ctx context.Context, method, path string) (io.ReadCloser,
 	return resp.Body, nil
 }
 
-// explainTime says what a certificate that is not valid (yet) usually means on
-// a machine that has just been installed.
+// explainTime adds the host's clock to an error about an expired or not yet valid
+// certificate: the clock of a new machine is often wrong.
 func explainTime(err error) error {
-	var bad x509.CertificateInvalidError
-	if errors.As(err, &bad) && bad.Reason == x509.Expired {
+	if bad, ok := errors.AsType[x509.CertificateInvalidError](err); ok && bad.Reason == x509.Expired {
 		return fmt.Errorf("%w; this host's clock says %s, is that right?", err, time.Now().UTC().Format(time.RFC3339))
 	}
 	return err
 }
 
-func (c *Content) read(ctx context.Context, path string, limit int64) ([]byte, error) {
+func (c *RemoteBundle) read(ctx context.Context, path string, limit int64) ([]byte, error) {
 	r, err := c.get(ctx, path)
 	if err != nil {
 		return nil, err
@@ -167,11 +168,11 @@ func (c *Content) read(ctx context.Context, path string, limit int64) ([]byte, e
 	return b, nil
 }
 
-// verifiedIndex returns index.json when its signature and digest are right,
-// from this host's copy or else from the mirror.
-func (c *Content) verifiedIndex(ctx context.Context, root digest.Digest, keys []trust.PublicKey) ([]byte, error) {
-	index, errI := c.kept("index.json")
-	sig, errS := c.kept("index.json.sig")
+// verifiedIndex returns index.json from the cache or the mirror, after it has checked
+// the signature and the digest.
+func (c *RemoteBundle) verifiedIndex(ctx context.Context, root digest.Digest, keys []trust.PublicKey) ([]byte, error) {
+	index, errI := c.cacheGet("index.json")
+	sig, errS := c.cacheGet("index.json.sig")
 	if errI == nil && errS == nil && checkIndex(index, sig, root, keys) == nil {
 		c.Root = digest.FromBytes(index)
 		return index, nil
@@ -187,10 +188,10 @@ func (c *Content) verifiedIndex(ctx context.Context, root digest.Digest, keys []
 		return nil, err
 	}
 	c.Root = digest.FromBytes(index)
-	if err := c.keep("index.json", index); err != nil {
+	if err := c.cachePut("index.json", index); err != nil {
 		return nil, err
 	}
-	return index, c.keep("index.json.sig", sig)
+	return index, c.cachePut("index.json.sig", sig)
 }
 
 func checkIndex(index, sig []byte, root digest.Digest, keys []trust.PublicKey) error {
@@ -207,13 +208,13 @@ func checkIndex(index, sig []byte, root digest.Digest, keys []trust.PublicKey) e
 	return nil
 }
 
-// blob returns a small blob, from this host's copy or from the mirror, verified.
-func (c *Content) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
+// blob returns a small blob from the cache or the mirror, after it has verified it.
+func (c *RemoteBundle) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
 	if err := d.Digest.Validate(); err != nil || d.Size < 0 || d.Size > maxDocument {
 		return nil, fmt.Errorf("%w: descriptor %s of %d bytes", ErrVerify, d.Digest, d.Size)
 	}
 	name := d.Digest.Algorithm().String() + "-" + d.Digest.Encoded()
-	if b, err := c.kept(name); err == nil && reader.VerifyBytes(b, d.Digest, d.Size) == nil {
+	if b, err := c.cacheGet(name); err == nil && reader.VerifyBytes(b, d.Digest, d.Size) == nil {
 		return b, nil
 	}
 	path := "/bundle/blobs/" + d.Digest.Algorithm().String() + "/" + d.Digest.Encoded()
@@ -224,5 +225,54 @@ func (c *Content) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, error
 	if err := reader.VerifyBytes(b, d.Digest, d.Size); err != nil {
 		return nil, fmt.Errorf("mirror: %q: %w: %w", path, ErrVerify, err)
 	}
-	return b, c.keep(name, b)
+	return b, c.cachePut(name, b)
+}
+
+// cachePut stores a verified document on the host.
+func (c *RemoteBundle) cachePut(name string, b []byte) error {
+	if c.env == nil {
+		return nil
+	}
+	if err := os.MkdirAll(c.env.Path(cacheDir), 0o700); err != nil {
+		return err
+	}
+	return durable.WriteFile(c.env.Path(cacheDir+"/"+name), b, 0o600)
+}
+
+// cacheGet returns a document that cachePut stored; the caller must verify it again.
+func (c *RemoteBundle) cacheGet(name string) ([]byte, error) {
+	if c.env == nil {
+		return nil, os.ErrNotExist
+	}
+	return c.env.ReadFile(cacheDir + "/" + name)
+}
+
+// Has returns an error if the mirror does not have path, "/files/linux/amd64/kubelet".
+func (c *RemoteBundle) Has(ctx context.Context, path string) error {
+	r, err := c.send(ctx, http.MethodHead, path)
+	if err != nil {
+		return err
+	}
+	return r.Close()
+}
+
+// open implements step.Env.Fetch.
+func (c *RemoteBundle) open(ctx context.Context, plain string) (io.ReadCloser, error) {
+	d, err := digest.Parse(plain)
+	if err != nil {
+		return nil, fmt.Errorf("digest %q: %w", plain, err)
+	}
+	a, ok := c.files[d]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s is not in the bundle's Lock", ErrVerify, plain)
+	}
+	// Without Accept-Encoding the mirror decodes compressed files.
+	r, err := c.get(ctx, "/"+a.Group+"/"+a.Path)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{reader.Verify(r, d, a.Plain.Size), r}, nil
 }
