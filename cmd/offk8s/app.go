@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -166,24 +165,20 @@ func (a *app) result(v any, text func(w io.Writer) error) error {
 	}
 }
 
-// say writes a line for people to stderr, unless --quiet; level is "note" or "warning".
-func (a *app) say(level, format string, args ...any) {
-	switch text := fmt.Sprintf(format, args...); {
+// warnf writes a warning to stderr, unless --quiet.
+func (a *app) warnf(format string, args ...any) { a.message("warning", fmt.Sprintf(format, args...)) }
+
+// notef writes a note to stderr, unless --quiet.
+func (a *app) notef(format string, args ...any) { a.message("note", fmt.Sprintf(format, args...)) }
+
+func (a *app) message(level, text string) {
+	switch {
 	case a.quiet:
 	case a.progress == "json":
 		_ = json.NewEncoder(a.stderr).Encode(map[string]string{"event": level, "text": text})
 	default:
 		fmt.Fprintf(a.stderr, "offk8s: %s: %s\n", level, text)
 	}
-}
-
-// version returns the version of this build: the module's from the build
-// info, or "0.0.0-dev" for a build from a working tree.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return strings.TrimPrefix(info.Main.Version, "v")
-	}
-	return "0.0.0-dev"
 }
 
 // xdgDir returns a folder of offk8s below an XDG base directory, such as

@@ -80,7 +80,7 @@ func TestSay(t *testing.T) {
 	for _, tt := range tests {
 		var stderr bytes.Buffer
 		tt.app.stderr = &stderr
-		tt.app.say("warning", "key %q", "a")
+		tt.app.warnf("key %q", "a")
 		if stderr.String() != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, stderr.String(), tt.want)
 		}

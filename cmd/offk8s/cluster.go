@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -73,10 +74,7 @@ func (o clusterOptions) load() (*manifests.Cluster, error) {
 
 // stateDir is where the operator keeps the secrets of the cluster.
 func (o clusterOptions) stateDir(c *manifests.Cluster) string {
-	if o.state != "" {
-		return o.state
-	}
-	return filepath.Join(stateDir(), "clusters", c.Name)
+	return cmp.Or(o.state, filepath.Join(stateDir(), "clusters", c.Name))
 }
 
 // openMirror verifies the bundle that the mirror serves and puts it into the Input of a plan.
@@ -97,15 +95,15 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 		pem.Write(k.PEM())
 	}
 	m, err := installer.OpenMirror(ctx, c.Mirror, pem.String(), "")
-	if untrusted := (*tls.CertificateVerificationError)(nil); errors.As(err, &untrusted) {
+	if as[*tls.CertificateVerificationError](err) {
 		err = withHint(err, "write the fingerprint that offk8s serve prints into %s as mirror.caFingerprint", o.file)
-	} else if network := (*net.OpError)(nil); errors.As(err, &network) {
+	} else if as[*net.OpError](err) {
 		err = withHint(err, "does offk8s serve run there, and does no firewall stand between?")
 	}
 	if err != nil {
 		return nil, "", in, err
 	}
-	if err := fits(c, m.Lock); err != nil {
+	if err := checkVersion(c, m.Lock); err != nil {
 		return nil, "", in, err
 	}
 	c.SetDefaults(m.Lock.Release)
@@ -113,8 +111,8 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 	return m, pem.String(), in, nil
 }
 
-// fits checks that cluster.yaml and the bundle mean the same Kubernetes.
-func fits(c *manifests.Cluster, lock *manifests.Lock) error {
+// checkVersion checks that cluster.yaml and the bundle mean the same Kubernetes.
+func checkVersion(c *manifests.Cluster, lock *manifests.Lock) error {
 	if want := strings.TrimPrefix(c.Kubernetes, "v"); want != "" && want != lock.Kubernetes && want != lock.Minor {
 		return usagef("cluster.yaml wants Kubernetes %s, the mirror's bundle %q has %s", want, lock.Name, lock.Kubernetes)
 	}
@@ -129,7 +127,7 @@ func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluste
 		return nil, err
 	}
 	if o.insecure {
-		a.say("warning", "host keys are not checked; anybody in between can take over the hosts")
+		a.warnf("host keys are not checked; anybody in between can take over the hosts")
 	}
 	return installer.Connect(ctx, c, installer.ConnectOptions{
 		SSH: host.SSHConfig{

@@ -5,6 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/store"
+	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Exit codes: a contract with scripts, documented in the root command's help.
@@ -20,6 +30,50 @@ const (
 	exitLocked     = 11
 	exitPassphrase = 12
 )
+
+// classes is the whole mapping of errors to exit codes; the first match wins,
+// so the more specific class stands before the general one.
+var classes = []class{
+	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init writes a commented example"},
+	{as[*installer.PreflightError], exitPreflight, "mend the hosts, or list a check under hostPreparation.ignorePreflight to make it a warning"},
+	{is(agent.ErrLocked), exitLocked, "another offk8s works on that host; wait for it to end"},
+	{is(agent.ErrPolicy), exitPolicy, "--allow-downgrade accepts an older bundle"},
+	{is(agent.ErrVerify), exitVerify, "the mirror serves something else than the key signed; compare key, fingerprint and bundle"},
+	{is(installer.ErrPartial), exitPartial, "mend what failed and run the same command again; it goes on where it stopped"},
+	{is(host.ErrUnknownHost), exitError, "log in once with ssh and compare the fingerprint, or write it as ssh.hostKey into cluster.yaml"},
+	{is(host.ErrChangedHost), exitError, "find out why the key changed before you accept it; somebody may stand between"},
+	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
+	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it or give --cache-dir"},
+	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; it comes from the packing machine on another way than the bundle"},
+	{is(trust.ErrUnsigned), exitPolicy, "get a signed bundle; --insecure-allow-unsigned accepts this one"},
+	{is(trust.ErrUnknownKey), exitVerify, "compare the fingerprint of your public key (offk8s keys show) with the packer's"},
+	{is(trust.ErrBadSignature), exitVerify, "do not use this bundle; copy it again from the source"},
+	{is(bundle.ErrPolicy), exitPolicy, ""},
+	{is(manifests.ErrExpired), exitPolicy, "pack a newer one; without --require-fresh it is used with a warning"},
+	{is(manifests.ErrClock), exitPolicy, "set this machine's clock; without --require-fresh the bundle is used with a warning"},
+	{is(fetch.ErrNoArchive), exitUsage, "--rewrite apt:ARCHIVE=https://… names it; without, the apt sources of this machine are used if it runs that distribution"},
+	{is(bundle.ErrVerify), exitVerify, "do not use what is named above; fetch or copy it again from the source"},
+	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it, --self ARCH=FILE names the offk8s binary of another architecture"},
+	{as[*bundle.PartialError], exitPartial, "run the same command again; what was fetched is kept"},
+}
+
+// class maps errors of the libraries to an exit code and a general hint.
+type class struct {
+	match func(error) bool
+	code  int
+	hint  string
+}
+
+// is matches a sentinel.
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+// as matches a type.
+func as[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
+}
 
 // usageError is a mistake on the command line or in the environment.
 type usageError struct{ err error }
@@ -65,8 +119,7 @@ func (a *app) report(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var quiet quietError
-	if errors.As(err, &quiet) {
+	if quiet, ok := errors.AsType[quietError](err); ok {
 		return quiet.code
 	}
 	code, hint := classify(err)
@@ -93,12 +146,10 @@ func classify(err error) (code int, hint string) {
 			break
 		}
 	}
-	var unknown usageError
-	if code == exitError && (errors.As(err, &unknown) || cobraUsage(err)) {
+	if code == exitError && (as[usageError](err) || cobraUsage(err)) {
 		code, hint = exitUsage, "see --help"
 	}
-	var h hintError
-	if errors.As(err, &h) {
+	if h, ok := errors.AsType[hintError](err); ok {
 		hint = h.hint
 	}
 	return code, hint
@@ -107,22 +158,4 @@ func classify(err error) (code int, hint string) {
 // cobraUsage recognises cobra's own complaints, which have no type.
 func cobraUsage(err error) bool {
 	return strings.HasPrefix(err.Error(), "unknown command ") || strings.HasPrefix(err.Error(), "required flag")
-}
-
-// class maps errors of the libraries to an exit code and a general hint.
-type class struct {
-	match func(error) bool
-	code  int
-	hint  string
-}
-
-// is matches a sentinel.
-func is(target error) func(error) bool {
-	return func(err error) bool { return errors.Is(err, target) }
-}
-
-// as matches a type.
-func as[T error](err error) bool {
-	var t T
-	return errors.As(err, &t)
 }

@@ -2,21 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/installer/pki"
-	"github.com/offk8s/offk8s/manifests"
-	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // installOptions are the flags of install.
@@ -117,7 +111,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 func (a *app) warnings(checks []phase.Check) {
 	for _, c := range checks {
 		if c.Verdict == phase.Warn {
-			a.say("warning", "%s", c)
+			a.warnf("%s", c)
 		}
 	}
 }
@@ -137,116 +131,4 @@ func (a *app) runResult(r *installer.Report) error {
 		_, err := fmt.Fprintf(w, "changed: %d, would change: %d, hosts failed: %d\n", v.Changed, v.Pending, v.Failed)
 		return err
 	})
-}
-
-func (a *app) planCommand() *cobra.Command {
-	var o clusterOptions
-	cmd := &cobra.Command{
-		Use:   "plan",
-		Short: "Print what install would do, without asking any host",
-		Long: `Prints the plan from cluster.yaml and the mirror's bundle alone. A host is taken for one
-of the operating system that its "os:" says, or of the bundle's first. install
---dry-run asks the hosts and tells what differs.`,
-		Example: `  offk8s plan -f cluster.yaml --key offk8s.pub
-  offk8s plan --format json > plan.json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := o.load()
-			if err != nil {
-				return err
-			}
-			_, _, in, err := o.openMirror(cmd.Context(), c)
-			if err != nil {
-				return err
-			}
-			plan, err := installer.NewPlan(in, phase.All())
-			if err != nil {
-				return err
-			}
-			return a.result(plan, plan.WriteText)
-		},
-	}
-	o.fileFlag(cmd)
-	o.mirrorFlags(cmd)
-	return cmd
-}
-
-func (a *app) resetCommand() *cobra.Command {
-	var o clusterOptions
-	var hosts []string
-	var yes bool
-	cmd := &cobra.Command{
-		Use:   "reset",
-		Short: "Undo what install did, on all hosts or some",
-		Long: `Restores on every host what was there before, from the host's own journal: stops and
-removes units and containers, unmounts, restores files, removes data of etcd and of
-the kubelet. Operating system packages stay, and are named. The cluster is gone after it.
-A host that cannot be reached keeps none of the others from being reset.
-
-Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
-		Example: `  offk8s reset -f cluster.yaml
-  offk8s reset --host node-3 --yes`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := o.load()
-			if err != nil {
-				return err
-			}
-			if err := only(c, hosts); err != nil {
-				return err
-			}
-			c.SetDefaults(catalog.Release{}) // reset needs to reach the hosts and nothing of a release
-			if !yes {
-				if err := a.confirmReset(c.Name); err != nil {
-					return err
-				}
-			}
-			unlock, err := installer.LockState(o.stateDir(c))
-			if err != nil {
-				return err
-			}
-			defer unlock()
-			fleet, err := a.connect(cmd.Context(), o, c, true)
-			if err != nil {
-				return err
-			}
-			defer fleet.Close()
-			report, err := installer.Reset(cmd.Context(), fleet, installer.ResetOptions{Progress: a.newRunProgress()})
-			if report == nil {
-				return err
-			}
-			return errors.Join(err, a.runResult(report))
-		},
-	}
-	o.fileFlag(cmd)
-	o.hostFlags(cmd)
-	cmd.Flags().StringSliceVar(&hosts, "host", nil, "only these hosts")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	return cmd
-}
-
-// only leaves the named hosts in c; none means all.
-func only(c *manifests.Cluster, hosts []string) error {
-	var errs []error
-	for _, name := range hosts {
-		if !slices.ContainsFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name }) {
-			errs = append(errs, fmt.Errorf("--host %q: the cluster %q has no such host", name, c.Name))
-		}
-	}
-	if len(hosts) > 0 {
-		c.Hosts = slices.DeleteFunc(c.Hosts, func(h manifests.Host) bool { return !slices.Contains(hosts, h.Name) })
-	}
-	return asUsage(errors.Join(errs...))
-}
-
-// confirmReset wants the cluster's name typed; without a terminal only --yes will do.
-func (a *app) confirmReset(name string) error {
-	tty, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(tty.Fd())) {
-		return withHint(usagef("reset destroys the cluster %q and nobody is there to ask", name), "say --yes if you mean it")
-	}
-	if !a.confirm(fmt.Sprintf("this destroys the cluster %q; type its name to go on: ", name), name) {
-		return usagef("reset: not confirmed")
-	}
-	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // passphrase is where the passphrase of a key comes from: a file, the
@@ -121,11 +122,11 @@ func generateKey(path string, secret []byte) (*trust.KeyPair, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := notOver(path, k.SaveKeyFile(path, secret)); err != nil {
+	if err := hintExists(path, k.SaveKeyFile(path, secret)); err != nil {
 		return nil, err
 	}
 	public := publicPath(path)
-	return k, notOver(public, durable.Create(public, k.PublicPEM(), 0o644))
+	return k, hintExists(public, durable.Create(public, k.PublicPEM(), 0o644))
 }
 
 func defaultKey() string { return filepath.Join(configDir(), "offk8s.key") }
@@ -193,4 +194,47 @@ func readPublicKeys(files []string) ([]trust.PublicKey, error) {
 		keys = append(keys, k...)
 	}
 	return keys, errors.Join(errs...)
+}
+
+// signingKey loads the key, before the long work, because it may ask for a
+// passphrase. It is nil when the default one is not there yet, or not needed.
+func (a *app) signingKey(o packOptions) (*trust.KeyPair, error) {
+	path := o.key
+	if path == "" {
+		path = defaultKey()
+	}
+	if o.dryRun {
+		return nil, nil
+	}
+	k, err := trust.LoadKeyFile(path, func() ([]byte, error) { return o.pass.read(a, "passphrase of "+path+": ", false) })
+	if errors.Is(err, os.ErrNotExist) {
+		if o.key == "" {
+			return nil, nil
+		}
+		err = withHint(usageError{err}, "offk8s keys generate -o %s makes one", path)
+	}
+	return k, err
+}
+
+// firstKey makes the default key on first use.
+func (a *app) firstKey() (*trust.KeyPair, error) {
+	path := defaultKey()
+	k, err := generateKey(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	a.notef("made the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
+	return k, nil
+}
+
+// checkKeyTime refuses a key that was made after the time of the Lock, as with an
+// old Lock and a new key: OpenPGP knows no signature from before its key.
+func checkKeyTime(key *trust.KeyPair, lock *manifests.Lock) error {
+	made, err := key.Made()
+	if err != nil || !lock.Created.Before(made) {
+		return err
+	}
+	return withHint(usagef("the signing key was made at %s, the Lock is of %s, before that",
+		made.UTC().Format(time.RFC3339), lock.Created.UTC().Format(time.RFC3339)),
+		"take the key that the Lock was packed with, or resolve anew: without --lock and SOURCE_DATE_EPOCH")
 }

@@ -18,7 +18,7 @@ func run() int {
 	err := app.command().ExecuteContext(ctx)
 	if sig := cause(); sig != nil && err != nil { // serve ends in order, without an error
 		name := map[os.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[sig]
-		app.say("note", "stopped by %s; run the same command again to go on", name)
+		app.notef("stopped by %s; run the same command again to go on", name)
 		return 128 + int(sig.(syscall.Signal))
 	}
 	return app.report(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,14 +89,14 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 
 // networkHint says what helps where an upstream cannot be reached.
 func networkHint(err error) error {
-	if unreachable := (*net.OpError)(nil); errors.As(err, &unreachable) {
+	if as[*net.OpError](err) {
 		return withHint(err, "pack needs the internet; HTTPS_PROXY names a proxy, --rewrite FROM=TO a place inside; what was fetched is kept")
 	}
 	return err
 }
 
 func (a *app) pack(ctx context.Context, o packOptions) error {
-	m, err := o.wanted()
+	m, err := o.buildManifest()
 	self, selfErr := selfBinaries(o.self)
 	client, clientErr := fetch.NewClient(fetch.Options{Rewrites: m.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log()})
 	if err := errors.Join(err, selfErr, clientErr); err != nil {
@@ -105,14 +106,14 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(o.cacheDir())
+	st, err := store.Open(cmp.Or(o.cache, cacheDir()))
 	if err != nil {
 		return err
 	}
 	defer st.Close()
 	progress, endProgress := a.newProgress()
 	defer endProgress()
-	lock, err := a.lock(ctx, o, m, bundle.ResolveOptions{
+	lock, err := a.loadOrResolve(ctx, o, m, bundle.ResolveOptions{
 		Client: client, Store: st, Created: created(), SelfBinaries: self, Offk8sVersion: version(),
 		RequirePinned: o.require == "pinned", Progress: progress, Log: a.log(),
 	})
@@ -127,13 +128,10 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 			return err
 		}
 	}
-	if err := keyFits(key, lock); err != nil {
+	if err := checkKeyTime(key, lock); err != nil {
 		return err
 	}
-	output := o.output
-	if output == "" {
-		output = lock.Name + ".tar"
-	}
+	output := cmp.Or(o.output, lock.Name+".tar")
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
 		Client: client, Store: st, Key: key, Output: output, Parallel: o.parallel, SelfBinaries: self,
 		VerifyAfterWrite: o.reread, Progress: progress, Log: a.log(),
@@ -144,11 +142,11 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err := durable.WriteFile(output+".lock.json", lock.Encode(), 0o644); err != nil {
 		return err
 	}
-	return a.packed(res, key)
+	return a.printPacked(res, key)
 }
 
-// wanted returns the Manifest of file and flags.
-func (o packOptions) wanted() (manifests.Manifest, error) {
+// buildManifest returns the Manifest of file and flags.
+func (o packOptions) buildManifest() (manifests.Manifest, error) {
 	m := manifests.Manifest{APIVersion: manifests.APIVersion, Kind: manifests.KindManifest}
 	if o.file != "" {
 		b, err := os.ReadFile(o.file)
@@ -161,15 +159,17 @@ func (o packOptions) wanted() (manifests.Manifest, error) {
 		}
 		m = *loaded
 	}
-	override(&m.Kubernetes, o.manifest.Kubernetes)
-	override(&m.Name, o.manifest.Name)
-	override(&m.CNI, o.manifest.CNI)
-	overrideList(&m.Arches, o.manifest.Arches)
-	overrideList(&m.Distros, o.manifest.Distros)
-	m.Images = append(m.Images, o.manifest.Images...)
-	if o.manifest.Sequence != 0 {
-		m.Sequence = o.manifest.Sequence
+	m.Kubernetes = cmp.Or(o.manifest.Kubernetes, m.Kubernetes)
+	m.Name = cmp.Or(o.manifest.Name, m.Name)
+	m.CNI = cmp.Or(o.manifest.CNI, m.CNI)
+	if len(o.manifest.Arches) > 0 {
+		m.Arches = o.manifest.Arches
 	}
+	if len(o.manifest.Distros) > 0 {
+		m.Distros = o.manifest.Distros
+	}
+	m.Images = append(m.Images, o.manifest.Images...)
+	m.Sequence = cmp.Or(o.manifest.Sequence, m.Sequence)
 	var errs []error
 	for _, s := range o.rewrites {
 		from, to, ok := strings.Cut(s, "=")
@@ -200,7 +200,7 @@ func (o packOptions) check(m manifests.Manifest) []error {
 		if field == "kubernetes" && m.Kubernetes == "" {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s: %s", orWord(manifestFlags[field], p.Path), p.Message))
+		errs = append(errs, fmt.Errorf("%s: %s", cmp.Or(manifestFlags[field], p.Path), p.Message))
 	}
 	if o.require != "" && o.require != "pinned" {
 		errs = append(errs, fmt.Errorf("--require %q: want pinned", o.require))
@@ -214,27 +214,8 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	return errs
 }
 
-func override(dst *string, v string) {
-	if v != "" {
-		*dst = v
-	}
-}
-
-func overrideList(dst *[]string, v []string) {
-	if len(v) > 0 {
-		*dst = v
-	}
-}
-
-func (o packOptions) cacheDir() string {
-	if o.cache != "" {
-		return o.cache
-	}
-	return cacheDir()
-}
-
-// lock reads the Lock that --lock names, or resolves the Manifest.
-func (a *app) lock(ctx context.Context, o packOptions, m manifests.Manifest, ro bundle.ResolveOptions) (*manifests.Lock, error) {
+// loadOrResolve reads the Lock that --lock names, or resolves the Manifest.
+func (a *app) loadOrResolve(ctx context.Context, o packOptions, m manifests.Manifest, ro bundle.ResolveOptions) (*manifests.Lock, error) {
 	if o.lock != "" {
 		b, err := os.ReadFile(o.lock)
 		if err != nil {
@@ -254,8 +235,8 @@ func (a *app) lock(ctx context.Context, o packOptions, m manifests.Manifest, ro 
 		return nil, err
 	}
 	if r, err := cat.Release(m.Kubernetes); err == nil && r.EndOfLife != "" {
-		if eol, err := time.Parse("2006-01-02", r.EndOfLife); err == nil && eol.Before(time.Now()) {
-			a.say("warning", "Kubernetes %s is out of support since %s; known holes stay open", r.Minor, r.EndOfLife)
+		if eol, err := time.Parse(time.DateOnly, r.EndOfLife); err == nil && eol.Before(time.Now()) {
+			a.warnf("Kubernetes %s is out of support since %s; known holes stay open", r.Minor, r.EndOfLife)
 		}
 	}
 	return bundle.Resolve(ctx, m, cat, ro)
@@ -286,10 +267,10 @@ func selfBinaries(flags []string) (map[string]string, error) {
 	return self, nil
 }
 
-// packed prints the result: path, digest, and what was believed on first use.
-func (a *app) packed(res bundle.PackResult, key *trust.KeyPair) error {
+// printPacked prints the result: path, digest, and what was believed on first use.
+func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 	if n := len(res.FirstUse); n > 0 {
-		a.say("note", "%d artifacts had no pinned digest and are recorded in the Lock as seen now: %s", n, strings.Join(res.FirstUse, ", "))
+		a.notef("%d artifacts had no pinned digest and are recorded in the Lock as seen now: %s", n, strings.Join(res.FirstUse, ", "))
 	}
 	v := struct {
 		Path        string                         `json:"path"`

@@ -101,16 +101,16 @@ func (l *lines) emit(e lineEvent) {
 
 func (l *lines) Start(name string, size int64) fetch.Task {
 	now := time.Now()
-	return &lineTask{l: l, name: name, size: size, start: now, told: now}
+	return &lineTask{l: l, name: name, size: size, start: now, shown: now}
 }
 
 type lineTask struct {
-	l           *lines
-	name        string
-	size        int64
-	mu          sync.Mutex
-	done        int64
-	start, told time.Time
+	l            *lines
+	name         string
+	size         int64
+	mu           sync.Mutex
+	done         int64
+	start, shown time.Time
 }
 
 func (t *lineTask) Total(size int64) {
@@ -123,8 +123,8 @@ func (t *lineTask) Add(n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.done += n
-	if time.Since(t.told) >= 10*time.Second {
-		t.told = time.Now()
+	if time.Since(t.shown) >= 10*time.Second {
+		t.shown = time.Now()
 		t.l.emit(lineEvent{Event: "progress", Name: t.name, Bytes: t.done, Size: t.size, Took: time.Since(t.start).Seconds()})
 	}
 }

@@ -75,7 +75,7 @@ func TestLongTasksAreToldOf(t *testing.T) {
 	if out.Len() > 0 {
 		t.Errorf("told at once: %q", out.String())
 	}
-	task.told = task.told.Add(-11 * time.Second)
+	task.shown = task.shown.Add(-11 * time.Second)
 	task.Add(1 << 19)
 	task.Add(1 << 19)
 	if got, want := out.String(), "progress  etcd 1.5 MiB of 3.0 MiB\n"; got != want {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -110,16 +111,9 @@ func (a *app) announce(b *bundle.Bundle, m *mirror.Mirror, base, fingerprint str
 	}
 	return a.result(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "bundle       %s\nroot         %s\nmirror       %s\nfingerprint  %s\n\n%s\n",
-			v["bundle"], v["root"], base, orWord(fingerprint, "-"), m.ClientConfig(base))
+			v["bundle"], v["root"], base, cmp.Or(fingerprint, "-"), m.ClientConfig(base))
 		return err
 	})
-}
-
-func orWord(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // serverCert is what the mirror shows to clients.
@@ -144,10 +138,7 @@ func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
 		}
 		return serverCert{config: &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}}, nil
 	}
-	dir := o.state
-	if dir == "" {
-		dir = filepath.Join(stateDir(), "mirror")
-	}
+	dir := cmp.Or(o.state, filepath.Join(stateDir(), "mirror"))
 	names, err := serverNames(addr, o.names)
 	if err != nil {
 		return serverCert{}, err

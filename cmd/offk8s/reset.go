@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
+)
+
+func (a *app) resetCommand() *cobra.Command {
+	var o clusterOptions
+	var hosts []string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "reset",
+		Short: "Undo what install did, on all hosts or some",
+		Long: `Restores on every host what was there before, from the host's own journal: stops and
+removes units and containers, unmounts, restores files, removes data of etcd and of
+the kubelet. Operating system packages stay, and are named. The cluster is gone after it.
+A host that cannot be reached keeps none of the others from being reset.
+
+Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
+		Example: `  offk8s reset -f cluster.yaml
+  offk8s reset --host node-3 --yes`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := o.load()
+			if err != nil {
+				return err
+			}
+			if err := selectHosts(c, hosts); err != nil {
+				return err
+			}
+			c.SetDefaults(catalog.Release{}) // reset needs to reach the hosts and nothing of a release
+			if !yes {
+				if err := a.confirmReset(c.Name); err != nil {
+					return err
+				}
+			}
+			unlock, err := installer.LockState(o.stateDir(c))
+			if err != nil {
+				return err
+			}
+			defer unlock()
+			fleet, err := a.connect(cmd.Context(), o, c, true)
+			if err != nil {
+				return err
+			}
+			defer fleet.Close()
+			report, err := installer.Reset(cmd.Context(), fleet, installer.ResetOptions{Progress: a.newRunProgress()})
+			if report == nil {
+				return err
+			}
+			return errors.Join(err, a.runResult(report))
+		},
+	}
+	o.fileFlag(cmd)
+	o.hostFlags(cmd)
+	cmd.Flags().StringSliceVar(&hosts, "host", nil, "only these hosts")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// only leaves the named hosts in c; none means all.
+func selectHosts(c *manifests.Cluster, hosts []string) error {
+	var errs []error
+	for _, name := range hosts {
+		if !slices.ContainsFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name }) {
+			errs = append(errs, fmt.Errorf("--host %q: the cluster %q has no such host", name, c.Name))
+		}
+	}
+	if len(hosts) > 0 {
+		c.Hosts = slices.DeleteFunc(c.Hosts, func(h manifests.Host) bool { return !slices.Contains(hosts, h.Name) })
+	}
+	return asUsage(errors.Join(errs...))
+}
+
+// confirmReset wants the cluster's name typed; without a terminal only --yes will do.
+func (a *app) confirmReset(name string) error {
+	tty, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(tty.Fd())) {
+		return withHint(usagef("reset destroys the cluster %q and nobody is there to ask", name), "say --yes if you mean it")
+	}
+	if !a.confirm(fmt.Sprintf("this destroys the cluster %q; type its name to go on: ", name), name) {
+		return usagef("reset: not confirmed")
+	}
+	return nil
+}
