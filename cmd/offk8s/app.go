@@ -17,9 +17,9 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// app is what every command shares: the streams and the global flags.
-// stdout carries results only; everything else goes to stderr, in lower case
-// and without a full stop.
+// app holds the streams and the global flags that all commands share. Only
+// results go to stdout; everything else goes to stderr, in lower case and
+// without a final period.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -44,7 +44,7 @@ func (a *app) command() *cobra.Command {
 serves it inside an offline network, and installs clusters from there.
 
   online    offk8s pack --version 1.36     downloads, checks and seals a bundle
-  anywhere  offk8s verify BUNDLE           checks every byte where it lies
+  anywhere  offk8s verify BUNDLE           checks every byte, without unpacking
   offline   offk8s serve BUNDLE            HTTP, yum, apt and registry mirror
   targets   offk8s install                 a cluster from the mirror
 
@@ -64,10 +64,10 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 		return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
 	})
 	f := root.PersistentFlags()
-	f.StringVar(&a.format, "format", "text", "form of the result: text, json or yaml")
+	f.StringVar(&a.format, "format", "text", "format of the result: text, json or yaml")
 	f.StringVar(&a.progress, "progress", "auto", "progress on stderr: auto, tty, plain, json or none")
-	f.StringVar(&a.logFormat, "log-format", "text", "form of log lines on stderr: text or json")
-	f.CountVarP(&a.verbose, "verbose", "v", "say more on stderr (repeat for details)")
+	f.StringVar(&a.logFormat, "log-format", "text", "format of log lines on stderr: text or json")
+	f.CountVarP(&a.verbose, "verbose", "v", "more detail on stderr (repeat for still more)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors on stderr")
 	root.AddCommand(
 		a.versionsCommand(), a.initCommand(), a.keysCommand(),
@@ -79,8 +79,8 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	return root
 }
 
-// checkArguments makes complaints about arguments name their command and be
-// usage errors; a command that only groups others refuses unknown ones.
+// checkArguments turns errors about arguments into usage errors that name their
+// command. A command that only groups others prints its help.
 func checkArguments(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		if !c.Runnable() {
@@ -99,7 +99,7 @@ func checkArguments(cmd *cobra.Command) {
 	}
 }
 
-// prepare fills flags from the environment and checks the global ones.
+// prepare sets flags from the environment and checks the global ones.
 func (a *app) prepare(cmd *cobra.Command) error {
 	var errs []error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -146,7 +146,7 @@ func (a *app) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.stderr, o))
 }
 
-// result writes v to stdout in the wanted format; text writes the text form.
+// result writes v to stdout as JSON or YAML, or calls text, depending on --format.
 func (a *app) result(v any, text func(w io.Writer) error) error {
 	switch a.format {
 	case "json":
@@ -181,7 +181,7 @@ func (a *app) message(level, text string) {
 	}
 }
 
-// xdgDir returns a folder of offk8s below an XDG base directory, such as
+// xdgDir returns the offk8s directory below an XDG base directory, such as
 // $XDG_CACHE_HOME or ~/.cache.
 func xdgDir(variable, fallback string) string {
 	base := os.Getenv(variable)

@@ -25,16 +25,15 @@ type trustOptions struct {
 
 func (o *trustOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "public key to trust (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
-	cmd.Flags().BoolVar(&o.unsigned, "insecure-allow-unsigned", false, "accept a bundle that nobody signed")
+	cmd.Flags().BoolVar(&o.unsigned, "insecure-allow-unsigned", false, "accept an unsigned bundle")
 	freshFlag(cmd, &o.fresh)
 }
 
 func freshFlag(cmd *cobra.Command, fresh *bool) {
-	cmd.Flags().BoolVar(fresh, "require-fresh", false, "refuse a bundle that has expired, instead of a warning")
+	cmd.Flags().BoolVar(fresh, "require-fresh", false, "refuse an expired bundle instead of warning")
 }
 
-// checkAge warns of an expired bundle, or returns that as an error where a
-// fresh one is required.
+// checkAge warns about an expired bundle, or returns an error if require is set.
 func (a *app) checkAge(lock *manifests.Lock, require bool) error {
 	err := lock.CheckAge(time.Now())
 	if err != nil && !require {
@@ -44,19 +43,20 @@ func (a *app) checkAge(lock *manifests.Lock, require bool) error {
 	return err
 }
 
-// publicKeys reads the trusted keys; without --key the user's own is taken if it is there.
+// publicKeys reads the trusted keys. Without --key it uses the default key of
+// this user, if there is one.
 func (o trustOptions) publicKeys() ([]trust.PublicKey, error) {
 	if len(o.keys) > 0 {
 		return readPublicKeys(o.keys)
 	}
 	keys, err := readPublicKeys([]string{publicPath(defaultKey())})
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // Open says what that means
+		return nil, nil // Open reports the missing key
 	}
 	return keys, err
 }
 
-// open opens the bundle of paths; with none it is looked for.
+// open opens the bundle at paths; if there are none, it uses findBundle.
 func (o trustOptions) open(ctx context.Context, paths []string) (*bundle.Bundle, error) {
 	paths, err := findBundle(paths)
 	if err != nil {
@@ -74,9 +74,9 @@ func (o trustOptions) open(ctx context.Context, paths []string) (*bundle.Bundle,
 	return bundle.Open(ctx, paths, bundle.OpenOptions{Keys: keys, AllowUnsigned: o.unsigned})
 }
 
-// findBundle returns the bundle to use: the named one, $OFFK8S_BUNDLE, or the
-// only one that lies in the current folder. More than one candidate is an
-// error that lists them.
+// findBundle returns the bundle to use: the one given as an argument,
+// $OFFK8S_BUNDLE, or the only one in the current directory. If there are
+// several, the error lists them.
 func findBundle(args []string) ([]string, error) {
 	if len(args) > 0 {
 		return args, nil
@@ -98,13 +98,14 @@ func findBundle(args []string) ([]string, error) {
 	case 1:
 		return found, nil
 	case 0:
-		return nil, withHint(usagef("no bundle given and none in this folder"), "name it, or set OFFK8S_BUNDLE")
+		return nil, withHint(usagef("no bundle given and none in this directory"), "name it, or set OFFK8S_BUNDLE")
 	default:
-		return nil, withHint(usagef("several bundles in this folder: %s", strings.Join(found, ", ")), "name one of them")
+		return nil, withHint(usagef("several bundles in this directory: %s", strings.Join(found, ", ")), "name one of them")
 	}
 }
 
-// looksLikeBundle reports whether a tar begins as bundles do; Open decides.
+// looksLikeBundle reports whether a tar file starts like a bundle. Only Open
+// checks that it is one.
 func looksLikeBundle(name string) bool {
 	f, err := os.Open(name)
 	if err != nil {

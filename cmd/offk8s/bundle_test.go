@@ -37,10 +37,10 @@ func TestFindBundle(t *testing.T) {
 	}{
 		{"named", map[string]string{"a.tar": "oci-layout"}, []string{"x.tar"}, "", []string{"x.tar"}, ""},
 		{"the name wins over the environment", nil, []string{"x.tar"}, "y.tar", []string{"x.tar"}, ""},
-		{"the environment wins over the folder", map[string]string{"a.tar": "oci-layout"}, nil, "y.tar", []string{"y.tar"}, ""},
+		{"the environment wins over the directory", map[string]string{"a.tar": "oci-layout"}, nil, "y.tar", []string{"y.tar"}, ""},
 		{"the only one", map[string]string{"a.tar": "oci-layout", "backup.tar": "etc/passwd"}, nil, "", []string{"a.tar"}, ""},
-		{"none", map[string]string{"backup.tar": "etc/passwd"}, nil, "", nil, "none in this folder"},
-		{"several", map[string]string{"a.tar": "oci-layout", "b.tar": "oci-layout"}, nil, "", nil, "several bundles in this folder: a.tar, b.tar"},
+		{"none", map[string]string{"backup.tar": "etc/passwd"}, nil, "", nil, "none in this directory"},
+		{"several", map[string]string{"a.tar": "oci-layout", "b.tar": "oci-layout"}, nil, "", nil, "several bundles in this directory: a.tar, b.tar"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// clusterOptions are the flags of every command over the hosts of a cluster.
+// clusterOptions are the flags of the commands that work on a cluster.
 type clusterOptions struct {
 	file     string
 	keys     []string
@@ -37,23 +37,23 @@ func (o *clusterOptions) fileFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&o.file, "file", "f", "cluster.yaml", "the cluster (see offk8s init cluster)")
 }
 
-// mirrorFlags are those of commands that read the mirror's bundle.
+// mirrorFlags adds the flags of commands that read the mirror's bundle.
 func (o *clusterOptions) mirrorFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&o.keys, "key", nil, "public key that the bundle must be signed with (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
+	f.StringArrayVar(&o.keys, "key", nil, "public key that must have signed the bundle (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
 	f.StringVar(&o.mirror, "mirror", "", "URL of the mirror (default: the one in the file)")
 }
 
-// hostFlags are those of commands that reach the hosts.
+// hostFlags adds the flags of commands that connect to the hosts.
 func (o *clusterOptions) hostFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.state, "state", "", "folder with the cluster's CAs and keys (default $XDG_STATE_HOME/offk8s/clusters/NAME)")
+	f.StringVar(&o.state, "state", "", "directory of the cluster's CAs and keys (default $XDG_STATE_HOME/offk8s/clusters/NAME)")
 	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for hosts of another architecture")
-	f.IntVar(&o.parallel, "parallel", installer.DefaultParallel, "hosts worked on at a time")
+	f.IntVar(&o.parallel, "parallel", installer.DefaultParallel, "number of hosts to work on at a time")
 	f.BoolVar(&o.insecure, "ssh-insecure-host-key", false, "accept any host key (laboratories only)")
 }
 
-// load reads cluster.yaml; the mirror's address may come from the flag.
+// load reads cluster.yaml; --mirror overrides its mirror.url.
 func (o clusterOptions) load() (*manifests.Cluster, error) {
 	b, err := os.ReadFile(o.file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -72,12 +72,13 @@ func (o clusterOptions) load() (*manifests.Cluster, error) {
 	return c, nil
 }
 
-// stateDir is where the operator keeps the secrets of the cluster.
+// stateDir returns the directory of the cluster's secrets on this machine.
 func (o clusterOptions) stateDir(c *manifests.Cluster) string {
 	return cmp.Or(o.state, filepath.Join(stateDir(), "clusters", c.Name))
 }
 
-// openMirror verifies the bundle that the mirror serves and puts it into the Input of a plan.
+// openMirror verifies the bundle that the mirror serves. It returns the mirror,
+// the trusted keys (PEM) and the input of a plan.
 func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*installer.Mirror, string, phase.Input, error) {
 	in := phase.Input{Cluster: c}
 	if c.Mirror.URL == "" {
@@ -98,7 +99,7 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 	if as[*tls.CertificateVerificationError](err) {
 		err = withHint(err, "write the fingerprint that offk8s serve prints into %s as mirror.caFingerprint", o.file)
 	} else if as[*net.OpError](err) {
-		err = withHint(err, "does offk8s serve run there, and does no firewall stand between?")
+		err = withHint(err, "check that offk8s serve runs there and that no firewall blocks it")
 	}
 	if err != nil {
 		return nil, "", in, err
@@ -111,7 +112,7 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 	return m, pem.String(), in, nil
 }
 
-// checkVersion checks that cluster.yaml and the bundle mean the same Kubernetes.
+// checkVersion returns an error if cluster.yaml asks for another Kubernetes than the bundle has.
 func checkVersion(c *manifests.Cluster, lock *manifests.Lock) error {
 	if want := strings.TrimPrefix(c.Kubernetes, "v"); want != "" && want != lock.Kubernetes && want != lock.Minor {
 		return usagef("cluster.yaml wants Kubernetes %s, the mirror's bundle %q has %s", want, lock.Name, lock.Kubernetes)
@@ -119,7 +120,7 @@ func checkVersion(c *manifests.Cluster, lock *manifests.Lock) error {
 	return nil
 }
 
-// connect reaches every host, or with partial those that can be reached.
+// connect connects to all hosts. If partial is set, it leaves out those that it cannot reach.
 func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluster, partial bool) (*installer.Fleet, error) {
 	home, _ := os.UserHomeDir()
 	self, err := selfBinaries(o.self)
@@ -127,7 +128,7 @@ func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluste
 		return nil, err
 	}
 	if o.insecure {
-		a.warnf("host keys are not checked; anybody in between can take over the hosts")
+		a.warnf("host keys are not checked; anyone on the network path can take over the hosts")
 	}
 	return installer.Connect(ctx, c, installer.ConnectOptions{
 		SSH: host.SSHConfig{
@@ -143,8 +144,8 @@ func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluste
 	})
 }
 
-// acceptHost asks on a terminal about a host that known_hosts does not know;
-// without a terminal nobody is asked and the answer is no.
+// acceptHost returns a function that asks whether to accept the key of a host
+// that is not in known_hosts. It is nil if stdin is not a terminal.
 func (a *app) acceptHost() func(address, fingerprint string) bool {
 	tty, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(tty.Fd())) {
@@ -155,7 +156,7 @@ func (a *app) acceptHost() func(address, fingerprint string) bool {
 	}
 }
 
-// confirm asks on the terminal; anything but want is a no.
+// confirm asks a question and reports whether the answer is want.
 func (a *app) confirm(question, want string) bool {
 	fmt.Fprint(a.stderr, question)
 	line, err := bufio.NewReader(a.stdin).ReadString('\n')

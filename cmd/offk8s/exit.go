@@ -31,45 +31,45 @@ const (
 	exitPassphrase = 12
 )
 
-// classes is the whole mapping of errors to exit codes; the first match wins,
-// so the more specific class stands before the general one.
+// classes maps errors to exit codes and hints. The first match wins, so a
+// specific class comes before a general one.
 var classes = []class{
 	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init writes a commented example"},
-	{as[*installer.PreflightError], exitPreflight, "mend the hosts, or list a check under hostPreparation.ignorePreflight to make it a warning"},
-	{is(agent.ErrLocked), exitLocked, "another offk8s works on that host; wait for it to end"},
+	{as[*installer.PreflightError], exitPreflight, "fix the hosts, or list a check under hostPreparation.ignorePreflight to make it a warning"},
+	{is(agent.ErrLocked), exitLocked, "another offk8s is working on that host; wait until it ends"},
 	{is(agent.ErrPolicy), exitPolicy, "--allow-downgrade accepts an older bundle"},
-	{is(agent.ErrVerify), exitVerify, "the mirror serves something else than the key signed; compare key, fingerprint and bundle"},
-	{is(installer.ErrPartial), exitPartial, "mend what failed and run the same command again; it goes on where it stopped"},
-	{is(host.ErrUnknownHost), exitError, "log in once with ssh and compare the fingerprint, or write it as ssh.hostKey into cluster.yaml"},
-	{is(host.ErrChangedHost), exitError, "find out why the key changed before you accept it; somebody may stand between"},
+	{is(agent.ErrVerify), exitVerify, "the mirror serves content that the key did not sign; compare key, fingerprint and bundle"},
+	{is(installer.ErrPartial), exitPartial, "fix the cause and run the same command again; it continues where it stopped"},
+	{is(host.ErrUnknownHost), exitError, "log in once with ssh and compare the fingerprint, or set ssh.hostKey in cluster.yaml"},
+	{is(host.ErrChangedHost), exitError, "find out why the key changed before you accept it; someone may be intercepting the connection"},
 	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
-	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it or give --cache-dir"},
-	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; it comes from the packing machine on another way than the bundle"},
+	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it, or give --cache-dir"},
+	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; bring it from the packing machine separately from the bundle"},
 	{is(trust.ErrUnsigned), exitPolicy, "get a signed bundle; --insecure-allow-unsigned accepts this one"},
 	{is(trust.ErrUnknownKey), exitVerify, "compare the fingerprint of your public key (offk8s keys show) with the packer's"},
 	{is(trust.ErrBadSignature), exitVerify, "do not use this bundle; copy it again from the source"},
 	{is(bundle.ErrPolicy), exitPolicy, ""},
-	{is(manifests.ErrExpired), exitPolicy, "pack a newer one; without --require-fresh it is used with a warning"},
-	{is(manifests.ErrClock), exitPolicy, "set this machine's clock; without --require-fresh the bundle is used with a warning"},
-	{is(fetch.ErrNoArchive), exitUsage, "--rewrite apt:ARCHIVE=https://… names it; without, the apt sources of this machine are used if it runs that distribution"},
-	{is(bundle.ErrVerify), exitVerify, "do not use what is named above; fetch or copy it again from the source"},
-	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it, --self ARCH=FILE names the offk8s binary of another architecture"},
-	{as[*bundle.PartialError], exitPartial, "run the same command again; what was fetched is kept"},
+	{is(manifests.ErrExpired), exitPolicy, "pack a newer one; without --require-fresh, offk8s only warns"},
+	{is(manifests.ErrClock), exitPolicy, "set this machine's clock; without --require-fresh, offk8s only warns"},
+	{is(fetch.ErrNoArchive), exitUsage, "give --rewrite apt:ARCHIVE=https://…; by default offk8s uses the apt sources of this machine if it runs that distribution"},
+	{is(bundle.ErrVerify), exitVerify, "do not use the files named above; fetch or copy them again from the source"},
+	{is(bundle.ErrInput), exitUsage, "offk8s versions lists the supported versions; --catalog adds more, --self ARCH=FILE gives the offk8s binary of another architecture"},
+	{as[*bundle.PartialError], exitPartial, "run the same command again; finished downloads are kept"},
 }
 
-// class maps errors of the libraries to an exit code and a general hint.
+// class maps errors of the libraries to an exit code and a default hint.
 type class struct {
 	match func(error) bool
 	code  int
 	hint  string
 }
 
-// is matches a sentinel.
+// is returns a match for errors.Is.
 func is(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
 }
 
-// as matches a type.
+// as reports whether err is or wraps a T.
 func as[T error](err error) bool {
 	_, ok := errors.AsType[T](err)
 	return ok
@@ -81,10 +81,10 @@ type usageError struct{ err error }
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
-// usagef makes a usageError.
+// usagef returns a usageError.
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// asUsage makes err a usageError; nil stays nil.
+// asUsage wraps err as a usageError; it returns nil for nil.
 func asUsage(err error) error {
 	if err == nil {
 		return nil
@@ -92,7 +92,7 @@ func asUsage(err error) error {
 	return usageError{err}
 }
 
-// hintError carries advice that only the command knows.
+// hintError is an error with a hint that overrides the one of its class.
 type hintError struct {
 	err  error
 	hint string
@@ -101,7 +101,7 @@ type hintError struct {
 func (e hintError) Error() string { return e.err.Error() }
 func (e hintError) Unwrap() error { return e.err }
 
-// withHint adds advice to err; nil stays nil.
+// withHint adds a hint to err; it returns nil for nil.
 func withHint(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
@@ -109,7 +109,7 @@ func withHint(err error, format string, args ...any) error {
 	return hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// quietError sets an exit code for an outcome that the command has told already.
+// quietError sets the exit code if the command has already printed the outcome.
 type quietError struct{ code int }
 
 func (e quietError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
@@ -128,7 +128,7 @@ func (a *app) report(err error) int {
 		_ = enc.Encode(map[string]any{"code": code, "message": err.Error(), "hint": hint})
 		return code
 	}
-	text := strings.ReplaceAll(err.Error(), "\n\n", "\n") // answers of servers end so
+	text := strings.ReplaceAll(err.Error(), "\n\n", "\n") // as at the end of a server's answer
 	fmt.Fprintf(a.stderr, "offk8s: error: %s\n", strings.ReplaceAll(text, "\n", "\n  "))
 	if hint != "" {
 		fmt.Fprintf(a.stderr, "offk8s: hint: %s\n", hint)
@@ -136,8 +136,7 @@ func (a *app) report(err error) int {
 	return code
 }
 
-// classify returns the exit code of err and a default hint: the first class
-// that matches, the most specific ones first.
+// classify returns the exit code and the hint of the first class that matches err.
 func classify(err error) (code int, hint string) {
 	code = exitError
 	for _, c := range classes {
@@ -155,7 +154,7 @@ func classify(err error) (code int, hint string) {
 	return code, hint
 }
 
-// cobraUsage recognises cobra's own complaints, which have no type.
+// cobraUsage reports whether err is one of cobra's usage errors, which have no type.
 func cobraUsage(err error) bool {
 	return strings.HasPrefix(err.Error(), "unknown command ") || strings.HasPrefix(err.Error(), "required flag")
 }

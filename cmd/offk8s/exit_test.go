@@ -98,7 +98,7 @@ func TestReport(t *testing.T) {
 		want   string
 	}{
 		{"nothing", nil, "text", ""},
-		{"told already", quietError{7}, "text", ""},
+		{"printed already", quietError{7}, "text", ""},
 		{"hint of the command wins", withHint(usagef("no %q", "x"), "name %s", "it"), "text", "offk8s: error: no \"x\"\noffk8s: hint: name it\n"},
 		{"several, one ends with a newline", errors.Join(errors.New("a\n"), errors.New("b")), "text", "offk8s: error: a\n  b\n"},
 		{"unknown command", errors.New(`unknown command "x" for "offk8s"`), "text", "offk8s: error: unknown command \"x\" for \"offk8s\"\noffk8s: hint: see --help\n"},

@@ -7,7 +7,8 @@ import (
 	"github.com/offk8s/offk8s/installer/kube/smokeserver"
 )
 
-// agentCommand is what install starts on a host: a request on stdin, events on stdout.
+// agentCommand is started by install on a host. It reads requests from stdin and
+// writes events to stdout.
 func (a *app) agentCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "agent",
@@ -16,14 +17,14 @@ func (a *app) agentCommand() *cobra.Command {
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := agent.Serve(cmd.Context(), a.stdin, a.stdout, agent.Options{}); err != nil {
-				return quietError{exitError} // the operator has it as the last event
+				return quietError{exitError} // the last event carries the error
 			}
 			return nil
 		},
 	}
 }
 
-// smokeServerCommand is the program in the smoke image.
+// smokeServerCommand runs in the pods of the smoke test.
 func (a *app) smokeServerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:                "smoke-server",

@@ -22,7 +22,7 @@ func (a *app) initCommand() *cobra.Command {
 		ValidArgs: []string{"pack", "cluster"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
-				return errors.New("say what to write: pack or cluster")
+				return errors.New("want one argument: pack or cluster")
 			}
 			return nil
 		},
@@ -49,10 +49,10 @@ func (a *app) initCommand() *cobra.Command {
 	return cmd
 }
 
-// hintExists says of a file that was to be made and is there what helps.
+// hintExists adds a hint if err reports that the file name exists.
 func hintExists(name string, err error) error {
 	if errors.Is(err, fs.ErrExist) {
-		return withHint(usagef("%q is there already", name), "name another file with -o, or remove this one first")
+		return withHint(usagef("%q already exists", name), "choose another file with -o, or remove this one first")
 	}
 	return err
 }

@@ -16,9 +16,9 @@ func (a *app) inspectCommand() *cobra.Command {
 	var o trustOptions
 	cmd := &cobra.Command{
 		Use:   "inspect [BUNDLE]",
-		Short: "List what a bundle holds",
-		Long: `Lists what a bundle holds. The signature and the structure are checked before; the
-blobs are not hashed (offk8s verify does that).`,
+		Short: "List the contents of a bundle",
+		Long: `Lists the contents of a bundle after checking its signature and structure. It does
+not hash the blobs; offk8s verify does.`,
 		Example: `  offk8s inspect --key offk8s.pub b.tar
   offk8s inspect --format json b.tar`,
 		Args: cobra.MaximumNArgs(1),

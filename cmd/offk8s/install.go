@@ -26,19 +26,19 @@ func (a *app) installCommand() *cobra.Command {
 	var o installOptions
 	cmd := &cobra.Command{
 		Use:   "install",
-		Short: "Make a cluster of the hosts in cluster.yaml",
-		Long: `Reaches every host (over SSH; a host marked "local" is this one), verifies the mirror's
-bundle against the public key, checks that the hosts fit, and then goes through the
-phases: host preparation, time, packages, certificates, etcd, container runtime,
-control plane, nodes, network, DNS, and a smoke test with real pods. Every host
-checks every byte itself against the signed bundle.
+		Short: "Install a cluster on the hosts in cluster.yaml",
+		Long: `Connects to every host (over SSH, or directly if the host is marked "local"), verifies
+the mirror's bundle against the public key, checks that the hosts are suitable, and then
+runs the phases: host preparation, time, packages, certificates, etcd, container runtime,
+control plane, nodes, network, DNS, and a smoke test with real pods. Every host verifies
+every byte that it uses against the signed bundle.
 
-Run it again at any time: what is so is left alone, what was interrupted is finished.
-The folder --state holds the cluster's CAs and keys: keep it, and keep it safe.
+Run it again at any time: it changes only what differs and finishes an interrupted run.
+The directory --state holds the cluster's CAs and keys: keep it, and keep it safe.
 
-Exit status: 0 done; 2 usage or configuration; 3 some hosts failed, listed; 4 or 5 the
-bundle is not what the key signed, or not allowed; 6 the hosts do not fit; 7 changes
-pending (with --dry-run --exit-code); 11 another install works on a host.`,
+Exit status: 0 done; 2 usage or configuration; 3 some hosts failed, listed; 4 the
+bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pending
+(with --dry-run --exit-code); 11 another install works on a host.`,
 		Example: `  offk8s install --key offk8s.pub --dry-run
   offk8s install -f cluster.yaml --key offk8s.pub`,
 		Args: cobra.NoArgs,
@@ -48,9 +48,9 @@ pending (with --dry-run --exit-code); 11 another install works on a host.`,
 	o.cluster.mirrorFlags(cmd)
 	o.cluster.hostFlags(cmd)
 	f := cmd.Flags()
-	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan with real check results; change nothing")
-	f.BoolVar(&o.exitCode, "exit-code", false, "with --dry-run: exit 7 when something would change")
-	f.BoolVar(&o.downgrade, "allow-downgrade", false, "accept a bundle older than one that the hosts have seen")
+	f.BoolVar(&o.dryRun, "dry-run", false, "check the hosts and print the plan; change nothing")
+	f.BoolVar(&o.exitCode, "exit-code", false, "with --dry-run: exit 7 if anything would change")
+	f.BoolVar(&o.downgrade, "allow-downgrade", false, "accept a bundle older than the one on the hosts")
 	freshFlag(cmd, &o.fresh)
 	return cmd
 }
@@ -91,7 +91,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	}
 	store, err := pki.Open(pki.Options{Dir: o.cluster.stateDir(c), Cluster: c})
 	if err != nil {
-		return fmt.Errorf("state folder: %w", err)
+		return fmt.Errorf("state directory: %w", err)
 	}
 	report, err := installer.Run(ctx, plan, fleet, installer.RunOptions{
 		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
@@ -107,7 +107,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	return err
 }
 
-// warnings prints the checks that do not stop an install but are worth reading.
+// warnings prints the checks that warn.
 func (a *app) warnings(checks []phase.Check) {
 	for _, c := range checks {
 		if c.Verdict == phase.Warn {
@@ -116,7 +116,7 @@ func (a *app) warnings(checks []phase.Check) {
 	}
 }
 
-// runResult prints a Report; in JSON with the sums that scripts look for.
+// runResult prints r, with the totals that scripts read.
 func (a *app) runResult(r *installer.Report) error {
 	v := struct {
 		Changed int `json:"changed"`

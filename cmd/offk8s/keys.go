@@ -18,8 +18,8 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// passphrase is where the passphrase of a key comes from: a file, the
-// environment, or a prompt; never a flag's value.
+// passphrase is the source of a key's passphrase: a file or a prompt, never the
+// value of a flag.
 type passphrase struct {
 	file string
 	none bool
@@ -29,7 +29,7 @@ func (p *passphrase) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.file, "passphrase-file", "", "file whose first line is the key's passphrase (default: prompt)")
 }
 
-// read returns the passphrase; confirm asks twice for a new one.
+// read returns the passphrase. If confirm is set, it asks twice.
 func (p *passphrase) read(a *app, prompt string, confirm bool) ([]byte, error) {
 	if p.none {
 		return nil, nil
@@ -68,7 +68,7 @@ func askSecret(a *app, tty *os.File, prompt string) ([]byte, error) {
 func (a *app) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Make and show signing keys",
+		Short: "Generate and show signing keys",
 		Args:  cobra.NoArgs,
 	}
 	cmd.AddCommand(a.keysGenerateCommand(), a.keysShowCommand())
@@ -80,11 +80,11 @@ func (a *app) keysGenerateCommand() *cobra.Command {
 	var pass passphrase
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Make a signing key and its public half",
-		Long: `Makes offk8s.key (0600: a P-256 key that signs bundles and an OpenPGP key that
+		Short: "Generate a signing key and its public key",
+		Long: `Writes offk8s.key (mode 0600: a P-256 key that signs bundles and an OpenPGP key that
 signs repository metadata, encrypted with a passphrase) and offk8s.pub, the
-public key. Bring offk8s.pub, or its fingerprint, to the offline site on another
-way than the bundles: it is what everything there is checked against.`,
+public key. Bring offk8s.pub, or its fingerprint, to the offline site separately
+from the bundles: everything there is verified with it.`,
 		Example: `  offk8s keys generate
   offk8s keys generate -o /safe/offk8s.key --passphrase-file pass.txt`,
 		Args: cobra.NoArgs,
@@ -97,7 +97,7 @@ way than the bundles: it is what everything there is checked against.`,
 				return err
 			}
 			if len(secret) == 0 && !pass.none {
-				return withHint(usagef("the passphrase is empty"), "say --no-passphrase if the key shall not be encrypted")
+				return withHint(usagef("the passphrase is empty"), "give --no-passphrase to leave the key unencrypted")
 			}
 			k, err := generateKey(output, secret)
 			if err != nil {
@@ -106,13 +106,13 @@ way than the bundles: it is what everything there is checked against.`,
 			return a.showKey(k, output)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "key file to write; the public key goes beside it as .pub (default $XDG_CONFIG_HOME/offk8s/offk8s.key)")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "key file to write; the public key is written beside it as .pub (default $XDG_CONFIG_HOME/offk8s/offk8s.key)")
 	pass.flags(cmd)
 	cmd.Flags().BoolVar(&pass.none, "no-passphrase", false, "write the key unencrypted (0600)")
 	return cmd
 }
 
-// generateKey makes a key pair and writes both halves; it overwrites nothing.
+// generateKey writes a new key pair to path and publicPath(path). It never overwrites a file.
 func generateKey(path string, secret []byte) (*trust.KeyPair, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (a *app) keysShowCommand() *cobra.Command {
 			}
 			keys, err := readPublicKeys([]string{name})
 			if errors.Is(err, os.ErrNotExist) {
-				return withHint(err, "offk8s keys generate makes a key; so does the first offk8s pack")
+				return withHint(err, "offk8s keys generate writes one; so does the first offk8s pack")
 			}
 			if err != nil {
 				return err
@@ -196,8 +196,8 @@ func readPublicKeys(files []string) ([]trust.PublicKey, error) {
 	return keys, errors.Join(errs...)
 }
 
-// signingKey loads the key, before the long work, because it may ask for a
-// passphrase. It is nil when the default one is not there yet, or not needed.
+// signingKey loads the key before the long work, since it may ask for a
+// passphrase. It returns nil if the default key does not exist yet, or for --dry-run.
 func (a *app) signingKey(o packOptions) (*trust.KeyPair, error) {
 	path := o.key
 	if path == "" {
@@ -211,30 +211,30 @@ func (a *app) signingKey(o packOptions) (*trust.KeyPair, error) {
 		if o.key == "" {
 			return nil, nil
 		}
-		err = withHint(usageError{err}, "offk8s keys generate -o %s makes one", path)
+		err = withHint(usageError{err}, "offk8s keys generate -o %s writes one", path)
 	}
 	return k, err
 }
 
-// firstKey makes the default key on first use.
+// firstKey generates the default key on first use.
 func (a *app) firstKey() (*trust.KeyPair, error) {
 	path := defaultKey()
 	k, err := generateKey(path, nil)
 	if err != nil {
 		return nil, err
 	}
-	a.notef("made the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
+	a.notef("generated the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
 	return k, nil
 }
 
-// checkKeyTime refuses a key that was made after the time of the Lock, as with an
-// old Lock and a new key: OpenPGP knows no signature from before its key.
+// checkKeyTime returns an error if key is newer than lock: an OpenPGP signature
+// cannot be older than its key.
 func checkKeyTime(key *trust.KeyPair, lock *manifests.Lock) error {
 	made, err := key.Made()
 	if err != nil || !lock.Created.Before(made) {
 		return err
 	}
-	return withHint(usagef("the signing key was made at %s, the Lock is of %s, before that",
+	return withHint(usagef("the signing key was generated at %s, the Lock was created before that, at %s",
 		made.UTC().Format(time.RFC3339), lock.Created.UTC().Format(time.RFC3339)),
-		"take the key that the Lock was packed with, or resolve anew: without --lock and SOURCE_DATE_EPOCH")
+		"use the key that the Lock was packed with, or resolve again without --lock and SOURCE_DATE_EPOCH")
 }

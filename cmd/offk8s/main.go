@@ -1,5 +1,5 @@
-// Command offk8s packs Kubernetes for places without internet, serves the
-// bundle there and installs clusters from it.
+// Command offk8s packs Kubernetes for networks without internet access, serves
+// the bundle there, and installs clusters from it.
 package main
 
 import (
@@ -11,22 +11,22 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run is main without the exit, so that test scripts can call it in process.
+// run is main without os.Exit, so that test scripts can call it.
 func run() int {
 	ctx, cause := signalContext(context.Background())
 	app := newApp(os.Stdin, os.Stdout, os.Stderr)
 	err := app.command().ExecuteContext(ctx)
-	if sig := cause(); sig != nil && err != nil { // serve ends in order, without an error
+	if sig := cause(); sig != nil && err != nil { // serve stops without an error
 		name := map[os.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[sig]
-		app.notef("stopped by %s; run the same command again to go on", name)
+		app.notef("stopped by %s; run the same command again to continue", name)
 		return 128 + int(sig.(syscall.Signal))
 	}
 	return app.report(err)
 }
 
-// signalContext is cancelled by the first SIGINT or SIGTERM, so that the work
-// under way ends orderly; a second signal ends the process at once. The
-// returned function says which signal it was, or nil.
+// signalContext returns a context that the first SIGINT or SIGTERM cancels, so
+// that work in progress can stop in order. A second signal exits at once. The
+// returned function returns the signal, or nil if there was none.
 func signalContext(parent context.Context) (context.Context, func() os.Signal) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)

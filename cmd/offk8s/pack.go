@@ -49,13 +49,13 @@ func (a *app) packCommand() *cobra.Command {
 		Short: "Download, check and seal everything a cluster needs into one tarball",
 		Long: `Resolves a Kubernetes version to exact artifacts (binaries, OS packages with their
 dependencies, container images), downloads them in parallel with resume, checks
-every digest and signature, and seals one signed bundle. Beside the bundle it
-leaves BUNDLE.lock.json: packing with --lock and the same key gives the same bytes.
+every digest and signature, and seals one signed bundle. It also
+writes BUNDLE.lock.json: packing with --lock and the same key gives the same bytes.
 
-An interrupted pack is simply run again; what is in the cache is not fetched twice.
+Run an interrupted pack again: it does not fetch what is in the cache.
 
 Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
-4 an artifact is not what it should be; 5 refused by --require; 11 cache in use;
+4 an artifact does not match its digest or signature; 5 refused by --require; 11 cache in use;
 12 wrong passphrase.`,
 		Example: `  offk8s pack --version 1.36
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
@@ -70,27 +70,27 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 	f.StringSliceVar(&o.manifest.Arches, "arch", nil, "architectures (default: the release's)")
 	f.StringSliceVar(&o.manifest.Distros, "os", nil, "distributions of the hosts (default: the release's)")
 	f.StringVar(&o.manifest.CNI, "cni", "", "pod network (default: the release's)")
-	f.StringSliceVar(&o.manifest.Images, "image", nil, "more images to take along")
+	f.StringSliceVar(&o.manifest.Images, "image", nil, "additional images")
 	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
 	f.StringArrayVar(&o.rewrites, "rewrite", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
-	f.StringVar(&o.catalog, "catalog", "", "folder with catalog entries that add to or override the built-in ones")
+	f.StringVar(&o.catalog, "catalog", "", "directory with catalog entries that add to or override the built-in ones")
 	f.StringVar(&o.lock, "lock", "", "pack exactly this Lock instead of resolving")
-	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, made on first use)")
+	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, generated on first use)")
 	o.pass.flags(cmd)
 	f.StringVarP(&o.output, "output", "o", "", "bundle to write (default ./NAME.tar)")
-	f.StringVar(&o.cache, "cache-dir", "", "folder of the download cache (default $XDG_CACHE_HOME/offk8s)")
+	f.StringVar(&o.cache, "cache-dir", "", "directory of the download cache (default $XDG_CACHE_HOME/offk8s)")
 	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for another architecture than this machine's")
-	f.StringVar(&o.require, "require", "", `"pinned" refuses artifacts that no digest or signature vouches for`)
-	f.IntVar(&o.parallel, "parallel", 4, "downloads at a time")
-	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and check it before it gets its name")
+	f.StringVar(&o.require, "require", "", `"pinned" refuses artifacts without a known digest or signature`)
+	f.IntVar(&o.parallel, "parallel", 4, "number of downloads at a time")
+	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and verify it before it is renamed")
 	f.BoolVar(&o.dryRun, "dry-run", false, "resolve and print what would be packed; seal nothing")
 	return cmd
 }
 
-// networkHint says what helps where an upstream cannot be reached.
+// networkHint adds a hint if an upstream cannot be reached.
 func networkHint(err error) error {
 	if as[*net.OpError](err) {
-		return withHint(err, "pack needs the internet; HTTPS_PROXY names a proxy, --rewrite FROM=TO a place inside; what was fetched is kept")
+		return withHint(err, "pack needs the internet; set HTTPS_PROXY, or give --rewrite FROM=TO for a mirror in your network; finished downloads are kept")
 	}
 	return err
 }
@@ -145,7 +145,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	return a.printPacked(res, key)
 }
 
-// buildManifest returns the Manifest of file and flags.
+// buildManifest merges the flags over the Manifest of --file.
 func (o packOptions) buildManifest() (manifests.Manifest, error) {
 	m := manifests.Manifest{APIVersion: manifests.APIVersion, Kind: manifests.KindManifest}
 	if o.file != "" {
@@ -188,8 +188,8 @@ var manifestFlags = map[string]string{
 	"images": "--image", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 
-// check returns everything that is wrong before the network is asked. What
-// stands in a file has been checked on loading, so problems of m are flags'.
+// check returns all problems that can be found offline. The file was validated
+// when it was loaded, so the problems of m come from flags.
 func (o packOptions) check(m manifests.Manifest) []error {
 	var errs []error
 	if m.Kubernetes == "" && o.lock == "" {
@@ -209,7 +209,7 @@ func (o packOptions) check(m manifests.Manifest) []error {
 		errs = append(errs, fmt.Errorf("--parallel %d: want 1 or more", o.parallel))
 	}
 	if st, err := os.Stat(filepath.Dir(o.output)); err != nil || !st.IsDir() {
-		errs = append(errs, fmt.Errorf("--output %q: there is no folder %q", o.output, filepath.Dir(o.output)))
+		errs = append(errs, fmt.Errorf("--output %q: there is no directory %q", o.output, filepath.Dir(o.output)))
 	}
 	return errs
 }
@@ -236,13 +236,13 @@ func (a *app) loadOrResolve(ctx context.Context, o packOptions, m manifests.Mani
 	}
 	if r, err := cat.Release(m.Kubernetes); err == nil && r.EndOfLife != "" {
 		if eol, err := time.Parse(time.DateOnly, r.EndOfLife); err == nil && eol.Before(time.Now()) {
-			a.warnf("Kubernetes %s is out of support since %s; known holes stay open", r.Minor, r.EndOfLife)
+			a.warnf("Kubernetes %s is out of support since %s; known vulnerabilities stay unfixed", r.Minor, r.EndOfLife)
 		}
 	}
 	return bundle.Resolve(ctx, m, cat, ro)
 }
 
-// created is the time of a new Lock: SOURCE_DATE_EPOCH when set, else now.
+// created returns the time of a new Lock: SOURCE_DATE_EPOCH if it is set, else now.
 func created() time.Time {
 	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
 		return time.Unix(s, 0).UTC()
@@ -250,7 +250,7 @@ func created() time.Time {
 	return time.Now().UTC()
 }
 
-// selfBinaries returns the offk8s binaries per architecture: this program and what --self names.
+// selfBinaries returns the offk8s binaries by architecture: this program and those of --self.
 func selfBinaries(flags []string) (map[string]string, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -267,10 +267,10 @@ func selfBinaries(flags []string) (map[string]string, error) {
 	return self, nil
 }
 
-// printPacked prints the result: path, digest, and what was believed on first use.
+// printPacked prints path and digest of the bundle, and the artifacts trusted on first use.
 func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 	if n := len(res.FirstUse); n > 0 {
-		a.notef("%d artifacts had no pinned digest and are recorded in the Lock as seen now: %s", n, strings.Join(res.FirstUse, ", "))
+		a.notef("%d artifacts had no pinned digest; the Lock records the one seen now: %s", n, strings.Join(res.FirstUse, ", "))
 	}
 	v := struct {
 		Path        string                         `json:"path"`
@@ -286,7 +286,7 @@ func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 	})
 }
 
-// writeLock lists the artifacts of a Lock for people.
+// writeLock lists the artifacts of a Lock as text.
 func writeLock(w io.Writer, lock *manifests.Lock) error {
 	for _, x := range lock.Artifacts {
 		if _, err := fmt.Fprintf(w, "%-6s %s %s %s %s\n", x.Kind, x.Name, x.Version, x.Platform+x.Distro, x.Source.Trust); err != nil {

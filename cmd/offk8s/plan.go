@@ -11,10 +11,10 @@ func (a *app) planCommand() *cobra.Command {
 	var o clusterOptions
 	cmd := &cobra.Command{
 		Use:   "plan",
-		Short: "Print what install would do, without asking any host",
-		Long: `Prints the plan from cluster.yaml and the mirror's bundle alone. A host is taken for one
-of the operating system that its "os:" says, or of the bundle's first. install
---dry-run asks the hosts and tells what differs.`,
+		Short: "Print what install would do, without connecting to any host",
+		Long: `Prints the plan from cluster.yaml and the mirror's bundle alone. It assumes that a host
+runs the operating system given as "os:", or the first one in the bundle if there is
+none. install --dry-run checks the hosts and reports what differs.`,
 		Example: `  offk8s plan -f cluster.yaml --key offk8s.pub
   offk8s plan --format json > plan.json`,
 		Args: cobra.NoArgs,

@@ -18,9 +18,8 @@ import (
 	"github.com/offk8s/offk8s/bundle/fetch"
 )
 
-// newProgress returns the progress display that --progress asks for and a
-// function that ends it. "auto" means bars on a terminal, plain lines in a
-// pipe or where CI is set.
+// newProgress returns the display chosen by --progress and a function that ends
+// it. "auto" means bars on a terminal, and plain lines in a pipe or if CI is set.
 func (a *app) newProgress() (fetch.Progress, func()) {
 	mode := a.progress
 	if mode == "auto" {
@@ -45,7 +44,7 @@ func (a *app) newProgress() (fetch.Progress, func()) {
 	}
 }
 
-// bars draws one bar an item on a terminal; finished ones make room.
+// bars draws one bar per item on a terminal and removes finished ones.
 type bars struct{ p *mpb.Progress }
 
 func (b bars) Start(name string, size int64) fetch.Task {
@@ -86,7 +85,7 @@ type lineEvent struct {
 	Error string  `json:"error,omitempty"`
 }
 
-// lines writes a line when an item ends, and every ten seconds for a long one.
+// lines writes a line when an item ends, and every ten seconds while one runs.
 type lines struct {
 	mu    sync.Mutex
 	w     io.Writer
@@ -144,7 +143,7 @@ func (t *lineTask) Done(err error) {
 
 func plainLine(w io.Writer, e lineEvent) {
 	switch {
-	case e.Event == "stopped": // the user knows
+	case e.Event == "stopped": // by the user, or after an error that is reported
 	case e.Event == "failed":
 		fmt.Fprintf(w, "failed    %s: %s\n", e.Name, strings.ReplaceAll(e.Error, "\n", "; "))
 	case e.Event == "progress" && e.Size > 0:
@@ -158,7 +157,7 @@ func plainLine(w io.Writer, e lineEvent) {
 
 func jsonLine(w io.Writer, e lineEvent) { _ = json.NewEncoder(w).Encode(e) }
 
-// size writes bytes for people: "1.5 MiB".
+// size formats a number of bytes, such as "1.5 MiB".
 func size(n int64) string {
 	const unit = 1024
 	if n < unit {

@@ -73,7 +73,7 @@ func TestLongTasksAreToldOf(t *testing.T) {
 	task := l.Start("etcd", 3<<20).(*lineTask)
 	task.Add(1 << 20)
 	if out.Len() > 0 {
-		t.Errorf("told at once: %q", out.String())
+		t.Errorf("shown at once: %q", out.String())
 	}
 	task.shown = task.shown.Add(-11 * time.Second)
 	task.Add(1 << 19)

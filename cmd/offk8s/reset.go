@@ -20,11 +20,11 @@ func (a *app) resetCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "reset",
-		Short: "Undo what install did, on all hosts or some",
-		Long: `Restores on every host what was there before, from the host's own journal: stops and
-removes units and containers, unmounts, restores files, removes data of etcd and of
-the kubelet. Operating system packages stay, and are named. The cluster is gone after it.
-A host that cannot be reached keeps none of the others from being reset.
+		Short: "Undo install on all or some hosts",
+		Long: `Restores the earlier state of every host from the host's journal: stops and removes
+units and containers, unmounts, restores files, removes the data of etcd and the
+kubelet. Operating system packages stay and are listed. This destroys the cluster.
+If a host cannot be reached, the others are reset all the same.
 
 Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 		Example: `  offk8s reset -f cluster.yaml
@@ -38,7 +38,7 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 			if err := selectHosts(c, hosts); err != nil {
 				return err
 			}
-			c.SetDefaults(catalog.Release{}) // reset needs to reach the hosts and nothing of a release
+			c.SetDefaults(catalog.Release{}) // reset needs only the SSH settings, nothing of a release
 			if !yes {
 				if err := a.confirmReset(c.Name); err != nil {
 					return err
@@ -68,7 +68,7 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 	return cmd
 }
 
-// only leaves the named hosts in c; none means all.
+// selectHosts removes all other hosts from c; an empty list keeps all.
 func selectHosts(c *manifests.Cluster, hosts []string) error {
 	var errs []error
 	for _, name := range hosts {
@@ -82,13 +82,14 @@ func selectHosts(c *manifests.Cluster, hosts []string) error {
 	return asUsage(errors.Join(errs...))
 }
 
-// confirmReset wants the cluster's name typed; without a terminal only --yes will do.
+// confirmReset asks for the cluster's name. Without a terminal it fails: reset
+// then needs --yes.
 func (a *app) confirmReset(name string) error {
 	tty, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(tty.Fd())) {
-		return withHint(usagef("reset destroys the cluster %q and nobody is there to ask", name), "say --yes if you mean it")
+		return withHint(usagef("reset destroys the cluster %q and there is no terminal to ask on", name), "give --yes to confirm")
 	}
-	if !a.confirm(fmt.Sprintf("this destroys the cluster %q; type its name to go on: ", name), name) {
+	if !a.confirm(fmt.Sprintf("this destroys the cluster %q; type its name to continue: ", name), name) {
 		return usagef("reset: not confirmed")
 	}
 	return nil

@@ -12,8 +12,7 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// newRunProgress returns what shows a run: lines for people, JSON lines for
-// programs, or nothing.
+// newRunProgress returns the progress display of a run: plain lines, JSON lines, or nil.
 func (a *app) newRunProgress() installer.Progress {
 	switch {
 	case a.quiet || a.progress == "none":
@@ -25,7 +24,7 @@ func (a *app) newRunProgress() installer.Progress {
 	}
 }
 
-// runLines writes a line per phase, per change and per failure; with -v per step.
+// runLines writes a line per phase, change and failure; with -v, one per step.
 type runLines struct {
 	mu      sync.Mutex
 	w       io.Writer

@@ -176,7 +176,7 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 	}
-	ts.Fatalf("serve ended before it told its fingerprint: %v", lines.Err())
+	ts.Fatalf("serve ended before it printed its fingerprint: %v", lines.Err())
 }
 
 func (s *script) stop() (code int) {

@@ -41,14 +41,14 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Serve a bundle as file, yum, apt and registry mirror",
 		Long: `Serves a bundle straight from the tarball: nothing is unpacked or copied. Signature,
 index and structure are checked before the first request; all blobs are hashed in
-the background at once (--verify hashes them first), and a bad one answers 500.
+the background (with --verify, before the first request), and a bad one answers 500.
 
-TLS is on. On the first start a CA for this mirror alone is made in --state; its
-fingerprint, which is printed, goes into cluster.yaml. Without a BUNDLE the only
-one in the current folder is taken.
+TLS is on by default. The first start creates a CA for this mirror in --state and
+prints its fingerprint, for cluster.yaml. Without a BUNDLE, serve uses the only one
+in the current directory.
 
-Exit status: 0 ended by a signal's orderly stop or done; 4 the bundle is bad; 5 it is not signed by a known key,
-or has expired with --require-fresh.`,
+Exit status: 0 stopped by a signal; 4 the bundle is bad; 5 it is not signed by a known
+key, or it has expired (with --require-fresh).`,
 		Example: `  offk8s serve --key offk8s.pub b.tar
   offk8s serve --key offk8s.pub --listen 0.0.0.0:8443 --state /var/lib/offk8s-mirror b.tar`,
 		Args: cobra.MaximumNArgs(1),
@@ -58,10 +58,10 @@ or has expired with --require-fresh.`,
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", ":8443", "address to listen on")
 	f.StringVar(&o.metrics, "metrics", "", "loopback address for /metrics and /debug/pprof/ (default off)")
-	f.StringVar(&o.state, "state", "", "folder of the mirror's CA and certificate (default $XDG_STATE_HOME/offk8s/mirror)")
+	f.StringVar(&o.state, "state", "", "directory of the mirror's CA and certificate (default $XDG_STATE_HOME/offk8s/mirror)")
 	f.StringSliceVar(&o.names, "name", nil, "more host names or addresses for the certificate")
-	f.StringVar(&o.publicURL, "public-url", "", "URL that clients use, when it differs from the address they reach")
-	f.StringVar(&o.certFile, "tls-cert", "", "serve with this certificate instead of an own CA")
+	f.StringVar(&o.publicURL, "public-url", "", "URL that clients use, if it differs from the listening address")
+	f.StringVar(&o.certFile, "tls-cert", "", "serve with this certificate instead of one by the mirror's CA")
 	f.StringVar(&o.keyFile, "tls-key", "", "private key of --tls-cert")
 	f.BoolVar(&o.plainHTTP, "insecure-plain-http", false, "serve without TLS")
 	f.BoolVar(&o.verify, "verify", false, "hash every blob before the first request")
@@ -75,7 +75,7 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 	}
 	defer b.Close()
 	if err := b.Lock().CheckAge(time.Now()); err != nil && o.trust.fresh {
-		return err // else the server warns
+		return err // without --require-fresh the server warns
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
@@ -104,7 +104,7 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 	return server.Run(ctx)
 }
 
-// announce prints where the mirror is and how clients are configured for it.
+// announce prints the mirror's address and the configuration of its clients.
 func (a *app) announce(b *bundle.Bundle, m *mirror.Mirror, base, fingerprint string) error {
 	v := map[string]string{
 		"bundle": b.Path(), "root": b.Root().String(), "mirror": base, "fingerprint": fingerprint,
@@ -116,14 +116,15 @@ func (a *app) announce(b *bundle.Bundle, m *mirror.Mirror, base, fingerprint str
 	})
 }
 
-// serverCert is what the mirror shows to clients.
+// serverCert is the TLS configuration of the mirror.
 type serverCert struct {
 	config      *tls.Config // nil for plain HTTP
-	ca          []byte      // PEM of an own CA
+	ca          []byte      // PEM of the mirror's CA
 	fingerprint string
 }
 
-// tls loads the given certificate, or opens (and on first start makes) the mirror's own CA.
+// tls loads the certificate of --tls-cert, or opens the mirror's CA, which the
+// first start creates.
 func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
 	switch {
 	case o.plainHTTP:
@@ -153,7 +154,7 @@ func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
 	}, nil
 }
 
-// privateFile refuses a key that others may read.
+// privateFile returns an error if others can read the file.
 func privateFile(name string) error {
 	st, err := os.Stat(name)
 	if err != nil {
@@ -165,8 +166,8 @@ func privateFile(name string) error {
 	return nil
 }
 
-// serverNames are the names and addresses under which clients may reach the
-// mirror: the listening address, or all of this machine when it listens on all.
+// serverNames returns the names and addresses for the certificate: the listening
+// address, or all addresses of this machine if it listens on all.
 func serverNames(addr net.Addr, extra []string) ([]string, error) {
 	names := append([]string{"localhost", "127.0.0.1"}, extra...)
 	if host, err := os.Hostname(); err == nil {
@@ -174,7 +175,7 @@ func serverNames(addr net.Addr, extra []string) ([]string, error) {
 	}
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
-		return nil, fmt.Errorf("serve: %q is no TCP address", addr)
+		return nil, fmt.Errorf("serve: %q is not a TCP address", addr)
 	}
 	if !tcp.IP.IsUnspecified() {
 		return unique(append(names, tcp.IP.String())), nil
@@ -203,7 +204,7 @@ func unique(in []string) []string {
 	return out
 }
 
-// baseURL is the URL to print: the public one, or this machine's.
+// baseURL returns the URL to print: --public-url, or one with this machine's name.
 func baseURL(o serveOptions, addr net.Addr) string {
 	if o.publicURL != "" {
 		return strings.TrimSuffix(o.publicURL, "/")

@@ -14,12 +14,12 @@ func (a *app) verifyCommand() *cobra.Command {
 	var o trustOptions
 	cmd := &cobra.Command{
 		Use:   "verify [BUNDLE]",
-		Short: "Check every byte of a bundle where it lies",
+		Short: "Check every byte of a bundle in place",
 		Long: `Checks the signature over index.json against the public key, and every other byte
 against index.json: nothing altered, missing, duplicate or extra passes.
 
-Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, no key to check it with,
-or expired with --require-fresh.`,
+Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, no key to
+check it with, or expired (with --require-fresh).`,
 		Example: `  offk8s verify --key offk8s.pub b.tar`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -25,8 +25,7 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
-// version returns the version of this build: the module's from the build
-// info, or "0.0.0-dev" for a build from a working tree.
+// version returns the module version in the build info, or "0.0.0-dev" if there is none.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return strings.TrimPrefix(info.Main.Version, "v")

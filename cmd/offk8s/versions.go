@@ -29,7 +29,7 @@ func (a *app) versionsCommand() *cobra.Command {
 			return a.result(releases, func(w io.Writer) error { return writeVersions(w, releases) })
 		},
 	}
-	cmd.Flags().StringVar(&overlay, "catalog", "", "folder with catalog entries that add to or override the built-in ones")
+	cmd.Flags().StringVar(&overlay, "catalog", "", "directory with catalog entries that add to or override the built-in ones")
 	return cmd
 }
 
@@ -53,7 +53,7 @@ func component(r catalog.Release, name string) string {
 	return "-"
 }
 
-// loadCatalog returns the built-in catalog with the entries of dir over it.
+// loadCatalog returns the built-in catalog, merged with the entries in dir.
 func loadCatalog(dir string) (*catalog.Catalog, error) {
 	cat, err := catalog.Embedded()
 	if err != nil || dir == "" {
