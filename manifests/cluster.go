@@ -2,7 +2,7 @@ package manifests
 
 import "slices"
 
-// Role is what a host does in the cluster.
+// Role is the role of a host in the cluster.
 type Role string
 
 // The roles. A host may have several.
@@ -13,13 +13,13 @@ const (
 	RoleLoadBalancer Role = "load-balancer"
 )
 
-// Cluster is what the user wants on which host: cluster.yaml.
+// Cluster assigns roles and settings to hosts: cluster.yaml.
 type Cluster struct {
 	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string `yaml:"kind" json:"kind"`
 
 	Name string `yaml:"name" json:"name"`
-	// Kubernetes, when set, must match the bundle's version ("1.36" or "1.36.3").
+	// Kubernetes, if set, must match the bundle's version ("1.36" or "1.36.3").
 	Kubernetes string `yaml:"kubernetes,omitempty" json:"kubernetes,omitempty"`
 
 	Mirror  ClusterMirror  `yaml:"mirror" json:"mirror"`
@@ -39,11 +39,11 @@ type Cluster struct {
 	HostPrep          HostPrep     `yaml:"hostPreparation,omitempty" json:"hostPreparation,omitzero"`
 }
 
-// ClusterMirror is where the hosts fetch from.
+// ClusterMirror is the mirror that the hosts fetch from.
 type ClusterMirror struct {
 	URL string `yaml:"url" json:"url"` // "https://dmz:8443"
-	// CAFingerprint is what `serve` printed: "sha256:<hex>" of the CA
-	// certificate's DER. Empty means the system's trust store (or http).
+	// CAFingerprint is printed by `serve`: "sha256:<hex>" of the CA certificate's
+	// DER. If it is empty, the hosts use the trust store of their system (or http).
 	CAFingerprint string `yaml:"caFingerprint,omitempty" json:"caFingerprint,omitempty"`
 }
 
@@ -52,8 +52,8 @@ type Host struct {
 	Name    string `yaml:"name" json:"name"`       // RFC 1123 label or subdomain, lower case; also the node name
 	Address string `yaml:"address" json:"address"` // IP that the other hosts reach
 	Roles   []Role `yaml:"roles" json:"roles"`
-	// OS is the distribution that the host is expected to run ("rocky-9"); empty
-	// means whatever is found there. `offk8s plan` needs it, for it asks no host.
+	// OS is the expected distribution, such as "rocky-9"; if it is empty, any is
+	// accepted. `offk8s plan` uses it, since it does not connect to hosts.
 	OS string `yaml:"os,omitempty" json:"os,omitempty"`
 	// Local marks the host that `install` itself runs on: no SSH.
 	Local  bool              `yaml:"local,omitempty" json:"local,omitempty"`
@@ -62,10 +62,10 @@ type Host struct {
 	Taints []string          `yaml:"taints,omitempty" json:"taints,omitempty"` // "key=value:Effect"
 }
 
-// HasRole reports whether h plays r.
+// HasRole reports whether h has the role r.
 func (h Host) HasRole(r Role) bool { return slices.Contains(h.Roles, r) }
 
-// SSH says how to reach a host.
+// SSH holds the settings of a connection to a host.
 type SSH struct {
 	Address    string `yaml:"address,omitempty" json:"address,omitempty"` // empty: the host's address
 	Port       int    `yaml:"port,omitempty" json:"port,omitempty"`       // 0: 22
@@ -76,7 +76,7 @@ type SSH struct {
 	HostKey string `yaml:"hostKey,omitempty" json:"hostKey,omitempty"`
 }
 
-// ClusterNetwork is addressing and pod network.
+// ClusterNetwork holds address ranges, DNS domain and proxy mode.
 type ClusterNetwork struct {
 	PodCIDR     string `yaml:"podCIDR,omitempty" json:"podCIDR,omitempty"`         // default 10.244.0.0/16
 	ServiceCIDR string `yaml:"serviceCIDR,omitempty" json:"serviceCIDR,omitempty"` // default 10.96.0.0/16
@@ -84,16 +84,17 @@ type ClusterNetwork struct {
 	ProxyMode   string `yaml:"proxyMode,omitempty" json:"proxyMode,omitempty"`     // default iptables
 }
 
-// ControlPlane is how the API is reached.
+// ControlPlane holds the address of the API.
 type ControlPlane struct {
-	// Endpoint is the host:port that nodes and users dial; empty means the first
-	// control plane's address and port 6443. Extra names go into the certificate.
+	// Endpoint is the host:port that nodes and users dial; if it is empty, the
+	// first control plane's address and port 6443. SANs are more names for the
+	// certificate.
 	Endpoint string   `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
 	SANs     []string `yaml:"sans,omitempty" json:"sans,omitempty"`
 }
 
-// Component are overrides of one daemon. Arguments are flags without dashes;
-// Config is merged over the generated configuration file, where it has one.
+// Component overrides the settings of one daemon. Args are flags without dashes;
+// Config is merged over the generated configuration file, if there is one.
 type Component struct {
 	Args   map[string]string `yaml:"args,omitempty" json:"args,omitempty"`
 	Config map[string]any    `yaml:"config,omitempty" json:"config,omitempty"`
@@ -102,27 +103,28 @@ type Component struct {
 // Runtime is the container runtime.
 type Runtime struct {
 	CgroupDriver string `yaml:"cgroupDriver,omitempty" json:"cgroupDriver,omitempty"` // default systemd
-	// Config is merged over containerd's generated config.toml, keys as in TOML.
+	// Config is merged over containerd's generated config.toml, with the keys of TOML.
 	Config map[string]any `yaml:"config,omitempty" json:"config,omitempty"`
 }
 
-// Time is chrony.
+// Time holds the settings of chrony.
 type Time struct {
-	// Servers are upstream time servers of the control planes; none means that
-	// the control plane's own clock is the source of the cluster.
+	// Servers are upstream time servers of the control planes; if there are
+	// none, the cluster follows the clock of the control plane.
 	Servers []string `yaml:"servers,omitempty" json:"servers,omitempty"`
 	// Args are extra arguments of chronyd, for example ["-x"].
 	Args []string `yaml:"args,omitempty" json:"args,omitempty"`
-	// MaxSkew between any host and the operator before install refuses; default 60s.
+	// MaxSkew is the largest accepted clock difference between a host and this
+	// machine; default 60s.
 	MaxSkew string `yaml:"maxSkew,omitempty" json:"maxSkew,omitempty"`
 }
 
-// HostPrep are switches of the host phase.
+// HostPrep holds the settings of the host phase.
 type HostPrep struct {
 	Sysctls map[string]string `yaml:"sysctls,omitempty" json:"sysctls,omitempty"`
-	// Skip names steps groups that are left alone: "hostname", "hosts", "swap",
+	// Skip names groups of steps to leave out: "hostname", "hosts", "swap",
 	// "modules", "sysctl", "firewall", "selinux".
 	Skip []string `yaml:"skip,omitempty" json:"skip,omitempty"`
-	// IgnorePreflight names preflight checks whose failure is only a warning.
+	// IgnorePreflight names preflight checks that only warn if they fail.
 	IgnorePreflight []string `yaml:"ignorePreflight,omitempty" json:"ignorePreflight,omitempty"`
 }

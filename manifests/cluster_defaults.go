@@ -9,7 +9,7 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// Defaults of a Cluster; they are what an empty field means.
+// Defaults of the empty fields of a Cluster.
 const (
 	defaultPodCIDR     = "10.244.0.0/16"
 	defaultServiceCIDR = "10.96.0.0/16"
@@ -22,23 +22,23 @@ const (
 	defaultSSHUser     = "root"
 )
 
-// PodCIDR is the range pods get their addresses from.
+// PodCIDR returns the range that pods get their addresses from.
 func (c *Cluster) PodCIDR() string { return cmp.Or(c.Network.PodCIDR, defaultPodCIDR) }
 
-// ServiceCIDR is the range services get their addresses from.
+// ServiceCIDR returns the range that services get their addresses from.
 func (c *Cluster) ServiceCIDR() string { return cmp.Or(c.Network.ServiceCIDR, defaultServiceCIDR) }
 
-// DNSDomain is the domain of the cluster's own names.
+// DNSDomain returns the domain of the cluster's names.
 func (c *Cluster) DNSDomain() string { return cmp.Or(c.Network.DNSDomain, defaultDNSDomain) }
 
-// ProxyMode is kube-proxy's mode.
+// ProxyMode returns the mode of kube-proxy.
 func (c *Cluster) ProxyMode() string { return cmp.Or(c.Network.ProxyMode, defaultProxyMode) }
 
-// CgroupDriver is that of the container runtime and the kubelet.
+// CgroupDriver returns the cgroup driver of the container runtime and the kubelet.
 func (c *Cluster) CgroupDriver() string { return cmp.Or(c.Runtime.CgroupDriver, defaultCgroup) }
 
-// Endpoint is the host:port that nodes and users dial; empty when there is
-// neither one in the file nor a control plane.
+// Endpoint returns the host:port that nodes and users dial, or "" if the file has
+// neither an endpoint nor a control plane.
 func (c *Cluster) Endpoint() string {
 	if c.ControlPlane.Endpoint != "" {
 		return c.ControlPlane.Endpoint
@@ -51,9 +51,8 @@ func (c *Cluster) Endpoint() string {
 	return ""
 }
 
-// SetDefaults writes into every empty field what it means: the version of rel,
-// the network, and for each host how it is reached. A Cluster read from a file
-// stays as it was written until then.
+// SetDefaults fills every empty field with its default: the version of rel, the
+// network, and the SSH settings of each host.
 func (c *Cluster) SetDefaults(rel catalog.Release) {
 	c.Kubernetes = cmp.Or(c.Kubernetes, rel.Version)
 	c.Network = ClusterNetwork{c.PodCIDR(), c.ServiceCIDR(), c.DNSDomain(), c.ProxyMode()}
@@ -65,7 +64,7 @@ func (c *Cluster) SetDefaults(rel catalog.Release) {
 	}
 }
 
-// sshOver is how h is reached, with def for what h does not say.
+// sshOver returns the SSH settings of h, with def for its empty fields.
 func (h Host) sshOver(def SSH) SSH {
 	s := h.SSH
 	s.Address = cmp.Or(s.Address, h.Address)
@@ -77,7 +76,7 @@ func (h Host) sshOver(def SSH) SSH {
 	return s
 }
 
-// HostsWith returns the hosts that play r, in the order of the file.
+// HostsWith returns the hosts with role r, in the order of the file.
 func (c *Cluster) HostsWith(r Role) []Host {
 	var out []Host
 	for _, h := range c.Hosts {
@@ -102,7 +101,7 @@ func (c *Cluster) Nodes() []Host {
 // IsNode reports whether h runs a kubelet.
 func (h Host) IsNode() bool { return h.HasRole(RoleControlPlane) || h.HasRole(RoleWorker) }
 
-// ServiceIP is the n-th address of the service range: 1 is that of the API, 10 that of DNS.
+// ServiceIP returns the n-th address of the service range: 1 is the API, 10 is DNS.
 func (c *Cluster) ServiceIP(n int) (string, error) {
 	p, err := netip.ParsePrefix(c.ServiceCIDR())
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 // skippable are the groups of steps that hostPreparation.skip may name.
 var skippable = []string{"hostname", "hosts", "swap", "modules", "sysctl", "firewall", "selinux"}
 
-// Validate returns what is wrong with a Cluster beside its types, by path.
-// Which topologies can be installed is for the installer to say.
+// Validate returns the problems in the values of c. The installer checks whether
+// it supports the topology.
 func (c *Cluster) Validate() []strict.Problem {
 	ck := &strict.Checks{}
 	ck.Match("name", c.Name, strict.IsDNSLabel, "lower case letters, digits and dashes")
@@ -62,7 +62,7 @@ func (m ClusterMirror) validate(ck *strict.Checks) {
 		ck.Match("mirror.caFingerprint", m.CAFingerprint, fingerprint.MatchString, "sha256: and 64 hexadecimal digits, as serve prints it")
 	}
 	if m.URL == "" {
-		return // may come from --mirror
+		return // --mirror may set it
 	}
 	u, err := url.Parse(m.URL)
 	switch {
@@ -178,7 +178,7 @@ func (c *Cluster) validateNetwork(ck *strict.Checks) {
 	}
 	if okServices {
 		c.hostsOutside(ck, "service", services)
-		// The API server takes ranges of at most 20 bits; address 10 is that of DNS.
+		// The API server takes ranges of at most 20 bits; address 10 is DNS.
 		if free := services.Addr().BitLen() - services.Bits(); free > 20 || free < 4 {
 			ck.Add("network.serviceCIDR", "%s: want 4 to 20 bits of addresses, such as a /16", services)
 		}
@@ -249,8 +249,9 @@ func (h HostPrep) validate(ck *strict.Checks) {
 	})
 }
 
-// Grammars of what a person writes. They are narrow on purpose: names end up
-// in unit files, hosts files, certificates and command lines (T-41).
+// Grammars of values from cluster.yaml and pack.yaml. They are narrow, since the
+// values end up in unit files, hosts files, certificates and command lines,
+// where a crafted one could inject settings or commands.
 var (
 	taintForm   = regexp.MustCompile(`^([^=:]+)(=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
 	userName    = regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)

@@ -121,7 +121,7 @@ func TestClusterValidate(t *testing.T) {
 		{"upper case", "hosts[0].name", "RFC 1123", func(c *Cluster) { c.Hosts[0].Name = "CP-1" }},
 		{"long label", "hosts[0].name", "RFC 1123", func(c *Cluster) { c.Hosts[0].Name = strings.Repeat("a", 64) }},
 		{"two local", "hosts[1].local", "local one already", func(c *Cluster) { c.Hosts[0].Local, c.Hosts[1].Local = true, true }},
-		{"role twice", "hosts[1].roles[1]", "there twice", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleWorker} }},
+		{"role twice", "hosts[1].roles[1]", "duplicate", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleWorker} }},
 		{"taint effect", "hosts[1].taints[0]", "NoSchedule", func(c *Cluster) { c.Hosts[1].Taints = []string{"a=b:Never"} }},
 		{"ssh port", "hosts[1].ssh.port", "65535", func(c *Cluster) { c.Hosts[1].SSH.Port = 65536 }},
 		{"ssh address for all", "ssh.address", "its own", func(c *Cluster) { c.SSH.Address = "10.0.0.9" }},

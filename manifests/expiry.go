@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// What CheckAge finds.
+// Errors of CheckAge.
 var (
 	ErrExpired = errors.New("the bundle has expired")
 	ErrClock   = errors.New("the bundle was packed in the future: this machine's clock is wrong")
 )
 
-// CheckAge says why the bundle should not be used at now (T-04): ErrClock when
-// it was packed more than a day later, for then nothing can be said about its
-// age, else ErrExpired from Expires on.
+// CheckAge returns an error if the bundle is too old to use at now: an old but
+// signed bundle could bring back fixed vulnerabilities. The error is ErrExpired
+// from Expires on, or ErrClock if the bundle was created more than a day after
+// now, so that its age is unknown.
 func (l *Lock) CheckAge(now time.Time) error {
 	switch {
 	case l.Created.After(now.AddDate(0, 0, 1)):

@@ -15,7 +15,7 @@ func YumGroup(distro, arch string) string { return "yum/" + distro + "/" + RPMAr
 // AptGroup returns the group of a distribution's apt repository, "apt/debian-12".
 func AptGroup(distro string) string { return "apt/" + distro }
 
-// Group is an Artifact's group, taken apart.
+// Group is the parsed group of an Artifact.
 type Group struct {
 	Kind   string // "files", "yum" or "apt"
 	Distro string // of a yum or apt repository
@@ -24,8 +24,8 @@ type Group struct {
 
 var groupName = regexp.MustCompile(`^(files|yum/[a-z0-9][a-z0-9.-]*/(x86_64|aarch64)|apt/[a-z0-9][a-z0-9.-]*)$`)
 
-// ParseGroup takes a group apart; ok is false if it is none of "files",
-// "yum/<distro>/<arch>" and "apt/<distro>".
+// ParseGroup parses "files", "yum/<distro>/<arch>" or "apt/<distro>"; ok is false
+// for anything else.
 func ParseGroup(s string) (g Group, ok bool) {
 	if !groupName.MatchString(s) {
 		return Group{}, false

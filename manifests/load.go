@@ -2,8 +2,8 @@ package manifests
 
 import "github.com/offk8s/offk8s/manifests/strict"
 
-// LoadManifest reads a pack.yaml; name is what messages call it. Every problem
-// of the file is in the error, which is a *strict.Error.
+// LoadManifest reads a pack.yaml; name is used in messages. The error is a
+// *strict.Error with every problem of the file.
 func LoadManifest(name string, data []byte) (*Manifest, error) {
 	m := &Manifest{}
 	if err := load(name, data, KindManifest, m); err != nil {
@@ -12,8 +12,8 @@ func LoadManifest(name string, data []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// LoadCluster reads a cluster.yaml; name is what messages call it. Every problem
-// of the file is in the error, which is a *strict.Error. Empty fields stay empty,
+// LoadCluster reads a cluster.yaml; name is used in messages. The error is a
+// *strict.Error with every problem of the file. Empty fields stay empty,
 // see Cluster.SetDefaults.
 func LoadCluster(name string, data []byte) (*Cluster, error) {
 	c := &Cluster{}

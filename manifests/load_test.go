@@ -69,7 +69,7 @@ network:
 		`c.yaml:1:13: apiVersion: found "offk8s.dev/v2", want "offk8s.dev/v1"`,
 		`c.yaml:3:7: name: found "Lab", want lower case letters, digits and dashes`,
 		`c.yaml:4:1: nam: unknown field`,
-		`c.yaml:7:3: mirror.url: key "url" is there twice, first on line 6`,
+		`c.yaml:7:3: mirror.url: duplicate key "url", first on line 6`,
 		`c.yaml:10:14: hosts[0].address: 10.0.0.11 is in the pod range 10.0.0.0/8`,
 		`c.yaml:12:5: hosts[0].rolls: unknown field`,
 		`c.yaml:13:12: hosts[0].local: want true or false, found "maybe"`,

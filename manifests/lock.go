@@ -17,19 +17,19 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// ArtifactKind is the kind of one artifact; each has its fetcher in bundle/fetch.
+// ArtifactKind is the kind of an artifact; bundle/fetch has a fetcher for each.
 type ArtifactKind string
 
 // The artifact kinds.
 const (
-	KindFile  ArtifactKind = "file"  // a binary or plain file, maybe a member of an archive
+	KindFile  ArtifactKind = "file"  // a binary or plain file, possibly a member of an archive
 	KindImage ArtifactKind = "image" // a container image
 	KindRPM   ArtifactKind = "rpm"
 	KindDeb   ArtifactKind = "deb"
 )
 
-// Lock lists every artifact of a bundle, exactly. Resolve makes it; Pack fills
-// in what only the download can tell (Blob, Plain) and seals it into the
+// Lock lists every artifact of a bundle. Resolve returns it; Pack adds the
+// fields that are known after the download (Blob, Plain) and seals it into the
 // bundle as JSON. Artifacts are sorted by Kind, Distro, Platform, Name,
 // Version, Path.
 type Lock struct {
@@ -40,7 +40,7 @@ type Lock struct {
 	Sequence int64         `json:"sequence"`
 	Created  time.Time     `json:"created"` // UTC, whole seconds; also the time of every signature
 	Expires  time.Time     `json:"expires,omitzero"`
-	Previous digest.Digest `json:"previous,omitempty"` // root of the bundle this one follows
+	Previous digest.Digest `json:"previous,omitempty"` // root of the previous bundle
 
 	Kubernetes string   `json:"kubernetes"` // full version without v, "1.36.3"
 	Minor      string   `json:"minor"`      // "1.36"
@@ -49,8 +49,8 @@ type Lock struct {
 	CNI        string   `json:"cni"`
 	Runtime    string   `json:"runtime"`
 
-	// Release, CNIRelease and DistroData are the catalog entries the bundle was
-	// resolved from, so that install needs no catalog of its own.
+	// Release, CNIRelease and DistroData are the catalog entries that the bundle
+	// was resolved from, so that install needs no catalog.
 	Release    catalog.Release           `json:"release"`
 	CNIRelease catalog.CNIRelease        `json:"cniRelease"`
 	DistroData map[string]catalog.Distro `json:"distroData"`
@@ -58,7 +58,7 @@ type Lock struct {
 	Artifacts []Artifact `json:"artifacts"`
 }
 
-// Artifact is one thing in a bundle.
+// Artifact is a file, package or image in a bundle.
 type Artifact struct {
 	Kind     ArtifactKind `json:"kind"`
 	Name     string       `json:"name"`               // "kubelet", "registry.k8s.io/pause:3.10", "chrony"
@@ -66,7 +66,7 @@ type Artifact struct {
 	Platform string       `json:"platform,omitempty"` // "linux/amd64"; empty for all platforms (multi-platform images)
 	Distro   string       `json:"distro,omitempty"`   // packages: "rocky-9"
 
-	// Group and Path say where the mirror serves a file: /<Group>/<Path>.
+	// Group and Path are the URL path of a file on the mirror: /<Group>/<Path>.
 	// Group is "files", "yum/<distro>/<arch>" or "apt/<distro>"; images have none.
 	Group string `json:"group,omitempty"`
 	Path  string `json:"path,omitempty"`
@@ -75,23 +75,23 @@ type Artifact struct {
 
 	Source Source `json:"source"`
 
-	// Blob is how the bundle stores it: for images the manifest or index.
+	// Blob is the stored content; for an image, its manifest or index.
 	Blob Descriptor `json:"blob"`
-	// Plain is the content before zstd; equal to Blob when stored as it is.
+	// Plain is the content before zstd; equal to Blob if it is not compressed.
 	Plain Descriptor `json:"plain,omitzero"`
-	// Absent lists the platform manifests of an image index that were left out.
+	// Absent lists the manifests of an image index that the bundle leaves out.
 	Absent []digest.Digest `json:"absent,omitempty"`
 }
 
-// Source says where an artifact came from and why its bytes are believed.
+// Source is the origin of an artifact and the evidence for its content.
 type Source struct {
 	URL string `json:"url"` // as in the catalog, before any rewrite
-	// Digest that upstream publishes of what URL serves (of the archive when Member is set).
+	// Digest is the one that upstream publishes for URL (of the archive, if Member is set).
 	Digest digest.Digest `json:"digest,omitempty"`
-	Size   int64         `json:"size,omitempty"`   // bytes; 0 when unknown before the download
+	Size   int64         `json:"size,omitempty"`   // bytes; 0 if it is unknown before the download
 	Member string        `json:"member,omitempty"` // path inside the archive at URL
 	// Trust names the evidence: "catalog" (pinned), "signature" (vendor key),
-	// "checksum-file", "first-use" or "local" (the packing machine's own file).
+	// "checksum-file", "first-use" or "local" (a file of the packing machine).
 	Trust string `json:"trust"`
 	// Signer is the fingerprint of the OpenPGP key for Trust "signature".
 	Signer string `json:"signer,omitempty"`
@@ -110,18 +110,18 @@ const (
 // offk8s binary for the smoke test of a cluster.
 const SmokeImage = "offk8s.dev/smoke"
 
-// Descriptor is an OCI content descriptor reduced to what a Lock needs.
+// Descriptor is an OCI content descriptor with only the fields that a Lock needs.
 type Descriptor struct {
 	MediaType string        `json:"mediaType,omitempty"`
 	Digest    digest.Digest `json:"digest,omitempty"`
 	Size      int64         `json:"size,omitempty"`
 }
 
-// IsZero reports whether d names nothing.
+// IsZero reports whether d is the zero Descriptor.
 func (d Descriptor) IsZero() bool { return d == Descriptor{} }
 
-// LoadLock reads a Lock strictly (strict.DecodeJSON) and validates it. The error has
-// every semantic problem; decoding stops at the first.
+// LoadLock reads a Lock strictly (strict.DecodeJSON) and validates it. Validation
+// reports every problem; decoding stops at the first.
 func LoadLock(data []byte) (*Lock, error) {
 	l := &Lock{}
 	if err := strict.DecodeJSON(data, l); err != nil {
@@ -134,8 +134,8 @@ func LoadLock(data []byte) (*Lock, error) {
 	return l, nil
 }
 
-// LoadSealedLock reads the Lock of a bundle: as LoadLock, and the bytes must be
-// those that Encode makes, so that one Lock has one digest.
+// LoadSealedLock is LoadLock for the Lock of a bundle: data must also be in the
+// canonical form of Encode, so that a Lock has one digest.
 func LoadSealedLock(data []byte) (*Lock, error) {
 	l, err := LoadLock(data)
 	if err != nil {
@@ -162,8 +162,8 @@ func (l *Lock) Encode() []byte {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
 	if err := enc.Encode(c); err != nil {
-		// Only a value that JSON cannot hold gets here, such as a channel in
-		// KubeletConfig, which neither loader makes. An empty Lock loads nowhere.
+		// Only a value without a JSON form gets here, such as a channel in
+		// KubeletConfig, which no loader returns. No loader accepts an empty Lock.
 		return nil
 	}
 	return b.Bytes()
@@ -181,7 +181,7 @@ func CompareArtifacts(a, b Artifact) int {
 	)
 }
 
-// Validate checks what a Lock says, joined into one error.
+// Validate returns all problems of l, joined into one error.
 func (l *Lock) Validate() error {
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf("lock: "+format, a...)) }
@@ -216,7 +216,7 @@ func (l *Lock) Validate() error {
 		}
 		id := strings.Join([]string{string(a.Kind), a.Distro, a.Platform, a.Name, a.Version, a.Path}, "\x00")
 		if names[id] {
-			bad("%s %q is there twice", a.Kind, a.Name)
+			bad("%s %q: duplicate", a.Kind, a.Name)
 		}
 		names[id] = true
 		if at := a.Group + "/" + a.Path; a.Path != "" {
@@ -240,7 +240,7 @@ func (a *Artifact) validate() error {
 	switch a.Kind {
 	case KindFile, KindRPM, KindDeb:
 		if _, ok := ParseGroup(a.Group); !ok {
-			bad("group %q is none of files, yum/<distro>/<arch>, apt/<distro>", a.Group)
+			bad("group %q is not one of files, yum/<distro>/<arch>, apt/<distro>", a.Group)
 		}
 		if !strict.IsPlainPath(a.Path) {
 			bad("path %q is not a plain relative path", a.Path)
@@ -275,8 +275,8 @@ func (a *Artifact) validate() error {
 	return errors.Join(errs...)
 }
 
-// wholeNumbers turns the float64 that JSON gives for whole numbers into the
-// int64 that YAML gives, so that a Lock and the catalog hold the same.
+// wholeNumbers turns whole float64 numbers, as JSON decodes them, into int64, as
+// YAML does, so that a Lock equals the catalog entry it came from.
 func wholeNumbers(m map[string]any) map[string]any {
 	for k, v := range m {
 		m[k] = wholeNumber(v)

@@ -107,7 +107,7 @@ func TestT11LoadLock(t *testing.T) {
 		{"image with a path", "no group or path", func(l *Lock) { l.Artifacts[1].Path = "x" }},
 		{"platform", "platform", func(l *Lock) { l.Artifacts[0].Platform = "linux/amd64/../x" }},
 		{"newline", "printable", func(l *Lock) { l.Artifacts[0].Name = "a\nb" }},
-		{"twice", "there twice", func(l *Lock) { l.Artifacts = append(l.Artifacts, l.Artifacts[0]) }},
+		{"twice", "duplicate", func(l *Lock) { l.Artifacts = append(l.Artifacts, l.Artifacts[0]) }},
 		{"same path", "is taken", func(l *Lock) {
 			a := l.Artifacts[0]
 			a.Name = "other"

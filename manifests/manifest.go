@@ -12,8 +12,8 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// Manifest is what a bundle shall hold: the intent that `offk8s pack` resolves.
-// It comes from flags or from the user's pack.yaml.
+// Manifest is the wanted content of a bundle, which `offk8s pack` resolves. It
+// comes from flags and pack.yaml.
 type Manifest struct {
 	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string `yaml:"kind" json:"kind"`
@@ -38,7 +38,7 @@ type Manifest struct {
 
 	// Rewrites replace upstream URLs and registries; digests stay as they are.
 	Rewrites []Rewrite `yaml:"rewrites,omitempty" json:"rewrites,omitempty"`
-	// Keyrings name an OpenPGP keyring file per distro where the catalog has none.
+	// Keyrings are OpenPGP keyring files by distro, in addition to the catalog's.
 	Keyrings map[string]string `yaml:"keyrings,omitempty" json:"keyrings,omitempty"`
 
 	// Sequence grows with every bundle of the same name (rollback check);
@@ -47,7 +47,7 @@ type Manifest struct {
 	Expires  time.Time `yaml:"expires,omitempty" json:"expires,omitzero"`
 }
 
-// ExtraFile is a file the user adds to a bundle. Digest may be sha256 or sha512.
+// ExtraFile is a file to add to a bundle. Digest may be sha256 or sha512.
 type ExtraFile struct {
 	Name   string `yaml:"name" json:"name"`
 	URL    string `yaml:"url" json:"url"`
@@ -60,8 +60,8 @@ type Rewrite struct {
 	To   string `yaml:"to" json:"to"`
 }
 
-// Validate returns what is wrong with a Manifest beside its types, by path.
-// That what it names is in the catalog is for Resolve to say.
+// Validate returns the problems in the values of m. Resolve checks that the
+// catalog has the names.
 func (m *Manifest) Validate() []strict.Problem {
 	c := &strict.Checks{}
 	if m.Name != "" && !bundleName.MatchString(m.Name) {
@@ -91,7 +91,7 @@ func (m *Manifest) Validate() []strict.Problem {
 		p := strict.JoinPath("keyrings", d)
 		c.Match(p, d, strict.IsName, "the name of a distribution")
 		if m.Keyrings[d] == "" {
-			c.Add(p, "no file is named")
+			c.Add(p, "no file given")
 		}
 		c.OneLine(p, m.Keyrings[d])
 	}
@@ -112,7 +112,7 @@ func (m *Manifest) validateFiles(c *strict.Checks) {
 		p := fmt.Sprintf("files[%d]", i)
 		c.Match(p+".name", f.Name, fileName.MatchString, "a plain file name")
 		if seen[f.Name] {
-			c.Add(p+".name", "%q is there twice", f.Name)
+			c.Add(p+".name", "duplicate %q", f.Name)
 		}
 		seen[f.Name] = true
 		if u, err := url.Parse(f.URL); err != nil || u.Scheme != "file" || u.Host != "" || !strings.HasPrefix(u.Path, "/") {

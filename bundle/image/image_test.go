@@ -95,7 +95,7 @@ func TestParse(t *testing.T) {
 		{"negative size of a child", docIndex, strings.Replace(child(docManifest), `"size":1`, `"size":-1`, 1), "negative size"},
 		{"huge document", docManifest, good + strings.Repeat(" ", MaxSize), "allowed"},
 		{"many children", docIndex, list(make([]ocispec.Descriptor, MaxChildren+1)...), "allowed 1024"},
-		{"duplicate key", docManifest, with(`"config":{}`), "twice"},
+		{"duplicate key", docManifest, with(`"config":{}`), "duplicate key"},
 		{"two documents", docManifest, good + good, "document"},
 		{"no JSON", docManifest, "hello", "invalid"},
 	}

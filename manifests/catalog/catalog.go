@@ -22,8 +22,8 @@ const (
 // Arches are the architectures that bundles may have, in Go's spelling.
 var Arches = []string{"amd64", "arm64"}
 
-// Catalog is everything that offk8s knows of upstream: releases by minor, pod
-// networks and operating systems by name. It is read-only after Embedded and
+// Catalog holds Kubernetes releases by minor, and pod networks and operating
+// systems by name. It is read-only after Embedded and
 // Overlay, and then safe for concurrent use.
 type Catalog struct {
 	releases map[string]Release
@@ -40,8 +40,7 @@ type Catalog struct {
 }
 
 // Release returns the release that version names: "1.36", "1.36.3" or either
-// with a leading v. A patch that the catalog does not hold is an error that
-// names the one it does.
+// with a leading v. If the catalog has another patch, the error names it.
 func (c *Catalog) Release(version string) (Release, error) {
 	v, err := ParseVersion(version)
 	if err != nil {

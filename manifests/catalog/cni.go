@@ -16,21 +16,21 @@ type CNI struct {
 	APIVersion string       `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string       `yaml:"kind" json:"kind"`
 	Name       string       `yaml:"name" json:"name"`
-	Releases   []CNIRelease `yaml:"releases" json:"releases" merge:"from"` // the first whose range holds the minor is taken
+	Releases   []CNIRelease `yaml:"releases" json:"releases" merge:"from"` // the first one with the minor in its range wins
 }
 
-// CNIRelease is one version of a CNI and the minors it goes with.
+// CNIRelease is a version of a CNI and its range of Kubernetes minors.
 type CNIRelease struct {
 	From    string           `yaml:"from" json:"from"`                 // first minor, inclusive
 	To      string           `yaml:"to,omitempty" json:"to,omitempty"` // last minor, inclusive; empty: open
 	Version string           `yaml:"version" json:"version"`
-	Images  map[string]Image `yaml:"images" json:"images"` // by role, named so in the template
+	Images  map[string]Image `yaml:"images" json:"images"` // by role, the name in the template
 	// Template is the file beside cni.yaml that holds the Kubernetes objects as
 	// text/template over .PodCIDR, .Images.<role>, …; Objects is its content,
 	// read when the catalog is loaded.
 	Template string `yaml:"template" json:"-"`
 	Objects  string `yaml:"-" json:"objects"`
-	// Ports are "8472/udp" and the like that the hosts must open to each other.
+	// Ports, such as "8472/udp", are opened between the hosts.
 	Ports []string `yaml:"ports,omitempty" json:"ports,omitempty"`
 	// Modules are kernel modules that every node loads if its kernel has them;
 	// Sysctls are set on every node, cluster.yaml's over them.
@@ -45,7 +45,7 @@ type CNIRelease struct {
 	RuleComments []string `yaml:"ruleComments,omitempty" json:"ruleComments,omitempty"`
 }
 
-// For returns the version of the network that goes with a Kubernetes minor.
+// For returns the version of the network for a Kubernetes minor.
 func (n CNI) For(minor string) (CNIRelease, error) {
 	for _, r := range n.Releases {
 		if compareMinors(r.From, minor) <= 0 && (r.To == "" || compareMinors(minor, r.To) <= 0) {
@@ -67,7 +67,7 @@ var (
 func (n CNI) validate(name string) []strict.Problem {
 	c := &strict.Checks{}
 	if n.Name != name || !strict.IsName(name) {
-		c.Add("name", "found %q in the folder of %q", n.Name, name)
+		c.Add("name", "found %q in the directory of %q", n.Name, name)
 	}
 	if len(n.Releases) == 0 {
 		c.Add("releases", "none given")
@@ -98,7 +98,7 @@ func (r CNIRelease) validate(c *strict.Checks, p string) {
 		c.Add(p+".template", "%q is not a template of objects beside cni.yaml: %v", r.Template, err)
 	}
 	for i, f := range r.Files {
-		// Reset removes these: never a folder that others share.
+		// Reset removes these, so a directory that others share must not be here.
 		if path.Clean(f) != f || strings.Count(f, "/") < 2 || !path.IsAbs(f) || strings.ContainsFunc(f, strict.Unprintable) {
 			c.Add(fmt.Sprintf("%s.files[%d]", p, i), "%q: want an absolute path of two levels or more", f)
 		}
@@ -120,7 +120,7 @@ func (r CNIRelease) validate(c *strict.Checks, p string) {
 	c.Sysctls(p+".sysctls", r.Sysctls)
 }
 
-// sampleData renders a template for the sake of its errors.
+// sampleData returns data that every valid template can be rendered with.
 func sampleData(roles ...string) ObjectData {
 	d := ObjectData{PodCIDR: "10.244.0.0/16", DNSAddress: "10.96.0.10", DNSDomain: "cluster.local", Forward: true, Images: map[string]string{}}
 	for _, r := range roles {

@@ -17,16 +17,16 @@ type Distro struct {
 	ID         string `yaml:"id" json:"id"`         // os-release ID
 	Major      string `yaml:"major" json:"major"`   // first part of os-release VERSION_ID
 	Family     string `yaml:"family" json:"family"` // "redhat" or "debian"
-	// Arches are those, in Go's spelling, that the sources below have.
+	// Arches are the architectures of the sources below, in Go's spelling.
 	Arches []string `yaml:"arches" json:"arches"`
 
 	Yum []YumRepository `yaml:"yum,omitempty" json:"yum,omitempty" merge:"id"`
 	Apt []AptSource     `yaml:"apt,omitempty" json:"apt,omitempty"`
-	// Packages are what every host gets.
+	// Packages are installed on every host.
 	Packages []string `yaml:"packages" json:"packages"`
-	// MetadataCompression of the repository we write: "gz" (EL7) or "zst".
+	// MetadataCompression is that of the bundle's repository: "gz" (EL7) or "zst".
 	MetadataCompression string `yaml:"metadataCompression" json:"metadataCompression"`
-	// Exclude are packages that are never taken into a closure (glob on the name).
+	// Exclude lists packages to leave out of the closure (globs on the name).
 	Exclude []string `yaml:"exclude,omitempty" json:"exclude,omitempty"`
 	// Keys are the armoured OpenPGP public keys that KeyFiles of the sources
 	// name, by file name; read when the catalog is loaded.
@@ -38,7 +38,7 @@ type YumRepository struct {
 	ID       string   `yaml:"id" json:"id"`
 	BaseURL  string   `yaml:"baseURL" json:"baseURL"`
 	KeyFiles []string `yaml:"keyFiles" json:"keyFiles"` // keys/<file>
-	// SignedMetadata says that repomd.xml.asc must be there and good.
+	// SignedMetadata requires a valid signature in repomd.xml.asc.
 	SignedMetadata bool `yaml:"signedMetadata" json:"signedMetadata"`
 	Priority       int  `yaml:"priority,omitempty" json:"priority,omitempty"`
 }
@@ -53,7 +53,7 @@ type AptSource struct {
 	KeyFiles   []string `yaml:"keyFiles" json:"keyFiles"`
 }
 
-// keyFiles are the key files of every source, sorted, each once.
+// keyFiles returns the key files of all sources, sorted, without duplicates.
 func (d Distro) keyFiles() []string {
 	var out []string
 	for _, y := range d.Yum {
@@ -82,7 +82,7 @@ func (d Distro) validate(name string) []strict.Problem {
 		if !strict.IsName(y.ID) {
 			c.Add(p+".id", "%q: want lower case letters, digits and dashes", y.ID)
 		}
-		// Packages are signed, so the way they come may be plain http.
+		// Plain http is enough if the packages are signed.
 		c.URL(p+".baseURL", strings.ReplaceAll(y.BaseURL, "{arch}", "x86_64"), len(y.KeyFiles) > 0)
 		d.validateKeys(c, p, y.KeyFiles)
 	}

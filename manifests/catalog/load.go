@@ -18,10 +18,10 @@ import (
 //go:embed cni distro dns keys kubernetes
 var embedded embed.FS
 
-// maxCatalogFile bounds one file of a catalog.
+// maxCatalogFile is the largest size of a file in a catalog.
 const maxCatalogFile = 1 << 20
 
-// Embedded returns the catalog that is built into the program.
+// Embedded returns the built-in catalog.
 func Embedded() (*Catalog, error) {
 	c := &Catalog{}
 	if err := c.merge(embedded, "catalog"); err != nil {
@@ -30,29 +30,29 @@ func Embedded() (*Catalog, error) {
 	return c, nil
 }
 
-// Overlay merges the catalog entries under dir over c. dir has the folders of
-// the embedded catalog: kubernetes/<minor>.yaml, cni/<name>/cni.yaml and the
+// Overlay merges the catalog entries under dir over c. dir has the layout
+// of the embedded catalog: kubernetes/<minor>.yaml, cni/<name>/cni.yaml and the
 // templates beside it, distro/<name>.yaml, dns/coredns.yaml, keys/<file>.asc.
-// An entry of a name that exists is merged field by field (components by name,
+// An existing entry is merged field by field (components by name,
 // yum repositories by id, versions of a pod network by from; other lists are
-// replaced; ~ empties a field), a new name adds an entry. An image whose ref
-// changes needs its digest anew, or ~ for none. c is unchanged on error. The
-// error is a *strict.Error with every problem, unless dir cannot be read.
+// replaced; ~ empties a field), a new name adds an entry. If the ref of an
+// image changes, its digest must change too, or be ~. On error c is unchanged.
+// The error is a *strict.Error with every problem, unless dir cannot be read.
 func (c *Catalog) Overlay(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("open catalog: %w", err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("open catalog: %q is not a folder", dir)
+		return fmt.Errorf("open catalog: %q is not a directory", dir)
 	}
 	return c.merge(os.DirFS(dir), dir)
 }
 
-// loader merges the files of one folder over a copy of a catalog.
+// loader merges the files of one directory over a copy of a catalog.
 type loader struct {
 	to       Catalog
-	name     string // of the folder, for messages
+	name     string // of the directory, for messages
 	docs     map[string]*strict.Document
 	problems []strict.Problem
 }
@@ -94,7 +94,7 @@ func (l *loader) problem(p, message, hint string) {
 	l.problems = append(l.problems, strict.Problem{File: path.Join(l.name, p), Message: message, Hint: hint})
 }
 
-// file reads one file by its place in the folder.
+// file reads the file at p, which decides its meaning.
 func (l *loader) file(root fs.FS, p string) error {
 	info, err := fs.Stat(root, p)
 	if err != nil {
@@ -125,7 +125,7 @@ func (l *loader) file(root fs.FS, p string) error {
 		l.to.templates[p] = string(data)
 	case strings.HasPrefix(path.Base(p), "README"):
 	default:
-		l.problem(p, "no catalog entry has this place", "the folders are kubernetes, cni/<name>, distro, dns and keys")
+		l.problem(p, "no catalog entry has this place", "the directories are kubernetes, cni/<name>, distro, dns and keys")
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ func movedImages(d *strict.Document, before, after map[string]Image) []strict.Pr
 	return out
 }
 
-// link puts templates and keys into the entries that name them.
+// link copies templates and keys into the entries that name them.
 func (l *loader) link() {
 	for name, n := range l.to.cnis {
 		releases := append([]CNIRelease(nil), n.Releases...)
@@ -215,8 +215,8 @@ func (l *loader) link() {
 	}
 }
 
-// check validates every entry of the merged catalog; a problem is shown in the
-// file of this folder that has the entry, where there is one.
+// check validates every entry of the merged catalog. If this directory has the
+// file of an entry, problems have their line in it.
 func (l *loader) check() {
 	report := func(p, kind string, problems []strict.Problem) {
 		if l.docs[p] == nil {
@@ -238,7 +238,7 @@ func (l *loader) check() {
 	}
 }
 
-// defaults checks that what a release takes by default is in the catalog.
+// defaults checks that the catalog has the defaults of a release.
 func (l *loader) defaults(r Release) []strict.Problem {
 	var out []strict.Problem
 	for i, name := range r.Defaults.Distros {

@@ -138,7 +138,7 @@ func TestOverlayRefuses(t *testing.T) {
 		{"unknown field", "kubernetes/1.36.yaml", releaseHead + "imags: {}\n", `kubernetes/1.36.yaml:3:1: imags: unknown field (did you mean "images"?)`},
 		{"unknown field of a component", "kubernetes/1.36.yaml", releaseHead + "components:\n  - name: etcd\n    ver: 1\n", "1.36.yaml:5:5: components[etcd].ver: unknown field"},
 		{"bad digest", "kubernetes/1.36.yaml", releaseHead + "components:\n  - name: etcd\n    arches:\n      amd64: {digest: sha256:12}\n", "1.36.yaml:6:23: components[etcd].arches.amd64.digest"},
-		{"component twice", "kubernetes/1.37.yaml", releaseHead + "components: [{name: a}, {name: a}]\n", "components[a]: is there twice"},
+		{"component twice", "kubernetes/1.37.yaml", releaseHead + "components: [{name: a}, {name: a}]\n", "components[a]: duplicate"},
 		{"http without digest", "kubernetes/1.36.yaml", releaseHead + "components: [{name: x, version: 1, arches: {amd64: {url: 'http://a/b'}}}]\n", "https, or http with a digest"},
 		{"moved image", "kubernetes/1.16.yaml", releaseHead + "images: {pause: {ref: 'registry.example/pause:9'}}\n", `1.16.yaml:3:23: images.pause.ref: the digest in the catalog belongs to "registry.k8s.io/pause:3.1"`},
 		{"short image", "kubernetes/1.36.yaml", releaseHead + "images: {pause: {ref: pause}}\n", "not a full image reference"},

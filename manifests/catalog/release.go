@@ -11,8 +11,7 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// Release is what offk8s knows of one Kubernetes minor:
-// kubernetes/<minor>.yaml.
+// Release describes one Kubernetes minor: kubernetes/<minor>.yaml.
 type Release struct {
 	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string `yaml:"kind" json:"kind"`
@@ -28,21 +27,20 @@ type Release struct {
 	// Images by role: "pause", "coredns".
 	Images map[string]Image `yaml:"images" json:"images"`
 
-	// Args per daemon ("kube-apiserver" …) that this minor needs or no longer
-	// knows: merged over the common set of installer/phase; a nil (~) value
-	// removes the flag.
+	// Args are flags by daemon ("kube-apiserver" …) that this minor needs. They are
+	// merged over the common set of installer/phase; nil (~) removes a flag.
 	Args map[string]map[string]*string `yaml:"args,omitempty" json:"args,omitempty"`
 	// KubeletConfig fields of this minor, merged over the common set.
 	KubeletConfig map[string]any `yaml:"kubeletConfig,omitempty" json:"kubeletConfig,omitempty"`
-	// Features are predicates that phases ask for instead of comparing versions.
+	// Features are used by phases instead of comparing versions.
 	Features Features `yaml:"features" json:"features"`
 
-	// DNSTemplate is the template of the cluster DNS objects (RenderObjects
-	// fills it), put here by the Catalog so that a Lock carries it.
+	// DNSTemplate is the template of the cluster DNS objects for RenderObjects. The
+	// Catalog sets it, so that a Lock contains it.
 	DNSTemplate string `yaml:"-" json:"dnsTemplate,omitempty"`
 }
 
-// ReleaseDefaults is what bare `pack --version` takes.
+// ReleaseDefaults are the values for `pack --version` without other flags.
 type ReleaseDefaults struct {
 	Arches  []string `yaml:"arches" json:"arches"`
 	Distros []string `yaml:"distros" json:"distros"`
@@ -54,45 +52,45 @@ type ReleaseDefaults struct {
 type Download struct {
 	Name    string `yaml:"name" json:"name"`
 	Version string `yaml:"version" json:"version"` // as upstream writes it
-	// Arches maps amd64 or arm64 to what is downloaded there.
+	// Arches holds the download by architecture, amd64 or arm64.
 	Arches map[string]Remote `yaml:"arches" json:"arches"`
-	// Members are the paths that are kept of an archive; "{arch}" is replaced.
-	// None means that the download itself is the binary, called Name.
+	// Members are the paths to extract from an archive; "{arch}" is replaced. If
+	// there are none, the download itself is the binary Name.
 	Members []string `yaml:"members,omitempty" json:"members,omitempty"`
 }
 
-// Remote is a URL with the digest that is expected there; an empty digest
-// means first use (recorded in the Lock).
+// Remote is a URL and its digest. If the digest is empty, the Lock records the
+// one seen on first use.
 type Remote struct {
 	URL    string `yaml:"url" json:"url"`
 	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
 }
 
-// Image is an image reference and the digest of its index or manifest, when known.
+// Image is an image reference and the digest of its index or manifest, if it is known.
 type Image struct {
 	Ref    string `yaml:"ref" json:"ref"`
 	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
 }
 
-// Features are facts of a minor, see facts in docs; every field is required in the file.
+// Features describe a minor; every field is required in its file.
 type Features struct {
 	CRIVersion         string   `yaml:"criVersion" json:"criVersion"`                 // "v1alpha2" or "v1"
 	ContainerdConfig   int      `yaml:"containerdConfig" json:"containerdConfig"`     // version of config.toml: 2 or 3
-	CgroupV2           bool     `yaml:"cgroupV2" json:"cgroupV2"`                     // kubelet knows cgroup v2
+	CgroupV2           bool     `yaml:"cgroupV2" json:"cgroupV2"`                     // kubelet supports cgroup v2
 	CgroupV1Refused    bool     `yaml:"cgroupV1Refused" json:"cgroupV1Refused"`       // kubelet refuses cgroup v1 unless failCgroupV1 is false
 	ControlPlaneLabels []string `yaml:"controlPlaneLabels" json:"controlPlaneLabels"` // node-role labels
 	ControlPlaneTaints []string `yaml:"controlPlaneTaints" json:"controlPlaneTaints"` // taint keys
 	CSRApproverRoles   bool     `yaml:"csrApproverRoles" json:"csrApproverRoles"`     // signerName exists: approve verb on signers
-	MetadataRoute      bool     `yaml:"metadataRoute" json:"metadataRoute"`           // old kubelets ask 169.254.169.254 at start
-	// CtrPullArgs are what `ctr images pull` of this line of containerd needs so
-	// that it leaves other platforms alone: 2.x asks for their manifests otherwise.
+	MetadataRoute      bool     `yaml:"metadataRoute" json:"metadataRoute"`           // old kubelets query 169.254.169.254 at start
+	// CtrPullArgs are arguments of `ctr images pull` that restrict it to one
+	// platform: containerd 2.x fetches the manifests of all otherwise.
 	CtrPullArgs []string `yaml:"ctrPullArgs" json:"ctrPullArgs,omitempty"`
 }
 
-// neededComponents are what install cannot do without.
+// neededComponents are required by install.
 var neededComponents = []string{"kubernetes", "etcd", "containerd", "runc", "crictl", "cni-plugins"}
 
-// knownDaemons may have arguments.
+// knownDaemons are the daemons that args may configure.
 var knownDaemons = []string{
 	"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "etcd", "containerd",
 }
@@ -145,7 +143,7 @@ func (r Release) validateComponents(c *strict.Checks) {
 			c.Add(p+".name", "%q: want lower case letters, digits and dashes", d.Name)
 		}
 		if seen[d.Name] {
-			c.Add(p, "is there twice")
+			c.Add(p, "duplicate")
 		}
 		seen[d.Name] = true
 		if d.Version == "" || strings.ContainsFunc(d.Version, strict.Unprintable) {

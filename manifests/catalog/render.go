@@ -6,22 +6,22 @@ import (
 	"text/template"
 )
 
-// ObjectData is what the templates of Kubernetes objects (CNIRelease.Objects,
-// Release.DNSTemplate) may use.
+// ObjectData is the data of the templates of Kubernetes objects
+// (CNIRelease.Objects, Release.DNSTemplate).
 type ObjectData struct {
 	PodCIDR    string
 	DNSAddress string // cluster IP of the DNS service
 	DNSDomain  string // "cluster.local"
-	// Forward says that the hosts have a resolver of their own, to which names
-	// outside the cluster are passed on; an air gap often has none.
+	// Forward passes queries for names outside the cluster to the resolver of the
+	// host; hosts behind an air gap often have none.
 	Forward bool
-	// Images maps the role in the catalog entry to the full reference to run,
-	// best by digest.
+	// Images maps the role in the catalog entry to a full image reference,
+	// preferably with a digest.
 	Images map[string]string
 }
 
-// RenderObjects fills a template of Kubernetes objects and returns the YAML
-// documents. A role that data does not name is an error, not an empty image.
+// RenderObjects executes a template of Kubernetes objects and returns the YAML
+// documents. A role that is missing in data is an error.
 func RenderObjects(text string, data ObjectData) ([]byte, error) {
 	t, err := template.New("objects").Option("missingkey=error").Parse(text)
 	if err != nil {

@@ -30,7 +30,7 @@ func ParseVersion(s string) (Version, error) {
 	return Version{n[0], n[1], n[2]}, nil
 }
 
-// String is the version without v: "1.36" or "1.36.3".
+// String returns the version without v: "1.36" or "1.36.3".
 func (v Version) String() string {
 	if v.Patch < 0 {
 		return v.MinorString()
@@ -38,7 +38,7 @@ func (v Version) String() string {
 	return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch)
 }
 
-// MinorString is the minor the version belongs to: "1.36".
+// MinorString returns the minor of v: "1.36".
 func (v Version) MinorString() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
 
 // Compare orders versions; a bare minor sorts before all of its patches.
@@ -46,8 +46,8 @@ func (v Version) Compare(w Version) int {
 	return cmp.Or(cmp.Compare(v.Major, w.Major), cmp.Compare(v.Minor, w.Minor), cmp.Compare(v.Patch, w.Patch))
 }
 
-// compareMinors orders two minors such as "1.9" and "1.16" by number. Strings
-// that are no minors sort first.
+// compareMinors orders two minors such as "1.9" and "1.16" by number. If
+// one is not a minor, it compares them as strings.
 func compareMinors(a, b string) int {
 	v, errA := ParseVersion(a)
 	w, errB := ParseVersion(b)

@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Checks gathers the problems of a document that was read.
+// Checks collects the problems of a decoded document.
 type Checks struct{ Problems []Problem }
 
 // Add adds a problem of the value at path.
@@ -25,21 +25,21 @@ func (c *Checks) Among(path, got string, known ...string) {
 	}
 }
 
-// Match adds a problem unless ok says yes to s.
+// Match adds a problem unless ok(s).
 func (c *Checks) Match(path, s string, ok func(string) bool, want string) {
 	if !ok(s) {
 		c.Add(path, "found %q, want %s", s, want)
 	}
 }
 
-// Each checks every element of a list and that none is there twice.
+// Each calls check for every element of a list and adds a problem for each duplicate.
 func (c *Checks) Each(path string, list []string, check func(path, s string)) {
 	seen := map[string]bool{}
 	for i, s := range list {
 		p := fmt.Sprintf("%s[%d]", path, i)
 		check(p, s)
 		if seen[s] {
-			c.Add(p, "%q is there twice", s)
+			c.Add(p, "duplicate %q", s)
 		}
 		seen[s] = true
 	}
@@ -52,7 +52,8 @@ func (c *Checks) Digest(path, d string) {
 	}
 }
 
-// URL checks the URL of a download; pinned says that its digest is given.
+// URL checks the URL of a download; pinned reports that its digest is known,
+// and then plain http is accepted.
 func (c *Checks) URL(path, s string, pinned bool) {
 	u, err := url.Parse(s)
 	switch {
@@ -65,7 +66,7 @@ func (c *Checks) URL(path, s string, pinned bool) {
 	}
 }
 
-// Flag checks a flag and its value, which end up in a unit file.
+// Flag checks the name and value of a flag, which are written into a unit file.
 func (c *Checks) Flag(path, name, value string) {
 	if !argName.MatchString(name) {
 		c.Add(path, "%q is not the name of a flag, written without dashes", name)
@@ -73,14 +74,14 @@ func (c *Checks) Flag(path, name, value string) {
 	c.OneLine(path, value)
 }
 
-// OneLine checks a value that is written into a line of a file.
+// OneLine checks a value that is written into one line of a file.
 func (c *Checks) OneLine(path, value string) {
 	if strings.ContainsFunc(value, forbiddenInLine) {
 		c.Add(path, "%q: want one line of printable text", value)
 	}
 }
 
-// forbiddenInLine reports what would end or hide part of a line.
+// forbiddenInLine reports a character that would end or hide part of a line.
 func forbiddenInLine(r rune) bool {
 	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufffd'
 }

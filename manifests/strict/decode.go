@@ -19,9 +19,9 @@ func (d *Document) decodeRoot(n ast.Node, v any) {
 	d.decode(n, reflect.ValueOf(v).Elem(), "", 0)
 }
 
-// decode puts n into v, which is settable. What v holds stays where n says
-// nothing of it, so that decoding onto a filled value is a merge; maps and
-// lists are copied first, so that what v shared with another value is safe.
+// decode sets v, which is settable, from n. Fields that n does not mention keep
+// their value, so that decoding into a filled value merges. Maps and lists are
+// copied first, since another value may share them.
 func (d *Document) decode(n ast.Node, v reflect.Value, path string, depth int) {
 	d.at[path] = nodePos(n)
 	if !d.plain(n, path, depth) {
@@ -56,9 +56,8 @@ func (d *Document) decode(n ast.Node, v reflect.Value, path string, depth int) {
 	}
 }
 
-// plain refuses what this reader does not know: anchors, aliases and tags (a
-// short text that stands for a huge one, or for something else than it looks
-// like) and nesting without end.
+// plain refuses anchors, aliases and tags, with which a short text can stand for
+// a huge one or for something else than it seems, and deep nesting.
 func (d *Document) plain(n ast.Node, path string, depth int) bool {
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode:
@@ -83,7 +82,7 @@ type pair struct {
 	value ast.Node
 }
 
-// pairs returns the pairs of a mapping; a key that is there twice is a problem.
+// pairs returns the pairs of a mapping. A duplicate key is a problem.
 func (d *Document) pairs(n ast.Node, path, want string) ([]pair, bool) {
 	var values []*ast.MappingValueNode
 	switch n := n.(type) {
@@ -106,7 +105,7 @@ func (d *Document) pairs(n ast.Node, path, want string) ([]pair, bool) {
 		}
 		p := pair{key, JoinPath(path, key), at, mv.Value}
 		if first, dup := seen[key]; dup {
-			d.add(at, p.path, fmt.Sprintf("key %q is there twice, first on line %d", key, first.line), "")
+			d.add(at, p.path, fmt.Sprintf("duplicate key %q, first on line %d", key, first.line), "")
 			continue
 		}
 		seen[key] = at
@@ -138,7 +137,7 @@ func (d *Document) decodeStruct(n ast.Node, v reflect.Value, path string, depth 
 	}
 }
 
-// pointAtKey lets problems of a whole mapping or list show its key.
+// pointAtKey sets the position of a mapping or list to that of its key.
 func (d *Document) pointAtKey(p pair) {
 	if _, scalar := scalarText(p.value); !scalar {
 		d.at[p.path] = p.at
@@ -169,7 +168,7 @@ func (d *Document) decodeMap(n ast.Node, v reflect.Value, path string, depth int
 	v.Set(m)
 }
 
-// decodeSlice replaces the list, or merges it by the field called key.
+// decodeSlice replaces the list or, if key is set, merges it by the field key.
 func (d *Document) decodeSlice(n ast.Node, v reflect.Value, path string, depth int, key string) {
 	if !d.plain(n, path, depth) {
 		return
@@ -209,7 +208,7 @@ func (d *Document) decodeSlice(n ast.Node, v reflect.Value, path string, depth i
 	v.Set(out)
 }
 
-// keyOf is the text of the field key of a mapping.
+// keyOf returns the text of the field key of a mapping.
 func keyOf(item ast.Node, key string) (string, bool) {
 	m, ok := item.(*ast.MappingNode)
 	if !ok {
@@ -223,9 +222,9 @@ func keyOf(item ast.Node, key string) (string, bool) {
 	return "", false
 }
 
-// existing finds the element that a merge continues: one of base, which out
-// begins with. An element that this document itself added is not merged into,
-// so that a name that is there twice stays visible.
+// existing returns the index of the element to merge into, or -1. Only elements
+// of base, which out starts with, qualify: merging into one that this document
+// added would hide a duplicate name.
 func (d *Document) existing(base, out reflect.Value, key, value string) int {
 	if !d.merging {
 		return -1
@@ -239,7 +238,7 @@ func (d *Document) existing(base, out reflect.Value, key, value string) int {
 	return -1
 }
 
-// decodeAny makes nil, bool, int64, float64, string, []any and map[string]any.
+// decodeAny sets v to nil, bool, int64, float64, string, []any and map[string]any.
 func (d *Document) decodeAny(n ast.Node, v reflect.Value, path string, depth int) {
 	set := func(x any) { v.Set(reflect.ValueOf(x)) }
 	switch n := n.(type) {
@@ -344,7 +343,7 @@ func (d *Document) mismatch(n ast.Node, path, want string) {
 	d.add(nodePos(n), path, fmt.Sprintf("want %s, found %s", want, found), "")
 }
 
-// scalarText is the text of a scalar as it stands in the document: 1.20 stays
+// scalarText returns the text of a scalar as written in the document: 1.20 stays
 // 1.20 and true stays true.
 func scalarText(n ast.Node) (string, bool) {
 	switch n := n.(type) {
@@ -373,5 +372,5 @@ func JoinPath(path, key string) string {
 	return path + "." + key
 }
 
-// yamlFields are the fields of a struct by their name in YAML.
+// yamlFields returns the fields of a struct by their name in YAML.
 func yamlFields(t reflect.Type) map[string]reflect.StructField { return taggedFields(t, "yaml") }

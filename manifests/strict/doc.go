@@ -1,5 +1,4 @@
-// Package strict reads the documents of offk8s and refuses whatever is
-// ambiguous: unknown fields, duplicate keys, values of another type, anchors,
+// Package strict decodes the documents of offk8s and refuses ambiguous ones: unknown fields, duplicate keys, values of another type, anchors,
 // and anything too large or too deep.
 //
 // A YAML file is read as a Document, which collects every problem with its line

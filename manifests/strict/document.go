@@ -7,24 +7,25 @@ import (
 	"strings"
 )
 
-// Document is a YAML file while it is read. It remembers the position of each
-// value and collects every problem.
+// Document decodes a YAML file. It records the position of each value and
+// collects every problem.
 type Document struct {
 	file             string
 	apiVersion, kind string
 	at               map[string]position // by path
 	problems         []Problem
-	// merging lets keyed lists and maps add to what the target holds already.
+	// merging makes maps and keyed lists add to the value they are decoded into.
 	merging bool
 }
 
-// New returns a Document for messages about file, which must have this apiVersion and kind.
+// New returns a Document that requires this apiVersion and kind; file is its name
+// in messages.
 func New(file, apiVersion, kind string) *Document {
 	return &Document{file: file, apiVersion: apiVersion, kind: kind, at: map[string]position{}}
 }
 
-// Decode reads data, one YAML document, into the struct v points to. It reports
-// whether data is YAML at all; Err returns the problems.
+// Decode decodes data, one YAML document, into the struct that v points to. It
+// returns false if data is not YAML; Err returns the problems.
 func (d *Document) Decode(data []byte, v any) bool {
 	root, ok := d.parse(data)
 	if !ok {
@@ -35,22 +36,24 @@ func (d *Document) Decode(data []byte, v any) bool {
 	return true
 }
 
-// Merge is Decode over a value that is filled already: maps add to it by key,
-// and so do lists whose field has a merge tag with the name of their key.
+// Merge is Decode into a filled value: maps add to it by key, and so do lists if
+// their field has a merge tag with the name of the key. The decoder merges,
+// instead of a pass over generic maps, since it knows the position of each value
+// and tells a null from a missing value.
 func (d *Document) Merge(data []byte, v any) bool {
 	d.merging = true
 	return d.Decode(data, v)
 }
 
-// Has reports whether the document gives a value for path.
+// Has reports whether the document has a value at path.
 func (d *Document) Has(path string) bool {
 	_, ok := d.at[path]
 	return ok
 }
 
-// Report adds problems of values that were read: Path is set in each, Report
-// sets the position. It drops those about a value that could not be read, or
-// that such a value is part of: they would call missing what the user did write.
+// Report adds problems and sets their position from Path. It drops those about a
+// value that could not be decoded, or that contains such a value: they would
+// call missing a value that the user did write.
 func (d *Document) Report(problems []Problem) {
 	unread := slices.Clone(d.problems)
 	d.place(slices.DeleteFunc(problems, func(p Problem) bool {
@@ -61,7 +64,7 @@ func (d *Document) Report(problems []Problem) {
 // Problems returns the problems found so far.
 func (d *Document) Problems() []Problem { return d.problems }
 
-// Err returns the problems as an *Error, or nil when there are none.
+// Err returns the problems as an *Error, or nil if there are none.
 func (d *Document) Err() error {
 	if len(d.problems) == 0 {
 		return nil
@@ -90,8 +93,8 @@ func (d *Document) add(p position, path, message, hint string) {
 	})
 }
 
-// place fills in where the path of each problem stands; a path that is not in
-// the document takes the place of the nearest one above it.
+// place adds problems with the position of their path. If the document lacks the
+// path, the position is that of its nearest parent.
 func (d *Document) place(problems []Problem) {
 	for _, p := range problems {
 		at := d.nearest(p.Path)

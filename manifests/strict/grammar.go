@@ -45,7 +45,7 @@ func IsDNSName(s string) bool {
 			return false
 		}
 	}
-	// A last label of digits alone would be read as an address by some.
+	// Some programs read a name with a numeric last label as an address.
 	last := s[strings.LastIndexByte(s, '.')+1:]
 	_, err := strconv.Atoi(last)
 	return err != nil || !strings.Contains(s, ".")
@@ -63,14 +63,15 @@ func IsLabelKey(s string) bool {
 // IsLabelValue reports a Kubernetes label or taint value.
 func IsLabelValue(s string) bool { return s == "" || labelPart.MatchString(s) }
 
-// IsImageRef reports a reference that begins with a registry: without one every
-// tool would think of another.
+// IsImageRef reports a full image reference. It must name the registry, since
+// every tool has another default.
 func IsImageRef(s string) bool {
 	host, _, _ := strings.Cut(s, "/")
 	return imageRef.MatchString(s) && (host == "localhost" || strings.ContainsAny(host, ".:"))
 }
 
-// IsPlainPath reports a path that stays where it is put, on a host and in a URL.
+// IsPlainPath reports a relative path that is safe on a host and in a URL: it
+// never leaves its directory and needs no escapes.
 func IsPlainPath(p string) bool {
 	return p != "." && fs.ValidPath(p) && len(p) <= 1024 &&
 		!strings.ContainsAny(p, `\%?#`) && !strings.ContainsFunc(p, Unprintable)
@@ -79,7 +80,7 @@ func IsPlainPath(p string) bool {
 // Unprintable reports a character that a name, a version or a URL must not have.
 func Unprintable(r rune) bool { return r <= ' ' || r == 0x7f || r == '\ufffd' }
 
-// CheckDigest accepts an empty digest, and sha256 and sha512.
+// CheckDigest returns an error unless d is empty or a sha256 or sha512 digest.
 func CheckDigest(d digest.Digest) error {
 	if d == "" {
 		return nil

@@ -11,17 +11,16 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a JSON document (T-11).
+// Limits of a JSON document, which may come from an untrusted bundle or mirror.
 const (
 	maxJSONSize  = 64 << 20
 	maxJSONDepth = 64
 )
 
-// DecodeJSON decodes one JSON document into v and refuses what encoding/json
-// lets pass: a key that is there twice, a field that v does not have or that
-// differs in case, anything after the document, text that is not UTF-8, more
-// than 64 MiB and more than 64 levels. Below a value whose type reads JSON by
-// itself, unknown fields are that type's own business.
+// DecodeJSON decodes one JSON document into v. Unlike encoding/json it refuses
+// duplicate keys, unknown fields and names that differ in case, data after the
+// document, invalid UTF-8, more than 64 MiB and more than 64 levels. If a type
+// implements json.Unmarshaler, its fields are not checked.
 func DecodeJSON(data []byte, v any) error {
 	if len(data) > maxJSONSize {
 		return fmt.Errorf("%d bytes of JSON are more than the %d that are read", len(data), maxJSONSize)
@@ -42,7 +41,7 @@ func DecodeJSON(data []byte, v any) error {
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
-// checkValue reads one value that goes into t; a nil t takes anything.
+// checkValue reads one value and checks it against t; a nil t accepts any.
 func checkValue(dec *json.Decoder, t reflect.Type, depth int) error {
 	if depth > maxJSONDepth {
 		return fmt.Errorf("nested deeper than %d levels", maxJSONDepth)
@@ -89,7 +88,7 @@ func checkObject(dec *json.Decoder, t reflect.Type, depth int) error {
 			return fmt.Errorf("found %v, want a key", tok)
 		}
 		if seen[key] {
-			return fmt.Errorf("key %q is there twice", key)
+			return fmt.Errorf("duplicate key %q", key)
 		}
 		seen[key] = true
 		var elem reflect.Type
@@ -108,7 +107,7 @@ func checkObject(dec *json.Decoder, t reflect.Type, depth int) error {
 	return nil
 }
 
-// target is the type behind pointers; nil for one that reads JSON by itself.
+// target returns the type that t points to, or nil if it implements json.Unmarshaler.
 func target(t reflect.Type) reflect.Type {
 	for t != nil {
 		if t.Implements(unmarshaler) || reflect.PointerTo(t).Implements(unmarshaler) {
@@ -122,7 +121,7 @@ func target(t reflect.Type) reflect.Type {
 	return nil
 }
 
-// cut says plainly that a document ends too early.
+// cut returns io.ErrUnexpectedEOF for io.EOF: the document ends too early.
 func cut(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

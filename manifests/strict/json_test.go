@@ -28,10 +28,10 @@ type strictOuter struct {
 func TestT11DecodeJSON(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"good", `{"schemaVersion":2,"name":"x","created":"2026-01-02T03:04:05Z","inner":{"size":1},"list":[{"size":2}],"annotations":{"a":"b","A":"c"},"any":{"q":[1,{"r":null}]}}`, ""},
-		{"double key", `{"name":"x","name":"y"}`, `key "name" is there twice`},
-		{"double key by escape", `{"name":"x","n\u0061me":"y"}`, `key "name" is there twice`},
-		{"double key deep down", `{"any":{"a":[{"b":1,"b":2}]}}`, `key "b" is there twice`},
-		{"double key in a map", `{"annotations":{"a":"1","a":"2"}}`, `key "a" is there twice`},
+		{"double key", `{"name":"x","name":"y"}`, `duplicate key "name"`},
+		{"double key by escape", `{"name":"x","n\u0061me":"y"}`, `duplicate key "name"`},
+		{"double key deep down", `{"any":{"a":[{"b":1,"b":2}]}}`, `duplicate key "b"`},
+		{"double key in a map", `{"annotations":{"a":"1","a":"2"}}`, `duplicate key "a"`},
 		{"unknown field", `{"name":"x","nome":"y"}`, `unknown field "nome"`},
 		{"unknown field in a list", `{"list":[{"size":1},{"sise":1}]}`, `unknown field "sise"`},
 		{"unknown field behind a pointer", `{"inner":{"sise":1}}`, `unknown field "sise"`},

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Problem is one thing wrong with a document.
+// Problem is an error at one place in a document.
 type Problem struct {
 	File   string `json:"file"`
-	Line   int    `json:"line,omitempty"`   // from 1; 0 when the document has no place for it
+	Line   int    `json:"line,omitempty"`   // from 1; 0 if there is no position
 	Column int    `json:"column,omitempty"` // from 1, in characters
 	Path   string `json:"path,omitempty"`   // "hosts[1].address"
-	// Message says what was found against what was expected, Hint what to do.
+	// Message states what was found and expected, Hint the remedy.
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
 }
 
-// String is one line: "cluster.yaml:3:5: hosts[1].address: …".
+// String formats p as one line: "cluster.yaml:3:5: hosts[1].address: …".
 func (p Problem) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -36,8 +36,8 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Error is every problem of the documents that were loaded, in the order of
-// file and line. There is at least one.
+// Error holds the problems of the loaded documents, at least one, sorted by file
+// and line.
 type Error struct {
 	Problems []Problem
 }
@@ -51,7 +51,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// NewError returns problems, of which there is at least one, as an error.
+// NewError returns an Error with problems, which it sorts.
 func NewError(problems []Problem) *Error {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column,

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// suggest returns a hint with the name nearest to what was written, if one is near.
+// suggest returns a hint: the name most similar to got, or all names if none is similar.
 func suggest(got string, names []string) string {
 	best, near := "", len(got)/3+1
 	for _, n := range names {
@@ -22,7 +22,7 @@ func suggest(got string, names []string) string {
 	return fmt.Sprintf("did you mean %q?", best)
 }
 
-// distance is the number of characters to insert, remove or replace to make b of a.
+// distance returns the Levenshtein distance of a and b, in bytes.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

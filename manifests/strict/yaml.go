@@ -15,22 +15,21 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Bounds of a YAML document. A person writes these files, so they are far above
-// any real one and far below what would hurt.
+// Limits of a YAML document: far above any real file and far below any that
+// would exhaust the machine.
 const (
 	maxYAMLSize  = 1 << 20
 	maxYAMLDepth = 64
-	// maxInlineNesting bounds "- - - -" and "? ? ?" on one line: nesting that
+	// maxInlineNesting limits "- - - -" and "? ? ?" on one line: nesting that
 	// costs two bytes a level, unlike indentation.
 	maxInlineNesting = 16
 )
 
-// position is a place in a document, from 1.
+// position is a position in a document; line and column start at 1.
 type position struct{ line, column int }
 
-// parse returns the tree of data. The tree is then walked here and not by the
-// YAML library's own decoder, which stops at the first unknown field of a
-// struct and reads 1.20 as 1.2 where a text is wanted.
+// parse returns the tree of data. The YAML library's decoder is not used: it
+// stops at the first unknown field, and reads the string 1.20 as 1.2.
 func (d *Document) parse(data []byte) (ast.Node, bool) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	switch {
@@ -65,7 +64,7 @@ func forbidden(r rune) bool {
 	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f
 }
 
-// tooDeep looks for nesting before the parser, which recurses, sees it.
+// tooDeep returns the position of nesting that is too deep for the parser, which recurses.
 func tooDeep(tokens token.Tokens) (position, bool) {
 	flow, line, inline := 0, 0, 0
 	for _, t := range tokens {
@@ -101,7 +100,7 @@ func firstLine(s string) string {
 	return s
 }
 
-// single returns the body of the only document of a file.
+// single returns the body of the only document in file.
 func (d *Document) single(file *ast.File) (ast.Node, bool) {
 	var bodies []ast.Node
 	for _, doc := range file.Docs {
@@ -120,7 +119,7 @@ func (d *Document) single(file *ast.File) (ast.Node, bool) {
 	return nil, false
 }
 
-// nodePos is where a reader would look for n.
+// nodePos returns the position to report for n.
 func nodePos(n ast.Node) position {
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -140,8 +139,8 @@ func tokenPos(t *token.Token) position {
 	return position{t.Position.Line, t.Position.Column}
 }
 
-// EncodeYAML returns v as YAML by way of JSON, so that both forms have the same
-// field names.
+// EncodeYAML returns v as YAML. It converts JSON, so that both formats have the
+// same field names.
 func EncodeYAML(v any) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
