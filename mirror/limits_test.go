@@ -16,7 +16,7 @@ import (
 
 // 500 clients that never finish their request do not keep others out for
 // longer than the header timeout, and their connections are closed.
-func TestSlowlorisIsBounded(t *testing.T) {
+func TestT32SlowlorisIsBounded(t *testing.T) {
 	s := newSample(t)
 	l := listen(t)
 	const slow = 500
@@ -95,7 +95,7 @@ func TestConnectionsAreCapped(t *testing.T) {
 }
 
 // The server neither waits for a request body nor reads it, whatever its length.
-func TestBodiesAreNotRead(t *testing.T) {
+func TestT32BodiesAreNotRead(t *testing.T) {
 	s := newSample(t)
 	l := listen(t)
 	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l}})

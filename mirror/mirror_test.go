@@ -135,7 +135,7 @@ func allPaths(s *sample) []string {
 	}
 }
 
-func TestWritesAreRefused(t *testing.T) {
+func TestT30WritesAreRefused(t *testing.T) {
 	s := newSample(t)
 	m := mirrorOf(t, Options{}, s.Bundle)
 	before, err := os.Stat(s.Path())

@@ -127,7 +127,7 @@ func flip(b []byte) []byte {
 	return b
 }
 
-func TestDnf(t *testing.T) {
+func TestT36Dnf(t *testing.T) {
 	testenv.NeedTool(t, "dnf", "rpmbuild", "rpmsign", "gpg", "curl")
 	testenv.NeedRoot(t)
 	home, key := vendor(t, "vendor")
@@ -238,7 +238,7 @@ Acquire::Retries "0";
 	return out + more, err
 }
 
-func TestApt(t *testing.T) {
+func TestT36Apt(t *testing.T) {
 	testenv.NeedTool(t, "apt-get", "dpkg", "dpkg-deb", "gpg", "curl")
 	l, deb := aptLab(t)
 	if out, err := l.apt(t); err != nil {

@@ -94,7 +94,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func TestEveryCheckStaysOn(t *testing.T) {
+func TestT36EveryCheckStaysOn(t *testing.T) {
 	m := configured(t, Options{PublicURL: "https://dmz:8443", CA: testCA})
 	for path, wants := range map[string][]string{
 		"/config/rocky-9.repo": {
@@ -150,7 +150,7 @@ func TestHostOfTheRequestIsChecked(t *testing.T) {
 }
 
 // Names from the bundle are text, whatever they contain.
-func TestIndexIsEscaped(t *testing.T) {
+func TestT34IndexIsEscaped(t *testing.T) {
 	s := newSample(t)
 	s.Lock().Name = `<script>alert("x")</script>`
 	s.Lock().CNI = "flannel\x1b[31m"

@@ -29,7 +29,7 @@ var hostilePaths = []string{
 // foreignPaths are well-formed and name files that a mirror must not know.
 var foreignPaths = []string{"/proc/self/environ", "/etc/passwd", "/canary", "/bundle.tar", "/files", "/bundle/blobs/sha256/etc/passwd"}
 
-func TestPathTraversal(t *testing.T) {
+func TestT31PathTraversal(t *testing.T) {
 	s := newSample(t)
 	server := httptest.NewServer(mirrorOf(t, Options{}, s.Bundle))
 	defer server.Close()

@@ -83,7 +83,7 @@ func TestScrubInTheBackground(t *testing.T) {
 }
 
 // After a file was written to while it is served, it is no longer trusted.
-func TestChangedFileIsHashedBeforeItIsSent(t *testing.T) {
+func TestT33ChangedFileIsHashedBeforeItIsSent(t *testing.T) {
 	s := newSample(t)
 	m := mirrorOf(t, Options{}, s.Bundle)
 	if err := m.Verify(t.Context()); err != nil {

@@ -27,7 +27,7 @@ func TestEtcdDataSuite(t *testing.T) {
 }
 
 // Data is never bootstrapped over, whatever state a host is in.
-func TestEtcdData(t *testing.T) {
+func TestT65EtcdData(t *testing.T) {
 	const known = `{"members":[{"name":"cp-1","peerURLs":["https://10.0.0.11:2380"],"clientURLs":["https://10.0.0.11:2379"]}]}`
 	const waiting = `{"members":[{"name":"cp-1","peerURLs":["https://10.0.0.11:2380"]},{"name":"b","peerURLs":["https://10.0.0.12:2380"],"clientURLs":["x"]}]}`
 	tests := []struct {

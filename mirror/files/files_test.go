@@ -140,7 +140,7 @@ func TestServeLargeFromMemory(t *testing.T) {
 	}
 }
 
-func TestTruncatedFileIs500(t *testing.T) {
+func TestT33TruncatedFileIs500(t *testing.T) {
 	for _, size := range []int{1000, piece} {
 		content := random(size)
 		f, data := section(t, content)
@@ -169,7 +169,7 @@ func (s shrinking) ReadAt(b []byte, off int64) (int, error) {
 	return s.Reader.ReadAt(b, off)
 }
 
-func TestReadErrorBreaksTheConnection(t *testing.T) {
+func TestT33ReadErrorBreaksTheConnection(t *testing.T) {
 	content := random(8 * chunk)
 	s := NewSender(Options{})
 	data := io.NewSectionReader(shrinking{bytes.NewReader(content)}, 0, int64(len(content)))
@@ -184,7 +184,7 @@ func TestReadErrorBreaksTheConnection(t *testing.T) {
 }
 
 // A file that shrinks while sendfile reads it must end in a broken connection.
-func TestFileShrinksWhileSending(t *testing.T) {
+func TestT33FileShrinksWhileSending(t *testing.T) {
 	content := random(6 * piece)
 	f, data := section(t, content)
 	s := NewSender(Options{})
@@ -243,7 +243,7 @@ func TestDecoded(t *testing.T) {
 	}
 }
 
-func TestDecodedThatIsNotWhatTheBundleSays(t *testing.T) {
+func TestT33DecodedThatIsNotWhatTheBundleSays(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(c *Content)
@@ -288,7 +288,7 @@ func TestDecodersAreBounded(t *testing.T) {
 }
 
 // A client that reads nothing must not hold a connection for ever.
-func TestStalledReaderIsCut(t *testing.T) {
+func TestT32StalledReaderIsCut(t *testing.T) {
 	content := random(6 * piece)
 	_, data := section(t, content)
 	s := NewSender(Options{WriteTimeout: 100 * time.Millisecond})
