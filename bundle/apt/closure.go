@@ -14,23 +14,24 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// ClosureOptions say how Closure chooses.
+// ClosureOptions limit the choice of Closure.
 type ClosureOptions struct {
-	Arch    string   // "amd64" or "arm64": only this and all are taken; empty: no filter
+	Arch    string   // "amd64" or "arm64": only this and all are taken; if empty, every one
 	Exclude []string // globs (path.Match) on package names that are never taken
 }
 
 // Closure returns names and everything they depend on or pre-depend on, sorted
-// by name and version: what apt would download on a machine that has nothing.
+// by name and version, as apt would download them on a machine without packages.
 // A name is a package's name or, failing that, a virtual one.
 //
-// The choice is the same for the same indexes: the newest version over all
-// suites; of alternatives what is already chosen, else the first that can be
-// had; of several providers the one of the highest priority field, then the
-// alphabetically first. Packages that conflict with a chosen one are avoided
-// where there is a choice. Recommends are ignored.
+// The choice depends on the indexes only: the newest version over all suites; of
+// alternatives one that is already chosen, else the first that is available; of
+// several providers the one of the highest priority field, then the
+// alphabetically first. Packages that conflict with a chosen one are avoided if
+// there is a choice. Recommends are ignored.
 //
-// Everything that nothing provides is in one error, with who depends on it.
+// If nothing provides a dependency, the error lists all such dependencies with
+// the packages that need them, sorted.
 func Closure(suites []*Suite, names []string, o ClosureOptions) ([]Package, error) {
 	for _, glob := range o.Exclude {
 		if _, err := path.Match(glob, ""); err != nil {
@@ -69,7 +70,7 @@ type solver struct {
 	chosen   map[*Package]bool
 	against  map[string][]conflict // conflicts and breaks of the chosen, by name
 	queue    []*Package
-	missing  map[string]string // what is not provided → who depends on it
+	missing  map[string]string // missing dependency → package that needs it
 }
 
 type conflict struct {
@@ -244,7 +245,7 @@ func (s *solver) conflicts(p *Package) bool {
 	return false
 }
 
-// excludes reports whether a chosen package conflicts with what p is or provides.
+// excludes reports whether a chosen package conflicts with the given name and version of p.
 func (s *solver) excludes(p *Package, name string, v *version.Version) bool {
 	for _, c := range s.against[name] {
 		if c.pkg.Name != p.Name && satisfied(c.with, v) {
@@ -302,8 +303,8 @@ func rank(priority string) int {
 
 func (s *solver) unresolved() error {
 	var errs []error
-	for what, who := range s.missing {
-		errs = append(errs, fmt.Errorf("%q, needed by %q, is in no suite", what, who))
+	for name, by := range s.missing {
+		errs = append(errs, fmt.Errorf("%q, needed by %q, is in no suite", name, by))
 	}
 	manifests.SortErrors(errs)
 	return errors.Join(errs...)

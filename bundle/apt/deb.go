@@ -22,7 +22,7 @@ const (
 	maxArMembers   = 16
 )
 
-// PackageMeta is what the index says of one package, from its own control file.
+// PackageMeta holds the index entry of one package, read from its control file.
 type PackageMeta struct {
 	Name, Version, Arch string
 	Digest              digest.Digest // sha256 of the .deb

@@ -7,10 +7,10 @@
 // suites. FromDeb reads the control file of a downloaded package and
 // WriteMetadata makes dists/ from such files, so that packing from a Lock alone
 // and packing from upstream metadata give the same bytes. SourcesFromHost reads
-// the packing machine's own apt configuration, since the catalog names archives
+// the apt configuration of the packing machine, since the catalog names archives
 // without a host.
 //
 // Recommends and Suggests are ignored. The package does not download or verify
-// packages themselves: a .deb is believed because of the digest in the signed
-// index (bundle/fetch).
+// packages themselves: bundle/fetch checks a .deb against the digest in the
+// signed index.
 package apt

@@ -123,7 +123,7 @@ func only(s, more string) bool {
 // resolve returns the URL of a path that an index states. Only plain relative
 // paths below the archive are taken: no scheme, host, "..", query, percent
 // sign, backslash or control character, so that neither the download nor our
-// own copy can end up elsewhere.
+// copy leaves its directory.
 func resolve(base, path string) (string, error) {
 	bad := strings.ContainsFunc(path, func(r rune) bool {
 		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`\%?#:*"<>|`, r)

@@ -123,8 +123,8 @@ func readDeb822(root string, b []byte) ([]HostSource, error) {
 	return out, err
 }
 
-// inlineKey undoes what deb822 needs for an armoured key inside a field: one
-// space before each line and a dot for an empty one.
+// inlineKey returns an armoured key from a deb822 field, where each line has a
+// space before it and an empty line is a dot.
 func inlineKey(value string) string {
 	if !strings.Contains(value, "\n") {
 		return value
@@ -160,11 +160,11 @@ func archiveURL(root, uri string) (string, bool) {
 }
 
 // ArchiveURL returns the URL under which sources have the catalog's archive
-// ("debian", "debian-security", "ubuntu"): of the source that has suite and
-// components, else of one whose URL ends in the archive's name, since such an
-// archive has the other suites of its distribution too. Vendors call the suites
-// of their own archives as the distribution does: of several the one with the
-// archive's name is taken.
+// ("debian", "debian-security", "ubuntu"): that of a source with suite and
+// components, or if there is none, of a source whose URL ends in the name of the
+// archive, since such an archive has the other suites too. Archives of vendors
+// often use the suite names of the distribution: of several sources, one with
+// the name of the archive is preferred.
 func ArchiveURL(sources []HostSource, archive, suite string, components []string) (string, bool) {
 	best, bestRank := "", 0
 	for _, s := range sources {

@@ -30,16 +30,16 @@ const (
 	maxPackages   = 1 << 20
 )
 
-// ErrExpired is what a Release past its Valid-Until is refused with.
+// ErrExpired means that a Release file is past its Valid-Until.
 var ErrExpired = errors.New("suite has expired")
 
-// SuiteOptions say how strict ReadSuite is.
+// SuiteOptions are the options of ReadSuite.
 type SuiteOptions struct {
-	Now              time.Time // what Valid-Until is compared with; zero: the clock
+	Now              time.Time // compared with Valid-Until; if zero, the current time
 	IgnoreValidUntil bool      // accept a Release past its Valid-Until, as of an archived distribution
 }
 
-// Suite is a suite whose indexes for one architecture were read.
+// Suite is a suite with the packages of one architecture.
 type Suite struct {
 	Name     string
 	Signer   string // fingerprint of the key that signed InRelease
@@ -49,7 +49,7 @@ type Suite struct {
 // release is a verified Release file.
 type release struct {
 	*stanza
-	base  string // URL of the suite's folder
+	base  string // URL of the suite's directory
 	files map[string]indexFile
 }
 
@@ -182,7 +182,7 @@ func (r *release) check(suite string, o SuiteOptions) error {
 }
 
 // open fetches an index in one of its compressions, checks digest and size, and
-// hands its content to read; the content's own digest is checked as well.
+// passes its content to read. The digest of the content is checked too.
 func (r *release) open(ctx context.Context, g Getter, index string, read func(io.Reader) error) error {
 	for _, suffix := range []string{".xz", ".gz", ".zst", ""} {
 		f, ok := r.files[index+suffix]

@@ -101,7 +101,7 @@ func comparePackages(a, b PackageMeta) int {
 }
 
 // writePackages returns the Packages file of one architecture: the control
-// files as they are, with what only the repository knows at the end.
+// files unchanged, each followed by file name, size and digests.
 func writePackages(packages []PackageMeta, arch string) []byte {
 	var out bytes.Buffer
 	for _, p := range packages {

@@ -1,6 +1,6 @@
-// Package durable puts files in their place so that after a crash or a power
-// loss they are there as a whole or not at all. What streams writes its own
-// temporary file, syncs it and ends with Rename.
+// Package durable writes files that after a crash or a power loss are there as a
+// whole or not at all, and locks files. Callers that stream write a temporary
+// file, sync it and call Rename.
 package durable
 
 import (
@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WriteFile replaces path with data, in mode whatever the umask. Before, the
-// bytes lie beside path, readable by their owner alone; after an error path is
-// as it was.
+// WriteFile replaces path with data, in mode regardless of the umask. Until then
+// the data is in a file beside path that only its owner can read. If WriteFile
+// fails, path is unchanged.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.partial")
 	if err != nil {
@@ -28,14 +28,15 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 		err = Rename(f.Name(), path)
 	}
 	if err != nil {
-		_ = os.Remove(f.Name()) // gone already when only the sync of the folder failed
+		_ = os.Remove(f.Name()) // gone already if only the sync of the directory failed
 		return fmt.Errorf("write %q: %w", path, err)
 	}
 	return nil
 }
 
-// Create writes a new file, in mode less the umask. One that is there is never
-// replaced: fs.ErrExist. After another error there is no file.
+// Create writes a new file, in mode less the umask. The error is
+// fs.ErrExist if path exists, which is never replaced. After another error there
+// is no file.
 func Create(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
@@ -51,8 +52,8 @@ func Create(path string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// Rename moves a file, which the caller has synced, over dest and returns when
-// that lasts. Both must lie in one file system.
+// Rename moves a file, which the caller has synced, over dest and syncs the
+// directory of dest. Both must be in one file system.
 func Rename(path, dest string) error {
 	if err := os.Rename(path, dest); err != nil {
 		return err
@@ -60,19 +61,19 @@ func Rename(path, dest string) error {
 	return SyncDir(filepath.Dir(dest))
 }
 
-// SyncDir makes the names in a folder last. Some file systems (FAT through
-// FUSE) cannot do that and say so; that is no error.
+// SyncDir makes the names in a directory durable. File systems that cannot do
+// that (FAT through FUSE) are not an error.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
+		return fmt.Errorf("sync directory: %w", err)
 	}
 	err = d.Sync()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		err = nil
 	}
 	if err = errors.Join(err, d.Close()); err != nil {
-		return fmt.Errorf("sync folder %q: %w", dir, err)
+		return fmt.Errorf("sync directory %q: %w", dir, err)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func TestFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := WriteFile(filepath.Join(dir, "f"), []byte("x"), 0o600); err == nil {
-		t.Error("a folder was replaced")
+		t.Error("a directory was replaced")
 	}
 	only(t, dir, "f")
 	only(t, filepath.Join(dir, "f"), "g")

@@ -1,6 +1,6 @@
-// Package store is the content-addressed cache of pack. Every blob lies under
-// its digest, is verified while it is written, and is there as a whole or not
-// at all, whatever the moment of a crash.
+// Package store is the content-addressed cache of pack. Every blob is stored
+// under its digest, is verified while it is written, and after a crash is there
+// as a whole or not at all.
 //
 //	s, err := store.Open(dir)
 //	defer s.Close()
@@ -9,15 +9,15 @@
 //
 // Layout, below dir:
 //
-//	lock                      held while the store is open; names who holds it
+//	lock                      held while the store is open; names the process
 //	blobs/<algorithm>/<hex>   content, mode 0444
 //	partial/<algorithm>-<hex> unfinished downloads, kept for resuming
 //	tmp/                      files being written; emptied by Open
 //
 // A blob is written to tmp, hashed on the way, synced and renamed, and its
-// folder is synced. Blobs are never changed. Bit rot is noticed by whoever
-// reads through Open or calls Verify, not by Has.
+// directory is synced. Blobs are never changed. Verify finds bit rot; Open
+// notices a wrong size; Has looks at the name only.
 //
-// The store knows neither upstreams nor bundles, and it keeps no index: what a
-// digest is for is known to the Lock.
+// The store knows neither upstreams nor bundles, and it keeps no index: the Lock
+// maps artifacts to digests.
 package store

@@ -17,10 +17,10 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Put stores the content of r, which must have want.Digest and, unless it is
-// zero, want.Size; if not, nothing is stored and the error is ErrDigest. It
-// reads r to its end, at most one byte over want.Size. A blob that is there
-// already is written again, so that a damaged one heals.
+// Put stores the content of r. If it does not have want.Digest and, unless that
+// is zero, want.Size, nothing is stored and the error is ErrDigest. Put reads r
+// to its end, at most one byte over want.Size. An existing blob is written
+// again, which repairs a damaged one.
 func (s *Store) Put(ctx context.Context, want manifests.Descriptor, r io.Reader) error {
 	dest, err := s.path(want.Digest)
 	if err != nil {
@@ -36,8 +36,7 @@ func (s *Store) Put(ctx context.Context, want manifests.Descriptor, r io.Reader)
 	return nil
 }
 
-// Add stores the content of r under the sha256 it turns out to have and
-// returns digest and size.
+// Add stores the content of r under its sha256 and returns digest and size.
 func (s *Store) Add(ctx context.Context, r io.Reader) (manifests.Descriptor, error) {
 	h := digest.SHA256.Digester()
 	tmp, n, err := s.spool(ctx, io.TeeReader(r, h.Hash()))
@@ -55,8 +54,8 @@ func (s *Store) Add(ctx context.Context, r io.Reader) (manifests.Descriptor, err
 	return d, nil
 }
 
-// Import verifies the file path, which lies in the file system of the store
-// (Partial, Temp), and moves it in. If its content is not want, the error is
+// Import verifies the file path, which must be in the file system of the store
+// (see Partial and Temp), and moves it into the store. If its content is not want, the error is
 // ErrDigest and the file stays where it is.
 func (s *Store) Import(ctx context.Context, path string, want manifests.Descriptor) error {
 	dest, err := s.path(want.Digest)
@@ -81,7 +80,7 @@ func (s *Store) Import(ctx context.Context, path string, want manifests.Descript
 	return nil
 }
 
-// spool writes r to a synced file in tmp. After an error there is no file.
+// spool writes r to a synced file in tmp. If it fails, it removes the file.
 func (s *Store) spool(ctx context.Context, r io.Reader) (path string, n int64, err error) {
 	f, err := os.CreateTemp(filepath.Join(s.dir, tmpDir), "put-*")
 	if err != nil {
@@ -99,7 +98,7 @@ func (s *Store) spool(ctx context.Context, r io.Reader) (path string, n int64, e
 	return f.Name(), n, nil
 }
 
-// publish makes a synced file a blob.
+// publish turns a synced file into a blob.
 func publish(path, dest string) error {
 	if err := os.Chmod(path, 0o444); err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 // Sentinels of a store.
 var (
 	// ErrLocked means that another process, or another Store of this one, has
-	// the folder open (exit code 11).
+	// the directory open (exit code 11).
 	ErrLocked = errors.New("store is in use")
 	// ErrNotFound means that the store has no such blob. It wraps fs.ErrNotExist.
 	ErrNotFound = fmt.Errorf("not in the store: %w", fs.ErrNotExist)
@@ -42,8 +42,8 @@ type Store struct {
 	unlock func() error
 }
 
-// Open opens the store in dir, makes it where needed, locks it and clears what
-// a crash left in tmp. The error is ErrLocked, with who holds it, when another
+// Open opens the store in dir, creates it if necessary, locks it and removes
+// the files that a crash left in tmp. The error is ErrLocked if another
 // process has the store open (see durable.Lock).
 func Open(dir string) (*Store, error) {
 	for _, sub := range []string{blobsDir, partialDir, tmpDir} {
@@ -68,7 +68,7 @@ func Open(dir string) (*Store, error) {
 // Close releases the lock. Files that Get returned stay readable.
 func (s *Store) Close() error { return s.unlock() }
 
-// Dir returns the folder of the store.
+// Dir returns the directory of the store.
 func (s *Store) Dir() string { return s.dir }
 
 func (s *Store) clearTmp() error {
@@ -84,8 +84,7 @@ func (s *Store) clearTmp() error {
 	return nil
 }
 
-// path returns where a blob lies; the digest is validated before it becomes a
-// path.
+// path returns the path of a blob, after validating the digest.
 func (s *Store) path(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil {
 		return "", fmt.Errorf("digest %q: %w", d, err)
@@ -93,7 +92,7 @@ func (s *Store) path(d digest.Digest) (string, error) {
 	return filepath.Join(s.dir, blobsDir, d.Algorithm().String(), d.Encoded()), nil
 }
 
-// Has reports whether the blob is there. It looks at the name, not the content.
+// Has reports whether the store has a blob of that name. It does not read it.
 func (s *Store) Has(d digest.Digest) bool {
 	path, err := s.path(d)
 	if err != nil {
@@ -103,8 +102,8 @@ func (s *Store) Has(d digest.Digest) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Get opens a blob for reading. The error is ErrNotFound when it is not there.
-// Who knows the size calls Open instead.
+// Get opens a blob for reading. The error is ErrNotFound if there is none. If
+// the size is known, use Open.
 func (s *Store) Get(d digest.Digest) (*os.File, error) {
 	path, err := s.path(d)
 	if err != nil {
@@ -117,8 +116,8 @@ func (s *Store) Get(d digest.Digest) (*os.File, error) {
 	return f, err
 }
 
-// Open opens a blob and checks its size: ErrDigest when that is not want.Size,
-// ErrNotFound when the blob is not there. The content is not hashed.
+// Open opens a blob. The error is ErrDigest if its size is not want.Size, and
+// ErrNotFound if there is no such blob. The content is not hashed.
 func (s *Store) Open(want manifests.Descriptor) (*os.File, error) {
 	f, err := s.Get(want.Digest)
 	if err != nil {
@@ -134,8 +133,8 @@ func (s *Store) Open(want manifests.Descriptor) (*os.File, error) {
 	return f, nil
 }
 
-// Remove deletes a blob, such as one that Verify found bad; one that is not
-// there is no error.
+// Remove deletes a blob, such as one that Verify returned. If there is no such
+// blob, Remove returns nil.
 func (s *Store) Remove(d digest.Digest) error {
 	path, err := s.path(d)
 	if err != nil {
@@ -148,8 +147,8 @@ func (s *Store) Remove(d digest.Digest) error {
 }
 
 // Partial returns the path for an unfinished download of d. It is in the file
-// system of the store, so that Import only renames, and stays over a crash, so
-// that the download resumes. The file need not exist.
+// system of the store, so that Import only renames, and is kept after a crash, so
+// that the download can resume. The file need not exist.
 func (s *Store) Partial(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil {
 		return "", fmt.Errorf("digest %q: %w", d, err)
@@ -158,14 +157,14 @@ func (s *Store) Partial(d digest.Digest) (string, error) {
 }
 
 // Temp returns a new empty file in the store's file system for content whose
-// digest is not known yet. The caller removes it; a crash leaves it to the
-// next Open.
+// digest is not known yet. The caller removes it; after a crash the next Open
+// does.
 func (s *Store) Temp() (*os.File, error) {
 	return os.CreateTemp(filepath.Join(s.dir, tmpDir), "temp-*")
 }
 
-// Verify hashes every blob and returns the bad ones, sorted. Nothing is
-// changed: the caller decides to Remove.
+// Verify hashes every blob and returns the damaged ones, sorted. It removes
+// nothing.
 func (s *Store) Verify(ctx context.Context) ([]digest.Digest, error) {
 	var bad []digest.Digest
 	err := s.each(func(d digest.Digest, path string, _ fs.FileInfo) error {
@@ -187,8 +186,8 @@ func (s *Store) Verify(ctx context.Context) ([]digest.Digest, error) {
 	return bad, nil
 }
 
-// Prune deletes every blob and unfinished download that keep does not want and
-// returns how many bytes that freed. Files that are no blobs are left alone.
+// Prune deletes every blob and unfinished download for which keep returns false
+// and returns the number of bytes freed. Files that are not blobs are kept.
 func (s *Store) Prune(ctx context.Context, keep func(digest.Digest) bool) (freed int64, err error) {
 	remove := func(d digest.Digest, path string, info fs.FileInfo) error {
 		if err := ctx.Err(); err != nil || keep(d) {
@@ -213,7 +212,7 @@ func (s *Store) List(fn func(manifests.Descriptor) error) error {
 	})
 }
 
-// each visits the blobs in order; what does not look like one is passed by.
+// each calls fn for the blobs in order and skips other files.
 func (s *Store) each(fn func(digest.Digest, string, fs.FileInfo) error) error {
 	algorithms, err := os.ReadDir(filepath.Join(s.dir, blobsDir))
 	if err != nil {

@@ -38,8 +38,8 @@ func OpenFile(ctx context.Context, path string) (*File, error) {
 	return &File{Index: index, f: f, path: path, size: info.Size()}, nil
 }
 
-// OpenParts opens a container that lies in one or more parts, in their order.
-// One part is what this version reads.
+// OpenParts opens a container in one or more parts, in their order. This version
+// reads one part only.
 func OpenParts(ctx context.Context, paths []string) (*File, error) {
 	if len(paths) != 1 {
 		return nil, fmt.Errorf("open %d parts: a bundle is one file", len(paths))

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// MaxMembers is how many members a container may have: far over the largest
-// bundle, far under what would exhaust memory.
+// MaxMembers is the largest number of members of a container: far above the
+// largest bundle, and small enough for the memory of any host.
 const MaxMembers = 1 << 18
 
 // ErrFormat reports bytes that the Writer would not have written.
@@ -49,7 +49,7 @@ func (x *Index) Lookup(name string) (Member, bool) {
 
 // ReadIndex reads the headers, paddings and trailer of the container of size
 // bytes in r, not the contents. Errors are ErrTruncated, ErrFormat or ErrName
-// with the place, or what r returned.
+// with the place, or an error of r.
 func ReadIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 	s := scanner{r: r, size: size, names: nameSet{}}
 	x := &Index{byName: map[string]int{}}
@@ -199,8 +199,8 @@ func (s *scanner) truncated(want int64, where string) error {
 
 func zeros(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
-// nameSet refuses a name that is there already, in this or another letter
-// case, and a name that needs a file as a folder. Keys are lower case.
+// nameSet refuses a name that it already has, in this or another letter case,
+// and a name below a file. Keys are lower case.
 type nameSet map[string]pathEntry
 
 type pathEntry struct {

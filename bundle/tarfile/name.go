@@ -13,11 +13,11 @@ const maxName = 255
 // ErrName reports a member name outside the grammar of CheckName.
 var ErrName = errors.New("name is not a canonical relative path")
 
-// CheckName returns nil when name is a canonical relative path that is safe on
-// every file system a bundle may lie on: 1 to 255 bytes, segments of
+// CheckName returns nil if name is a canonical relative path that is safe on
+// every file system that may hold a bundle: 1 to 255 bytes, segments of
 // [A-Za-z0-9._+~^@=-] joined by single slashes, no "." or ".." segment, no
-// segment that ends in a dot, and no device name of Windows. The error is
-// ErrName with the reason.
+// segment that ends in a dot, and no device name of Windows. Otherwise it
+// returns ErrName with the reason.
 func CheckName(name string) error {
 	if name == "" || len(name) > maxName {
 		return fmt.Errorf("%w: %d bytes, allowed 1 to %d", ErrName, len(name), maxName)

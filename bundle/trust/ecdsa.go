@@ -69,8 +69,8 @@ func ParsePublicKeys(text []byte) ([]PublicKey, error) {
 	return keys, nil
 }
 
-// Fingerprint returns "sha256:<hex>" of the SubjectPublicKeyInfo in DER, what
-// `openssl pkey -pubin -outform DER | sha256sum` prints.
+// Fingerprint returns "sha256:<hex>" of the SubjectPublicKeyInfo in DER, as
+// `openssl pkey -pubin -outform DER | sha256sum` prints it.
 func (k PublicKey) Fingerprint() string {
 	sum := sha256.Sum256(k.spki)
 	return "sha256:" + hex.EncodeToString(sum[:])
@@ -98,11 +98,11 @@ func signIndex(k *ecdsa.PrivateKey, index []byte) ([]byte, error) {
 	return der, nil
 }
 
-// VerifyIndex returns the key of keys that made sig over index. Errors are
-// ErrUnsigned for an empty sig, ErrNoKey for no keys, ErrBadSignature for a sig
-// that is no strict DER signature, and ErrUnknownKey when none of the keys made
-// it over these bytes: a plain signature does not tell an altered index from a
-// strange key.
+// VerifyIndex returns the key of keys that made sig over index. It returns
+// ErrUnsigned if sig is empty, ErrNoKey if there are no keys, ErrBadSignature if
+// sig is not a strict DER signature, and ErrUnknownKey if no key made sig over
+// index: a plain signature does not show whether the index was altered or the
+// key is an unknown one.
 func VerifyIndex(index, sig []byte, keys []PublicKey) (PublicKey, error) {
 	if len(sig) == 0 {
 		return PublicKey{}, ErrUnsigned

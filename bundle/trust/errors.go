@@ -2,8 +2,9 @@ package trust
 
 import "errors"
 
-// What a verification can end with. Policy refused: ErrUnsigned, ErrNoKey (exit
-// 5). Verification failed: ErrBadSignature, ErrUnknownKey (exit 4).
+// Errors of a verification. ErrUnsigned and ErrNoKey mean that policy refuses
+// (exit code 5); ErrBadSignature and ErrUnknownKey mean that verification failed
+// (exit code 4).
 var (
 	ErrUnsigned     = errors.New("not signed")
 	ErrNoKey        = errors.New("no public key configured")

@@ -14,8 +14,8 @@ import (
 // maxKeyringSize bounds a key file in bytes; Debian's whole keyring is 55 KB.
 const maxKeyringSize = 4 << 20
 
-// Keyring is a set of OpenPGP public keys. The zero value trusts nobody. It is
-// safe for concurrent use once read.
+// Keyring is a set of OpenPGP public keys. The zero value trusts no key. It
+// is safe for concurrent use.
 type Keyring struct {
 	entities openpgp.EntityList
 }
@@ -47,7 +47,7 @@ func (k *Keyring) Fingerprints() []string {
 	return slices.Compact(out)
 }
 
-// Empty reports whether no key is in k; nil is empty.
+// Empty reports whether k has no keys. A nil Keyring is empty.
 func (k *Keyring) Empty() bool { return k == nil || len(k.entities) == 0 }
 
 func fingerprint(e *openpgp.Entity) string {

@@ -16,7 +16,7 @@ import (
 // (exit code 12).
 var ErrPassphrase = errors.New("wrong passphrase")
 
-// KeyPair is what signs: a P-256 key for the bundle and an OpenPGP key for
+// KeyPair signs bundles: a P-256 key for the bundle and an OpenPGP key for
 // repository metadata. It prints as the fingerprint of its public key.
 type KeyPair struct {
 	ecdsa  *ecdsa.PrivateKey
@@ -29,7 +29,7 @@ type KeyPair struct {
 }
 
 // GenerateKeys makes a new pair from the system's randomness. The OpenPGP key
-// is dated t: signatures dated before t are refused by those who check them.
+// is dated t: signatures dated before t fail verification.
 func GenerateKeys(t time.Time) (*KeyPair, error) {
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -71,5 +71,5 @@ func (k *KeyPair) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, k.Finge
 // LogValue returns the fingerprint.
 func (k *KeyPair) LogValue() slog.Value { return slog.StringValue(k.Fingerprint()) }
 
-// MarshalJSON returns the fingerprint; MarshalEncrypted is what stores a pair.
+// MarshalJSON returns the fingerprint. Use MarshalEncrypted to store a pair.
 func (k *KeyPair) MarshalJSON() ([]byte, error) { return json.Marshal(k.Fingerprint()) }

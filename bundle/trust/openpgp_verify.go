@@ -14,7 +14,7 @@ import (
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
-// Limits of what is read before a signature is known to be good.
+// Limits of input that is read before its signature is verified.
 const (
 	maxSignatureSize   = 1 << 20  // bytes of a detached signature
 	maxClearsignedSize = 32 << 20 // bytes of a clear-signed message; Debian's InRelease has 200 KB
@@ -22,7 +22,7 @@ const (
 
 // verifyConfig is the policy for OpenPGP signatures of others: MD5, SHA-1 and
 // RIPEMD-160 over data are refused, and so are DSA keys and RSA below 2048 bits
-// (go-crypto's own defaults). Keys are judged at the time the signature was
+// (the defaults of go-crypto). Keys are judged at the time the signature was
 // made, since the key of a distribution past its end of life has often expired.
 // Keys without usage flags may sign, as in GnuPG: EL keys of 2014 lack them.
 func verifyConfig() *packet.Config {
@@ -127,8 +127,8 @@ func verifyAny(k *Keyring, signatures []*packetSignature, data io.Reader) (strin
 
 // VerifyClearsigned checks a clear-signed message such as InRelease and returns
 // the text that the signature covers, with "\n" line ends, and the signer's
-// primary fingerprint. Anything outside the signed block is refused, so that a
-// reader cannot be shown text that nobody signed.
+// primary fingerprint. Anything outside the signed block is refused, so that
+// unsigned text cannot pass for signed text.
 func VerifyClearsigned(k *Keyring, b []byte) ([]byte, string, error) {
 	if len(b) > maxClearsignedSize {
 		return nil, "", fmt.Errorf("clear-signed message: %d bytes, limit %d: %w", len(b), maxClearsignedSize, ErrBadSignature)

@@ -135,7 +135,7 @@ func rpmSignatures(f *rpm.File) ([]*rpmSignature, error) {
 }
 
 // payloadDigest returns the digest of the compressed payload that the header
-// states, and a hash to compare it with; nil when the header states none.
+// states, and a hash to compare it with, which is nil if the header states none.
 func payloadDigest(f *rpm.File) (string, hash.Hash, error) {
 	values := f.Header.Strings(rpmTagPayloadDigest)
 	if len(values) == 0 {

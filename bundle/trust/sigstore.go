@@ -44,8 +44,8 @@ func SigstoreBundle(index, der []byte, pub PublicKey) ([]byte, error) {
 	return out, nil
 }
 
-// SigstoreHints reports whether the Sigstore bundle b says that pub signed it.
-// That is a hint for error messages, no evidence.
+// SigstoreHints reports whether the Sigstore bundle b claims to be signed by
+// pub. Use it for hints in error messages only: nothing is verified.
 func SigstoreHints(b []byte, pub PublicKey) bool {
 	var s sigstoreBundle
 	return json.Unmarshal(b, &s) == nil && s.VerificationMaterial.PublicKey.Hint == pub.hint()

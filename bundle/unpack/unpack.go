@@ -1,13 +1,12 @@
 // Package unpack takes single members out of upstream release archives: tar,
-// plain or gzip-compressed, told apart by their first bytes. It is the only
-// importer of archiver.
+// plain or gzip-compressed, which the first bytes show. It is the only importer
+// of archiver.
 //
 //	err := unpack.Members(ctx, archive, []string{"bin/runc"}, func(name string, size int64, r io.Reader) error { … })
 //
-// A member is wanted by its exact path. Nothing is written here and no path of
-// an archive ever becomes a path of the file system; what is not wanted is
-// skipped unread. Other formats are refused: no decoder that archiver registers
-// sees a byte of untrusted input.
+// Members are named by their exact path; others are skipped. Nothing is written,
+// and no path of an archive ever becomes a path of the file system. Other formats
+// are refused, so that no other decoder of archiver reads untrusted input.
 package unpack
 
 import (
@@ -36,12 +35,12 @@ const (
 
 // Sentinels of Members.
 var (
-	// ErrFormat says that the archive is no tar and no gzip-compressed tar.
+	// ErrFormat means that the archive is neither tar nor gzip-compressed tar.
 	ErrFormat = errors.New("not a tar or tar.gz archive")
-	// ErrMissing says that a wanted member is not in the archive.
+	// ErrMissing means that a wanted member is not in the archive.
 	ErrMissing = errors.New("member is not in the archive")
-	// ErrMember says that a wanted member cannot be taken: a link, a device, a
-	// duplicate, or too large.
+	// ErrMember means that a wanted member cannot be taken, because it is a link,
+	// a device, a duplicate, or too large.
 	ErrMember = errors.New("member cannot be taken")
 )
 
@@ -50,9 +49,9 @@ var (
 type Func func(name string, size int64, r io.Reader) error
 
 // Members calls f for each of names, in the order of the archive r. A leading
-// "./" in the archive is ignored. All missing names are in the error. It reads
-// the archive to its end, so that a second member of a wanted name is noticed
-// and a broken archive is an error even when all members came before the break.
+// "./" in the archive is ignored. The error lists all missing names. Members
+// reads the archive to its end, so that a second member of a wanted name or a
+// broken archive is an error even if all wanted members came before it.
 func Members(ctx context.Context, r io.Reader, names []string, f Func) error {
 	tarball, err := open(r)
 	if err != nil {
@@ -60,7 +59,7 @@ func Members(ctx context.Context, r io.Reader, names []string, f Func) error {
 	}
 	defer tarball.Close()
 	v := visitor{wanted: names, f: f, seen: map[string]bool{}}
-	limited := reader.Limit(tarball, maxTotal) // of what gzip makes of a small archive
+	limited := reader.Limit(tarball, maxTotal) // gzip can inflate a small archive
 	if err := (archiver.Tar{}).Extract(ctx, limited, v.visit); err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func (v *visitor) visit(_ context.Context, file archiver.FileInfo) error {
 	}
 	switch {
 	case v.seen[name]:
-		return fmt.Errorf("%w: %q is there twice", ErrMember, name)
+		return fmt.Errorf("%w: %q appears twice", ErrMember, name)
 	case !file.Mode().IsRegular() || file.LinkTarget != "":
 		return fmt.Errorf("%w: %q is a %s, want a regular file", ErrMember, name, kind(file))
 	case file.Size() < 0 || file.Size() > maxMemberSize:

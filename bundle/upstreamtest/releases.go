@@ -45,7 +45,7 @@ func download(d catalog.Download, arch string) ([]byte, error) {
 	return tarGz(members, 0o755)
 }
 
-// script is a shell script of some size that says what it stands for.
+// script is a shell script of some size that prints its name and version.
 func script(name, version, arch string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#!/bin/sh\n# Stands for %s %s on linux/%s.\n", name, version, arch)
@@ -85,8 +85,8 @@ func tarGz(files map[string][]byte, mode int64) ([]byte, error) {
 }
 
 // SelfBinary returns a tiny static ELF program for linux on arch ("amd64" or
-// "arm64"), which does nothing but end well: it stands for the offk8s binary
-// where a test needs none that works.
+// "arm64"), which only exits with code 0. It replaces the offk8s binary
+// in tests that do not need a working one.
 func SelfBinary(arch string) []byte {
 	machine, code := uint16(62), []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05}
 	if arch == "arm64" {

@@ -85,7 +85,7 @@ func (p *rpmPackage) entries(text, payload []byte) []rpmEntry {
 	textSum, payloadSum := sha256.Sum256(text), sha256.Sum256(payload)
 	built := uint32(Built.Unix())
 	evr := p.version + "-" + p.release
-	// rpmlib(…) requirements are what rpm itself must be able to do.
+	// rpmlib(…) requirements are features of rpm itself.
 	requires := append([]string{"rpmlib(CompressedFileNames)", "rpmlib(PayloadFilesHavePrefix)"}, p.requires...)
 	versions, flags := make([]string, len(requires)), make([]uint32, len(requires))
 	versions[0], versions[1] = "3.0.4-1", "4.0-1"

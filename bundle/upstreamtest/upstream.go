@@ -10,7 +10,7 @@
 // Names, addresses and structure are those of the embedded catalog; only digests
 // and keys are replaced. The binaries are shell scripts that print their name,
 // the packages hold one text file each, the images hold nothing that runs. The
-// signing key lies in the open beside the code and is worth nothing.
+// signing key is public, beside the code, and protects nothing.
 package upstreamtest
 
 import (
@@ -52,7 +52,8 @@ type Upstream struct {
 	hook     func(http.ResponseWriter, *http.Request) bool
 }
 
-// world is what all Upstreams of a process begin with: signing it takes a while.
+// world is the initial content of all Upstreams of a process, built once because
+// signing takes a while.
 type world struct {
 	key     *trust.KeyPair
 	catalog *catalog.Catalog
@@ -162,8 +163,8 @@ func (u *Upstream) Serve(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", Built, strings.NewReader(string(body)))
 }
 
-// Hook sets a function that sees each request first and returns true when it
-// answered it: to cut connections or to lie.
+// Hook sets a function that sees each request first and returns true if it
+// answered it, for example to cut the connection or to send other content.
 func (u *Upstream) Hook(f func(http.ResponseWriter, *http.Request) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -180,7 +181,8 @@ func (u *Upstream) Requests() []string {
 	return slices.Clone(u.requests)
 }
 
-// File returns what rawURL serves, such as a URL of the catalog; false when nothing does.
+// File returns the content at rawURL, such as a URL of the catalog, and whether
+// there is any.
 func (u *Upstream) File(rawURL string) ([]byte, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -197,7 +199,7 @@ func (u *Upstream) Replace(rawURL string, content []byte) {
 
 func (w *world) put(rawURL string, content []byte) { w.files[place(rawURL)] = content }
 
-// place is where a URL of the catalog lies on this server.
+// place returns the path of a URL of the catalog on this server.
 func place(rawURL string) string {
 	if archive, ok := strings.CutPrefix(rawURL, "apt:"); ok {
 		return "apt/" + archive

@@ -36,8 +36,8 @@ func (w *world) addDistros() error {
 }
 
 // addYum fills the repositories of d: every package that the catalog wants in
-// the last one, a library that all require in the first, and something nobody
-// wants.
+// the last one, a library that all require in the first, and a package that is
+// never needed.
 func (w *world) addYum(d catalog.Distro, arch string) error {
 	release := "1.el" + d.Major
 	for i, repo := range d.Yum {

@@ -11,9 +11,9 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// ClosureOptions say how Closure chooses.
+// ClosureOptions limit the choice of Closure.
 type ClosureOptions struct {
-	Arch    string   // "x86_64" or "aarch64": only this and noarch are taken; empty: no filter
+	Arch    string   // "x86_64" or "aarch64": only this and noarch are taken; if empty, all
 	Exclude []string // globs (path.Match) on package names that are never taken
 }
 
@@ -22,14 +22,16 @@ type ClosureOptions struct {
 // has nothing but these. A name is a package's name, something provided, a file
 // path, or name-version[-release][.arch].
 //
-// The choice is the same for the same metadata: what is already chosen, else
-// the package called as the requirement, else the shortest name; of one name
-// the newest version; repositories of better priority first. Of a rich
-// dependency "(a if b)" a is taken where it can be had, since b may be on the
-// host already. Weak dependencies and rpmlib() are ignored. Conflicting
-// packages are avoided where there is a choice.
+// The choice depends on the metadata only. If several packages satisfy a
+// requirement, Closure prefers one that is already chosen, then repositories of
+// better priority, then the package that has the name of the requirement, then
+// the shortest name, and of one name the newest version. Of a rich
+// dependency "(a if b)" it takes a if some package provides it, since b may be
+// on the host already. Weak dependencies and rpmlib() are ignored. Conflicting
+// packages are avoided if there is a choice.
 //
-// Everything that nothing provides is in one error, with who requires it.
+// If nothing provides a requirement, the error lists all such requirements with
+// the packages that need them, sorted.
 func Closure(ctx context.Context, repos []*Repo, names []string, o ClosureOptions) ([]Package, error) {
 	for _, glob := range o.Exclude {
 		if _, err := path.Match(glob, ""); err != nil {
@@ -89,11 +91,11 @@ type solver struct {
 	*index
 	chosen  map[*Package]bool
 	queue   []*Package            // chosen, requirements not yet looked at
-	missing map[string]string     // what is not provided → who requires it
+	missing map[string]string     // missing requirement → package that needs it
 	against map[string][]provider // conflicts of the chosen, by name
 }
 
-// take adds p to the result; nil is not there.
+// take adds p to the result, unless it is nil or already chosen.
 func (s *solver) take(p *Package) {
 	if p != nil && !s.chosen[p] {
 		s.chosen[p] = true
@@ -104,7 +106,7 @@ func (s *solver) take(p *Package) {
 	}
 }
 
-// want takes what a name of the caller stands for.
+// want takes the best package for a name that the caller gave.
 func (s *solver) want(name string) {
 	candidates := s.names[name]
 	if len(candidates) > 0 {
@@ -144,7 +146,7 @@ func (s *solver) replaces(p *Package, packages []*Package) bool {
 	return true
 }
 
-// requireAll takes what p requires. Several requirements of one name (>= 1 and
+// requireAll takes the packages that p requires. Several requirements of one name (>= 1 and
 // < 2) must be met by one package.
 func (s *solver) requireAll(p *Package) {
 	byName := map[string][]Relation{}
@@ -226,8 +228,8 @@ func (s *solver) conflicts(p *Package) bool {
 
 func (s *solver) unresolved() error {
 	var errs []error
-	for what, who := range s.missing {
-		errs = append(errs, fmt.Errorf("%q, required by %q, is in no repository", what, who))
+	for name, by := range s.missing {
+		errs = append(errs, fmt.Errorf("%q, required by %q, is in no repository", name, by))
 	}
 	manifests.SortErrors(errs)
 	return errors.Join(errs...)

@@ -11,8 +11,8 @@
 //	repo, err := yum.ReadRepo(ctx, getter, source, "x86_64", keyring)
 //	packages, err := yum.Closure(ctx, []*yum.Repo{repo}, []string{"chrony"}, yum.ClosureOptions{Arch: "x86_64"})
 //
-// Modular packages (EL8 streams) are only taken when nothing else provides
-// what is needed. Weak dependencies (recommends, supplements) are ignored.
+// Modular packages (EL8 streams) are only taken if no other package provides
+// the requirement. Weak dependencies (recommends, supplements) are ignored.
 // The package does not download or verify packages themselves: see
 // bundle/fetch and trust.VerifyRPM.
 package yum

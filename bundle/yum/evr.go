@@ -8,7 +8,8 @@ import (
 // compareVersion orders two versions or two releases as rpm does
 // (rpm 4.18, rpmio/rpmvercmp.c): runs of digits as numbers, runs of letters as
 // text, a number above a word, "~" below everything including the end, "^"
-// above the end and below everything else.
+// above the end and below everything else. The tests compare it with rpm itself
+// and with go-rpmutils, which does not know "^" and so cannot replace it.
 func compareVersion(a, b string) int {
 	for a != "" || b != "" {
 		a, b = trimSeparators(a), trimSeparators(b)

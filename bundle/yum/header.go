@@ -39,7 +39,7 @@ const (
 	modeType, modeDir                   = 0o170000, 0o040000
 )
 
-// PackageMeta is what the metadata says of one package, from its own header.
+// PackageMeta holds the metadata of one package, read from its header.
 type PackageMeta struct {
 	NEVRA
 	Digest   digest.Digest // sha256 of the .rpm; also its pkgid
@@ -67,8 +67,8 @@ type change struct {
 }
 
 // FromRPM reads the header of a package of the given size and digest, which
-// our repository keeps at location (NEVRA.Path). It verifies nothing: the caller
-// has asked trust.VerifyRPM, and compares the NEVRA with the one it wanted, so
+// our repository keeps at location (NEVRA.Path). It verifies nothing: callers
+// call trust.VerifyRPM first and compare the NEVRA with the expected one, so
 // that a signed package of another name or version cannot stand in for it.
 func FromRPM(r io.ReaderAt, size int64, d digest.Digest, location string) (PackageMeta, error) {
 	if d.Algorithm() != digest.SHA256 {
@@ -167,8 +167,9 @@ func readRelations(h rpm.Header, name, flags, version uint32) ([]Relation, error
 	return out, nil
 }
 
-// ownRequires drops what createrepo_c drops too: rpmlib features, files that
-// the package itself has in primary, what it provides itself, and repetitions.
+// ownRequires returns the requirements without those that createrepo_c drops
+// too: rpmlib features, files of the package that primary lists, requirements
+// that the package itself provides, and repetitions.
 // Unlike createrepo_c it keeps every version of libc.so.6, not the highest only.
 func (m *PackageMeta) ownRequires() []Relation {
 	own, last := map[string]bool{}, map[string]Relation{}
@@ -216,8 +217,8 @@ func readFiles(h rpm.Header) ([]metaFile, error) {
 	return out, nil
 }
 
-// isPrimaryFile reports whether primary lists the file itself: what most file
-// dependencies are about.
+// isPrimaryFile reports whether primary lists the file; most file
+// dependencies are about such files.
 func isPrimaryFile(p string) bool {
 	return strings.HasPrefix(p, "/etc/") || p == "/usr/lib/sendmail" || strings.Contains(p, "bin/")
 }

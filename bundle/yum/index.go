@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// index answers who provides what over several repositories.
+// index finds the packages of several repositories by name, by requirement and
+// by file.
 type index struct {
 	packages []*Package
 	names    map[string][]*Package // by package name
@@ -136,9 +137,9 @@ func (p *Package) satisfies(r Relation) bool {
 	return strings.HasPrefix(r.Name, "/") && slices.Contains(p.Files, r.Name)
 }
 
-// Modular reports whether p belongs to a module stream (EL8): its release says
-// so. Without modules.yaml on the host such a package is hidden from dnf unless
-// its stream is enabled, so it is only taken when nothing else is there.
+// Modular reports whether p belongs to a module stream (EL8), which its release
+// shows. Without modules.yaml on the host dnf hides such a package unless its
+// stream is enabled, so it is only taken if there is no other.
 func (p *Package) Modular() bool { return strings.Contains(p.Release, ".module") }
 
 // best returns the candidate to take for a requirement called name: not
@@ -164,7 +165,7 @@ func (x *index) best(name string, candidates []*Package) *Package {
 	})
 }
 
-// preferred returns the candidates that keep likes, or all when it likes none.
+// preferred returns the candidates that keep accepts, or all if it accepts none.
 func preferred(candidates []*Package, keep func(*Package) bool) []*Package {
 	var out []*Package
 	for _, p := range candidates {

@@ -18,8 +18,8 @@ const defaultPriority = 99
 // maxPackages bounds a repository; the largest real ones have 70,000.
 const maxPackages = 1 << 20
 
-// Repo is an upstream repository whose primary metadata was read. Its packages
-// are those of one architecture and noarch, in the order of the metadata.
+// Repo is an upstream repository with the packages of one architecture and
+// noarch, in the order of its primary metadata.
 type Repo struct {
 	ID       string
 	BaseURL  string // without a trailing slash, "{arch}" replaced
@@ -31,9 +31,9 @@ type Repo struct {
 }
 
 // ReadRepo reads the repository's metadata for arch ("x86_64", "aarch64"): the
-// signature of repomd.xml (required when source says so, else checked when
-// there is one), then primary by size and digest. Its memory is bounded by the
-// packages kept. Errors name the file and what was found.
+// signature of repomd.xml (required if source is marked as signed, else checked
+// if there is one), then primary by size and digest. Memory is bounded by the
+// packages that are kept. Errors name the file.
 func ReadRepo(ctx context.Context, g Getter, source catalog.YumRepository, arch string, keyring *trust.Keyring) (*Repo, error) {
 	r := &Repo{
 		ID:       source.ID,

@@ -59,8 +59,8 @@ func (c xmlChecksum) digest() (digest.Digest, error) {
 	return d, nil
 }
 
-// readRepomd fetches repomd.xml and checks its signature: always when signed
-// says that it must be there, else when it is there and keys are known.
+// readRepomd fetches repomd.xml and checks its signature. If signed is set, the
+// signature is required; if not, it is checked if it exists and keys are known.
 func readRepomd(ctx context.Context, g Getter, base string, keyring *trust.Keyring, signed bool) (*repomd, error) {
 	at := base + "/repodata/repomd.xml"
 	raw, err := getAll(ctx, g, at, maxRepomd)
@@ -116,9 +116,9 @@ func (m *repomd) find(kind string) (*repomdData, error) {
 	return found, nil
 }
 
-// open fetches the file that d names, checks size and digest of what was
-// fetched, and returns the decompressed content. finish checks that the content
-// was of the stated size and digest; it is called after reading to the end.
+// open fetches the file that d names, checks size and digest of the compressed
+// file, and returns its decompressed content. After reading it, the caller
+// calls finish, which checks size and digest of the content.
 func (d *repomdData) open(ctx context.Context, g Getter, base string) (r io.ReadCloser, finish func() error, err error) {
 	want, err := d.Checksum.digest()
 	if err != nil {
@@ -187,7 +187,7 @@ func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, erro
 // resolve returns the URL of a path that metadata states. Only plain relative
 // paths below the repository are taken: no scheme, host, "..", query, percent
 // sign, backslash or control character, so that neither the download nor our
-// own copy can end up elsewhere.
+// copy leaves its directory.
 func resolve(base, href string) (string, error) {
 	bad := strings.ContainsFunc(href, func(r rune) bool {
 		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`\%?#:*"<>|`, r)
@@ -198,7 +198,8 @@ func resolve(base, href string) (string, error) {
 	return base + "/" + (&url.URL{Path: href}).EscapedPath(), nil
 }
 
-// decodeElement is xml.Decoder.DecodeElement with an unexpected end told as such.
+// decodeElement is xml.Decoder.DecodeElement, except that it reports an early
+// end as io.ErrUnexpectedEOF.
 func decodeElement(d *decoder, v any, start *xml.StartElement) error {
 	if err := d.DecodeElement(v, start); err != nil {
 		return noEOF(err)

@@ -13,7 +13,7 @@ type expr struct {
 	operands []expr
 }
 
-// maxRichDepth bounds nesting; rpm's own packages stay below 5.
+// maxRichDepth bounds nesting; real packages stay below 5.
 const maxRichDepth = 16
 
 // isRich reports whether the relation is a rich (boolean) dependency.
@@ -132,7 +132,7 @@ func (p *richParser) operand(depth int) (expr, error) {
 	return expr{relation: r}, nil
 }
 
-// requireRich takes what a rich dependency of p needs.
+// requireRich takes the packages that a rich dependency of p needs.
 func (s *solver) requireRich(p *Package, text string) {
 	e, err := parseRich(text)
 	if err != nil || !s.fulfil(e) {
@@ -181,7 +181,7 @@ func (s *solver) fulfilConditional(e expr) bool {
 	return true
 }
 
-// checkRich reports rich dependencies that do not hold over what was chosen.
+// checkRich reports rich dependencies that the chosen packages do not satisfy.
 func (s *solver) checkRich() {
 	for p := range s.chosen {
 		for _, r := range p.Requires {

@@ -14,9 +14,9 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// Limits of metadata. They are far above what the largest repositories have
-// (EPEL 9: primary 90 MB, filelists 400 MB) and keep a hostile one from
-// filling memory or running for ever.
+// Limits of metadata. They are far above the largest repositories (EPEL 9:
+// primary 90 MB, filelists 400 MB) and keep a hostile one from filling memory or
+// running for ever.
 const (
 	maxRepomd     = 4 << 20   // bytes of repomd.xml and of its signature
 	maxCompressed = 512 << 20 // bytes of one compressed metadata file
@@ -27,8 +27,8 @@ const (
 	maxAttributes = 32        // of one element
 )
 
-// decoder is an XML decoder for untrusted metadata: no DOCTYPE and so no
-// entities of its own, and bounded tokens, attributes, depth and elements.
+// decoder is an XML decoder for untrusted metadata: no DOCTYPE, therefore no
+// custom entities, and bounded tokens, attributes, depth and elements.
 // Memory is bounded by the element that is decoded at a time.
 type decoder struct {
 	*xml.Decoder
@@ -66,7 +66,7 @@ type strictTokens struct {
 	depth  int
 }
 
-// Token returns the next token, or an error for what metadata never has.
+// Token returns the next token, or an error if metadata never has such a token.
 func (s *strictTokens) Token() (xml.Token, error) {
 	s.budget.token = 0
 	token, err := s.inner.Token()
