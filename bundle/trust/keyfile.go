@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/json"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 const (
@@ -37,15 +37,15 @@ type keyFile struct {
 	Secret           json.RawMessage `json:"secret"`
 }
 
-// keySecret is what Secret of a keyFile holds, encrypted or plain.
+// keySecret is the content of keyFile.Secret, encrypted or plain.
 type keySecret struct {
 	PKCS8         []byte `json:"pkcs8"`
 	OpenPGP       []byte `json:"openPGP"`
 	OpenPGPPublic []byte `json:"openPGPPublic"`
 }
 
-// MarshalEncrypted returns the content of offk8s.key, encrypted with pass. An
-// empty pass leaves it unencrypted, and the file says so.
+// MarshalEncrypted returns the content of offk8s.key, encrypted with pass. If
+// pass is empty, the content is not encrypted, and a field records that.
 func (k *KeyPair) MarshalEncrypted(pass []byte) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.ecdsa)
 	if err != nil {
@@ -73,13 +73,11 @@ func (k *KeyPair) MarshalEncrypted(pass []byte) ([]byte, error) {
 	return append(out, '\n'), nil
 }
 
-// ParseKeyFile reads the content of offk8s.key. pass is called only when it is
-// encrypted; ErrPassphrase when what it returns does not open it.
+// ParseKeyFile reads the content of offk8s.key. pass is called only if it is
+// encrypted. The error is ErrPassphrase if the passphrase does not open it.
 func ParseKeyFile(b []byte, pass func() ([]byte, error)) (*KeyPair, error) {
 	var f keyFile
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil {
+	if err := strict.DecodeJSON(b, &f); err != nil {
 		return nil, fmt.Errorf("not a key file: %w", err)
 	}
 	if f.APIVersion != manifests.APIVersion || f.Kind != keyFileKind {
