@@ -33,7 +33,7 @@ type RunOptions struct {
 	Bundle agent.Bundle
 	Mirror agent.Endpoint
 	// Secrets returns the secret that a reference in the plan names, as
-	// pki.Store.Resolve does. It may be nil if the plan needs no secret.
+	// pki.Credentials.Resolve does. It may be nil if the plan needs no secret.
 	Secrets func(ref string) ([]byte, error)
 	// AllowDowngrade accepts a bundle that is older than the one a host has seen.
 	AllowDowngrade bool

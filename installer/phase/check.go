@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Verdict is the outcome of a check.
+// Verdict is the result of a check.
 type Verdict string
 
 // The verdicts.
@@ -16,12 +16,12 @@ const (
 	Fail Verdict = "fail"
 )
 
-// Check is one thing that was looked at before any host is changed.
+// Check is the result of one check that runs before any host is changed.
 type Check struct {
-	Name    string  `json:"name"` // as hostPreparation.ignorePreflight names it, "memory"
+	Name    string  `json:"name"` // "memory", as in hostPreparation.ignorePreflight
 	Host    string  `json:"host,omitempty"`
 	Verdict Verdict `json:"verdict"`
-	// Found is what there is, Want what there should be, Hint what to do.
+	// Found is the observed value, Want the required one, Hint advises the user.
 	Found string `json:"found,omitempty"`
 	Want  string `json:"want,omitempty"`
 	Hint  string `json:"hint,omitempty"`
@@ -43,12 +43,12 @@ func (c Check) String() string {
 	return b.String()
 }
 
-// Failed returns the checks that stop an install.
+// Failed returns the checks that failed, which stop an install.
 func Failed(checks []Check) []Check {
 	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool { return c.Verdict != Fail })
 }
 
-// checks collects the checks of one host, or of the whole cluster.
+// checks collects checks, of one host if host is set.
 type checks struct {
 	host   string
 	ignore []string

@@ -14,20 +14,20 @@ import (
 const (
 	auditPolicy = kubeDir + "/audit-policy.yaml"
 	auditLog    = "/var/log/kubernetes/audit.log"
-	// volumePlugins is where kubelet and controller manager look for FlexVolume
-	// drivers; their default lies in /usr/libexec, which would stay after reset.
+	// volumePlugins is the directory of FlexVolume drivers. The default is in
+	// /usr/libexec, where reset would leave it.
 	volumePlugins = "/var/lib/kubelet/volume-plugins"
 )
 
-// tlsCiphers are those of TLS 1.2 with forward secrecy that Go 1.12 (Kubernetes
-// 1.16) and today's Go both have; TLS 1.3 has its own.
+// tlsCiphers lists the cipher suites of TLS 1.2 with forward secrecy that both Go
+// 1.12 (Kubernetes 1.16) and current Go support. Those of TLS 1.3 are fixed.
 var tlsCiphers = []string{
 	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
 	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
 }
 
-// controlPlaneSteps start API server, controller manager and scheduler, and give
-// the cluster what nodes need to join.
+// controlPlaneSteps returns the steps that start API server, controller manager and
+// scheduler, and create the access rules and the token with which nodes join.
 func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "controlplane"}
 	if !h.HasRole(manifests.RoleControlPlane) {
@@ -45,18 +45,18 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("healthy", &step.Wait{
 		Argv:   []string{kube.Kubectl, "--kubeconfig", kube.AdminConf, "get", "--raw", "/healthz"},
 		Expect: "ok", Timeout: step.Duration(3 * time.Minute), Text: "the API server is healthy",
-	}).Why = "everything else talks to it"
+	}).Why = "all later phases use it"
 	l.add("kube-controller-manager-unit", controllerManager(in).step(managerConf, kubeCA, kubePKI+"/ca.key",
 		kubePKI+"/service-account.key"))
 	l.add("kube-scheduler-unit", scheduler(in).step(schedulerConf))
 	l.add("kube-controller-manager-up", &step.Wait{URL: "tcp://127.0.0.1:10257", Text: "the controller manager listens"})
 	l.add("kube-scheduler-up", &step.Wait{URL: "tcp://127.0.0.1:10259", Text: "the scheduler listens"})
-	if in.leads(h) {
+	if in.isFirstControlPlane(h) {
 		objects, err := rbacObjects()
 		l.fail(err)
 		l.add("rbac", &kube.Apply{
 			Objects: objects, Text: "access rules for nodes",
-		}).Why = "kubelets may ask for certificates, the API server may talk to kubelets"
+		}).Why = "kubelets may request certificates, the API server may connect to kubelets"
 		l.add("token", &kube.Token{
 			Ref: pki.RefToken, Nodes: in.nodeNames(), TTL: step.Duration(pki.TokenLifetime),
 		}).Why = "nodes join with it"
@@ -64,8 +64,8 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
-// auditRules log who did what; bodies and reads of secrets stay out, and so do
-// the requests that components send all the time.
+// auditRules logs requests without their bodies, and leaves out the requests that
+// components repeat all the time.
 const auditRules = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -148,7 +148,7 @@ func controllerManager(in Input) daemon {
 		"allocate-node-cidrs":          "true",
 		"cluster-cidr":                 in.Cluster.PodCIDR(),
 		"service-cluster-ip-range":     in.Cluster.ServiceCIDR(),
-		// The last two are for bootstrap tokens and off by default.
+		// The last two serve bootstrap tokens and are disabled by default.
 		"controllers":                      "*,bootstrapsigner,tokencleaner",
 		"cluster-signing-cert-file":        kubeCA,
 		"cluster-signing-key-file":         kubePKI + "/ca.key",
@@ -175,8 +175,8 @@ func scheduler(in Input) daemon {
 	}
 }
 
-// rbacObjects bind roles that Kubernetes brings along. Serving certificates are
-// not approved by a binding but by kube.ApproveCSRs, which knows the hosts.
+// rbacObjects returns bindings of roles that are part of Kubernetes. They do not
+// approve serving certificates; kube.ApproveCSRs does, which knows the hosts.
 func rbacObjects() ([]json.RawMessage, error) {
 	binding := func(name, role, kind, subject string) table {
 		return table{

@@ -10,7 +10,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// flags are a daemon's arguments without dashes.
+// flags are the arguments of a daemon, by name without dashes.
 type flags map[string]string
 
 // mergeFlags returns the common flags of a daemon with those of the release, which
@@ -30,18 +30,17 @@ func mergeFlags(in Input, daemon string, common, user flags) flags {
 
 // daemon is a program under systemd.
 type daemon struct {
-	name  string // of program and unit
+	name  string // of the program and of the unit
 	about string
 	flags flags
 	after []string // units
-	// kind is systemd's Type; empty means simple.
+	// kind is the Type of the unit; if empty, simple.
 	kind string
-	// service are more lines of the [Service] section.
+	// service holds further lines of the [Service] section.
 	service []string
 }
 
-// unit renders the unit file. Flags are sorted, one a line, so that a diff shows
-// what changed.
+// unit returns the unit file. Flags are sorted and have a line each, for readable diffs.
 func (d daemon) unit() string {
 	var b strings.Builder
 	after := strings.Join(append([]string{"network-online.target"}, d.after...), " ")
@@ -61,8 +60,8 @@ func (d daemon) unit() string {
 	return b.String()
 }
 
-// step is the unit as a step that restarts on changes of the given files or of
-// the program.
+// step returns the step for the unit, which restarts it if the program or one of the
+// given files changes.
 func (d daemon) step(triggers ...string) *step.Unit {
 	return &step.Unit{
 		Name: d.name + ".service", Content: d.unit(), Enable: true, Running: true,
@@ -70,8 +69,8 @@ func (d daemon) step(triggers ...string) *step.Unit {
 	}
 }
 
-// quoteArg quotes an argument for ExecStart, systemd.service(5): percent and
-// dollar signs start expansions there.
+// quoteArg quotes an argument for ExecStart, in which percent and dollar signs start
+// expansions (systemd.service(5)).
 func quoteArg(s string) string {
 	s = strings.NewReplacer("%", "%%", "$", "$$").Replace(s)
 	if !strings.ContainsAny(s, " \t\n\"'\\;") {
@@ -80,11 +79,11 @@ func quoteArg(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s) + `"`
 }
 
-// Ways to keep a daemon that needs no more away from the rest of the host; all
-// are known to the systemd of EL7.
+// confined restricts a daemon that needs no access to the rest of the host. The
+// systemd of EL7 supports all of these options.
 var confined = []string{"NoNewPrivileges=yes", "ProtectSystem=full", "ProtectHome=yes", "PrivateTmp=yes"}
 
-// install adds the steps that put programs of the bundle into dir.
+// install adds the steps that install programs of the bundle in dir.
 func (l *list) install(in Input, h manifests.Host, dir string, names ...string) {
 	for _, n := range names {
 		a, err := in.file(h, n)
@@ -100,7 +99,7 @@ func (l *list) install(in Input, h manifests.Host, dir string, names ...string) 
 	}
 }
 
-// secret adds a file whose content is a credential.
+// secret adds the step for a file that contains the secret ref.
 func (l *list) secret(path, ref string) {
 	l.add(strings.TrimPrefix(path, "/"), &step.File{Path: path, Secret: step.SecretRef(ref), Mode: 0o600})
 }

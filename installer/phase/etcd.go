@@ -10,8 +10,8 @@ import (
 
 const etcdData = "/var/lib/etcd"
 
-// etcdSteps start the member without waiting: members become ready together,
-// and the next phase waits for them.
+// etcdSteps returns the steps that start the member. They do not wait for it, because
+// members become ready together; the next phase waits.
 func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "etcd"}
 	if !h.HasRole(manifests.RoleEtcd) {
@@ -22,15 +22,15 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.install(in, h, step.BinDir, "etcdutl")
 	}
 	l.add("data-folder", &step.Directory{Path: etcdData, Mode: 0o700, Purge: true})
-	l.add("data", etcdMember(in, h)).Why = "a member that holds data is never bootstrapped again"
+	l.add("data", etcdMember(in, h)).Why = "a member with data is never bootstrapped again"
 	d := daemon{
 		name: "etcd", about: "etcd, the store of Kubernetes", kind: "notify",
 		flags: mergeFlags(in, "etcd", etcdFlags(in, h), in.Cluster.Etcd.Args),
-		// A member says that it is ready when there is a quorum, however long that takes.
+		// A member is ready only when there is a quorum, which can take any time.
 		service: append([]string{"TimeoutStartSec=0", "LimitNOFILE=65536"}, confined...),
 	}
 	if in.arch(h) == "arm64" {
-		// etcd 3.3 does not start there unless it is told; new ones do not care.
+		// etcd 3.3 does not start on arm64 without it; newer versions ignore it.
 		d.service = append(d.service, "Environment=ETCD_UNSUPPORTED_ARCH=arm64")
 	}
 	u := d.step(etcdPKI+"/ca.crt", etcdPKI+"/server.crt", etcdPKI+"/server.key", etcdPKI+"/peer.crt", etcdPKI+"/peer.key")
@@ -52,7 +52,8 @@ func etcdMember(in Input, h manifests.Host) *step.EtcdData {
 	return e
 }
 
-// etcdToken keeps members of two clusters apart that meet by a wrong address.
+// etcdToken returns the cluster token, which keeps members of different clusters
+// apart if an address is wrong.
 func etcdToken(in Input) string { return "offk8s-" + in.Cluster.Name }
 
 func etcdFlags(in Input, h manifests.Host) flags {
@@ -80,14 +81,14 @@ func etcdFlags(in Input, h manifests.Host) flags {
 	}
 }
 
-// quorumSteps wait on every member until it answers through the quorum, over TLS.
+// quorumSteps returns the steps that wait until the member answers with a quorum.
 func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "quorum"}
 	if !h.HasRole(manifests.RoleEtcd) {
 		return l.done()
 	}
 	l.add("healthy", &step.Wait{
-		// etcdctl before 3.4 speaks version 2 unless told.
+		// etcdctl before 3.4 uses version 2 by default.
 		Argv: []string{
 			"env", "ETCDCTL_API=3", step.Etcdctl, "--endpoints=" + etcdURL(h, "2379"), "--cacert=" + etcdPKI + "/ca.crt",
 			"--cert=" + etcdPKI + "/client.crt", "--key=" + etcdPKI + "/client.key", "endpoint", "health",

@@ -9,7 +9,8 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// hostSteps prepare the operating system; each group can be skipped by name.
+// hostSteps returns the steps that prepare the operating system. The user can skip
+// each group by name.
 func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "host"}
 	sourceSteps(l, in, h)
@@ -19,7 +20,7 @@ func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !in.skips("hosts") {
 		l.add("hosts", &step.Block{
 			Path: "/etc/hosts", Lines: hostsLines(in),
-		}).Why = "a kubelet whose own name does not resolve stays not ready for minutes"
+		}).Why = "a kubelet is not ready for minutes if its name does not resolve"
 	}
 	if h.IsNode() {
 		nodePreparation(l, in, h)
@@ -42,7 +43,7 @@ func hostsLines(in Input) []string {
 	return out
 }
 
-// nodePreparation is for hosts that run pods.
+// nodePreparation adds the steps for hosts that run pods.
 func nodePreparation(l *list, in Input, h manifests.Host) {
 	if !in.skips("swap") {
 		l.add("swap", &step.Swap{}).Why = "the kubelet refuses to start with swap on"
@@ -57,7 +58,7 @@ func nodePreparation(l *list, in Input, h manifests.Host) {
 		}).Why = "containers and pod networks need them"
 	}
 	if !in.skips("sysctl") {
-		l.add("sysctl", &step.Sysctl{Values: sysctls(in, h)}).Why = "packets between pods pass the host"
+		l.add("sysctl", &step.Sysctl{Values: sysctls(in, h)}).Why = "the host forwards packets between pods"
 	}
 }
 
@@ -67,7 +68,7 @@ func sysctls(in Input, h manifests.Host) map[string]string {
 		"net.bridge.bridge-nf-call-iptables":  "1",
 		"net.bridge.bridge-nf-call-ip6tables": "1",
 	}
-	// The kernel of EL7 keeps mounts of removed containers busy without it.
+	// Without it, the kernel of EL7 keeps mounts of removed containers busy.
 	if strings.HasPrefix(in.Facts[h.Name].Kernel, "3.10.") {
 		out["fs.may_detach_mounts"] = "1"
 	}
@@ -76,8 +77,8 @@ func sysctls(in Input, h manifests.Host) map[string]string {
 	return out
 }
 
-// firewallSteps open what a role listens on: to everybody what users reach, to
-// the other hosts alone what is between them.
+// firewallSteps adds the steps that open the ports of the host's roles, to all
+// clients or only to the other hosts.
 func firewallSteps(l *list, in Input, h manifests.Host) {
 	var open, between []string
 	if h.HasRole(manifests.RoleControlPlane) {
@@ -93,16 +94,16 @@ func firewallSteps(l *list, in Input, h manifests.Host) {
 	}
 	slices.Sort(between)
 	if len(open) > 0 {
-		l.add("firewall-open", &step.Firewall{Ports: open}).Why = "users reach the API and node ports"
+		l.add("firewall-open", &step.Firewall{Ports: open}).Why = "users connect to the API and to node ports"
 	}
 	if len(between) > 0 {
 		l.add("firewall-hosts", &step.Firewall{
 			Ports: slices.Compact(between), Sources: in.addresses(),
-		}).Why = "the hosts of the cluster reach each other"
+		}).Why = "the hosts of the cluster connect to each other"
 	}
 	if h.IsNode() {
 		l.add("firewall-pods", &step.Firewall{
 			Trusted: []string{in.Cluster.PodCIDR(), in.Cluster.ServiceCIDR()},
-		}).Why = "pods reach hosts and services"
+		}).Why = "pods connect to hosts and services"
 	}
 }

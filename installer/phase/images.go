@@ -9,8 +9,9 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// imageSteps bring the cluster's own images onto every node, so that nothing
-// later waits for a pull. Images that the user added are pulled when pods need them.
+// imageSteps returns the steps that pull the images of the cluster to every node, so
+// that later phases need not wait for them. Images that the user added are pulled
+// when a pod needs them.
 func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "images"}
 	if !h.IsNode() {
@@ -36,7 +37,7 @@ func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
-// roleImages maps the roles of images to what pods run, by digest.
+// roleImages maps the roles of images to references by digest.
 func roleImages(in Input, images map[string]catalog.Image) (map[string]string, error) {
 	out := map[string]string{}
 	for role, i := range images {

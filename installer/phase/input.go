@@ -14,7 +14,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// arch is the host's architecture.
+// arch returns the host's architecture.
 func (in Input) arch(h manifests.Host) string {
 	if f, ok := in.Facts[h.Name]; ok && f.Arch != "" {
 		return f.Arch
@@ -25,7 +25,7 @@ func (in Input) arch(h manifests.Host) string {
 	return "amd64"
 }
 
-// distro is the host's operating system.
+// distro returns the host's operating system.
 func (in Input) distro(h manifests.Host) (distro.Distro, error) {
 	if f, ok := in.Facts[h.Name]; ok {
 		d, ok := distro.Detect(f.OS.ID, f.OS.Version)
@@ -37,7 +37,7 @@ func (in Input) distro(h manifests.Host) (distro.Distro, error) {
 	name := h.OS
 	if name == "" {
 		if len(in.Lock.Distros) == 0 {
-			return distro.Distro{}, fmt.Errorf("host %q: the bundle is for no operating system", h.Name)
+			return distro.Distro{}, fmt.Errorf("host %q: the bundle supports no operating system", h.Name)
 		}
 		name = in.Lock.Distros[0]
 	}
@@ -51,7 +51,7 @@ func (in Input) distro(h manifests.Host) (distro.Distro, error) {
 	return d, nil
 }
 
-// file finds a program or plain file of the bundle for the host.
+// file finds a file of the bundle for the host, by its name or that in its archive.
 func (in Input) file(h manifests.Host, name string) (manifests.Artifact, error) {
 	platform := manifests.Platform(in.arch(h))
 	for _, a := range in.Lock.Artifacts {
@@ -81,7 +81,7 @@ func (in Input) image(ref string) (manifests.Artifact, error) {
 	return manifests.Artifact{}, fmt.Errorf("image %q is not in the bundle", ref)
 }
 
-// imageRef is an image's name by digest, as pods use it.
+// imageRef returns the reference of an image by digest, for pods.
 func (in Input) imageRef(ref string) (string, error) {
 	a, err := in.image(ref)
 	if err != nil {
@@ -90,7 +90,7 @@ func (in Input) imageRef(ref string) (string, error) {
 	return step.ImageRef(a.Name, a.Blob.Digest), nil
 }
 
-// smokeImage is the image of the smoke test.
+// smokeImage returns the image of the smoke test.
 func (in Input) smokeImage() (manifests.Artifact, error) {
 	for _, a := range in.Lock.Artifacts {
 		if a.Kind == manifests.KindImage && strings.HasPrefix(a.Name, manifests.SmokeImage+":") {
@@ -100,7 +100,7 @@ func (in Input) smokeImage() (manifests.Artifact, error) {
 	return manifests.Artifact{}, fmt.Errorf("image %q is not in the bundle", manifests.SmokeImage+":…")
 }
 
-// plain is the digest of an artifact's content on the host.
+// plain returns the digest of the uncompressed content of an artifact.
 func plain(a manifests.Artifact) digest.Digest {
 	if a.Plain.Digest != "" {
 		return a.Plain.Digest
@@ -108,10 +108,10 @@ func plain(a manifests.Artifact) digest.Digest {
 	return a.Blob.Digest
 }
 
-// skips reports whether the user left a group of host preparation out.
+// skips reports whether the user skips a group of the host preparation.
 func (in Input) skips(group string) bool { return slices.Contains(in.Cluster.HostPrep.Skip, group) }
 
-// firstControlPlane is the host that cluster-side steps run on.
+// firstControlPlane returns the host for the steps that use the Kubernetes API.
 func (in Input) firstControlPlane() (manifests.Host, bool) {
 	cp := in.Cluster.HostsWith(manifests.RoleControlPlane)
 	if len(cp) == 0 {
@@ -120,8 +120,8 @@ func (in Input) firstControlPlane() (manifests.Host, bool) {
 	return cp[0], true
 }
 
-// leads reports whether h runs the cluster-side steps.
-func (in Input) leads(h manifests.Host) bool {
+// isFirstControlPlane reports whether h is the host of firstControlPlane.
+func (in Input) isFirstControlPlane(h manifests.Host) bool {
 	first, ok := in.firstControlPlane()
 	return ok && first.Name == h.Name
 }
@@ -134,7 +134,7 @@ func (in Input) nodeNames() []string {
 	return out
 }
 
-// etcdURLs are the client URLs of all members.
+// etcdURLs returns the client URLs of all members.
 func (in Input) etcdURLs() []string {
 	var out []string
 	for _, h := range in.Cluster.HostsWith(manifests.RoleEtcd) {
@@ -147,7 +147,7 @@ func etcdURL(h manifests.Host, port string) string {
 	return "https://" + net.JoinHostPort(h.Address, port)
 }
 
-// addresses of all hosts, for firewalls and time.
+// addresses returns the addresses of all hosts.
 func (in Input) addresses() []string {
 	var out []string
 	for _, h := range in.Cluster.Hosts {

@@ -8,12 +8,12 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// joinSteps run on the control plane once all kubelets have been started: the
-// nodes register, get their serving certificates, labels and taints, and the
-// token that they joined with goes away.
+// joinSteps returns the steps on the control plane after all kubelets have started:
+// they wait for the nodes to register, approve their serving certificates, set their
+// labels and taints, and remove the token.
 func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "join"}
-	if !in.leads(h) {
+	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}
 	l.add("registered", &kube.Nodes{Names: in.nodeNames()})
@@ -23,7 +23,7 @@ func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	l.add("serving-certificates", &kube.ApproveCSRs{
 		Nodes: nodes, CAFile: kubeCA,
-	}).Why = "logs and exec go through TLS that the API server checks"
+	}).Why = "logs and exec use TLS that the API server verifies"
 	for _, n := range in.Cluster.Nodes() {
 		labels := maps.Clone(n.Labels)
 		if labels == nil {
@@ -35,10 +35,10 @@ func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 			}
 		}
 		if taints := nodeTaints(in, n); len(labels)+len(taints) > 0 {
-			// A kubelet may not give itself these labels.
+			// A kubelet is not allowed to set these labels on its node.
 			l.add("node-"+n.Name, &kube.Node{Name: n.Name, Labels: labels, Taints: taints})
 		}
 	}
-	l.add("no-token", &kube.TokenGone{}).Why = "a token is for joining only"
+	l.add("no-token", &kube.TokenGone{}).Why = "the token is only for joining"
 	return l.done()
 }

@@ -7,8 +7,8 @@ import (
 	"maps"
 )
 
-// merge returns base with over on top: maps are merged field by field, anything
-// else is replaced, and a null removes. Neither argument is changed.
+// merge returns base overlaid with over: maps are merged field by field, other values
+// are replaced, and a nil value removes a field. It changes neither argument.
 func merge(base, over map[string]any) map[string]any {
 	out := maps.Clone(base)
 	if out == nil {
@@ -30,8 +30,8 @@ func merge(base, over map[string]any) map[string]any {
 	return out
 }
 
-// jsonConfig renders a configuration file. JSON is YAML that every minor reads,
-// with its keys sorted.
+// jsonConfig returns v as a configuration file. JSON is also YAML, and its keys are
+// sorted.
 func jsonConfig(v map[string]any) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

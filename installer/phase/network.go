@@ -15,10 +15,10 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// networkSteps bring up the pod network; then nodes become ready.
+// networkSteps returns the steps that start the pod network and wait until nodes are ready.
 func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "network"}
-	if !in.leads(h) {
+	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}
 	templateSteps(l, in, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
@@ -26,17 +26,18 @@ func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
-// dnsSteps bring up the cluster's DNS.
+// dnsSteps returns the steps that start the cluster's DNS.
 func dnsSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "dns"}
-	if !in.leads(h) {
+	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}
 	templateSteps(l, in, "coredns", in.Lock.Release.DNSTemplate, in.Lock.Release.Images)
 	return l.done()
 }
 
-// templateSteps apply the objects of a catalog template and wait for their pods.
+// templateSteps adds the steps that apply the objects of a catalog template and wait
+// for their pods.
 func templateSteps(l *list, in Input, name, template string, images map[string]catalog.Image) {
 	objects, err := renderObjects(in, template, images)
 	if err != nil {
@@ -70,8 +71,8 @@ func renderObjects(in Input, template string, images map[string]catalog.Image) (
 	return splitObjects(string(text))
 }
 
-// canForward says whether every node has a name server that DNS pods can pass other
-// names on to; DNS pods may run on any of them.
+// canForward reports whether DNS pods can forward other names: they can run on any
+// node, so that each node needs a name server.
 func canForward(in Input) bool {
 	for _, h := range in.Cluster.Nodes() {
 		if len(in.Facts[h.Name].Resolvers) == 0 {
@@ -81,7 +82,7 @@ func canForward(in Input) bool {
 	return true
 }
 
-// splitObjects turns YAML documents into JSON objects, in order.
+// splitObjects converts YAML documents to JSON objects, in order.
 func splitObjects(text string) ([]json.RawMessage, error) {
 	var out []json.RawMessage
 	for dec := yaml.NewDecoder(strings.NewReader(text)); ; {
@@ -94,7 +95,7 @@ func splitObjects(text string) ([]json.RawMessage, error) {
 			return nil, fmt.Errorf("objects: %w", err)
 		}
 		if len(o) == 0 {
-			continue // nothing but a comment
+			continue // only comments
 		}
 		b, err := json.Marshal(o)
 		if err != nil {

@@ -14,16 +14,18 @@ const (
 	kubeletDir  = "/var/lib/kubelet"
 	kubeletCfg  = kubeDir + "/kubelet.json"
 	proxyCfg    = kubeDir + "/kube-proxy.json"
-	kubeletConf = kubeletDir + "/kubeconfig" // the kubelet writes it
+	kubeletConf = kubeletDir + "/kubeconfig" // written by the kubelet
 	bootstrap   = kubeDir + "/bootstrap-kubelet.conf"
-	// metadata is the address where clouds answer and closed networks drop packets.
+	// metadata is the address of the metadata service of clouds; closed networks drop
+	// its packets.
 	metadata = "169.254.169.254"
-	// resolvConf is what kubelet and containerd read unless they are told otherwise.
+	// resolvConf is the default of kubelet and containerd.
 	resolvConf = "/etc/resolv.conf"
 )
 
-// nodeSteps start kubelet and kube-proxy, on control planes too. The kubelet gets
-// its client certificate with the bootstrap token and renews it by itself.
+// nodeSteps returns the steps that start kubelet and kube-proxy, on control planes
+// too. The kubelet requests its client certificate with the bootstrap token and
+// renews it.
 func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "node"}
 	if !h.IsNode() {
@@ -33,13 +35,13 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if in.Lock.Release.Features.MetadataRoute {
 		l.add("metadata-route", &step.Route{
 			Destination: metadata,
-		}).Why = "a kubelet of this version asks there and hangs 20 s where packets vanish"
+		}).Why = "a kubelet of this version connects to it and hangs for 20 s if the network drops packets"
 	}
 	if f, ok := in.Facts[h.Name]; ok && f.ResolvConf == "" {
 		it := l.add("resolv-conf", &step.Block{
 			Path: resolvConf, Lines: []string{"# The host has no name servers; container runtimes want the file all the same."},
 		})
-		it.Why, it.Unless = "without name servers the file may be missing, and then no pod starts", resolvConf
+		it.Why, it.Unless = "a host without name servers may lack the file, and then no pod starts", resolvConf
 	}
 	cfg, err := kubeletConfig(in, h)
 	l.fail(err)
@@ -47,13 +49,13 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	it := l.add("bootstrap", &step.File{
 		Path: bootstrap, Secret: pki.RefBootstrapKubeconfig, Mode: 0o600,
 	})
-	it.Why, it.Unless = "the kubelet asks for its certificate with it", kubeletConf
+	it.Why, it.Unless = "the kubelet requests its certificate with it", kubeletConf
 	l.add("kubelet-unit", kubelet(in, h).step(kubeletCfg, kubeCA))
 	l.add("kubelet-certificate", &step.Wait{
 		Argv: []string{"test", "-s", kubeletConf}, Timeout: step.Duration(5 * time.Minute),
 		Text: "the kubelet has its client certificate",
 	})
-	l.add("no-bootstrap", &step.Absent{Path: bootstrap}).Why = "the token in it is not needed any more"
+	l.add("no-bootstrap", &step.Absent{Path: bootstrap}).Why = "its token is not needed any more"
 	l.add("kubelet-healthy", &step.Wait{URL: "http://127.0.0.1:10248/healthz", Text: "the kubelet is healthy"})
 	proxy, err := proxyConfig(in, h)
 	l.fail(err)
@@ -71,7 +73,7 @@ func kubelet(in Input, h manifests.Host) daemon {
 		"volume-plugin-dir":          volumePlugins,
 	}
 	if t := nodeTaints(in, h); len(t) > 0 {
-		// From the start, so that no pod is quicker than the taint.
+		// From the start, so that no pod is scheduled before the taint.
 		common["register-with-taints"] = strings.Join(t, ",")
 	}
 	service := []string{"CPUAccounting=yes", "MemoryAccounting=yes", "KillMode=process"}
@@ -84,14 +86,14 @@ func kubelet(in Input, h manifests.Host) daemon {
 	}
 }
 
-// nodeTaints are those of the inventory, and on a control plane that is no worker
-// the one that keeps other pods away; "key=value:Effect".
+// nodeTaints returns the taints of cluster.yaml as "key=value:Effect", and for a
+// control plane that is not a worker those that keep other pods away.
 func nodeTaints(in Input, h manifests.Host) []string {
 	var out []string
 	for _, t := range h.Taints {
 		key, effect, _ := strings.Cut(t, ":")
 		if !strings.Contains(key, "=") {
-			key += "=" // what kubelets of all minors read
+			key += "=" // the form that kubelets of all minors accept
 		}
 		out = append(out, key+":"+effect)
 	}
@@ -104,8 +106,8 @@ func nodeTaints(in Input, h manifests.Host) []string {
 	return slices.Compact(out)
 }
 
-// kubeletConfig is the KubeletConfiguration: the common fields, which all minors
-// know, those of the release, and the user's.
+// kubeletConfig returns the KubeletConfiguration: the common fields, which all minors
+// support, with those of the release and then those of cluster.yaml over them.
 func kubeletConfig(in Input, h manifests.Host) (string, error) {
 	dns, err := in.Cluster.ServiceIP(10)
 	if err != nil {
@@ -150,8 +152,8 @@ func proxyConfig(in Input, h manifests.Host) (string, error) {
 		"mode":               in.Cluster.ProxyMode(),
 		"healthzBindAddress": "0.0.0.0:10256",
 		"metricsBindAddress": "127.0.0.1:10249",
-		// The kernel's own limit grows with memory; kube-proxy would refuse to
-		// start where it may not change it.
+		// Keep the kernel's limit, which grows with memory: kube-proxy does not start
+		// if it wants to change the limit and may not.
 		"conntrack": table{"maxPerCore": 0},
 	}
 	return jsonConfig(merge(common, in.Cluster.Proxy.Config))

@@ -1,17 +1,17 @@
-// Package phase turns what is wanted (Cluster), what there is (Lock, Facts) and
-// the roles of a host into steps: one file a phase, each a pure function.
+// Package phase computes the steps of a host from the Cluster, the Lock, the facts of
+// the hosts and the host's roles. Each phase is a pure function in a file of its name.
 //
 //	Cluster + Lock + Facts ──Phase.Steps──▶ []step.Item per host
 //	                       ──Phase.Gate───▶ []Check before any host is changed
 //
-// Nothing here talks to a host or reads a secret: steps name secrets by the
-// references of installer/pki. Differences between Kubernetes minors come from
-// the Release in the Lock, merged over a common set; the user's own arguments
-// and configuration of cluster.yaml are merged last.
+// Nothing here connects to a host or reads a secret: steps name secrets by the
+// references of installer/pki. Differences between Kubernetes minors come from the
+// Release in the Lock, which is merged over a common set; arguments and configuration
+// in cluster.yaml are merged last.
 //
-// Where things go on a host:
+// Locations on a host:
 //
-//	/usr/local/bin                 all programs (SELinux knows it as bin_t)
+//	/usr/local/bin                 all programs (SELinux type bin_t)
 //	/opt/cni/bin, /etc/cni/net.d   CNI plugins and network
 //	/etc/offk8s                    the mirror's CA and repository definitions
 //	/etc/etcd/pki, /var/lib/etcd   etcd
@@ -19,9 +19,9 @@
 //	/etc/containerd                configuration, certs.d for the mirror
 //	/var/lib/{kubelet,containerd}  state, emptied by reset
 //
-// A phase is done on all its hosts before the next one starts. Phases that wait
-// for something of several hosts (quorum, join) come apart from those that
-// start it, so that it does not matter how many hosts are worked on at a time.
+// A phase ends on all its hosts before the next one starts. If a step waits for
+// several hosts (quorum, join), it is in a later phase than the steps that start
+// them, so that the number of hosts in use at a time does not matter.
 package phase
 
 import (
@@ -34,35 +34,34 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Input is everything a plan is made of.
+// Input is the input of a plan.
 type Input struct {
 	Cluster *manifests.Cluster
 	Lock    *manifests.Lock
 	// Root is the digest of the bundle's index.json.
 	Root digest.Digest
-	// Facts by host name. Without those of a host (a plan made at the desk) it is
-	// taken for a host of the bundle's first architecture and distribution.
+	// Facts holds the facts by host name. A host without facts, in a plan made without
+	// connections, is assumed to have the bundle's first architecture and distribution.
 	Facts map[string]facts.Facts
-	// MirrorCA is the PEM certificate that the mirror is checked with; empty for
-	// http or a certificate of a public authority.
+	// MirrorCA is the PEM certificate that verifies the mirror; empty for http, or if
+	// the host trusts the mirror's authority anyway.
 	MirrorCA []byte
-	// OpenPGPKey is the bundle's armoured key for repository metadata.
+	// OpenPGPKey is the bundle's armored key for repository metadata.
 	OpenPGPKey []byte
 }
 
 // Phase is one intent over all hosts.
 type Phase struct {
 	Name  string // "etcd"
-	Title string // what people read, "etcd members"
-	// Gate, when set, is asked before any step of any phase runs.
+	Title string // for users, "etcd members"
+	// Gate, if set, returns the checks that run before the first step of any phase.
 	Gate func(Input) []Check
-	// Steps returns what host h needs, in order; nil or none when the host has no
-	// part in the phase.
+	// Steps returns the steps for a host in order, none if the phase does not concern it.
 	Steps func(Input, manifests.Host) ([]step.Item, error)
 }
 
-// All returns the phases in order. The first ones (connect, facts) are work of
-// the runner and have no steps; balancers and addons have none yet either.
+// All returns the phases in order. The installer itself does the work of the first
+// two, connect and facts. Load balancers and addons have no steps yet.
 func All() []Phase {
 	return []Phase{
 		{Name: "connect", Title: "reach every host"},
@@ -88,7 +87,7 @@ func All() []Phase {
 	}
 }
 
-// list collects the steps of one phase on one host.
+// list collects the steps of a phase on one host.
 type list struct {
 	phase string
 	items []step.Item
@@ -102,14 +101,14 @@ func (l *list) add(id string, s step.Step) *step.Item {
 	return &l.items[len(l.items)-1]
 }
 
-// fail keeps the first error.
+// fail records an error; the first one counts.
 func (l *list) fail(err error) {
 	if l.err == nil && err != nil {
 		l.err = err
 	}
 }
 
-// done returns the steps, each valid.
+// done returns the steps after validating them, or the first error.
 func (l *list) done() ([]step.Item, error) {
 	if l.err != nil {
 		return nil, fmt.Errorf("phase %q: %w", l.phase, l.err)

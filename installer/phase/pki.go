@@ -7,7 +7,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Folders and files of credentials.
+// Directories and files of credentials.
 const (
 	kubeDir = "/etc/kubernetes"
 	kubePKI = kubeDir + "/pki"
@@ -21,8 +21,8 @@ const (
 	encryption    = kubeDir + "/encryption-config.yaml"
 )
 
-// pkiSteps put on a host what its daemons need and nothing of other hosts. All
-// files are for root alone; certificates as well, since nobody else reads them.
+// pkiSteps returns the steps that write the credentials of the host's daemons, and
+// none of other hosts. Only root can read them, the certificates too.
 func pkiSteps(_ Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "pki"}
 	if h.HasRole(manifests.RoleEtcd) {
@@ -47,7 +47,7 @@ func pkiSteps(_ Input, h manifests.Host) ([]step.Item, error) {
 }
 
 func controlPlanePKI(l *list, h manifests.Host) {
-	// The controller manager signs the kubelets' certificates with it.
+	// The controller manager signs the certificates of kubelets with it.
 	l.secret(kubePKI+"/ca.key", pki.CAKeyRef(pki.Kubernetes))
 	l.secret(kubePKI+"/front-proxy-ca.crt", pki.CARef(pki.FrontProxy))
 	l.secret(kubePKI+"/etcd-ca.crt", pki.CARef(pki.Etcd))
@@ -62,7 +62,7 @@ func controlPlanePKI(l *list, h manifests.Host) {
 	l.secret(kube.AdminConf, pki.KubeconfigRef(pki.Name(pki.Admin, h)))
 }
 
-// credential adds certificate and key at base.crt and base.key.
+// credential adds the steps for a certificate and its key, base.crt and base.key.
 func (l *list) credential(base, name string) {
 	l.secret(base+".crt", pki.CertRef(name))
 	l.secret(base+".key", pki.KeyRef(name))

@@ -12,7 +12,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Where the container runtime has its things.
+// Locations of the container runtime.
 const (
 	cniBin        = "/opt/cni/bin"
 	cniConf       = "/etc/cni/net.d"
@@ -21,7 +21,8 @@ const (
 	criSocket     = "unix:///run/containerd/containerd.sock"
 )
 
-// runtimeSteps install containerd, runc and the CNI plugins on every node.
+// runtimeSteps returns the steps that install containerd, runc and the CNI plugins on
+// every node.
 func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "runtime"}
 	if !h.IsNode() {
@@ -40,15 +41,15 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 			{Path: step.BinDir + "/containerd", Type: "container_runtime_exec_t"},
 			{Path: step.BinDir + "/containerd-shim-runc-v2", Type: "container_runtime_exec_t"},
 			{Path: step.BinDir + "/runc", Type: "container_runtime_exec_t"},
-		}}).Why = "containers get a domain of their own from these types"
+		}}).Why = "from these types SELinux derives the domain of containers"
 	}
 	l.add("run", &step.Directory{Path: "/run/containerd", Mode: 0o711, Purge: true})
 	l.add("data", &step.Directory{Path: "/var/lib/containerd", Mode: 0o700, Purge: true})
 	if in.Lock.Release.Features.ContainerdConfig >= 3 {
 		l.add("run-nri", &step.Directory{Path: "/run/nri", Mode: 0o700, Purge: true})
 	}
-	// Before the controller manager makes a folder in it: reset empties only what
-	// was empty at first.
+	// Before the controller manager creates a directory in it: reset empties only
+	// directories that were empty at first.
 	l.add("kubelet-data", &step.Directory{Path: kubeletDir, Mode: 0o750, Purge: true})
 	for _, d := range []string{"pods", "containers"} {
 		l.add("log-"+d, &step.Directory{Path: "/var/log/" + d, Purge: true})
@@ -77,14 +78,14 @@ func containerdDaemon() daemon {
 		name: "containerd", about: "containerd, the container runtime", kind: "notify",
 		flags: flags{"config": containerdCfg},
 		service: []string{
-			// Containers live on when containerd is restarted.
+			// Containers keep running when containerd restarts.
 			"KillMode=process", "Delegate=yes",
 			"LimitNOFILE=1048576", "LimitNPROC=infinity", "LimitCORE=infinity", "TasksMax=infinity",
 		},
 	}
 }
 
-// cniPlugins are the plugins of the bundle.
+// cniPlugins returns the names of the CNI plugins in the bundle.
 func cniPlugins(in Input, h manifests.Host) []string {
 	var out []string
 	for _, c := range in.Lock.Release.Components {
@@ -98,7 +99,8 @@ func cniPlugins(in Input, h manifests.Host) []string {
 	return out
 }
 
-// cniFiles are what the network leaves and no Directory step empties.
+// cniFiles returns the files of the pod network outside the directories that reset
+// empties anyway.
 func cniFiles(in Input) []string {
 	var out []string
 	for _, f := range in.Lock.CNIRelease.Files {
@@ -109,7 +111,7 @@ func cniFiles(in Input) []string {
 	return out
 }
 
-// registries are the hosts of the names of all images in the bundle.
+// registries returns the registries of all images in the bundle.
 func registries(in Input) []string {
 	var out []string
 	for _, a := range in.Lock.Artifacts {
@@ -122,8 +124,8 @@ func registries(in Input) []string {
 	return slices.Compact(out)
 }
 
-// containerdConfig is config.toml in the version of the release, with
-// cluster.yaml's runtime.config merged over.
+// containerdConfig returns config.toml in the version that the release needs, with
+// runtime.config of cluster.yaml merged over it.
 func containerdConfig(in Input) (string, error) {
 	pause, ok := in.Lock.Release.Images["pause"]
 	if !ok {

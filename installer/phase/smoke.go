@@ -10,11 +10,11 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// smokeSteps prove that the cluster runs pods. One proof lasts until the bundle
-// or the cluster's description changes.
+// smokeSteps returns the step that tests whether the cluster runs pods. A passed test
+// is not repeated until the bundle or the Cluster changes.
 func smokeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "smoke"}
-	if !in.leads(h) {
+	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}
 	image, err := in.smokeImage()

@@ -13,7 +13,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// What a host needs to know of the mirror.
+// Locations of the configuration of the mirror.
 const (
 	confDir   = "/etc/offk8s"
 	mirrorCA  = confDir + "/mirror-ca.crt"
@@ -23,10 +23,10 @@ const (
 	keyDir    = confDir + "/keys"
 )
 
-// mirrorURL is the mirror without a trailing slash.
+// mirrorURL returns the URL of the mirror without a trailing slash.
 func (in Input) mirrorURL() string { return strings.TrimRight(in.Cluster.Mirror.URL, "/") }
 
-// caFile is the path of the mirror's CA, "" when it has none of its own.
+// caFile returns the path of the mirror's CA, "" if the hosts need none.
 func (in Input) caFile() string {
 	if len(in.MirrorCA) == 0 {
 		return ""
@@ -34,8 +34,8 @@ func (in Input) caFile() string {
 	return mirrorCA
 }
 
-// sourceSteps tell the host of the mirror: its CA, the keys and a repository
-// definition that package managers see only when offk8s calls them.
+// sourceSteps adds the steps that configure the mirror on the host: its CA, keys, and
+// a repository definition that package managers use only when offk8s runs them.
 func sourceSteps(l *list, in Input, h manifests.Host) {
 	d, err := in.distro(h)
 	if err != nil {
@@ -65,7 +65,7 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 		l.add("mirror-reachable", &step.Wait{
 			URL: in.mirrorURL() + "/healthz", CAFile: in.caFile(),
 			Timeout: step.Duration(20 * time.Second), Text: "the mirror " + in.mirrorURL() + " answers",
-		}).Why = "every file comes from there"
+		}).Why = "every file comes from the mirror"
 	}
 }
 
@@ -74,7 +74,7 @@ func (in Input) clientConf() clientconf.Config {
 	return clientconf.Config{URL: in.mirrorURL(), CAFile: in.caFile()}
 }
 
-// packages is the step that installs operating system packages.
+// packages returns the step that installs operating system packages.
 func packages(in Input, d distro.Distro, names ...string) *step.Packages {
 	p := &step.Packages{Manager: d.Manager, Names: names, Source: yumDir}
 	if d.Manager == step.ManagerApt {
@@ -83,7 +83,8 @@ func packages(in Input, d distro.Distro, names ...string) *step.Packages {
 	return p
 }
 
-// packageSteps install what the catalog wants on every host of the distribution.
+// packageSteps returns the step that installs the packages of the catalog for the
+// host's distribution.
 func packageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "packages"}
 	d, err := in.distro(h)

@@ -11,8 +11,8 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// timeSteps install and configure chrony before anything that has a date on it:
-// control planes serve the time, all other hosts follow them.
+// timeSteps returns the steps that install and configure chrony, before any step that
+// depends on dates. Control planes serve the time, and all other hosts follow them.
 func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{phase: "time"}
 	d, err := in.distro(h)
@@ -33,11 +33,11 @@ func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		}).Why = "cluster.yaml time.args"
 	}
 	l.add("unit", &step.Unit{Name: d.Chrony.Unit, Enable: true, Running: true, Triggers: triggers})
-	l.add("synchronized", timeWait(in, h)).Why = "certificates are good between two points in time"
+	l.add("synchronized", timeWait(in, h)).Why = "certificates are valid only for a period of time"
 	return l.done()
 }
 
-// chronyConf keeps to directives that chrony 3 and 4 know.
+// chronyConf returns chrony.conf with directives that chrony 3 and 4 support.
 func chronyConf(in Input, d distro.Distro, h manifests.Host) string {
 	var b strings.Builder
 	b.WriteString("# Written by offk8s; changes are overwritten. Use cluster.yaml.\n")
@@ -45,7 +45,7 @@ func chronyConf(in Input, d distro.Distro, h manifests.Host) string {
 		for _, s := range in.Cluster.Time.Servers {
 			fmt.Fprintf(&b, "server %s iburst\n", s)
 		}
-		// Without a source of its own the control plane's clock is the cluster's time.
+		// Without a source the clock of the control plane is the time of the cluster.
 		b.WriteString("local stratum 8\n")
 		for _, x := range in.Cluster.Hosts {
 			fmt.Fprintf(&b, "allow %s\n", hostPrefix(x.Address))
@@ -63,7 +63,7 @@ func chronyConf(in Input, d distro.Distro, h manifests.Host) string {
 	return b.String()
 }
 
-// hostPrefix is an address as chrony's allow takes it.
+// hostPrefix returns an address in the form of chrony's allow directive.
 func hostPrefix(addr string) string {
 	a, err := netip.ParseAddr(addr)
 	if err != nil {
@@ -72,8 +72,8 @@ func hostPrefix(addr string) string {
 	return netip.PrefixFrom(a, a.BitLen()).String()
 }
 
-// timeWait waits until the host follows its source. "^*" marks the selected one
-// among `chronyc sources`, chronyc(1).
+// timeWait returns the step that waits until the host follows its source. In the
+// output of `chronyc sources`, "^*" marks the selected one (chronyc(1)).
 func timeWait(in Input, h manifests.Host) *step.Wait {
 	w := &step.Wait{
 		Argv: []string{"chronyc", "-n", "sources"}, Timeout: step.Duration(3 * time.Minute),
@@ -90,7 +90,7 @@ func timeWait(in Input, h manifests.Host) *step.Wait {
 		w.Expect, w.Text = "^* ", "the clock follows one of "+strings.Join(in.Cluster.Time.Servers, ", ")
 	default:
 		w.Argv = []string{"chronyc", "-n", "tracking"}
-		w.Expect, w.Text = "Stratum         : 8", "the own clock is the cluster's time"
+		w.Expect, w.Text = "Stratum         : 8", "the clock of this host is the time of the cluster"
 	}
 	return w
 }
