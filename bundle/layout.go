@@ -24,8 +24,8 @@ const (
 	MemberReadme    = "README.txt"
 )
 
-// TitlePublicKey is the title of the OpenPGP public key in the bundle artifact.
-const TitlePublicKey = "offk8s.asc"
+// titlePublicKey is the title of the OpenPGP public key in the bundle artifact.
+const titlePublicKey = "offk8s.asc"
 
 // Config is the config blob of the bundle artifact, for the comparison of two
 // bundles of the same name: rollback and key rotation. Times are UTC.

@@ -327,10 +327,10 @@ func readBundleArtifact(s *blobSet, d ocispec.Descriptor) (bundleArtifact, error
 		return a, nil
 	}
 	key := m.Layers[1]
-	if key.MediaType != manifests.MediaTypePublicKey || key.Annotations[ocispec.AnnotationTitle] != TitlePublicKey {
+	if key.MediaType != manifests.MediaTypePublicKey || key.Annotations[ocispec.AnnotationTitle] != titlePublicKey {
 		return a, fmt.Errorf("second layer is %q, expected the repository key", key.MediaType)
 	}
-	if a.openPGP, err = s.document(key, TitlePublicKey, maxOpenPGP); err != nil {
+	if a.openPGP, err = s.document(key, titlePublicKey, maxOpenPGP); err != nil {
 		return a, fmt.Errorf("repository key: %w", err)
 	}
 	return a, nil

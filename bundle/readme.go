@@ -11,13 +11,13 @@ const readmeText = `offk8s bundle %[1]s, sequence %[2]d: Kubernetes %[3]s
 Created %[4]s
 
 This file is an OCI image layout in a plain tar. To check it you need tar,
-openssl and sha256sum, and the public key of whoever made it (offk8s.pub). Get
-that key by another way than this bundle, or compare its fingerprint:
+openssl and sha256sum, and the public key of its maker (offk8s.pub). Get that
+key out of band, not with this bundle, or compare its fingerprint:
 
     openssl pkey -pubin -in offk8s.pub -outform DER | sha256sum
     expected here: %[5]s
 
-1. Unpack into an empty folder (BUNDLE is this tar):
+1. Unpack into an empty directory (BUNDLE is this tar):
 
     mkdir bundle && tar -xf BUNDLE -C bundle && cd bundle
 
@@ -27,18 +27,18 @@ that key by another way than this bundle, or compare its fingerprint:
 
    "Verified OK" is the only good answer.
 
-3. Everything else is named by its own digest. This prints nothing when every
-   blob is what its name says:
+3. Every other file is named after its digest. This prints nothing if every
+   blob matches its name:
 
     for f in blobs/sha256/*; do echo "${f##*/}  $f"; done | sha256sum --quiet -c -
     for f in blobs/sha512/*; do [ -e "$f" ] && echo "${f##*/}  $f"; done | sha512sum --quiet -c -
 
-   (A bundle without sha512 blobs has none to check in the second line.) The
-   digests are found from index.json: its "manifests" name the images and, as
-   the last one, an index of everything else. That index names artifact
-   manifests, and those name the files in their "layers": the title is the
-   path, the digest is the blob. What no chain from index.json reaches does not
-   belong to the bundle; "offk8s verify" refuses a bundle that has such extras.
+   (If a bundle has no sha512 blobs, the second line has nothing to check.) The
+   digests follow from index.json: its "manifests" name the images and, last, an
+   index of everything else. That index names artifact manifests, and they name
+   the files in their "layers": the title is the path, the digest is the blob. A
+   blob that index.json does not lead to does not belong to the bundle; "offk8s
+   verify" refuses a bundle with such a blob.
 
 4. Files of the media type %[6]s
    are compressed: zstd -d < blobs/sha256/... > file. Their annotation

@@ -207,7 +207,7 @@ func (s *sealer) bundleArtifact(docs documents) (ocispec.Descriptor, error) {
 	layers := []ocispec.Descriptor{docs.add(manifests.MediaTypeLock, lock)}
 	if s.in.Key != nil {
 		key := docs.add(manifests.MediaTypePublicKey, s.in.Key.OpenPGPPublic)
-		key.Annotations = map[string]string{ocispec.AnnotationTitle: TitlePublicKey}
+		key.Annotations = map[string]string{ocispec.AnnotationTitle: titlePublicKey}
 		layers = append(layers, key)
 	}
 	return docs.addArtifact(ocispec.Manifest{ArtifactType: manifests.ArtifactTypeBundle, Config: config, Layers: layers})

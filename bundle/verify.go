@@ -30,8 +30,12 @@ type VerifyOptions struct {
 // joins all bad blobs, sorted, each an *ArtifactError of class ErrVerify. An
 // error of the device or of ctx ends Verify at once.
 func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) error {
-	v := b.verifier()
-	v.progress = o.Progress
+	v := verifier{b: b, progress: o.Progress, plain: map[digest.Digest][]manifests.Descriptor{}}
+	for _, f := range b.files {
+		if f.MediaType == manifests.MediaTypeFileZstd && !slices.Contains(v.plain[f.Blob.Digest], f.Plain) {
+			v.plain[f.Blob.Digest] = append(v.plain[f.Blob.Digest], f.Plain)
+		}
+	}
 	workers := o.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -52,31 +56,8 @@ func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) error {
 	return errors.Join(v.bad...)
 }
 
-// VerifyBlob hashes one blob, and its decoded content if it is a compressed
-// file. The error wraps fs.ErrNotExist if the bundle has no such blob.
-func (b *Bundle) VerifyBlob(ctx context.Context, d digest.Digest) error {
-	if _, ok := b.blobs[d]; !ok {
-		return fmt.Errorf("verify %q: %w", d, errNoBlob)
-	}
-	v := b.verifier()
-	if err := v.blob(ctx, d); err != nil {
-		return err
-	}
-	return errors.Join(v.bad...)
-}
-
 // Blobs returns the digests of all blobs in the order of the tar.
 func (b *Bundle) Blobs() []digest.Digest { return b.sorted() }
-
-func (b *Bundle) verifier() *verifier {
-	v := &verifier{b: b, plain: map[digest.Digest][]manifests.Descriptor{}}
-	for _, f := range b.files {
-		if f.MediaType == manifests.MediaTypeFileZstd && !slices.Contains(v.plain[f.Blob.Digest], f.Plain) {
-			v.plain[f.Blob.Digest] = append(v.plain[f.Blob.Digest], f.Plain)
-		}
-	}
-	return v
-}
 
 // verifier is the state of one Verify.
 type verifier struct {
@@ -133,7 +114,7 @@ func (v *verifier) decoded(ctx context.Context, d digest.Digest, plain manifests
 	if err != nil {
 		return err
 	}
-	z, err := NewZstdReader(reader.Context(ctx, r))
+	z, err := newZstdReader(reader.Context(ctx, r))
 	if err != nil {
 		return err
 	}

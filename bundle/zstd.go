@@ -25,10 +25,10 @@ func NewZstdWriter(w io.Writer) (*zstd.Encoder, error) {
 	return e, nil
 }
 
-// NewZstdReader returns a decoder for a stored blob. It refuses windows over 8
+// newZstdReader returns a decoder for a stored blob. It refuses windows over 8
 // MiB and decodes on the caller's goroutine, which bounds its memory. The caller
 // limits the decoded size and closes the decoder.
-func NewZstdReader(r io.Reader) (*zstd.Decoder, error) {
+func newZstdReader(r io.Reader) (*zstd.Decoder, error) {
 	d, err := zstd.NewReader(r,
 		zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true),
