@@ -161,8 +161,8 @@ func keyOf(it step.Item) string {
 	return key
 }
 
-// Owned reports whether the journal has the state before the step.
-func (j *journal) Owned(it step.Item) bool { return j.find(keyOf(it)) != nil }
+// owned reports whether the journal has the state before the step.
+func (j *journal) owned(it step.Item) bool { return j.find(keyOf(it)) != nil }
 
 // intent is written before a step changes anything.
 func (j *journal) intent(it step.Item, prior json.RawMessage) error {

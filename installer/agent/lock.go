@@ -27,7 +27,7 @@ func lock(env *step.Env) (unlock func() error, err error) {
 }
 
 // stateDir makes StateDir, which only root may look into: priors in the
-// journal can hold what secret files held. A link in its place is refused.
+// journal can contain previous secret files. It refuses a link in its place.
 func stateDir(env *step.Env) error {
 	dir := env.Path(StateDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -257,12 +257,8 @@ func (c *RemoteBundle) Has(ctx context.Context, path string) error {
 }
 
 // open implements step.Env.Fetch.
-func (c *RemoteBundle) open(ctx context.Context, plain string) (io.ReadCloser, error) {
-	d, err := digest.Parse(plain)
-	if err != nil {
-		return nil, fmt.Errorf("digest %q: %w", plain, err)
-	}
-	a, ok := c.files[d]
+func (c *RemoteBundle) open(ctx context.Context, plain digest.Digest) (io.ReadCloser, error) {
+	a, ok := c.files[plain]
 	if !ok {
 		return nil, fmt.Errorf("%w: %s is not in the bundle's Lock", ErrVerify, plain)
 	}
@@ -274,5 +270,5 @@ func (c *RemoteBundle) open(ctx context.Context, plain string) (io.ReadCloser, e
 	return struct {
 		io.Reader
 		io.Closer
-	}{reader.Verify(r, d, a.Plain.Size), r}, nil
+	}{reader.Verify(r, plain, a.Plain.Size), r}, nil
 }

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
@@ -181,7 +183,7 @@ func secrets(values map[string][]byte) func(step.SecretRef) ([]byte, error) {
 	}
 }
 
-func noBundle(context.Context, string) (io.ReadCloser, error) {
+func noBundle(context.Context, digest.Digest) (io.ReadCloser, error) {
 	return nil, errors.New("the request names no bundle")
 }
 

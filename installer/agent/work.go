@@ -110,7 +110,7 @@ func (s *session) one(ctx context.Context, j *journal, it step.Item, pending boo
 		}
 	}
 	env := *s.env
-	env.Owned = j.Owned(it)
+	env.Owned = j.owned(it)
 	res, err := it.Step.Check(ctx, &env)
 	if s.req.Mode == ModeCheck {
 		if err != nil && pending && ctx.Err() == nil {

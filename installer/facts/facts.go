@@ -4,7 +4,7 @@
 //	f, err := facts.Collect(ctx, env)
 //
 // The agent collects the facts; preflight and planning (installer/phase) read them.
-// Nothing here changes a host or judges what it finds.
+// The package neither changes a host nor judges the facts.
 package facts
 
 import (

@@ -200,7 +200,7 @@ func TestT44TokenSteps(t *testing.T) {
 	}
 	for _, call := range w.Calls {
 		if strings.Contains(strings.Join(call, " "), "0123456789abcdef") {
-			t.Errorf("T-43: the secret is in the arguments %v", call)
+			t.Errorf("the secret is in the arguments %v", call)
 		}
 	}
 	f.put(`{"kind":"Secret","metadata":{"name":"bootstrap-token-999999","namespace":"kube-system"}}`)

@@ -64,7 +64,7 @@ func (a *Artifact) Check(ctx context.Context, env *Env) (Result, error) {
 }
 
 func (a *Artifact) Apply(ctx context.Context, env *Env) (Result, error) {
-	r, err := env.Fetch(ctx, a.Digest.String())
+	r, err := env.Fetch(ctx, a.Digest)
 	if err != nil {
 		return Result{}, fmt.Errorf("fetch %s for %q: %w", a.Digest, a.Path, err)
 	}

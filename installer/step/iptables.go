@@ -14,6 +14,10 @@ var iptablesVariants = []string{
 	"iptables", "ip6tables", "iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy",
 }
 
+// kubernetesChains are the prefixes of the chains of kube-proxy, the kubelet and the
+// CNI plugins. Those of the pod network are in Cleanup.Chains.
+var kubernetesChains = []string{"KUBE-", "CNI-"}
+
 // removeRules removes the chains of kube-proxy and the pod network from the packet
 // filter, and the rules that jump to them. All other rules keep their place.
 func (c *Cleanup) removeRules(ctx context.Context, env *Env) error {
@@ -86,7 +90,7 @@ func (c *Cleanup) removalScript(saved string) string {
 // network created the chain.
 func (c *Cleanup) matchesChain(name string) bool {
 	hasPrefix := func(p string) bool { return strings.HasPrefix(name, p) }
-	return slices.ContainsFunc([]string{"KUBE-", "CNI-"}, hasPrefix) || slices.ContainsFunc(c.Chains, hasPrefix)
+	return slices.ContainsFunc(kubernetesChains, hasPrefix) || slices.ContainsFunc(c.Chains, hasPrefix)
 }
 
 // matchesRule reports whether a rule of another chain jumps to a matching chain,

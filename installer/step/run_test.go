@@ -88,7 +88,7 @@ func TestWait(t *testing.T) {
 		URL: srv.URL, CAFile: "/ca.crt", Expect: "true", Timeout: step.Duration(time.Minute), Interval: step.Duration(time.Millisecond),
 	}})
 	if proxied {
-		t.Error("T-50: went through the proxy of the environment")
+		t.Error("went through the proxy of the environment")
 	}
 	never := &step.Wait{
 		URL: srv.URL, CAFile: "/ca.crt", Expect: "green", Timeout: step.Duration(30 * time.Millisecond), Interval: step.Duration(time.Millisecond),

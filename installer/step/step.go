@@ -13,6 +13,8 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Step is one declarative change on one host. Implementations are plain
@@ -71,7 +73,7 @@ type Env struct {
 	// Fetch opens an artifact of the verified bundle by the digest of its plain
 	// content. The reader fails at the end if the bytes do not match. Fetch refuses a
 	// digest that is not in the signed Lock before any request.
-	Fetch func(ctx context.Context, plain string) (io.ReadCloser, error)
+	Fetch func(ctx context.Context, plain digest.Digest) (io.ReadCloser, error)
 	// Stamp and SetStamp keep small values between runs, such as the digest of the
 	// configuration that etcd was started with.
 	Stamp    func(key string) string

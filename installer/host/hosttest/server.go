@@ -180,7 +180,7 @@ func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		code := 0
 		if err := cmd.Run(); err != nil {
 			code = 255
-			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 				code = exit.ExitCode()
 			}
 		}

@@ -31,7 +31,7 @@ type World struct {
 	Log bytes.Buffer
 
 	stamps    map[string]string
-	artifacts map[string][]byte
+	artifacts map[digest.Digest][]byte
 }
 
 // New returns a host with an empty root and without programs.
@@ -39,7 +39,7 @@ func New(t testing.TB) *World {
 	t.Helper()
 	return &World{
 		Root: t.TempDir(), Secrets: map[string]string{},
-		stamps: map[string]string{}, artifacts: map[string][]byte{},
+		stamps: map[string]string{}, artifacts: map[digest.Digest][]byte{},
 	}
 }
 
@@ -53,7 +53,7 @@ func (w *World) Env() *step.Env {
 			}
 			return nil, fmt.Errorf("secret %q: not in the request", ref)
 		},
-		Fetch: func(_ context.Context, plain string) (io.ReadCloser, error) {
+		Fetch: func(_ context.Context, plain digest.Digest) (io.ReadCloser, error) {
 			b, ok := w.artifacts[plain]
 			if !ok {
 				return nil, fmt.Errorf("artifact %s: not in the lock", plain)
@@ -68,12 +68,12 @@ func (w *World) Env() *step.Env {
 // Artifact puts content on the mirror and returns its digest.
 func (w *World) Artifact(content string) digest.Digest {
 	d := digest.FromString(content)
-	w.artifacts[d.String()] = []byte(content)
+	w.artifacts[d] = []byte(content)
 	return d
 }
 
 // Forge makes the mirror respond to d with other content.
-func (w *World) Forge(d digest.Digest, content string) { w.artifacts[d.String()] = []byte(content) }
+func (w *World) Forge(d digest.Digest, content string) { w.artifacts[d] = []byte(content) }
 
 // Write puts a file on the host.
 func (w *World) Write(t testing.TB, path, content string, mode fs.FileMode) {
