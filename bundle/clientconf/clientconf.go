@@ -104,8 +104,9 @@ func (c Config) ContainerdMirrors(registries []string) string {
 		fmt.Fprintf(&b, "  [plugins.cri.registry.mirrors.%q]\n    endpoint = [%q]\n", registry, c.URL+"/v2/"+registry)
 	}
 	if c.CAFile != "" {
+		// As in HostsTOML, the name of a table could not hold an IPv6 literal.
 		_, host, _ := strings.Cut(c.URL, "://")
-		fmt.Fprintf(&b, "  [plugins.cri.registry.configs.%q.tls]\n    ca_file = %q\n", host, c.CAFile)
+		fmt.Fprintf(&b, "  [plugins.cri.registry.configs]\n    %q = { tls = { ca_file = %q } }\n", host, c.CAFile)
 	}
 	return b.String()
 }

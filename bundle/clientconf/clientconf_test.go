@@ -1,10 +1,15 @@
 package clientconf
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/test/testenv"
 )
 
 const ca = "/etc/offk8s/ca.crt"
@@ -97,12 +102,30 @@ func TestContainerdMirrors(t *testing.T) {
     endpoint = ["https://dmz:8443/v2/docker.io"]
   [plugins.cri.registry.mirrors."registry.k8s.io"]
     endpoint = ["https://dmz:8443/v2/registry.k8s.io"]
-  [plugins.cri.registry.configs."dmz:8443".tls]
-    ca_file = "/etc/offk8s/ca.crt"
+  [plugins.cri.registry.configs]
+    "dmz:8443" = { tls = { ca_file = "/etc/offk8s/ca.crt" } }
 `
 	got := Config{"https://dmz:8443", ca}.ContainerdMirrors([]string{"docker.io", "registry.k8s.io"})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// containerd 1.x reads the configuration of older versions too.
+func TestContainerdReadsMirrors(t *testing.T) {
+	testenv.NeedTool(t, "containerd")
+	for _, host := range []string{"dmz:8443", "[fd00::5]:8443"} {
+		file := filepath.Join(t.TempDir(), "config.toml")
+		text := Config{"https://" + host, ca}.ContainerdMirrors([]string{"docker.io"})
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), "containerd", "--config", file, "config", "dump").CombinedOutput()
+		for _, want := range []string{`registry.configs."` + host + `".tls]`, `ca_file = "` + ca + `"`, `endpoint = ["https://` + host + `/v2/docker.io"]`} {
+			if err != nil || !strings.Contains(string(out), want) {
+				t.Errorf("%s: %v, no %q in:\n%s", host, err, want, out)
+			}
+		}
 	}
 }
 
