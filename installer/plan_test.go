@@ -115,8 +115,7 @@ func TestT48Clocks(t *testing.T) {
 		if clock.Verdict != tt.want {
 			t.Errorf("%s ahead: %+v, want %s", tt.ahead, clock, tt.want)
 		}
-		failed := (*installer.PreflightError)(nil)
-		if !errors.As(err, &failed) { // the lock of this test supports nothing
+		if _, failed := errors.AsType[*installer.PreflightError](err); !failed { // the lock of this test supports nothing
 			t.Fatalf("error %v, want *PreflightError", err)
 		}
 		gate := installer.CheckClocks(f, in)(t.Context())
