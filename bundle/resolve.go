@@ -40,7 +40,7 @@ type ResolveOptions struct {
 	Log      *slog.Logger   // nil: none
 }
 
-// Resolve turns m into the exact list of artifacts, which cat says where to find.
+// Resolve turns m into the exact list of artifacts, with sources from cat.
 // The error joins all problems, not only the first. Problems of the input are of
 // class ErrInput and are found before the network is used. Artifacts without a
 // digest in cat are looked up or downloaded once and recorded as first use.
