@@ -30,7 +30,7 @@ func newAptClient(t testing.TB, url string, key []byte) aptClient {
 	for name, b := range map[string]string{
 		"status":          "",
 		"etc/offk8s.asc":  string(key),
-		"etc/our.sources": "Types: deb\nURIs: " + url + "\nSuites: " + SuiteName + "\nComponents: main\nSigned-By: " + keyring + "\n",
+		"etc/our.sources": "Types: deb\nURIs: " + url + "\nSuites: " + suiteName + "\nComponents: main\nSigned-By: " + keyring + "\n",
 		"etc/apt.conf": "APT::Architecture \"amd64\";\nAPT::Architectures { \"amd64\"; };\nDir \"" + c.dir + "\";\n" +
 			"Dir::State \"state\";\nDir::State::status \"" + c.dir + "/status\";\nDir::Cache \"cache\";\nDir::Etc \"etc\";\n" +
 			"Dir::Etc::SourceParts \"" + c.dir + "/etc\";\nDir::Etc::SourceList \"/dev/null\";\nDir::Etc::Parts \"/dev/null\";\n" +

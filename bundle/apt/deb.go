@@ -33,7 +33,7 @@ type PackageMeta struct {
 }
 
 // FromDeb reads the control file of a package of the given size and digest,
-// which our repository keeps at path (PoolPath). A caller that downloaded it as
+// which our repository keeps at path (see Package.Path). A caller that downloaded it as
 // a certain package compares Name, Version and Arch.
 func FromDeb(r io.ReaderAt, size int64, d digest.Digest, path string) (PackageMeta, error) {
 	if d.Algorithm() != digest.SHA256 {

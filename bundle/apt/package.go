@@ -37,13 +37,13 @@ type Package struct {
 	priority                     string
 }
 
-// Path returns where our repository keeps the package: PoolPath of it.
-func (p Package) Path() string { return PoolPath(p.Name, p.Version, p.Arch) }
-
-// PoolPath returns where our repository keeps a package:
-// "pool/c/chrony/chrony_4.3-2_amd64.deb", without the version's epoch, as
+// Path returns the path of the package in our repository:
+// "pool/c/chrony/chrony_4.3-2_amd64.deb", without the epoch of the version, as
 // everywhere in Debian.
-func PoolPath(name, version, arch string) string {
+func (p Package) Path() string { return poolPath(p.Name, p.Version, p.Arch) }
+
+// poolPath returns the path of a package in our repository.
+func poolPath(name, version, arch string) string {
 	prefix := name[:min(1, len(name))]
 	if strings.HasPrefix(name, "lib") && len(name) > 3 {
 		prefix = name[:4]

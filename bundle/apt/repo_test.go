@@ -40,7 +40,7 @@ func (f files) Get(_ context.Context, at string, limit int64) (io.ReadCloser, er
 }
 
 func source() catalog.AptSource {
-	return catalog.AptSource{Archive: "debian", Suite: SuiteName, Components: []string{"main"}}
+	return catalog.AptSource{Archive: "debian", Suite: suiteName, Components: []string{"main"}}
 }
 
 // RSA keys take a second each to make: two are made for all tests.
@@ -150,7 +150,7 @@ func fromControl(t testing.TB, text string) (PackageMeta, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Path = PoolPath(m.Name, m.Version, m.Arch)
+	m.Path = poolPath(m.Name, m.Version, m.Arch)
 	return m, b
 }
 

@@ -14,9 +14,9 @@ import (
 	"pault.ag/go/debian/version"
 )
 
-// SuiteName is the suite of the repository we write: "dists/offk8s", with the
+// suiteName is the suite of the repository we write: "dists/offk8s", with the
 // one component "main".
-const SuiteName = "offk8s"
+const suiteName = "offk8s"
 
 // MetadataOptions say how WriteMetadata writes.
 type MetadataOptions struct {
@@ -68,7 +68,7 @@ func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte
 
 // signed puts the release file and its signatures beside the indexes.
 func signed(index map[string][]byte, release []byte, o MetadataOptions) (map[string][]byte, error) {
-	root := "dists/" + SuiteName + "/"
+	root := "dists/" + suiteName + "/"
 	out := map[string][]byte{root + "Release": release}
 	for name, b := range index {
 		out[root+name] = b
@@ -139,8 +139,8 @@ func writeRelease(index map[string][]byte, arches []string, o MetadataOptions) [
 	var out bytes.Buffer
 	writeField(&out, "Origin", "offk8s")
 	writeField(&out, "Label", "offk8s")
-	writeField(&out, "Suite", SuiteName)
-	writeField(&out, "Codename", SuiteName)
+	writeField(&out, "Suite", suiteName)
+	writeField(&out, "Codename", suiteName)
 	writeField(&out, "Date", o.Created.UTC().Format(layout))
 	if !o.ValidUntil.IsZero() {
 		writeField(&out, "Valid-Until", o.ValidUntil.UTC().Format(layout))

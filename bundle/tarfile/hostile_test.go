@@ -187,7 +187,7 @@ func TestT10ManyMembers(t *testing.T) {
 	if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "more than") {
 		t.Fatalf("got %v", err)
 	}
-	if r.last > (MaxMembers+2)*blockSize {
+	if r.last > (maxMembers+2)*blockSize {
 		t.Errorf("read on to offset %d", r.last)
 	}
 	if used := after.HeapSys - before.HeapSys; used > 256<<20 {

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// MaxMembers is the largest number of members of a container: far above the
+// maxMembers is the largest number of members of a container: far above the
 // largest bundle, and small enough for the memory of any host.
-const MaxMembers = 1 << 18
+const maxMembers = 1 << 18
 
 // ErrFormat reports bytes that the Writer would not have written.
 var ErrFormat = errors.New("not a canonical tar")
@@ -64,8 +64,8 @@ func ReadIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 		if end {
 			return x, nil
 		}
-		if len(x.members) == MaxMembers {
-			return nil, fmt.Errorf("%w: more than %d members", ErrFormat, MaxMembers)
+		if len(x.members) == maxMembers {
+			return nil, fmt.Errorf("%w: more than %d members", ErrFormat, maxMembers)
 		}
 		x.byName[m.Name] = len(x.members)
 		x.members = append(x.members, m)

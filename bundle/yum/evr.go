@@ -111,8 +111,8 @@ func epoch(e string) string {
 	return e
 }
 
-// ParseEVR splits "epoch:version-release"; epoch and release may be missing.
-func ParseEVR(s string) (epoch, version, release string) {
+// parseEVR splits "epoch:version-release"; epoch and release may be missing.
+func parseEVR(s string) (epoch, version, release string) {
 	if e, rest, ok := strings.Cut(s, ":"); ok && strings.Trim(e, "0123456789") == "" {
 		epoch, s = e, rest
 	}

@@ -106,7 +106,7 @@ func TestRelationMatches(t *testing.T) {
 		if len(f) == 1 {
 			return Relation{Name: f[0]}
 		}
-		e, v, r := ParseEVR(f[2])
+		e, v, r := parseEVR(f[2])
 		return Relation{Name: f[0], Op: f[1], Epoch: e, Version: v, Release: r}
 	}
 	for _, tc := range []struct {

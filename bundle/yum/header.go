@@ -159,7 +159,7 @@ func readRelations(h rpm.Header, name, flags, version uint32) ([]Relation, error
 			r.Op += "="
 		}
 		if r.Op != "" {
-			r.Epoch, r.Version, r.Release = ParseEVR(versions[i])
+			r.Epoch, r.Version, r.Release = parseEVR(versions[i])
 			r.Epoch = epoch(r.Epoch)
 		}
 		out = append(out, r)

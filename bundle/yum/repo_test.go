@@ -56,7 +56,7 @@ func parseNEVRA(s string) NEVRA {
 	s, arch := s[:strings.LastIndex(s, ".")], s[strings.LastIndex(s, ".")+1:]
 	i := strings.LastIndex(s, "-")
 	i = strings.LastIndex(s[:i], "-")
-	e, v, r := ParseEVR(s[i+1:])
+	e, v, r := parseEVR(s[i+1:])
 	return NEVRA{Name: s[:i], Epoch: epoch(e), Version: v, Release: r, Arch: arch}
 }
 
@@ -64,7 +64,7 @@ func relations(list []string) []Relation {
 	var out []Relation
 	for _, s := range list {
 		if f := strings.Fields(s); len(f) == 3 && !strings.HasPrefix(s, "(") {
-			e, v, r := ParseEVR(f[2])
+			e, v, r := parseEVR(f[2])
 			out = append(out, Relation{Name: f[0], Op: f[1], Epoch: e, Version: v, Release: r})
 			continue
 		}

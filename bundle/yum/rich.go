@@ -124,7 +124,7 @@ func (p *richParser) operand(depth int) (expr, error) {
 	switch p.peek() {
 	case "=", "<", "<=", ">", ">=":
 		r.Op = p.next()
-		r.Epoch, r.Version, r.Release = ParseEVR(p.next())
+		r.Epoch, r.Version, r.Release = parseEVR(p.next())
 		if r.Version == "" {
 			return expr{}, fmt.Errorf("%q without a version", name)
 		}
