@@ -1,4 +1,5 @@
-// Package arch holds the tests of the tree's shape: who may import whom.
+// Package arch tests the shape of the tree: import direction, package comments,
+// and the names in the documents.
 package arch
 
 import (
@@ -12,9 +13,9 @@ import (
 
 const module = "github.com/offk8s/offk8s/"
 
-// forbidden lists the edges that must not be there (design: data flows one
-// way, cmd → {installer, mirror} → bundle → manifests). A key is a package
-// prefix; it must not import, directly or not, any of the listed prefixes.
+// forbidden lists imports that break the direction cmd → {installer, mirror} →
+// bundle → manifests. Packages below a key must not import, directly or
+// indirectly, packages below the listed prefixes.
 var forbidden = map[string][]string{
 	"manifests": {"bundle", "mirror", "installer", "cmd"},
 	"bundle":    {"mirror", "installer", "cmd"},
@@ -26,7 +27,7 @@ var forbidden = map[string][]string{
 	"installer/step":  {"installer/facts", "installer/kube", "installer/phase", "installer/agent"},
 }
 
-// readOnly packages may use the read side of bundle, but nothing that talks to upstreams.
+// upstreamSide lists the packages of bundle that connect to upstreams or read their formats.
 var upstreamSide = []string{"bundle/fetch", "bundle/unpack", "bundle/yum", "bundle/apt"}
 
 // soleImporter names the one package that may import a third-party library
@@ -101,8 +102,8 @@ func TestImportDirection(t *testing.T) {
 	}
 }
 
-// The mirror and the installer read bundles; a network client for upstreams in
-// them would be a way around the signed bundle.
+// The mirror and the installer read bundles. A client for upstreams in them
+// could bypass the signed bundle.
 func TestMirrorAndInstallerUseTheReadSide(t *testing.T) {
 	for _, p := range list(t) {
 		if testSupport(p.ImportPath) || !within(p.ImportPath, "mirror") && !within(p.ImportPath, "installer") {

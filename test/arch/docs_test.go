@@ -14,7 +14,7 @@ import (
 
 const root = "../.."
 
-// packages returns the folders with Go files of this module, relative to its root.
+// packages returns the directories of this module that contain Go files.
 func packages(t *testing.T) []string {
 	t.Helper()
 	seen := map[string]bool{}
@@ -42,7 +42,7 @@ func packages(t *testing.T) []string {
 	return dirs
 }
 
-// parse returns the files of one folder.
+// parse returns the Go files in dir.
 func parse(t *testing.T, dir string) []*ast.File {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -76,11 +76,11 @@ func TestEveryPackageHasAComment(t *testing.T) {
 
 var (
 	quoted = regexp.MustCompile("`([^`\n]+)`")
-	// place is `path/file.go`: `Name`, `Name` …
+	// place matches `path/file.go`: `Name`, `Name` …
 	place = regexp.MustCompile("`([^`\n]+\\.go)`:((?:[ \n]+`\\w+`,?)+)")
 )
 
-// Paths and functions that the documents name must be there.
+// Paths and declarations that the documents name must exist.
 func TestDocumentsNameWhatThereIs(t *testing.T) {
 	documents, err := filepath.Glob(root + "/docs/*.md")
 	if err != nil || len(documents) == 0 {

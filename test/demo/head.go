@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// head passes on the first lines of a long output and says what it left out.
+// head copies the first max lines of an output to w and counts the others.
 type head struct {
 	w     io.Writer
 	max   int
@@ -31,7 +31,7 @@ func (h *head) Write(b []byte) (int, error) {
 	}
 }
 
-// end says how long the output was, when not all of it was shown.
+// end prints the number of lines if head did not copy all.
 func (h *head) end() {
 	if h.lines > h.max {
 		fmt.Fprintf(h.w, "(%d lines in all)\n", h.lines)

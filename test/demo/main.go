@@ -1,7 +1,7 @@
-// Command demo runs offk8s' main job on a made-up upstream: keys, pack, verify,
-// serve, clients that read from the mirror, and the plan for a three-host
-// cluster. It needs no root and no network; everything happens on loopback and
-// in a temporary folder.
+// Command demo runs offk8s against a small built-in upstream: keys, pack, verify,
+// serve, clients that read from the mirror, and the plan for a cluster of three
+// hosts. It needs neither root nor a network; it uses loopback and a temporary
+// directory.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	out := flag.String("out", "", "keep the bundle, its lock, the public key and cluster.yaml in this folder")
+	out := flag.String("out", "", "keep the bundle, its lock, the public key and cluster.yaml in this directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := demo(ctx, *out)
@@ -34,7 +34,7 @@ func main() {
 	}
 }
 
-// world is the demo's folder and the program under show.
+// world holds the directory of the demo and the binary that it runs.
 type world struct {
 	dir, bin string
 	env      []string
@@ -47,7 +47,7 @@ func demo(ctx context.Context, out string) error {
 	}
 	defer os.RemoveAll(dir)
 	w := &world{dir: dir, bin: filepath.Join(dir, "offk8s")}
-	// The user's own settings stay out of it: keys, cache and state are in dir.
+	// Keys, cache and state are in dir, apart from those of the user.
 	w.env = append(foreign(os.Environ()), "HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_CACHE_HOME="+dir+"/cache",
 		"XDG_STATE_HOME="+dir+"/state", "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 
@@ -69,7 +69,7 @@ func demo(ctx context.Context, out string) error {
 	return w.keep(out)
 }
 
-// pack makes keys and a bundle from the made-up upstream.
+// pack generates keys and packs a bundle from the built-in upstream.
 func (w *world) pack(ctx context.Context) error {
 	title("online: pack from the upstreams (here: a small one inside this program)")
 	up, err := upstreamtest.Start(nil)
@@ -92,7 +92,7 @@ func (w *world) pack(ctx context.Context) error {
 	)
 }
 
-// tamper shows that one changed byte is enough.
+// tamper shows that verify detects one changed byte.
 func (w *world) tamper(ctx context.Context) error {
 	title("on the way: one byte of a copy is changed")
 	b, err := os.ReadFile(filepath.Join(w.dir, "bundle.tar"))
@@ -108,7 +108,7 @@ func (w *world) tamper(ctx context.Context) error {
 
 // serveAndRead starts the mirror, reads from it as clients do, and prints a plan.
 func (w *world) serveAndRead(ctx context.Context) error {
-	title("offline: serve the tarball as it is")
+	title("offline: serve the tarball without unpacking it")
 	m, err := w.serve(ctx)
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ hosts:
   - {name: node-2, address: 192.0.2.13, roles: [etcd, worker], os: debian-12}
 `
 
-// foreign leaves out the settings for offk8s.
+// foreign returns env without the settings of offk8s.
 func foreign(env []string) []string {
 	return slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "OFFK8S_") })
 }
@@ -155,7 +155,7 @@ func show(args []string) {
 	fmt.Println("\n$ " + line)
 }
 
-// offk8s runs the program and demands the exit code.
+// offk8s runs the program and returns an error unless it exits with want.
 func (w *world) offk8s(ctx context.Context, want int, args ...string) error {
 	show(args)
 	cmd := exec.CommandContext(ctx, w.bin, args...)
@@ -164,8 +164,7 @@ func (w *world) offk8s(ctx context.Context, want int, args ...string) error {
 	err := cmd.Run()
 	stdout.end()
 	got := 0
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		got = exit.ExitCode()
 	} else if err != nil {
 		return err
@@ -174,7 +173,7 @@ func (w *world) offk8s(ctx context.Context, want int, args ...string) error {
 		return fmt.Errorf("offk8s %s: exit status %d, want %d", args[0], got, want)
 	}
 	if want != 0 {
-		fmt.Printf("(exit status %d, as it must be)\n", got)
+		fmt.Printf("(exit status %d, as expected)\n", got)
 	}
 	return nil
 }
@@ -232,7 +231,7 @@ func (w *world) serve(ctx context.Context) (*mirror, error) {
 
 var kept = []string{"bundle.tar", "bundle.tar.lock.json", "offk8s.pub", "cluster.yaml"}
 
-// keep copies what a curious user wants to look at.
+// keep copies the results to out.
 func (w *world) keep(out string) error {
 	if out == "" {
 		fmt.Println("\ndemo: done; `make demo OUT=DIR` keeps the bundle, the public key and the cluster.yaml")

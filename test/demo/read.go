@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// read fetches from the mirror what the clients of each kind would fetch first.
+// read sends the first request of each kind of client to the mirror.
 func (w *world) read(ctx context.Context, m *mirror) error {
 	title("offline: clients read from it")
 	ca, err := os.ReadFile(filepath.Join(w.dir, "mirror-state", "mirror-ca.crt"))
