@@ -59,8 +59,8 @@ func inputFailure(err error) error { return &classified{ErrInput, err} }
 // error or the end of a context: if a device fails, the bundle was not tampered
 // with.
 func badArtifact(op, artifact string, err error) error {
-	var device *fs.PathError
-	if errors.As(err, &device) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	_, device := errors.AsType[*fs.PathError](err)
+	if device || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return &ArtifactError{Op: op, Artifact: artifact, Err: err}
 	}
 	return &ArtifactError{Op: op, Artifact: artifact, Err: verifyFailure(err)}

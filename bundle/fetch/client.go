@@ -218,8 +218,7 @@ func retriable(err error) bool {
 	if errors.As(err, &p) || errors.Is(err, errPolicy) {
 		return false
 	}
-	var status *StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.temporary()
 	}
 	return true

@@ -176,8 +176,7 @@ func (s *session) blobURL(d digest.Digest) string {
 
 // registryError makes errors of the client permanent.
 func registryError(err error) error {
-	var answer *transport.Error
-	if errors.As(err, &answer) && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests {
+	if answer, ok := errors.AsType[*transport.Error](err); ok && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests {
 		return permanent{err}
 	}
 	return err
