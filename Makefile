@@ -61,7 +61,7 @@ bench: ## measure: ratios against a floor in one run
 	$(GO) test ./test/bench -run '^$$' -bench . -benchtime 5x
 
 measure: ## the tree's shape: lines, lengths, exports, words of comments
-	@$(GO) run ./test/measure
+	@$(GO) test ./test/arch -run TestShape -v -count=1
 
 dist: ## release binaries for amd64 and arm64 with SHA256SUMS
 	@mkdir -p dist

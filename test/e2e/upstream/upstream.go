@@ -33,21 +33,21 @@ import (
 type Config struct {
 	Release catalog.Release
 	CNI     catalog.CNIRelease
-	// Binaries are folders that are searched in order for an archive's members.
+	// Binaries are directories that are searched in order for an archive's members.
 	Binaries []string
-	// RPMs is the folder that rpms.sh made: <distro>/… and RPM-GPG-KEY-lab.
+	// RPMs is the directory that rpms.sh made: <distro>/… and RPM-GPG-KEY-lab.
 	RPMs string
 	// Distros are the RPM-family distros that it stands in for.
 	Distros []catalog.Distro
 	// FlannelRoot holds what the flannel image needs beside flanneld (iptables and its libraries).
 	FlannelRoot string
-	// Work is a folder for the archives and the catalog overlay.
+	// Work is a directory for the archives and the catalog overlay.
 	Work string
 }
 
 // Upstream is a running stand-in on loopback.
 type Upstream struct {
-	Catalog  string // folder for --catalog
+	Catalog  string // directory for --catalog
 	server   *httptest.Server
 	rewrites []manifests.Rewrite
 }

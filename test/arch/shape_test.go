@@ -1,9 +1,4 @@
-// Measure prints the shape of the tree as one table: lines per top-level
-// directory, lengths of files and functions, exported names per package, and how
-// often some words appear in comments. Test files and testdata do not count.
-//
-// Run it before and after a change and compare: go run ./test/measure [DIR]
-package main
+package arch
 
 import (
 	"cmp"
@@ -11,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -18,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // words are counted per 10,000 words of comments. Comments of well-known Go
@@ -36,18 +33,31 @@ type tree struct {
 	count     map[string]int             // per word in lower case
 }
 
-func main() {
-	root := "."
-	if len(os.Args) > 1 {
-		root = os.Args[1]
+// The comments of this tree are written as those of the Go standard library are:
+// conditions with if and when, directories that are no folders. `make measure`
+// prints the whole table, to be compared before and after a change; SHAPE names
+// another checkout.
+func TestShape(t *testing.T) {
+	tr := tree{lines: map[string]int{}, exports: map[string]map[string]bool{}, count: map[string]int{}}
+	if err := tr.walk(cmp.Or(os.Getenv("SHAPE"), "../..")); err != nil {
+		t.Fatal(err)
 	}
-	t := tree{lines: map[string]int{}, exports: map[string]map[string]bool{}, count: map[string]int{}}
-	if err := t.walk(root); err != nil {
-		fmt.Fprintln(os.Stderr, "measure:", err)
-		os.Exit(1)
+	if testing.Verbose() {
+		tr.print(t.Output())
 	}
-	t.print()
+	if n := tr.rate("if"); n < 60 {
+		t.Errorf("comments have %.0f \"if\" per 10,000 words, want 60 or more: write conditions with if", n)
+	}
+	if n := tr.rate("what"); n > 15 {
+		t.Errorf("comments have %.0f \"what\" per 10,000 words, want 15 or fewer", n)
+	}
+	if n := tr.count["folder"]; n > 0 {
+		t.Errorf("comments have \"folder\" %d times, want \"directory\"", n)
+	}
 }
+
+// rate returns how often w stands in 10,000 words of comments.
+func (t *tree) rate(w string) float64 { return float64(t.count[w]) * 1e4 / float64(max(t.total, 1)) }
 
 func (t *tree) walk(root string) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -120,27 +130,27 @@ func (t *tree) export(pkg string, d ast.Decl) {
 	}
 }
 
-func (t *tree) print() {
+func (t *tree) print(out io.Writer) {
 	sum := 0
 	for _, top := range slices.Sorted(maps.Keys(t.lines)) {
-		fmt.Printf("lines of %s\t%d\n", top, t.lines[top])
+		fmt.Fprintf(out, "lines of %s\t%d\n", top, t.lines[top])
 		sum += t.lines[top]
 	}
-	fmt.Printf("lines in all\t%d in %d files\n", sum, len(t.files))
-	fmt.Printf("lines per file, p50/p90/max\t%s\n", spread(t.files))
-	fmt.Printf("lines per function, p50/p90/max\t%s\n", spread(t.functions))
+	fmt.Fprintf(out, "lines in all\t%d in %d files\n", sum, len(t.files))
+	fmt.Fprintf(out, "lines per file, p50/p90/max\t%s\n", spread(t.files))
+	fmt.Fprintf(out, "lines per function, p50/p90/max\t%s\n", spread(t.functions))
 	var exports []int
 	names := slices.Collect(maps.Keys(t.exports))
 	for _, p := range names {
 		exports = append(exports, len(t.exports[p]))
 	}
-	fmt.Printf("exports per package, p50/p90/max\t%s in %d packages\n", spread(exports), len(exports))
+	fmt.Fprintf(out, "exports per package, p50/p90/max\t%s in %d packages\n", spread(exports), len(exports))
 	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(len(t.exports[b]), len(t.exports[a])) })
 	for _, p := range names[:min(8, len(names))] {
-		fmt.Printf("exports of %s\t%d\n", p, len(t.exports[p]))
+		fmt.Fprintf(out, "exports of %s\t%d\n", p, len(t.exports[p]))
 	}
 	for _, w := range words {
-		fmt.Printf("comment word %q per 10,000\t%.0f\n", w, float64(t.count[w])*1e4/float64(max(t.total, 1)))
+		fmt.Fprintf(out, "comment word %q per 10,000\t%.0f\n", w, t.rate(w))
 	}
 }
 
