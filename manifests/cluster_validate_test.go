@@ -26,7 +26,7 @@ var hostile = []string{
 	"-oProxyCommand=x", "a\x00b", "a\u2028b", "ä", "A%n", "${HOME}", "#", "",
 }
 
-func TestClusterRefusesInjection(t *testing.T) {
+func TestT41ClusterRefusesInjection(t *testing.T) {
 	fields := map[string]func(c *Cluster, v string){
 		"name":                             func(c *Cluster, v string) { c.Name = v },
 		"hosts[0].name":                    func(c *Cluster, v string) { c.Hosts[0].Name = v },
@@ -164,7 +164,7 @@ func TestClusterValidate(t *testing.T) {
 	}
 }
 
-func TestErrorsHidePasswords(t *testing.T) {
+func TestT41ErrorsHidePasswords(t *testing.T) {
 	c := sampleCluster(t)
 	c.Mirror.URL = "https://u:geheim@a"
 	if got := fmt.Sprint(c.Validate()); strings.Contains(got, "geheim") {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestCheckAge(t *testing.T) {
+func TestT04CheckAge(t *testing.T) {
 	created := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 	expires := created.AddDate(1, 0, 0)
 	for _, tt := range []struct {

@@ -82,7 +82,7 @@ func TestLockEncodeIsCanonical(t *testing.T) {
 	}
 }
 
-func TestLoadLockRefuses(t *testing.T) {
+func TestT11LoadLockRefuses(t *testing.T) {
 	tests := []struct {
 		name, want string
 		change     func(*Lock)
@@ -125,7 +125,7 @@ func TestLoadLockRefuses(t *testing.T) {
 	}
 }
 
-func TestLockPaths(t *testing.T) {
+func TestT07LockPaths(t *testing.T) {
 	for _, p := range []string{"", ".", "/etc/passwd", "../x", "a/../b", "a//b", "a/", "a\\b", "a%2fb", "a?b", "a#b", "a b", "a\x00b"} {
 		l := sampleLock(t)
 		l.Artifacts[0].Path = p

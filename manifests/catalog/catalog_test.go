@@ -158,7 +158,7 @@ func TestCatalogPins(t *testing.T) {
 	}
 }
 
-func TestCatalogFixFloor(t *testing.T) {
+func TestT46CatalogFixFloor(t *testing.T) {
 	// The first version of each line without the holes named beside it.
 	floors := map[string]map[string]string{
 		"kubernetes": {"1.16": "1.16.13"},                               // CVE-2020-8557, -8558, -8559

@@ -25,7 +25,7 @@ type strictOuter struct {
 	hidden      int
 }
 
-func TestDecodeJSON(t *testing.T) {
+func TestT11DecodeJSON(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"good", `{"schemaVersion":2,"name":"x","created":"2026-01-02T03:04:05Z","inner":{"size":1},"list":[{"size":2}],"annotations":{"a":"b","A":"c"},"any":{"q":[1,{"r":null}]}}`, ""},
 		{"double key", `{"name":"x","name":"y"}`, `duplicate key "name"`},
@@ -65,7 +65,7 @@ func TestDecodeJSON(t *testing.T) {
 	}
 }
 
-func TestDecodeJSONSize(t *testing.T) {
+func TestT11DecodeJSONSize(t *testing.T) {
 	big := make([]byte, maxJSONSize+1)
 	for i := range big {
 		big[i] = ' '
