@@ -136,7 +136,7 @@ func artifactType(group string) (string, error) {
 	case ok:
 		return manifests.ArtifactTypeRepository, nil
 	}
-	return "", fmt.Errorf("group %q is none of files, yum/<distro>/<arch>, apt/<distro>", group)
+	return "", fmt.Errorf("group %q, want files, yum/<distro>/<arch> or apt/<distro>", group)
 }
 
 // blobName returns the name of the tar member of a blob; d is valid.

@@ -69,7 +69,7 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// TestSpecifiedCommands runs the "By hand" part of README.md of this folder.
+// TestSpecifiedCommands runs the "By hand" part of README.md of this directory.
 func TestSpecifiedCommands(t *testing.T) {
 	testenv.NeedTool(t, "sh", "tar", "openssl", "sha256sum", "jq")
 	spec, err := os.ReadFile("README.md")

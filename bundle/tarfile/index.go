@@ -212,9 +212,9 @@ func (s nameSet) add(name string) error {
 	fold := strings.ToLower(name)
 	if have, found := s[fold]; found {
 		if !have.file {
-			return fmt.Errorf("%w: %q is a file and a folder", ErrName, name)
+			return fmt.Errorf("%w: %q is both a file and a directory", ErrName, name)
 		}
-		return fmt.Errorf("%w: %q and %q are the same but for letter case, or equal", ErrName, have.exact, name)
+		return fmt.Errorf("%w: %q and %q differ only in letter case, or not at all", ErrName, have.exact, name)
 	}
 	for i := range len(fold) {
 		if fold[i] != '/' {
@@ -225,9 +225,9 @@ func (s nameSet) add(name string) error {
 		case !found:
 			s[fold[:i]] = pathEntry{exact: name[:i]}
 		case have.file:
-			return fmt.Errorf("%w: %q is a file and a folder", ErrName, name[:i])
+			return fmt.Errorf("%w: %q is both a file and a directory", ErrName, name[:i])
 		case have.exact != name[:i]:
-			return fmt.Errorf("%w: folders %q and %q differ only in letter case", ErrName, have.exact, name[:i])
+			return fmt.Errorf("%w: directories %q and %q differ only in letter case", ErrName, have.exact, name[:i])
 		}
 	}
 	s[fold] = pathEntry{exact: name, file: true}

@@ -152,7 +152,7 @@ func TestWriterRefuses(t *testing.T) {
 	}{
 		{"bad name", "../x", 1, "x", ErrName},
 		{"twice", "there", 1, "x", ErrName},
-		{"file as folder", "there/x", 1, "x", ErrName},
+		{"file as directory", "there/x", 1, "x", ErrName},
 		{"too short", "x", 2, "x", ErrSize},
 		{"too long", "x", 1, "xx", ErrSize},
 		{"negative", "x", -1, "", nil},
@@ -176,7 +176,7 @@ func TestWriterRefuses(t *testing.T) {
 
 func TestOpenFileRefuses(t *testing.T) {
 	if _, err := OpenFile(t.Context(), t.TempDir()); err == nil {
-		t.Error("opened a folder")
+		t.Error("opened a directory")
 	}
 	if _, err := OpenFile(t.Context(), filepath.Join(t.TempDir(), "x")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)

@@ -91,7 +91,7 @@ func TestWriteMetadataIsDeterministicAndReadable(t *testing.T) {
 	}
 }
 
-// writeRepo puts packages and metadata into a folder as a mirror serves them.
+// writeRepo puts packages and metadata into a directory as a mirror serves them.
 func writeRepo(t testing.TB, dir string, rpms []string, o MetadataOptions) {
 	t.Helper()
 	var metas []PackageMeta
@@ -119,7 +119,7 @@ func putFile(t testing.TB, path string, b []byte) {
 	}
 }
 
-// dirGetter reads a repository folder.
+// dirGetter reads a repository directory.
 type dirGetter string
 
 func (d dirGetter) files(t testing.TB) files {

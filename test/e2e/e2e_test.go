@@ -28,7 +28,7 @@ type road struct {
 	*lab
 	minor, version string
 	rpm            string   // the RPM-family distro of this run
-	binaries       []string // component folders, in order of preference
+	binaries       []string // component directories, in order of preference
 	criPlugin      string   // section of containerd's config that takes restrict_oom_score_adj
 	failCgroupV1   bool     // the kubelet refuses cgroup v1 unless told
 

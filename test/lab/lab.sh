@@ -12,7 +12,7 @@
 #   lab.sh down NAME                  end a host or namespace and remove it
 #   lab.sh netns NAME CIDR            a bare namespace with an address on the same bridge
 #   lab.sh clean                      end and remove everything; the cache stays
-# Folders: cache ${OFFK8S_LAB:-~/.cache/offk8s-lab}, running hosts ${LAB:-$OFFK8S_LAB/run}.
+# Directories: cache ${OFFK8S_LAB:-~/.cache/offk8s-lab}, running hosts ${LAB:-$OFFK8S_LAB/run}.
 # Needs root. Nothing leaves the namespaces: the bridge has no way to the machine's network.
 set -euo pipefail
 
@@ -132,7 +132,7 @@ fresh() {
   # Interface names end at 15 characters.
   [[ $1 =~ ^[a-z][a-z0-9-]{0,12}$ && $1 != ssh && $1 != "$bridge" ]] || die "bad name $1"
   [[ $2 =~ ^[0-9.]+/[0-9]+$ ]] || die "bad address $2, want A.B.C.D/24"
-  [[ ! -e $LAB/$1 && ! -e /run/netns/$1 ]] || die "$1 is there already"
+  [[ ! -e $LAB/$1 && ! -e /run/netns/$1 ]] || die "$1 already exists"
 }
 
 # One file with a line per host is written by several runs at once.
@@ -217,7 +217,7 @@ forget() {
   mv "$LAB/known_hosts.new" "$LAB/known_hosts"
 }
 
-# trees NAME: the host's folder in every cgroup hierarchy of the machine.
+# trees NAME: the host's directory in every cgroup hierarchy of the machine.
 trees() {
   if [[ -e $cgroups/cgroup.procs ]]; then echo "$cgroups/lab-$1"; return; fi
   local c
@@ -325,7 +325,7 @@ down() {
     stop "$n"
     # A killed nspawn leaves its lock, named after the root's device and inode.
     [[ ! -d $d/root ]] || rm -f "/run/systemd/nspawn/locks/inode-$(stat -c %d:%i "$d/root")"
-    # Mounts under the folder, the deepest first.
+    # Mounts under the directory, the deepest first.
     while read -r m; do umount "$m" 2>/dev/null || umount -l "$m" || true; done < <(awk -v d="$d/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
     for t in $(trees "$n"); do
       for _ in 1 2 3 4 5 6 7 8; do
@@ -348,7 +348,7 @@ clean() {
   for k in "$LAB"/*/kind; do
     [[ ! -e $k ]] || { k=${k%/kind}; down "${k##*/}"; }
   done
-  # Another LAB folder's hosts may still be plugged in.
+  # Hosts of another LAB directory may still be plugged in.
   if [[ -e $LAB/.bridge && -z $(ip -n $bridge link show master br0 2>/dev/null) ]]; then unplug $bridge; fi
   [[ ! -s $LAB/sysctl ]] || sysctl -q -e -p "$LAB/sysctl" >/dev/null 2>&1 || true
   rm -rf --one-file-system "$LAB"/{ssh,known_hosts,sysctl,.bridge,.lock}

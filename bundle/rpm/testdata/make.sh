@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the fixtures of this folder again: needs rpmbuild, rpmsign, gpg and
+# Makes the fixtures of this directory again: needs rpmbuild, rpmsign, gpg and
 # gpg1 (Debian: rpm gnupg gnupg1). The key is thrown away afterwards.
 set -eu
 cd "$(dirname "$0")"

@@ -35,7 +35,7 @@ type Config struct {
 	CNI     catalog.CNIRelease
 	// Binaries are directories that are searched in order for an archive's members.
 	Binaries []string
-	// RPMs is the directory that rpms.sh made: <distro>/… and RPM-GPG-KEY-lab.
+	// RPMs is the directory that rpms.sh writes: <distro>/… and RPM-GPG-KEY-lab.
 	RPMs string
 	// Distros are the RPM-family distros that it stands in for.
 	Distros []catalog.Distro

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Builds or fetches the programs that the lab's clusters are made of.
 # usage: build.sh NAME...|all|list
-#   prints one line per component, NAME<TAB>FOLDER; the folder holds the programs.
-#   A folder that is there already is taken as it is, so a second run builds nothing.
+#   prints one line per component, NAME<TAB>DIRECTORY; the directory holds the programs.
+#   An existing directory is used as it is, so a second run builds nothing.
 #   Two at a time (OFFK8S_LAB_JOBS): while one waits for downloads the other compiles.
 # Results go to ${OFFK8S_LAB:-${XDG_CACHE_HOME:-~/.cache}/offk8s-lab}/components.
 # Sources: the Go module of each component (pinned by <name>/go.mod and go.sum), and
@@ -105,7 +105,7 @@ compile_1_16() {
   done
 }
 
-# publish TMP DIR: puts a finished folder in its place in one step.
+# publish TMP DIR: renames a finished directory to its place.
 publish() {
   chmod 755 "$1"
   rm -rf "$2"
@@ -120,7 +120,7 @@ module() {
   if [[ $(cat "$dir/.recipe" 2>/dev/null) != "$key" ]]; then
     say "building $name $v"
     tmp=$(mktemp -d "$cache/.tmp-XXXXXX")
-    # shellcheck disable=SC2064 # the folder of this call, not of a later one
+    # shellcheck disable=SC2064 # the directory of this call, not of a later one
     trap "rm -rf '$tmp'" EXIT
     mkdir "$tmp/out" "$tmp/src"
     cp "$here/$name"/go.{mod,sum} "$tmp/src/"
