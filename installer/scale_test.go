@@ -12,7 +12,6 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
-	"github.com/offk8s/offk8s/installer/host/hosttest"
 	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -20,7 +19,7 @@ import (
 
 // simulated is a host whose agent finds everything as it should be.
 func simulated(t testing.TB, name string) host.Host {
-	h := hosttest.New(t, name)
+	h := newFakeHost(t, name)
 	h.Say("uname -m", "x86_64\n")
 	h.Say("sha256sum ", "") // an upload follows
 	h.On(installer.AgentPath+" agent", func(_ context.Context, _ []string, stdin io.Reader, stdout, _ io.Writer) error {

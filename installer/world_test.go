@@ -18,14 +18,13 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
-	"github.com/offk8s/offk8s/installer/host/hosttest"
 	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// lab is a cluster of hosts in folders, each with a real agent in this process.
+// lab is a cluster of hosts in directories, each with a real agent in this process.
 type lab struct {
 	t       *testing.T
 	cluster *manifests.Cluster
@@ -33,7 +32,7 @@ type lab struct {
 }
 
 type labHost struct {
-	*hosttest.Fake
+	*fakeHost
 	world *steptest.World
 	// ahead is added to the clock in the host's facts.
 	ahead time.Duration
@@ -51,7 +50,7 @@ func newLab(t *testing.T, names ...string) *lab {
 		l.cluster.Hosts = append(l.cluster.Hosts, manifests.Host{
 			Name: n, Address: fmt.Sprintf("10.0.0.%d", i+1), Roles: []manifests.Role{manifests.RoleWorker},
 		})
-		h := &labHost{Fake: hosttest.New(t, n), world: steptest.New(t)}
+		h := &labHost{fakeHost: newFakeHost(t, n), world: steptest.New(t)}
 		h.world.Write(t, "proc/sys/kernel/osrelease", "6.1\n", 0o644)
 		h.world.Write(t, "proc/sys/kernel/hostname", n+"\n", 0o644)
 		h.world.Write(t, "proc/meminfo", "MemTotal: 4194304 kB\n", 0o644)

@@ -15,10 +15,9 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/offk8s/offk8s/installer/host"
-	"github.com/offk8s/offk8s/installer/host/hosttest"
 )
 
-func config(s *hosttest.Server) host.SSHConfig {
+func config(s *server) host.SSHConfig {
 	// User root: no sudo in front.
 	return host.SSHConfig{Name: "cp-1", Address: "127.0.0.1", Port: s.Port, KeyFile: s.KeyFile}
 }
@@ -50,23 +49,23 @@ func certified(t *testing.T, ca, key ssh.Signer, principal string, from, to time
 }
 
 func TestT40HostKeys(t *testing.T) {
-	ca, key := hosttest.NewKey(t), hosttest.NewKey(t)
+	ca, key := newKey(t), newKey(t)
 	now := time.Now()
-	plain := hosttest.NewServer(t, nil)
-	cert := hosttest.NewServer(t, nil, certified(t, ca, key, "127.0.0.1", now.Add(-time.Hour), now.Add(time.Hour)))
-	stale := hosttest.NewServer(t, nil, certified(t, ca, key, "127.0.0.1", now.Add(-2*time.Hour), now.Add(-time.Hour)))
-	other := hosttest.NewServer(t, nil, certified(t, ca, key, "192.0.2.1", now.Add(-time.Hour), now.Add(time.Hour)))
-	line := func(s *hosttest.Server, k ssh.PublicKey) string {
+	plain := newServer(t, nil)
+	cert := newServer(t, nil, certified(t, ca, key, "127.0.0.1", now.Add(-time.Hour), now.Add(time.Hour)))
+	stale := newServer(t, nil, certified(t, ca, key, "127.0.0.1", now.Add(-2*time.Hour), now.Add(-time.Hour)))
+	other := newServer(t, nil, certified(t, ca, key, "192.0.2.1", now.Add(-time.Hour), now.Add(time.Hour)))
+	line := func(s *server, k ssh.PublicKey) string {
 		return knownhosts.Line([]string{knownhosts.Normalize(s.Address())}, k)
 	}
 	hashed := knownhosts.HashHostname(knownhosts.Normalize(plain.Address())) + " " + string(ssh.MarshalAuthorizedKey(plain.HostKey))
-	authority := func(s *hosttest.Server) []string {
+	authority := func(s *server) []string {
 		return []string{file(t, "@cert-authority "+knownhosts.Normalize(s.Address())+" "+string(ssh.MarshalAuthorizedKey(ca.PublicKey())))}
 	}
-	wrong := hosttest.NewKey(t).PublicKey()
+	wrong := newKey(t).PublicKey()
 	tests := []struct {
 		name   string
-		server *hosttest.Server
+		server *server
 		change func(c *host.SSHConfig)
 		want   error // nil: connects
 	}{
@@ -122,7 +121,7 @@ func TestT40HostKeys(t *testing.T) {
 var errAny = errors.New("any error")
 
 func TestT40AcceptedKeyIsRemembered(t *testing.T) {
-	s := hosttest.NewServer(t, nil)
+	s := newServer(t, nil)
 	c := config(s)
 	c.KnownHosts = []string{filepath.Join(t.TempDir(), "new", "known_hosts")}
 	asked := ""
@@ -148,7 +147,7 @@ func TestT40SecondKeyIsNoChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := hosttest.NewServer(t, nil, hosttest.NewKey(t), ec)
+	s := newServer(t, nil, newKey(t), ec)
 	c := config(s)
 	c.KnownHosts = []string{file(t, knownhosts.Line([]string{knownhosts.Normalize(s.Address())}, ec.PublicKey()))}
 	h, err := host.DialSSH(t.Context(), c)
@@ -163,7 +162,7 @@ func TestT40AlgorithmDowngrade(t *testing.T) {
 		"key exchange": func(c *ssh.ServerConfig) { c.KeyExchanges = []string{ssh.InsecureKeyExchangeDH1SHA1} },
 		"cipher":       func(c *ssh.ServerConfig) { c.Ciphers = []string{ssh.InsecureCipherAES128CBC} },
 	} {
-		s := hosttest.NewServer(t, change)
+		s := newServer(t, change)
 		c := config(s)
 		c.HostKey = ssh.FingerprintSHA256(s.HostKey)
 		if h, err := host.DialSSH(t.Context(), c); err == nil {
@@ -173,9 +172,9 @@ func TestT40AlgorithmDowngrade(t *testing.T) {
 	}
 }
 
-func dial(t *testing.T) (*hosttest.Server, host.Host) {
+func dial(t *testing.T) (*server, host.Host) {
 	t.Helper()
-	s := hosttest.NewServer(t, nil)
+	s := newServer(t, nil)
 	c := config(s)
 	c.HostKey = ssh.FingerprintSHA256(s.HostKey)
 	h, err := host.DialSSH(t.Context(), c)

@@ -1,4 +1,4 @@
-package hosttest
+package host_test
 
 import (
 	"crypto/ed25519"
@@ -17,8 +17,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Server is an SSH server on loopback that runs commands with sh as the current user.
-type Server struct {
+// server is an SSH server on loopback that runs commands with sh as the current user.
+type server struct {
 	Port int
 	// HostKey is its first host key, KeyFile a private key that may log in.
 	HostKey ssh.PublicKey
@@ -30,8 +30,8 @@ type Server struct {
 	lines []string
 }
 
-// NewKey returns a fresh ed25519 key.
-func NewKey(t testing.TB) ssh.Signer {
+// newKey returns a fresh ed25519 key.
+func newKey(t testing.TB) ssh.Signer {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -44,11 +44,11 @@ func NewKey(t testing.TB) ssh.Signer {
 	return s
 }
 
-// NewServer starts a server with host keys, by default one fresh ed25519 key. change may
+// newServer starts a server with host keys, by default one fresh ed25519 key. change may
 // be nil or change the configuration. The server stops at the end of the test.
-func NewServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Signer) *Server {
+func newServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Signer) *server {
 	t.Helper()
-	s := &Server{KeyFile: filepath.Join(t.TempDir(), "id")}
+	s := &server{KeyFile: filepath.Join(t.TempDir(), "id")}
 	user := writeKey(t, s.KeyFile)
 	conf := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, k ssh.PublicKey) (*ssh.Permissions, error) {
 		if string(k.Marshal()) != string(user.Marshal()) {
@@ -57,7 +57,7 @@ func NewServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Sig
 		return nil, nil
 	}}
 	if len(hostKeys) == 0 {
-		hostKeys = []ssh.Signer{NewKey(t)}
+		hostKeys = []ssh.Signer{newKey(t)}
 	}
 	s.HostKey = hostKeys[0].PublicKey()
 	for _, k := range hostKeys {
@@ -92,17 +92,17 @@ func NewServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Sig
 }
 
 // Address returns host and port as known_hosts writes them.
-func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
+func (s *server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
 
 // Lines returns the command lines that were run.
-func (s *Server) Lines() []string {
+func (s *server) Lines() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.lines...)
 }
 
 // Cut closes all connections as a network failure would.
-func (s *Server) Cut() {
+func (s *server) Cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.conns {
@@ -131,7 +131,7 @@ func writeKey(t testing.TB, file string) ssh.PublicKey {
 	return s.PublicKey()
 }
 
-func (s *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
+func (s *server) serve(c net.Conn, conf *ssh.ServerConfig) {
 	defer c.Close()
 	conn, chans, reqs, err := ssh.NewServerConn(c, conf)
 	if err != nil {
@@ -152,7 +152,7 @@ func (s *Server) serve(c net.Conn, conf *ssh.ServerConfig) {
 	}
 }
 
-func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
+func (s *server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 	defer ch.Close()
 	for r := range reqs {
 		var line struct{ Text string }

@@ -1,6 +1,4 @@
-// Package hosttest holds fake hosts: Fake answers the program calls that a test expects
-// and fails for all others, and Server is an SSH server in this process.
-package hosttest
+package installer_test
 
 import (
 	"context"
@@ -12,11 +10,11 @@ import (
 	"testing"
 )
 
-// Handler answers a program call.
-type Handler func(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error
+// handler answers a program call.
+type handler func(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error
 
-// Fake is a host in memory.
-type Fake struct {
+// fakeHost is a host in memory.
+type fakeHost struct {
 	t    testing.TB
 	name string
 
@@ -29,38 +27,38 @@ type Fake struct {
 
 type rule struct {
 	prefix string
-	h      Handler
+	h      handler
 }
 
-// New returns a host that knows no program.
-func New(t testing.TB, name string) *Fake {
-	return &Fake{t: t, name: name, files: map[string]string{}}
+// newFakeHost returns a host that knows no program.
+func newFakeHost(t testing.TB, name string) *fakeHost {
+	return &fakeHost{t: t, name: name, files: map[string]string{}}
 }
 
 // On answers calls whose argv, joined by spaces, has the prefix. The last matching rule
 // wins.
-func (f *Fake) On(prefix string, h Handler) {
+func (f *fakeHost) On(prefix string, h handler) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.on = append(f.on, rule{prefix, h})
 }
 
 // Say answers calls with fixed output.
-func (f *Fake) Say(prefix, stdout string) {
+func (f *fakeHost) Say(prefix, stdout string) {
 	f.On(prefix, func(_ context.Context, _ []string, _ io.Reader, out, _ io.Writer) error {
 		_, err := io.WriteString(out, stdout)
 		return err
 	})
 }
 
-func (f *Fake) Name() string { return f.name }
+func (f *fakeHost) Name() string { return f.name }
 
 // Run fails the test if no rule matches.
-func (f *Fake) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
+func (f *fakeHost) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	line := strings.Join(argv, " ")
 	f.mu.Lock()
 	f.calls = append(f.calls, line)
-	var h Handler
+	var h handler
 	for _, r := range f.on {
 		if strings.HasPrefix(line, r.prefix) {
 			h = r.h
@@ -74,7 +72,7 @@ func (f *Fake) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, 
 	return h(ctx, argv, stdin, stdout, stderr)
 }
 
-func (f *Fake) Upload(_ context.Context, r io.Reader, size int64, dest string, mode fs.FileMode) error {
+func (f *fakeHost) Upload(_ context.Context, r io.Reader, size int64, dest string, mode fs.FileMode) error {
 	b, err := io.ReadAll(r)
 	if err != nil {
 		return err
@@ -88,7 +86,7 @@ func (f *Fake) Upload(_ context.Context, r io.Reader, size int64, dest string, m
 	return nil
 }
 
-func (f *Fake) Close() error {
+func (f *fakeHost) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gone = true
@@ -96,14 +94,14 @@ func (f *Fake) Close() error {
 }
 
 // Calls returns the calls so far, joined by spaces.
-func (f *Fake) Calls() []string {
+func (f *fakeHost) Calls() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]string(nil), f.calls...)
 }
 
 // File returns mode and content of an uploaded file.
-func (f *Fake) File(dest string) (string, bool) {
+func (f *fakeHost) File(dest string) (string, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s, ok := f.files[dest]
@@ -111,7 +109,7 @@ func (f *Fake) File(dest string) (string, bool) {
 }
 
 // Closed reports whether Close was called.
-func (f *Fake) Closed() bool {
+func (f *fakeHost) Closed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.gone
