@@ -16,6 +16,7 @@ const (
 	defaultDNSDomain   = "cluster.local"
 	defaultProxyMode   = "iptables"
 	DefaultAPIPort     = "6443"
+	defaultNodePorts   = "30000-32767"
 	defaultCgroup      = "systemd"
 	defaultMaxSkew     = "60s"
 	defaultSSHPort     = 22
@@ -33,6 +34,11 @@ func (c *Cluster) DNSDomain() string { return cmp.Or(c.Network.DNSDomain, defaul
 
 // ProxyMode returns the mode of kube-proxy.
 func (c *Cluster) ProxyMode() string { return cmp.Or(c.Network.ProxyMode, defaultProxyMode) }
+
+// NodePorts returns the range of the ports of services on nodes.
+func (c *Cluster) NodePorts() string {
+	return cmp.Or(c.APIServer.Args["service-node-port-range"], defaultNodePorts)
+}
 
 // CgroupDriver returns the cgroup driver of the container runtime and the kubelet.
 func (c *Cluster) CgroupDriver() string { return cmp.Or(c.Runtime.CgroupDriver, defaultCgroup) }

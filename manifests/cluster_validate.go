@@ -41,13 +41,14 @@ func (c *Cluster) Validate() []strict.Problem {
 		ck.Match("controlPlane.endpoint", e, isHostPort, "host:port")
 	}
 	ck.Each("controlPlane.sans", c.ControlPlane.SANs, func(p, s string) { ck.Match(p, s, isHost, "a DNS name or an address") })
-	for p, d := range map[string]Component{
-		"etcd": c.Etcd, "apiServer": c.APIServer, "controllerManager": c.ControllerManager,
-		"scheduler": c.Scheduler, "kubelet": c.Kubelet, "proxy": c.Proxy,
-	} {
+	for p, d := range c.components() {
 		for _, k := range slices.Sorted(maps.Keys(d.Args)) {
 			ck.Flag(strict.JoinPath(p+".args", k), k, d.Args[k])
 		}
+	}
+	c.validateOwned(ck)
+	if !isPortRange(c.NodePorts()) {
+		ck.Add("apiServer.args.service-node-port-range", "found %q, want the form %s", c.NodePorts(), defaultNodePorts)
 	}
 	if d := c.Runtime.CgroupDriver; d != "" {
 		ck.Among("runtime.cgroupDriver", d, "systemd", "cgroupfs")
@@ -239,6 +240,11 @@ func (t Time) validate(ck *strict.Checks) {
 
 func (h HostPrep) validate(ck *strict.Checks) {
 	ck.Sysctls("hostPreparation.sysctls", h.Sysctls)
+	for _, k := range ownedSysctls {
+		if v, set := h.Sysctls[k]; set && strings.TrimSpace(v) != "1" {
+			ck.Add(strict.JoinPath("hostPreparation.sysctls", k), "found %q, want 1: the host forwards packets between pods", v)
+		}
+	}
 	ck.Each("hostPreparation.skip", h.Skip, func(p, s string) {
 		if !slices.Contains(skippable, s) {
 			ck.Add(p, "found %q, want one of %s", s, strings.Join(skippable, ", "))
@@ -275,6 +281,14 @@ func isHostPort(s string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n >= 1 && n <= 65535 && strconv.Itoa(n) == port && isHost(host)
+}
+
+// isPortRange reports a range of ports such as 30000-32767.
+func isPortRange(s string) bool {
+	low, high, ok := strings.Cut(s, "-")
+	from, err := strconv.ParseUint(low, 10, 16)
+	to, err2 := strconv.ParseUint(high, 10, 16)
+	return ok && err == nil && err2 == nil && 0 < from && from <= to
 }
 
 // isTaint reports key=value:Effect or key:Effect.

@@ -89,7 +89,7 @@ func firewallSteps(l *list, in Input, h manifests.Host) {
 		between = append(between, "2379-2380/tcp")
 	}
 	if h.IsNode() {
-		open = append(open, "30000-32767/tcp", "30000-32767/udp")
+		open = append(open, in.Cluster.NodePorts()+"/tcp", in.Cluster.NodePorts()+"/udp")
 		between = append(append(between, "10250/tcp", "10256/tcp"), in.Lock.CNIRelease.Ports...)
 	}
 	slices.Sort(between)
