@@ -19,6 +19,9 @@ var (
 	// ErrInput means that Resolve was called with a Manifest that the catalog
 	// cannot satisfy or that contradicts itself. The network was not used.
 	ErrInput = errors.New("wrong input")
+	// ErrNoSelf means that the offk8s binary of an architecture was not given. The
+	// error is of class ErrInput as well.
+	ErrNoSelf = errors.New("no binary was given")
 )
 
 // ArtifactError names the artifact or member of a bundle on which an operation

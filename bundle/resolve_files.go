@@ -92,7 +92,7 @@ func (r *resolver) planSelf() {
 	for _, arch := range r.lock.Arches {
 		binary, ok := r.o.SelfBinaries[arch]
 		if !ok {
-			r.fail("offk8s", fmt.Errorf("no offk8s binary for linux/%s was given", arch))
+			r.fail("offk8s "+manifests.Platform(arch), ErrNoSelf)
 			continue
 		}
 		if err := selfbin.Check(binary, arch); err != nil {

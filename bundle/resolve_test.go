@@ -88,7 +88,7 @@ func TestResolveReportsEveryProblem(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"beos-5"`, `"carrier-pigeon"`, `"docker"`, "a/b@sha256:short", "gopher://x", `"mips"`,
-		"centos-7", "no offk8s binary for linux/mips",
+		"centos-7", `"offk8s linux/mips": no binary was given`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not mention %s:\n%v", want, err)

@@ -42,8 +42,19 @@ type Options struct {
 	// Keychain has the credentials for registries; nil means those of docker and
 	// podman.
 	Keychain authn.Keychain
+	// Waiting is called before a download is tried again; nil means not at all.
+	Waiting func(Wait)
 	// Log receives one line per retry; nil discards them.
 	Log *slog.Logger
+}
+
+// Wait describes the pause before another attempt.
+type Wait struct {
+	What     string // URL or image
+	Attempt  int    // the attempt that failed, from 1
+	Attempts int    // how many there are
+	For      time.Duration
+	Err      error
 }
 
 // Client is the HTTP layer of all fetchers. It is safe for concurrent use.
@@ -206,6 +217,9 @@ func (c *Client) retry(ctx context.Context, what string, f func() (progressed bo
 			return err
 		}
 		wait := backoff(failures)
+		if c.o.Waiting != nil {
+			c.o.Waiting(Wait{What: what, Attempt: failures, Attempts: c.o.Attempts, For: wait, Err: err})
+		}
 		c.o.Log.Debug("retry", "what", what, "attempt", try, "wait", wait, "err", err)
 		if err := c.o.Sleep(ctx, wait); err != nil {
 			return err

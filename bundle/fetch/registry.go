@@ -119,7 +119,7 @@ func (r *registries) session(ctx context.Context, repo name.Repository) (*sessio
 		return false, registryError(err)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("registry %q: %w", repo.RegistryStr(), err)
+		return nil, err // names the registry: a *url.Error or a *transport.Error
 	}
 	// With a transport that is set up already, remote neither logs in again nor
 	// retries.
@@ -182,7 +182,7 @@ func registryError(err error) error {
 	return err
 }
 
-// ResolveImage returns the current digest of the tag of ref.
+// ResolveImage returns the current digest of the tag of ref. The caller names the image.
 func (c *Client) ResolveImage(ctx context.Context, ref ImageRef) (digest.Digest, error) {
 	repo, err := c.repository(ref.Repo)
 	if err != nil {
@@ -190,10 +190,10 @@ func (c *Client) ResolveImage(ctx context.Context, ref ImageRef) (digest.Digest,
 	}
 	body, mediaType, err := newRegistries(c).manifest(ctx, repo.Tag(ref.Tag))
 	if err != nil {
-		return "", fmt.Errorf("resolve image %q: %w", ref.Name, err)
+		return "", err
 	}
 	if t := types.MediaType(mediaType); t == types.DockerManifestSchema1 || t == types.DockerManifestSchema1Signed {
-		return "", fmt.Errorf("resolve image %q: manifest of schema 1, which has no stable digest", ref.Name)
+		return "", errors.New("manifest of schema 1, which has no stable digest")
 	}
 	return digest.FromBytes(body), nil
 }

@@ -10,6 +10,9 @@ import (
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
+// ErrDynamic means that a binary needs libraries of the host that it runs on.
+var ErrDynamic = errors.New("is dynamically linked, want a static program")
+
 // Check returns an error unless path is a statically linked executable for
 // linux/arch. arch is Go's name: "amd64" or "arm64".
 func Check(path, arch string) error {
@@ -58,11 +61,11 @@ func static(f *elf.File) error {
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return errors.New("is dynamically linked, build it with CGO_ENABLED=0")
+			return ErrDynamic
 		}
 	}
 	if libs, err := f.ImportedLibraries(); err == nil && len(libs) > 0 {
-		return fmt.Errorf("needs %s, want a static program", libs[0])
+		return fmt.Errorf("%w: needs %s", ErrDynamic, libs[0])
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func TestCheck(t *testing.T) {
 		{amd64, "arm64", "want EM_AARCH64"},
 		{amd64, "s390x", "not known"},
 		{write("script", []byte("#!/bin/sh\n")), "amd64", "not an ELF"},
-		{write("dynamic", dynamic), "amd64", "CGO_ENABLED=0"},
+		{write("dynamic", dynamic), "amd64", "want a static program"},
 		{write("object", object), "amd64", "want an executable"},
 		{filepath.Join(dir, "none"), "amd64", "no such file"},
 	}

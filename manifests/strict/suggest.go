@@ -7,19 +7,25 @@ import (
 
 // suggest returns a hint: the name most similar to got, or all names if none is similar.
 func suggest(got string, names []string) string {
-	best, near := "", len(got)/3+1
+	best, ok := Nearest(got, names)
+	if !ok {
+		return "known are " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("did you mean %q?", best)
+}
+
+// Nearest returns the name most similar to got. It reports false if none is similar.
+func Nearest(got string, names []string) (best string, ok bool) {
+	near := len(got)/3 + 1
 	for _, n := range names {
 		if len(got) > 2*len(n)+2 {
 			continue
 		}
 		if d := distance(strings.ToLower(got), strings.ToLower(n)); d <= near {
-			best, near = n, d-1
+			best, near, ok = n, d-1, true
 		}
 	}
-	if best == "" {
-		return "known are " + strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("did you mean %q?", best)
+	return best, ok
 }
 
 // distance returns the Levenshtein distance of a and b, in bytes.
