@@ -15,24 +15,6 @@ func TestKernelKinds(t *testing.T) {
 	named.Write(t, "proc/sys/kernel/hostname", "old", 0o644)
 	steptest.Suite(t, steptest.Case{Name: "hostname", Step: &step.Hostname{Name: "cp-1"}, World: named})
 
-	swapped := steptest.New(t)
-	fstab := "UUID=1 / ext4 defaults 0 1\n/dev/sdb none swap sw 0 0\n# /x none swap sw 0 0\n"
-	swapped.Write(t, "etc/fstab", fstab, 0o644)
-	swaps := "Filename Type Size Used Priority\n/dev/sdb partition 1 0 -2\n"
-	swapped.Write(t, "proc/swaps", swaps, 0o644)
-	swapped.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
-		switch strings.Join(c.Argv, " ") {
-		case "swapoff -a":
-			swapped.Write(t, "proc/swaps", "Filename Type Size Used Priority\n", 0o644)
-		case "swapon -- /dev/sdb":
-			swapped.Write(t, "proc/swaps", swaps, 0o644)
-		default:
-			t.Errorf("ran %q", c.Argv)
-		}
-		return steptest.Say("")
-	}
-	steptest.Suite(t, steptest.Case{Name: "swap", Step: &step.Swap{}, World: swapped})
-
 	set := steptest.New(t)
 	set.Write(t, "proc/sys/net/ipv4/ip_forward", "0\n", 0o644)
 	set.Write(t, "proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n", 0o644)

@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 )
+
+// unitDir has the unit files of the administrator.
+const unitDir = "/etc/systemd/system/"
 
 // unitState is a unit's state in systemd.
 type unitState struct {
@@ -67,6 +71,16 @@ func (s unitState) exists() bool { return s.load != "not-found" && s.load != "" 
 // systemctl runs systemctl with args.
 func (e *Env) systemctl(ctx context.Context, args ...string) error {
 	_, err := e.Run.Run(ctx, Cmd{Argv: append([]string{"systemctl"}, args...)})
+	return err
+}
+
+// daemonReload makes systemd read its files again. It does nothing on a host without
+// systemd.
+func (e *Env) daemonReload(ctx context.Context) error {
+	err := e.systemctl(ctx, "daemon-reload")
+	if _, none := errors.AsType[*NotFoundError](err); none {
+		return nil
+	}
 	return err
 }
 

@@ -85,7 +85,7 @@ type unitPrior struct {
 	Running bool      `json:"running,omitempty"`
 }
 
-func (u *Unit) path() string { return "/etc/systemd/system/" + u.Name }
+func (u *Unit) path() string { return unitDir + u.Name }
 
 func (u *Unit) place() place { return place{path: u.path(), mode: 0o644} }
 
