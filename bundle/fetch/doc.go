@@ -3,7 +3,7 @@
 // A [Client] is the HTTP layer for everything: it applies proxies, rewrites of
 // upstream addresses, timeouts, retries and limits. The fetchers use it, one
 // type in one file for each artifact kind, listed in [Fetchers]. Each must pass
-// the suite of package fetchtest.
+// the suite in run_test.go.
 //
 // Nothing is trusted before its digest is verified. A body is hashed while it is
 // read into the store's directory for partial downloads, and moves on only if

@@ -17,7 +17,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/offk8s/offk8s/bundle/fetch"
-	"github.com/offk8s/offk8s/bundle/fetch/fetchtest"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -181,7 +180,7 @@ func pull(t *testing.T, h http.Handler, root digest.Digest, keychain authn.Keych
 		t.Fatal(err)
 	}
 	var sleeps atomic.Int64
-	env := fetchtest.NewEnv(t, up, &sleeps)
+	env := newEnv(t, up, &sleeps)
 	env.Client = newClient(t, fetch.Options{
 		Attempts: 2, Keychain: keychain,
 		Rewrites: []manifests.Rewrite{{From: "example.com", To: s.URL}},

@@ -13,7 +13,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/fetch"
-	"github.com/offk8s/offk8s/bundle/fetch/fetchtest"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
 	"github.com/offk8s/offk8s/manifests"
@@ -28,7 +27,7 @@ func fetchPackage(t *testing.T, kind manifests.ArtifactKind, url string, change 
 		t.Fatal(err)
 	}
 	var sleeps atomic.Int64
-	env := fetchtest.NewEnv(t, up, &sleeps)
+	env := newEnv(t, up, &sleeps)
 	a := &manifests.Artifact{Kind: kind, Name: "chrony", Version: "2.0-1.el9", Platform: "linux/amd64", Distro: "rocky-9", Path: "Packages/c/chrony-2.0-1.el9.x86_64.rpm"}
 	if kind == manifests.KindDeb {
 		a.Version, a.Distro, a.Path = "2.0-1", "debian-12", "pool/c/chrony/chrony_2.0-1_amd64.deb"

@@ -18,7 +18,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/offk8s/offk8s/bundle/fetch"
-	"github.com/offk8s/offk8s/bundle/fetch/fetchtest"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -74,7 +73,7 @@ func TestResumeGetsItsOwnSignedAddress(t *testing.T) {
 				t.Fatal(err)
 			}
 			var sleeps atomic.Int64
-			env := fetchtest.NewEnv(t, up, &sleeps)
+			env := newEnv(t, up, &sleeps)
 			env.Client = newClient(t, fetch.Options{Attempts: 3})
 			a := &manifests.Artifact{
 				Kind: manifests.KindFile, Name: "runc", Path: "runc",

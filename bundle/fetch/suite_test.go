@@ -10,7 +10,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/bundle/fetch/fetchtest"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -43,7 +42,7 @@ func move(t *testing.T, up *upstreamtest.Upstream, group []manifests.Artifact) {
 }
 
 func TestFilesPassTheSuite(t *testing.T) {
-	fetchtest.Run(t, fetchtest.Case{
+	runSuite(t, suiteCase{
 		Kind: manifests.KindFile, Payload: payloadOf, Move: move,
 		Group: func(t *testing.T, up *upstreamtest.Upstream) []manifests.Artifact {
 			return []manifests.Artifact{{
@@ -55,7 +54,7 @@ func TestFilesPassTheSuite(t *testing.T) {
 }
 
 func TestArchivesPassTheSuite(t *testing.T) {
-	fetchtest.Run(t, fetchtest.Case{
+	runSuite(t, suiteCase{
 		Kind: manifests.KindFile, Payload: payloadOf, Move: move,
 		Group: func(t *testing.T, up *upstreamtest.Upstream) []manifests.Artifact {
 			var group []manifests.Artifact
@@ -74,7 +73,7 @@ func TestArchivesPassTheSuite(t *testing.T) {
 }
 
 func TestImagesPassTheSuite(t *testing.T) {
-	fetchtest.Run(t, fetchtest.Case{
+	runSuite(t, suiteCase{
 		Kind: manifests.KindImage, Digests: true,
 		Group: func(_ *testing.T, up *upstreamtest.Upstream) []manifests.Artifact {
 			return []manifests.Artifact{{
@@ -132,14 +131,14 @@ func packageGroup(kind manifests.ArtifactKind, url, version, distro, group, path
 }
 
 func TestRPMsPassTheSuite(t *testing.T) {
-	fetchtest.Run(t, fetchtest.Case{
+	runSuite(t, suiteCase{
 		Kind: manifests.KindRPM, Payload: payloadOf, Move: move,
 		Group: packageGroup(manifests.KindRPM, chronyRPM, "2.0-1.el9", "rocky-9", "yum/rocky-9/x86_64", "Packages/c/chrony-2.0-1.el9.x86_64.rpm"),
 	})
 }
 
 func TestDebsPassTheSuite(t *testing.T) {
-	fetchtest.Run(t, fetchtest.Case{
+	runSuite(t, suiteCase{
 		Kind: manifests.KindDeb, Payload: payloadOf, Move: move,
 		Group: packageGroup(manifests.KindDeb, chronyDeb, "2.0-1", "debian-12", "apt/debian-12", "pool/c/chrony/chrony_2.0-1_amd64.deb"),
 	})

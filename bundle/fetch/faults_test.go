@@ -1,4 +1,4 @@
-package fetchtest
+package fetch_test
 
 import (
 	"context"

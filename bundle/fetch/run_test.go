@@ -1,7 +1,4 @@
-// Package fetchtest is the test suite of all fetchers. A fetcher resumes,
-// refuses content with a wrong digest or size, survives a cut connection,
-// ignores a moved tag, and stops with its context.
-package fetchtest
+package fetch_test
 
 import (
 	"bytes"
@@ -25,8 +22,8 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Case is one kind of artifact at the test upstream.
-type Case struct {
+// suiteCase is one kind of artifact at the test upstream.
+type suiteCase struct {
 	Kind manifests.ArtifactKind
 	// Group returns artifacts of one source, as Resolve would.
 	Group func(t *testing.T, up *upstreamtest.Upstream) []manifests.Artifact
@@ -39,8 +36,10 @@ type Case struct {
 	Digests bool
 }
 
-// Run runs the suite.
-func Run(t *testing.T, c Case) {
+// runSuite is the test suite of all fetchers. A fetcher resumes, refuses content
+// with a wrong digest or size, survives a cut connection, ignores a moved tag,
+// and stops with its context.
+func runSuite(t *testing.T, c suiteCase) {
 	for name, f := range map[string]func(*testing.T, *run){
 		"fetches once":                 fetchesOnce,
 		"resumes":                      resumes,
@@ -62,7 +61,7 @@ func Run(t *testing.T, c Case) {
 
 // run is one test: an upstream, an empty store, and the artifacts.
 type run struct {
-	Case
+	suiteCase
 	t       *testing.T
 	up      *upstreamtest.Upstream
 	env     fetch.Env
@@ -71,22 +70,22 @@ type run struct {
 	sleeps  atomic.Int64
 }
 
-func newRun(t *testing.T, c Case) *run {
+func newRun(t *testing.T, c suiteCase) *run {
 	t.Helper()
 	up, err := upstreamtest.Start(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{Case: c, t: t, up: up}
-	r.env = NewEnv(t, up, &r.sleeps)
+	r := &run{suiteCase: c, t: t, up: up}
+	r.env = newEnv(t, up, &r.sleeps)
 	r.group = c.Group(t, up)
 	r.payload = c.Payload(r.group, up)
 	return r
 }
 
-// NewEnv returns an environment of fetchers for up with an empty store. Waits
+// newEnv returns an environment of fetchers for up with an empty store. Waits
 // between attempts are counted and skipped.
-func NewEnv(t testing.TB, up *upstreamtest.Upstream, sleeps *atomic.Int64) fetch.Env {
+func newEnv(t testing.TB, up *upstreamtest.Upstream, sleeps *atomic.Int64) fetch.Env {
 	t.Helper()
 	client, err := fetch.NewClient(fetch.Options{
 		Rewrites: up.Rewrites(), Attempts: 3,
