@@ -1,5 +1,5 @@
 // Package reader checks content while it is read: against a digest and a size,
-// against a limit, and against a context.
+// against a limit, against a pace, and against a context.
 //
 //	r := reader.Verify(reader.Context(ctx, f), d.Digest, d.Size)
 //	if _, err := io.Copy(w, r); errors.Is(err, reader.ErrMismatch) { … }
