@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -16,7 +17,8 @@ const (
 )
 
 // Packages are operating system packages, installed from the bundle's repository
-// only: the host's other repositories are disabled for the call and not changed.
+// only: the package manager gets a configuration of offk8s for the call, and the
+// host's configuration neither matters nor changes.
 // The package manager checks signatures. Undo removes no package, since other
 // software may use it by then; reset reports the installed packages.
 type Packages struct {
@@ -142,18 +144,49 @@ func (p *Packages) install(ctx context.Context, env *Env, names []string) error 
 	if p.Manager == ManagerApt {
 		return p.aptInstall(ctx, env, names)
 	}
-	opts := []string{
-		"--setopt=reposdir=" + p.Source, "--setopt=cachedir=" + CacheDir + "/" + p.Manager,
-		"--disablerepo=*", "--enablerepo=offk8s*",
-	}
-	// The mirror may serve another bundle than when the cache was filled.
-	clean := append(append([]string{p.Manager, "-q", "-y"}, opts...), "clean", "expire-cache")
-	if _, err := env.Run.Run(ctx, Cmd{Argv: clean}); err != nil {
+	return p.yumInstall(ctx, env, names)
+}
+
+// yumInstall runs yum or dnf with a separate main configuration, so that the host's
+// excludes, repositories, proxies and plugins have no effect.
+func (p *Packages) yumInstall(ctx context.Context, env *Env, names []string) error {
+	conf := CacheDir + "/" + p.Manager + ".conf"
+	if err := env.write(place{path: conf, mode: 0o644}, strings.NewReader(p.yumConf())); err != nil {
 		return err
 	}
-	argv := append(append([]string{p.Manager, "-y"}, opts...), "install")
-	_, err := env.Run.Run(ctx, Cmd{Argv: append(argv, names...)})
-	return err
+	// The long option, since dnf 5 knows no -c.
+	base := []string{p.Manager, "-y", "--config=" + conf, "--disablerepo=*", "--enablerepo=offk8s*"}
+	for _, args := range [][]string{
+		// The mirror may serve another bundle than when the cache was filled.
+		{"-q", "clean", "expire-cache"},
+		append([]string{"install"}, names...),
+	} {
+		if _, err := env.Run.Run(ctx, Cmd{Argv: slices.Concat(base, args)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// yumConf returns the main configuration for yum 3 and dnf, see yum.conf(5) and
+// dnf.conf(5). Both ignore options that they do not know.
+func (p *Packages) yumConf() string {
+	conf := []string{
+		"reposdir=" + p.Source,
+		"cachedir=" + CacheDir + "/" + p.Manager,
+		"plugins=0", // versionlock, subscription-manager and their like
+		"gpgcheck=1",
+		"obsoletes=1",
+		"best=1",
+		"multilib_policy=best",
+		"installonly_limit=0", // removes no kernel
+		"keepcache=0",
+		"color=never",
+		"minrate=1000", // bytes a second, for timeout seconds
+		"timeout=30",
+		"retries=5",
+	}
+	return "# written by offk8s\n[main]\n" + strings.Join(conf, "\n") + "\n"
 }
 
 // aptInstall runs apt with a separate configuration, so that it neither uses nor

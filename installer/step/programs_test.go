@@ -23,8 +23,8 @@ func TestPackages(t *testing.T) {
 			{"apt-get", "-q", "-y", "--no-install-recommends", "install", "socat"},
 		}},
 		{"yum", [][]string{
-			{"yum", "-q", "-y", "--setopt=reposdir=/etc/offk8s/r", "--setopt=cachedir=/var/cache/offk8s/yum", "--disablerepo=*", "--enablerepo=offk8s*", "clean", "expire-cache"},
-			{"yum", "-y", "--setopt=reposdir=/etc/offk8s/r", "--setopt=cachedir=/var/cache/offk8s/yum", "--disablerepo=*", "--enablerepo=offk8s*", "install", "socat"},
+			{"yum", "-y", "--config=/var/cache/offk8s/yum.conf", "--disablerepo=*", "--enablerepo=offk8s*", "-q", "clean", "expire-cache"},
+			{"yum", "-y", "--config=/var/cache/offk8s/yum.conf", "--disablerepo=*", "--enablerepo=offk8s*", "install", "socat"},
 		}},
 	}
 	for _, tt := range tests {
@@ -62,6 +62,14 @@ func TestPackages(t *testing.T) {
 			for _, want := range []string{`Dir::Etc::SourceParts "/etc/offk8s/r"`, `Dir::Etc::Parts "/dev/null"`, `CAInfo "/etc/offk8s/ca.crt"`, `AllowUnauthenticated "false"`} {
 				if !strings.Contains(conf, want) {
 					t.Errorf("apt.conf lacks %s", want)
+				}
+			}
+		}
+		if tt.manager == "yum" {
+			conf := w.Read(t, "var/cache/offk8s/yum.conf")
+			for _, want := range []string{"[main]\n", "\nreposdir=/etc/offk8s/r\n", "\ncachedir=/var/cache/offk8s/yum\n", "\nplugins=0\n", "\ngpgcheck=1\n"} {
+				if !strings.Contains(conf, want) {
+					t.Errorf("yum.conf lacks %q:\n%s", want, conf)
 				}
 			}
 		}
