@@ -38,6 +38,25 @@ func (f *Fleet) Preflight(ctx context.Context, in phase.Input) (phase.Input, []p
 	return in, checks, preflightError(checks)
 }
 
+// Guard compares the facts of the hosts with the identity of the operator's
+// credentials and the versions of the bundle, see agent.Guard. The error lists every
+// host, in the order of cluster.yaml. The agents check the same before they change
+// anything; Guard refuses before the credentials of a cluster that runs are replaced.
+func Guard(in phase.Input, identity string) error {
+	components := in.Lock.Components()
+	var errs []error
+	for _, h := range in.Cluster.Hosts {
+		i := in.Facts[h.Name].Installed
+		if i == nil || i.Cluster != in.Cluster.Name {
+			continue // Preflight refuses a host of another cluster
+		}
+		if err := agent.Guard(i, identity, components); err != nil {
+			errs = append(errs, &HostError{h.Name, err})
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // CheckClocks returns a function for RunOptions.After of the time phase. It checks
 // the clocks again when chrony runs, before certificates depend on them.
 func CheckClocks(f *Fleet, in phase.Input) func(ctx context.Context) error {

@@ -35,6 +35,8 @@ type RunOptions struct {
 	// Secrets returns the secret that a reference in the plan names, as
 	// pki.Credentials.Resolve does. It may be nil if the plan needs no secret.
 	Secrets func(ref string) ([]byte, error)
+	// Identity is the one of the credentials behind Secrets, pki.Credentials.Identity.
+	Identity string
 	// AllowDowngrade accepts a bundle that is older than the one a host has seen.
 	AllowDowngrade bool
 	// After holds functions by the name of a phase. Each is called when its phase
@@ -180,7 +182,7 @@ func (r *runner) notRun(phases []PlanPhase) {
 // steps name and no others.
 func request(h PlanHost, o RunOptions) (agent.Request, error) {
 	req := agent.Request{
-		Host: h.Host, Bundle: o.Bundle, Mirror: o.Mirror, AllowDowngrade: o.AllowDowngrade, Secrets: map[string][]byte{},
+		Host: h.Host, Identity: o.Identity, Bundle: o.Bundle, Mirror: o.Mirror, AllowDowngrade: o.AllowDowngrade, Secrets: map[string][]byte{},
 	}
 	for _, it := range h.Items {
 		raw, err := json.Marshal(it)

@@ -58,6 +58,20 @@ type Lock struct {
 	Artifacts []Artifact `json:"artifacts"`
 }
 
+// Components returns the versions of the parts of a cluster by name: Kubernetes, the
+// components of the release such as etcd, and the pod network.
+func (l *Lock) Components() map[string]string {
+	out := map[string]string{}
+	for _, c := range l.Release.Components {
+		out[c.Name] = c.Version
+	}
+	out["kubernetes"] = l.Kubernetes
+	if l.CNI != "" {
+		out[l.CNI] = l.CNIRelease.Version
+	}
+	return out
+}
+
 // Artifact is a file, package or image in a bundle.
 type Artifact struct {
 	Kind     ArtifactKind `json:"kind"`

@@ -44,10 +44,14 @@ func (o *clusterOptions) mirrorFlags(cmd *cobra.Command) {
 	f.StringVar(&o.mirror, "mirror", "", "URL of the mirror (default: the one in the file)")
 }
 
+func (o *clusterOptions) stateFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.state, "state", "", "directory of the cluster's CAs and keys (default $XDG_STATE_HOME/offk8s/clusters/NAME)")
+}
+
 // hostFlags adds the flags of commands that connect to the hosts.
 func (o *clusterOptions) hostFlags(cmd *cobra.Command) {
+	o.stateFlag(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.state, "state", "", "directory of the cluster's CAs and keys (default $XDG_STATE_HOME/offk8s/clusters/NAME)")
 	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for hosts of another architecture")
 	f.IntVar(&o.parallel, "parallel", installer.DefaultParallel, "number of hosts to work on at a time")
 	f.BoolVar(&o.insecure, "ssh-insecure-host-key", false, "accept any host key (laboratories only)")

@@ -37,6 +37,8 @@ var classes = []class{
 	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init writes a commented example"},
 	{as[*installer.PreflightError], exitPreflight, "fix the hosts, or list a check under hostPreparation.ignorePreflight to make it a warning"},
 	{is(agent.ErrLocked), exitLocked, "another offk8s is working on that host; wait until it ends"},
+	{is(agent.ErrIdentity), exitPolicy, "run it on the machine that installed the cluster, or copy that machine's state directory here and name it with --state"},
+	{is(agent.ErrUpgrade), exitPolicy, "serve the bundle that the cluster was installed from; offk8s cannot upgrade a cluster yet"},
 	{is(agent.ErrPolicy), exitPolicy, "--allow-downgrade accepts an older bundle"},
 	{is(agent.ErrVerify), exitVerify, "the mirror serves content that the key did not sign; compare key, fingerprint and bundle"},
 	{is(installer.ErrPartial), exitPartial, "fix the cause and run the same command again; it continues where it stopped"},

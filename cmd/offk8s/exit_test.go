@@ -44,6 +44,8 @@ var exitCases = []struct {
 	{"policy", bundle.ErrPolicy, 5, ""},
 	{"unsigned", trust.ErrUnsigned, 5, "--insecure-allow-unsigned"},
 	{"no key", trust.ErrNoKey, 5, "--key"},
+	{"credentials of another cluster", agent.ErrIdentity, 5, "--state"},
+	{"other versions", agent.ErrUpgrade, 5, "installed from"},
 	{"rollback", agent.ErrPolicy, 5, "--allow-downgrade"},
 	{"expired", manifests.ErrExpired, 5, "--require-fresh"},
 	{"packed in the future", manifests.ErrClock, 5, "clock"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // installOptions are the flags of install.
@@ -67,17 +69,24 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	if err := a.checkAge(in.Lock, o.fresh); err != nil {
 		return err
 	}
-	unlock, err := installer.LockState(o.cluster.stateDir(c))
-	if err != nil {
-		return err
+	dir := o.cluster.stateDir(c)
+	if !o.dryRun {
+		unlock, err := installer.LockState(dir)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	defer unlock()
 	fleet, err := a.connect(ctx, o.cluster, c, false)
 	if err != nil {
 		return err
 	}
 	defer fleet.Close()
 	in, checks, err := fleet.Preflight(ctx, in)
+	credentials, identity, cerr := o.credentials(c, dir, in)
+	if cerr != nil {
+		return cerr
+	}
 	a.warnings(checks)
 	if err != nil {
 		return err
@@ -89,22 +98,45 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	if err := m.Complete(ctx, in); err != nil {
 		return err
 	}
-	store, err := pki.Open(pki.Options{Dir: o.cluster.stateDir(c), Cluster: c})
-	if err != nil {
-		return fmt.Errorf("state directory: %w", err)
+	if identity == "" {
+		if identity, err = credentials.Establish(); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
 	}
 	report, err := installer.Run(ctx, plan, fleet, installer.RunOptions{
 		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
-		Secrets: store.Resolve, AllowDowngrade: o.downgrade, Progress: a.newRunProgress(),
+		Secrets: credentials.Resolve, Identity: identity, AllowDowngrade: o.downgrade, Progress: a.newRunProgress(),
 		After: map[string]func(context.Context) error{"time": installer.CheckClocks(fleet, in)},
 	})
-	if werr := a.runResult(report); err == nil {
+	var reach access
+	if err == nil && !o.dryRun {
+		reach, err = writeKubeconfig(c, credentials, dir)
+	}
+	if werr := a.runResult(report, reach); err == nil {
 		err = werr
 	}
 	if err == nil && o.dryRun && o.exitCode && report.Pending() > 0 {
 		return quietError{exitPending}
 	}
 	return err
+}
+
+// credentials opens the cluster's credentials in dir and compares them and the bundle
+// with what runs on the hosts. The identity is empty if the credentials do not exist.
+// A dry run leaves dir as it is.
+func (o installOptions) credentials(c *manifests.Cluster, dir string, in phase.Input) (*pki.Credentials, string, error) {
+	credentials, err := pki.Open(pki.Options{Dir: dir, DryRun: o.dryRun, Cluster: c})
+	if err != nil {
+		return nil, "", fmt.Errorf("state directory: %w", err)
+	}
+	identity, err := credentials.Identity()
+	if err != nil {
+		return nil, "", fmt.Errorf("state directory: %w", err)
+	}
+	if err := installer.Guard(in, identity); err != nil {
+		return nil, "", fmt.Errorf("state directory %q: %w", dir, err)
+	}
+	return credentials, identity, nil
 }
 
 // warnings prints the checks that warn.
@@ -116,19 +148,26 @@ func (a *app) warnings(checks []phase.Check) {
 	}
 }
 
-// runResult prints r, with the totals that scripts read.
-func (a *app) runResult(r *installer.Report) error {
+// runResult prints r, with the totals that scripts read and, if the cluster runs, how
+// to reach it.
+func (a *app) runResult(r *installer.Report, reach access) error {
 	v := struct {
 		Changed int `json:"changed"`
 		Pending int `json:"pending"`
 		Failed  int `json:"failed"`
+		access
 		*installer.Report
-	}{r.Changed(), r.Pending(), len(r.Hosts) - len(r.Unaffected()), r}
+	}{r.Changed(), r.Pending(), len(r.Hosts) - len(r.Unaffected()), reach, r}
 	return a.result(v, func(w io.Writer) error {
 		if err := r.WriteText(w); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(w, "changed: %d, would change: %d, hosts failed: %d\n", v.Changed, v.Pending, v.Failed)
+		if err != nil || reach == (access{}) {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "endpoint: %s\nkubeconfig: %s\nback up the directory %s: without it nobody can change this cluster\n",
+			reach.Endpoint, reach.Kubeconfig, filepath.Dir(reach.Kubeconfig))
 		return err
 	})
 }

@@ -58,7 +58,7 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 			if report == nil {
 				return err
 			}
-			return errors.Join(err, a.runResult(report))
+			return errors.Join(err, a.runResult(report, access{}))
 		},
 	}
 	o.fileFlag(cmd)

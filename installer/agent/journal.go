@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"syscall"
 	"time"
@@ -203,7 +204,7 @@ func (j *journal) undone(r *record) error {
 
 // setOwner records the cluster and bundle of this host, if they have changed.
 func (j *journal) setOwner(o facts.Installed) error {
-	if j.owner != nil && *j.owner == o {
+	if j.owner != nil && reflect.DeepEqual(*j.owner, o) {
 		return nil
 	}
 	return j.write(entry{Op: opOwner, Owner: &o})

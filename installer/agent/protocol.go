@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -35,10 +36,13 @@ const (
 
 // Request is one line of JSON on the agent's standard input.
 type Request struct {
-	Protocol string   `json:"protocol"`
-	Mode     Mode     `json:"mode"`
-	Cluster  string   `json:"cluster,omitempty"` // name; a host belongs to one cluster
-	Host     string   `json:"host,omitempty"`    // name in the inventory
+	Protocol string `json:"protocol"`
+	Mode     Mode   `json:"mode"`
+	Cluster  string `json:"cluster,omitempty"` // name; a host belongs to one cluster
+	Host     string `json:"host,omitempty"`    // name in the inventory
+	// Identity is the one of the operator's credentials for the cluster; a host of this
+	// cluster that was installed with others refuses ModeApply.
+	Identity string   `json:"identity,omitempty"`
 	Bundle   Bundle   `json:"bundle,omitzero"`
 	Mirror   Endpoint `json:"mirror,omitzero"`
 	// Items are step.Items as JSON, in order.
@@ -112,6 +116,10 @@ var (
 	ErrVerify = errors.New("verification failed")
 	// ErrPolicy: intact, but not allowed, such as an older bundle.
 	ErrPolicy = errors.New("refused by policy")
+	// ErrIdentity: the host belongs to a cluster with other credentials. It is an ErrPolicy.
+	ErrIdentity = fmt.Errorf("%w: not the credentials of this cluster", ErrPolicy)
+	// ErrUpgrade: the bundle has other versions than the host. It is an ErrPolicy.
+	ErrUpgrade = fmt.Errorf("%w: this would be an upgrade", ErrPolicy)
 	// ErrStep: a step failed; its event has the reason.
 	ErrStep = errors.New("a step failed")
 	// ErrRequest: the request is not valid.
@@ -119,12 +127,12 @@ var (
 )
 
 var codes = map[string]error{
-	"locked": ErrLocked, "verify": ErrVerify, "policy": ErrPolicy, "step": ErrStep, "request": ErrRequest,
+	"locked": ErrLocked, "identity": ErrIdentity, "upgrade": ErrUpgrade, "verify": ErrVerify, "policy": ErrPolicy, "step": ErrStep, "request": ErrRequest,
 }
 
 // codeOf returns the code of an error, "" if it has none.
 func codeOf(err error) string {
-	for _, c := range []string{"locked", "verify", "policy", "step", "request"} {
+	for _, c := range []string{"locked", "identity", "upgrade", "verify", "policy", "step", "request"} {
 		if errors.Is(err, codes[c]) {
 			return c
 		}

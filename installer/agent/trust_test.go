@@ -220,3 +220,35 @@ func TestT43SecretsStayOnTheHost(t *testing.T) {
 		t.Errorf("journal: %v %v", st, err)
 	}
 }
+
+// A host keeps its cluster's credentials and versions, whoever sends the request.
+func TestOtherCredentialsOrVersionsAreRefused(t *testing.T) {
+	w := newWorld(t, 1)
+	w.b.Lock.Kubernetes = "1.36.3"
+	w.serve(1)
+	apply := func(identity string) error {
+		req := w.request(agent.ModeApply, item("a", &step.File{Path: "/a", Content: identity}))
+		req.Identity = identity
+		_, err := w.do(req)
+		return err
+	}
+	if err := apply("sha256:aa"); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply("sha256:bb"); !errors.Is(err, agent.ErrIdentity) {
+		t.Errorf("other credentials: %v, want ErrIdentity", err)
+	}
+	w.b.Lock.Name = "repacked"
+	w.serve(1)
+	if err := apply("sha256:aa"); err != nil {
+		t.Errorf("the same versions in another bundle: %v", err)
+	}
+	w.b.Lock.Kubernetes = "1.36.4"
+	w.serve(2)
+	if err := apply("sha256:aa"); !errors.Is(err, agent.ErrUpgrade) || !strings.Contains(err.Error(), "1.36.3") {
+		t.Errorf("other versions: %v, want ErrUpgrade with the version of the host", err)
+	}
+	if got := w.Read(t, "a"); got != "sha256:aa" {
+		t.Errorf("file has %q, want what the cluster's own operator wrote", got)
+	}
+}

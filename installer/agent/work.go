@@ -91,11 +91,16 @@ func (s *session) useBundle(ctx context.Context, j *journal) error {
 	if s.req.Mode != ModeApply {
 		return nil
 	}
+	components := c.Lock.Components()
+	if err := Guard(j.owner, s.req.Identity, components); err != nil {
+		return err
+	}
 	if err := setRollbackMark(s.env, name, rollbackMark{seq, c.Root.String()}); err != nil {
 		return err
 	}
 	return j.setOwner(facts.Installed{
 		Cluster: s.req.Cluster, Host: s.req.Host, Bundle: name, Root: c.Root.String(), Sequence: seq,
+		Identity: s.req.Identity, Components: components,
 	})
 }
 

@@ -88,6 +88,10 @@ type Installed struct {
 	Bundle   string `json:"bundle,omitempty"` // name
 	Root     string `json:"root,omitempty"`   // digest of index.json
 	Sequence int64  `json:"sequence,omitempty"`
+	// Identity is the one of the cluster's credentials (pki.Credentials.Identity).
+	Identity string `json:"identity,omitempty"`
+	// Components are the versions of the bundle by component (manifests.Lock.Components).
+	Components map[string]string `json:"components,omitempty"`
 }
 
 // HasAddress reports whether a is an address of the host.

@@ -14,6 +14,7 @@ import (
 // Options configure Open.
 type Options struct {
 	Dir     string             // the operator's state directory of the cluster; created if missing
+	DryRun  bool               // leave Dir as it is: keep in memory what is issued
 	Cluster *manifests.Cluster // the cluster that uses the credentials
 	Now     func() time.Time   // nil: time.Now
 }
@@ -22,7 +23,7 @@ type Options struct {
 // concurrent use within one process; against other processes, the caller locks the
 // state directory.
 type Credentials struct {
-	dir    string
+	dir    stateDir
 	now    func() time.Time
 	byName map[string]credential
 	order  []string // names
@@ -39,10 +40,11 @@ func Open(o Options) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
-	if err := makeDir(o.Dir); err != nil {
+	dir, err := openDir(o.Dir, o.DryRun)
+	if err != nil {
 		return nil, err
 	}
-	s := &Credentials{dir: o.Dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.Endpoint()}
+	s := &Credentials{dir: dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.Endpoint()}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -58,12 +60,10 @@ func Open(o Options) (*Credentials, error) {
 func (s *Credentials) Ensure() ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var issued []string
-	for _, ca := range authorities() {
-		if _, err := s.authority(ca); err != nil {
-			return issued, err
-		}
+	if err := s.establish(); err != nil {
+		return nil, err
 	}
+	var issued []string
 	for _, name := range s.order {
 		_, why, err := s.leaf(name)
 		if err != nil {
@@ -73,11 +73,7 @@ func (s *Credentials) Ensure() ([]string, error) {
 			issued = append(issued, name+": "+why)
 		}
 	}
-	if _, _, err := s.serviceAccount(); err != nil {
-		return issued, err
-	}
-	_, err := s.encryption()
-	return issued, err
+	return issued, nil
 }
 
 // Resolve returns the secret that ref names and issues it if necessary:
@@ -154,8 +150,8 @@ func (s *Credentials) authority(ca CA) (pair, error) {
 
 // openCA reads or creates the authority in dir. An authority that exists is never
 // replaced, even if it is damaged or has expired.
-func openCA(dir, name, commonName string, now time.Time) (pair, error) {
-	p, err := readPair(dir, name)
+func openCA(dir stateDir, name, commonName string, now time.Time) (pair, error) {
+	p, err := dir.readPair(name)
 	if err != nil {
 		return pair{}, err
 	}
@@ -163,14 +159,14 @@ func openCA(dir, name, commonName string, now time.Time) (pair, error) {
 		if p, err = newCA(commonName); err != nil {
 			return pair{}, err
 		}
-		return p, writePair(dir, name, p)
+		return p, dir.writePair(name, p)
 	}
 	cert, _, err := parsePair(p)
 	if err != nil {
-		return pair{}, fmt.Errorf("authority %q in %q: %w", name, dir, err)
+		return pair{}, fmt.Errorf("authority %q in %q: %w", name, dir.path, err)
 	}
 	if now.After(cert.NotAfter) {
-		return pair{}, fmt.Errorf("authority %q in %q expired on %s", name, dir, cert.NotAfter.Format(time.DateOnly))
+		return pair{}, fmt.Errorf("authority %q in %q expired on %s", name, dir.path, cert.NotAfter.Format(time.DateOnly))
 	}
 	return p, nil
 }
@@ -189,8 +185,8 @@ func (s *Credentials) leaf(name string) (p pair, why string, err error) {
 }
 
 // openLeaf reads the credential in dir, or issues it if it is missing or stale.
-func openLeaf(dir string, ca pair, c credential, now time.Time) (p pair, why string, err error) {
-	p, err = readPair(dir, c.Name)
+func openLeaf(dir stateDir, ca pair, c credential, now time.Time) (p pair, why string, err error) {
+	p, err = dir.readPair(c.Name)
 	if err != nil {
 		return pair{}, "", err
 	}
@@ -203,5 +199,5 @@ func openLeaf(dir string, ca pair, c credential, now time.Time) (p pair, why str
 	if p, err = issue(ca, c, now); err != nil {
 		return pair{}, "", err
 	}
-	return p, why, writePair(dir, c.Name, p)
+	return p, why, dir.writePair(c.Name, p)
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
@@ -24,8 +23,8 @@ func (s *Credentials) bootstrapToken() (trust.Secret, error) {
 	if s.token != nil {
 		return s.token, nil
 	}
-	path := filepath.Join(s.dir, "bootstrap-token.json")
-	b, err := readSecret(path)
+	const file = "bootstrap-token.json"
+	b, err := s.dir.read(file)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +39,7 @@ func (s *Credentials) bootstrapToken() (trust.Secret, error) {
 	if b, err = json.Marshal(t); err != nil {
 		return nil, err
 	}
-	if err := durable.WriteFile(path, b, 0o600); err != nil {
+	if err := s.dir.write(file, b); err != nil {
 		return nil, err
 	}
 	s.token = trust.Secret(t.Token)
@@ -63,8 +62,8 @@ func randomText(n int) string {
 // encryption returns the API server's EncryptionConfiguration. It is created once,
 // because without its key the cluster's Secrets are lost.
 func (s *Credentials) encryption() (trust.Secret, error) {
-	path := filepath.Join(s.dir, "encryption-config.yaml")
-	b, err := readSecret(path)
+	const file = "encryption-config.yaml"
+	b, err := s.dir.read(file)
 	if err != nil || b != nil {
 		return b, err
 	}
@@ -81,27 +80,27 @@ resources:
               secret: %s
       - identity: {}
 `, base64.StdEncoding.EncodeToString(key))
-	return b, durable.WriteFile(path, b, 0o600)
+	return b, s.dir.write(file, b)
 }
 
 // serviceAccount returns the key pair of service account tokens, which is created once.
 func (s *Credentials) serviceAccount() (priv trust.Secret, pub []byte, err error) {
-	base := filepath.Join(s.dir, "service-account")
-	if pub, err = readSecret(base + ".pub"); err != nil {
+	const base = "service-account"
+	if pub, err = s.dir.read(base + ".pub"); err != nil {
 		return nil, nil, err
 	}
 	if pub != nil {
-		priv, err = readSecret(base + ".key")
+		priv, err = s.dir.read(base + ".key")
 		if err == nil && priv == nil {
-			err = fmt.Errorf("%q is missing beside its public key", base+".key")
+			err = fmt.Errorf("%q is missing beside its public key", filepath.Join(s.dir.path, base+".key"))
 		}
 		return priv, pub, err
 	}
 	if priv, pub, err = newKey(); err != nil {
 		return nil, nil, err
 	}
-	if err := durable.WriteFile(base+".key", priv, 0o600); err != nil {
+	if err := s.dir.write(base+".key", priv); err != nil {
 		return nil, nil, err
 	}
-	return priv, pub, durable.WriteFile(base+".pub", pub, 0o600)
+	return priv, pub, s.dir.write(base+".pub", pub)
 }

@@ -23,16 +23,17 @@ type MirrorTLS struct {
 // the same; the serving certificate is issued again if hosts has changed or if it is
 // valid for less than 30 days.
 func MirrorCA(dir string, hosts []string, now time.Time) (MirrorTLS, error) {
-	if err := makeDir(dir); err != nil {
+	d, err := openDir(dir, false)
+	if err != nil {
 		return MirrorTLS{}, err
 	}
-	ca, err := openCA(dir, "mirror-ca", "offk8s mirror CA", now)
+	ca, err := openCA(d, "mirror-ca", "offk8s mirror CA", now)
 	if err != nil {
 		return MirrorTLS{}, err
 	}
 	c := credential{Name: "mirror", CommonName: "offk8s mirror", Usage: usageServer}
 	c.DNS, c.IPs = split(hosts)
-	p, why, err := openLeaf(dir, ca, c, now)
+	p, why, err := openLeaf(d, ca, c, now)
 	if err != nil {
 		return MirrorTLS{}, err
 	}

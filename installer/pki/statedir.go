@@ -12,15 +12,44 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// makeDir creates dir with mode 0700, regardless of the umask.
-func makeDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("create state directory: %w", err)
+// stateDir is a directory of secrets.
+type stateDir struct {
+	path string
+	// memory, if it is not nil, takes what is written, by file name: the directory
+	// itself stays as it is.
+	memory map[string]trust.Secret
+}
+
+// openDir returns the directory at path. It creates it with mode 0700, regardless of
+// the umask, unless the directory is only to be read.
+func openDir(path string, readOnly bool) (stateDir, error) {
+	if readOnly {
+		return stateDir{path, map[string]trust.Secret{}}, nil
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("create state directory: %w", err)
+	err := os.MkdirAll(path, 0o700)
+	if err == nil {
+		err = os.Chmod(path, 0o700)
 	}
-	return nil
+	if err != nil {
+		return stateDir{}, fmt.Errorf("create state directory: %w", err)
+	}
+	return stateDir{path: path}, nil
+}
+
+// read returns the content of a file, nil and no error if it does not exist.
+func (d stateDir) read(name string) (trust.Secret, error) {
+	if b, ok := d.memory[name]; ok {
+		return b, nil
+	}
+	return readSecret(filepath.Join(d.path, name))
+}
+
+func (d stateDir) write(name string, b []byte) error {
+	if d.memory != nil {
+		d.memory[name] = b
+		return nil
+	}
+	return durable.WriteFile(filepath.Join(d.path, name), b, 0o600)
 }
 
 // readSecret reads a file, unless other users can read it. It returns nil and no
@@ -45,9 +74,9 @@ func readSecret(path string) (trust.Secret, error) {
 }
 
 // readPair reads a certificate and its key, both nil if they do not exist.
-func readPair(dir, name string) (pair, error) {
-	cert, err1 := readSecret(filepath.Join(dir, name+".crt"))
-	key, err2 := readSecret(filepath.Join(dir, name+".key"))
+func (d stateDir) readPair(name string) (pair, error) {
+	cert, err1 := d.read(name + ".crt")
+	key, err2 := d.read(name + ".key")
 	if err := errors.Join(err1, err2); err != nil {
 		return pair{}, fmt.Errorf("read credential %q: %w", name, err)
 	}
@@ -55,9 +84,9 @@ func readPair(dir, name string) (pair, error) {
 }
 
 // writePair writes the key first: a certificate on disk means that both exist.
-func writePair(dir, name string, p pair) error {
-	if err := durable.WriteFile(filepath.Join(dir, name+".key"), p.key, 0o600); err != nil {
+func (d stateDir) writePair(name string, p pair) error {
+	if err := d.write(name+".key", p.key); err != nil {
 		return err
 	}
-	return durable.WriteFile(filepath.Join(dir, name+".crt"), p.cert, 0o600)
+	return d.write(name+".crt", p.cert)
 }

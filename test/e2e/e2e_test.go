@@ -7,6 +7,7 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,6 +100,7 @@ func (r *road) travel(t *testing.T) {
 		{"time", r.time},
 		{"etcd", r.etcd},
 		{"second run", r.secondRun},
+		{"other machine", r.otherMachine},
 		{"secrets", r.secrets},
 		{"reset", r.reset},
 	}
@@ -358,6 +360,41 @@ func (r *road) secondRun(t *testing.T) {
 		t.Fatalf("changed: %d, failed: %d, want 0 and 0:\n%s", report.Changed, report.Failed, out)
 	}
 	t.Logf("second run: %s", time.Since(start).Round(time.Millisecond))
+}
+
+// otherMachine: without the state of the cluster, install is refused on every host
+// before anything is made, and a dry run too.
+func (r *road) otherMachine(t *testing.T) {
+	state := filepath.Join(r.work, "other-state")
+	for _, more := range [][]string{{"--dry-run"}, nil} {
+		argv := in("operator", append([]string{r.bin, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", state}, more...)...)
+		out, err := try(t, 5*time.Minute, argv...)
+		if code := exitCode(err); code != 5 {
+			t.Errorf("install %v with another state: exit %d, want 5: %v\n%s", more, code, err, out)
+		}
+		if made, _ := filepath.Glob(filepath.Join(state, "*.crt")); len(made) > 0 {
+			t.Errorf("install %v with another state made %v", more, made)
+		}
+	}
+	config := filepath.Join(r.work, "admin.kubeconfig")
+	must(t, os.WriteFile(config, []byte(run(t, time.Minute, r.bin, "kubeconfig", "-f", r.clusterFile(), "--state", r.state())), 0o600))
+	for _, file := range []string{config, filepath.Join(r.state(), "admin.kubeconfig")} {
+		kubectl := filepath.Join(r.cache, "components", r.binaries[0], "kubectl")
+		if out := run(t, time.Minute, in("operator", kubectl, "--kubeconfig", file, "get", "nodes", "-o", "name")...); !strings.Contains(out, "cp-1") {
+			t.Errorf("%s reaches no cluster: %s", file, out)
+		}
+	}
+}
+
+// exitCode returns the exit status behind an error of try, 0 for nil and -1 if there is none.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	return -1
 }
 
 // reset leaves no unit, process, mount or file of ours; OS packages stay and are named.
