@@ -1,10 +1,16 @@
 package agent
 
 import (
+	"context"
 	"encoding/base64"
+	"encoding/pem"
+	"errors"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/offk8s/offk8s/installer/step"
 )
 
 // redactor replaces secrets in text that leaves the host.
@@ -26,12 +32,14 @@ func newRedactor(secrets map[string][]byte) redactor {
 		if strings.HasSuffix(ref, ".crt") || len(text) < 6 {
 			continue
 		}
-		words = append(words, text, base64.StdEncoding.EncodeToString(v))
+		quoted := strconv.Quote(text) // as %q prints it, PEM on one line
+		words = append(words, text, quoted[1:len(quoted)-1], base64.StdEncoding.EncodeToString(v))
 		for _, w := range opaque.FindAllString(text, -1) {
 			if strings.ContainsAny(w, "0123456789") {
 				words = append(words, w)
 			}
 		}
+		words = append(words, pemLines(v)...)
 	}
 	// The longest first, since a word may be part of another.
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
@@ -40,6 +48,39 @@ func newRedactor(secrets map[string][]byte) redactor {
 		pairs = append(pairs, w, hidden)
 	}
 	return redactor{strings.NewReplacer(pairs...)}
+}
+
+// pemLines returns the lines of base64 of PEM blocks, also the last one, which may be
+// short.
+func pemLines(v []byte) []string {
+	var out []string
+	for {
+		b, rest := pem.Decode(v)
+		if b == nil {
+			return out
+		}
+		v = rest
+		for line := range strings.Lines(string(pem.EncodeToMemory(&pem.Block{Type: b.Type, Bytes: b.Bytes}))) {
+			if line = strings.TrimSpace(line); len(line) >= 6 && !strings.HasPrefix(line, "-----") {
+				out = append(out, line)
+			}
+		}
+	}
+}
+
+// discreet is a Runner that removes secrets from the output in errors, before a step
+// shortens it.
+type discreet struct {
+	step.Runner
+	hide redactor
+}
+
+func (d discreet) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
+	out, err := d.Runner.Run(ctx, c)
+	if exit, ok := errors.AsType[*step.ExitError](err); ok {
+		exit.Stderr = d.hide.text(exit.Stderr)
+	}
+	return out, err
 }
 
 // text returns s without secrets.

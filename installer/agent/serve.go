@@ -69,7 +69,7 @@ func serve(ctx context.Context, in io.Reader, out *events, o Options) error {
 	}
 	s := &session{req: req, out: out, kinds: o.Kinds, env: &step.Env{
 		Root: o.Root, Run: o.Run, Log: slog.New(&logHandler{out: out}),
-		Secret: secrets(req.Secrets), Fetch: noBundle,
+		Secret: secrets(req.Secrets), Hide: out.hide.text, Fetch: noBundle,
 	}}
 	if s.kinds == nil {
 		s.kinds = step.All().With(kube.Kinds())
@@ -77,6 +77,7 @@ func serve(ctx context.Context, in io.Reader, out *events, o Options) error {
 	if s.env.Run == nil {
 		s.env.Run = step.Exec{}
 	}
+	s.env.Run = discreet{s.env.Run, out.hide}
 	return s.run(ctx)
 }
 

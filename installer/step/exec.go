@@ -88,24 +88,34 @@ func (e *NotFoundError) Error() string { return fmt.Sprintf("program %q: not fou
 type ExitError struct {
 	Program string
 	Code    int // -1 if a signal ended it
-	Stderr  string
+	// Stderr is stderr, or stdout if stderr is empty. Error cuts it, so that secrets
+	// can be removed from the whole text before.
+	Stderr string
 }
 
-// NewExitError returns an ExitError with the last lines of stderr, or of stdout if
-// stderr is empty.
+// NewExitError returns an ExitError with the output of the program.
 func NewExitError(argv []string, code int, out Output) *ExitError {
 	said := strings.TrimSpace(string(out.Stderr))
 	if said == "" {
 		said = strings.TrimSpace(string(out.Stdout))
 	}
-	return &ExitError{Program: argv[0], Code: code, Stderr: tail(said, 800)}
+	return &ExitError{Program: argv[0], Code: code, Stderr: said}
 }
 
 func (e *ExitError) Error() string {
 	if e.Stderr == "" {
 		return fmt.Sprintf("%q: exit code %d", e.Program, e.Code)
 	}
-	return fmt.Sprintf("%q: exit code %d: %s", e.Program, e.Code, e.Stderr)
+	return fmt.Sprintf("%q: exit code %d: %s", e.Program, e.Code, tail(e.Stderr, 800))
+}
+
+// tail removes the secrets from s and returns its last n bytes. The order matters: no
+// one recognizes half of a secret.
+func (e *Env) tail(s string, n int) string {
+	if e.Hide != nil {
+		s = e.Hide(s)
+	}
+	return tail(strings.TrimSpace(s), n)
 }
 
 // tail returns the last n bytes of s, from the start of a line if there is one.

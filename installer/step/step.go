@@ -70,6 +70,9 @@ type Env struct {
 	Run Runner
 	// Secret returns the value of a reference.
 	Secret func(ref SecretRef) ([]byte, error)
+	// Hide replaces secrets in text that is about to be shortened; later they may no
+	// longer be recognized. nil hides nothing.
+	Hide func(text string) string
 	// Fetch opens an artifact of the verified bundle by the digest of its plain
 	// content. The reader fails at the end if the bytes do not match. Fetch refuses a
 	// digest that is not in the signed Lock before any request.
@@ -138,7 +141,7 @@ type Targeter interface {
 // Runner runs programs. Tests replace it.
 type Runner interface {
 	// Run runs a program and returns its output, even with an error. A non-zero exit
-	// is an *ExitError with a shortened stderr in its message; a missing program is a
+	// is an *ExitError with a part of stderr in its message; a missing program is a
 	// *NotFoundError.
 	Run(ctx context.Context, cmd Cmd) (Output, error)
 }

@@ -90,7 +90,7 @@ func (e *Env) unitLog(ctx context.Context, name string, err error) error {
 		"journalctl", "--unit=" + name, "--lines=15", "--no-pager", "--output=cat",
 	}})
 	if said := strings.TrimSpace(string(out.Stdout)); logErr == nil && said != "" {
-		return fmt.Errorf("%w; its log ends: %s", err, tail(said, 1500))
+		return fmt.Errorf("%w; its log ends: %s", err, e.tail(said, 1500))
 	}
 	return err
 }

@@ -149,7 +149,7 @@ func (w *Wait) try(ctx context.Context, env *Env) error {
 		if err != nil {
 			return err
 		}
-		return w.expect(out.Stdout)
+		return w.expect(env, out.Stdout)
 	}
 	u, err := url.Parse(w.URL)
 	if err != nil {
@@ -186,14 +186,14 @@ func (w *Wait) get(ctx context.Context, env *Env) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("answer %s: %s", resp.Status, tail(strings.TrimSpace(string(body)), 300))
+		return fmt.Errorf("answer %s: %s", resp.Status, env.tail(string(body), 300))
 	}
-	return w.expect(body)
+	return w.expect(env, body)
 }
 
-func (w *Wait) expect(b []byte) error {
+func (w *Wait) expect(env *Env, b []byte) error {
 	if !strings.Contains(string(b), w.Expect) {
-		return fmt.Errorf("answer lacks %q: %s", w.Expect, tail(strings.TrimSpace(string(b)), 300))
+		return fmt.Errorf("answer lacks %q: %s", w.Expect, env.tail(string(b), 300))
 	}
 	return nil
 }
