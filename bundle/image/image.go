@@ -78,7 +78,7 @@ func Parse(mediaType string, body []byte) (Document, error) {
 	if len(body) > MaxSize {
 		return doc, fmt.Errorf("document of %d bytes, allowed %d", len(body), MaxSize)
 	}
-	var anything any
+	var anything json.RawMessage // any JSON, without the memory of its values
 	if err := strict.DecodeJSON(body, &anything); err != nil {
 		return doc, err
 	}

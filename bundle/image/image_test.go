@@ -3,6 +3,7 @@ package image
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -245,4 +246,21 @@ func FuzzWalk(f *testing.F) {
 			}
 		}
 	})
+}
+
+// 4 MiB of empty descriptors must not become half a gigabyte.
+func TestParseNeedsLittleMemory(t *testing.T) {
+	for _, field := range []string{"manifests", "layers", "x", "annotations"} {
+		body := []byte(`{"schemaVersion":2,"` + field + `":[` + strings.Repeat("{},", 4<<20/3-20) + `{}]}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Parse("", body)
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			t.Errorf("%s: accepted", field)
+		}
+		if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
+			t.Errorf("%s: allocated %d MiB", field, used>>20)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -15,12 +16,17 @@ import (
 const (
 	maxJSONSize  = 64 << 20
 	maxJSONDepth = 64
+	// They bound the memory of the decoded document, which may be a hundred times
+	// its size.
+	maxJSONElements = 100_000   // of one array
+	maxJSONValues   = 2_000_000 // in the document
 )
 
 // DecodeJSON decodes one JSON document into v. Unlike encoding/json it refuses
 // duplicate keys, unknown fields and names that differ in case, data after the
-// document, invalid UTF-8, more than 64 MiB and more than 64 levels. If a type
-// implements json.Unmarshaler, its fields are not checked.
+// document, invalid UTF-8, more than 64 MiB or 64 levels, arrays of more than
+// 100,000 elements, and more than 2,000,000 values. If a type implements
+// json.Unmarshaler, its fields are not checked.
 func DecodeJSON(data []byte, v any) error {
 	if len(data) > maxJSONSize {
 		return fmt.Errorf("%d bytes of JSON are more than the %d that are read", len(data), maxJSONSize)
@@ -30,7 +36,8 @@ func DecodeJSON(data []byte, v any) error {
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
-	if err := checkValue(dec, reflect.TypeOf(v), 0); err != nil {
+	values := 0
+	if err := checkValue(dec, &values, reflect.TypeOf(v), 0); err != nil {
 		return fmt.Errorf("byte %d: %w", dec.InputOffset(), err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -41,8 +48,12 @@ func DecodeJSON(data []byte, v any) error {
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
-// checkValue reads one value and checks it against t; a nil t accepts any.
-func checkValue(dec *json.Decoder, t reflect.Type, depth int) error {
+// checkValue reads one value, which it adds to values, and checks it against t; a
+// nil t accepts any.
+func checkValue(dec *json.Decoder, values *int, t reflect.Type, depth int) error {
+	if *values++; *values > maxJSONValues {
+		return fmt.Errorf("more than %d values", maxJSONValues)
+	}
 	if depth > maxJSONDepth {
 		return fmt.Errorf("nested deeper than %d levels", maxJSONDepth)
 	}
@@ -60,19 +71,22 @@ func checkValue(dec *json.Decoder, t reflect.Type, depth int) error {
 		if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
 			elem = t.Elem()
 		}
-		for dec.More() {
-			if err := checkValue(dec, elem, depth+1); err != nil {
+		for n := 0; dec.More(); n++ {
+			if n == maxJSONElements {
+				return fmt.Errorf("array of more than %d elements", maxJSONElements)
+			}
+			if err := checkValue(dec, values, elem, depth+1); err != nil {
 				return err
 			}
 		}
-	} else if err := checkObject(dec, t, depth); err != nil {
+	} else if err := checkObject(dec, values, t, depth); err != nil {
 		return err
 	}
 	_, err = dec.Token()
 	return cut(err)
 }
 
-func checkObject(dec *json.Decoder, t reflect.Type, depth int) error {
+func checkObject(dec *json.Decoder, values *int, t reflect.Type, depth int) error {
 	var fields map[string]reflect.StructField
 	if t != nil && t.Kind() == reflect.Struct {
 		fields = taggedFields(t, "json")
@@ -100,7 +114,7 @@ func checkObject(dec *json.Decoder, t reflect.Type, depth int) error {
 		case t != nil && t.Kind() == reflect.Map:
 			elem = t.Elem()
 		}
-		if err := checkValue(dec, elem, depth+1); err != nil {
+		if err := checkValue(dec, values, elem, depth+1); err != nil {
 			return err
 		}
 	}
@@ -129,7 +143,19 @@ func cut(err error) error {
 	return err
 }
 
+// tagged has the results of taggedFields, which take far longer than a small
+// object takes to decode.
+var tagged sync.Map // of map[string]reflect.StructField by fieldsKey
+
+type fieldsKey struct {
+	t   reflect.Type
+	tag string
+}
+
 func taggedFields(t reflect.Type, tag string) map[string]reflect.StructField {
+	if have, ok := tagged.Load(fieldsKey{t, tag}); ok {
+		return have.(map[string]reflect.StructField)
+	}
 	out := map[string]reflect.StructField{}
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get(tag), ",")
@@ -141,5 +167,6 @@ func taggedFields(t reflect.Type, tag string) map[string]reflect.StructField {
 		}
 		out[name] = f
 	}
+	tagged.Store(fieldsKey{t, tag}, out)
 	return out
 }
