@@ -119,15 +119,14 @@ func lockEntries(l *manifests.Lock) ([]ImageEntry, []FileEntry, error) {
 }
 
 func imageOf(a manifests.Artifact) ImageEntry {
-	return ImageEntry{
-		Name: a.Name,
-		Descriptor: ocispec.Descriptor{
-			MediaType:   a.Blob.MediaType,
-			Digest:      a.Blob.Digest,
-			Size:        a.Blob.Size,
-			Annotations: map[string]string{ocispec.AnnotationRefName: a.Name},
-		},
-		Absent: a.Absent,
+	return ImageEntry{Name: a.Name, Descriptor: imageDescriptor(a.Name, a.Blob), Absent: a.Absent}
+}
+
+// imageDescriptor returns the descriptor of an image in index.json.
+func imageDescriptor(name string, d manifests.Descriptor) ocispec.Descriptor {
+	return ocispec.Descriptor{
+		MediaType: d.MediaType, Digest: d.Digest, Size: d.Size,
+		Annotations: map[string]string{ocispec.AnnotationRefName: name},
 	}
 }
 

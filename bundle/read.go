@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -205,7 +206,11 @@ func ReadLock(index []byte, read image.Reader) (*manifests.Lock, []byte, error) 
 	return a.lock, a.openPGP, nil
 }
 
-// parseRoot parses index.json: the images, then the content index.
+// parseRoot parses index.json: the images, then the content index. Everybody who
+// looks for the Lock of a bundle does it with parseRoot. A descriptor has the
+// fields that Seal writes and no others: an image with the artifact type of the
+// content index would be a second Lock for a reader that looks for the type, and
+// urls or data would be a second source of the content.
 func parseRoot(raw []byte) (index ocispec.Index, content ocispec.Descriptor, err error) {
 	if err := decodeExact(raw, &index); err != nil {
 		return index, content, err
@@ -215,7 +220,21 @@ func parseRoot(raw []byte) (index ocispec.Index, content ocispec.Descriptor, err
 		index.Manifests[n].ArtifactType != manifests.ArtifactTypeContent {
 		return index, content, errors.New("is not the index of a bundle")
 	}
-	return index, index.Manifests[n], nil
+	content = index.Manifests[n]
+	for _, d := range index.Manifests[:n] {
+		name := d.Annotations[ocispec.AnnotationRefName]
+		canonical := imageDescriptor(name, manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
+		if !reflect.DeepEqual(d, canonical) {
+			return index, content, fmt.Errorf("descriptor of image %q has other fields than media type, digest, size and name", name)
+		}
+	}
+	canonical := ocispec.Descriptor{
+		MediaType: content.MediaType, Digest: content.Digest, Size: content.Size, ArtifactType: manifests.ArtifactTypeContent,
+	}
+	if !reflect.DeepEqual(content, canonical) {
+		return index, content, errors.New("descriptor of the content index has other fields than media type, digest, size and artifact type")
+	}
+	return index, content, nil
 }
 
 // readContentIndex returns the artifacts of a bundle: the bundle artifact and
@@ -279,6 +298,11 @@ func readArtifact(s *blobSet, d ocispec.Descriptor) (ocispec.Manifest, error) {
 		m.ArtifactType != d.ArtifactType ||
 		m.Annotations[manifests.AnnotationGroup] != d.Annotations[manifests.AnnotationGroup] {
 		return m, errors.New("artifact manifest and its descriptor do not agree")
+	}
+	for _, part := range append(m.Layers, m.Config, d) {
+		if part.URLs != nil || part.Data != nil || part.Platform != nil {
+			return m, fmt.Errorf("descriptor of %s has urls, data or a platform", part.Digest)
+		}
 	}
 	return m, nil
 }
