@@ -31,6 +31,13 @@ const (
 	maxDocument = 64 << 20
 )
 
+// How slowly a mirror may send: a mirror that stalls must not hold the agent, and with
+// it the lock of the host. Tests replace them.
+var (
+	documentPace = reader.Pace{Bytes: 64 << 10, Within: 30 * time.Second, Total: 10 * time.Minute}
+	filePace     = reader.Pace{Bytes: 64 << 10, Within: 30 * time.Second, Total: 6 * time.Hour}
+)
+
 // cacheDir keeps documents of the bundle for the next phase. Every use verifies them.
 const cacheDir = StateDir + "/bundle"
 
@@ -118,29 +125,49 @@ func newClient(e Endpoint) (*http.Client, error) {
 	}, nil
 }
 
-func (c *RemoteBundle) get(ctx context.Context, path string) (io.ReadCloser, error) {
-	return c.send(ctx, http.MethodGet, path)
-}
-
-func (c *RemoteBundle) send(ctx context.Context, method, path string) (io.ReadCloser, error) {
+func (c *RemoteBundle) send(ctx context.Context, method, path string, pace reader.Pace) (io.ReadCloser, error) {
 	rel, err := url.Parse(path)
 	if err != nil {
 		return nil, err
 	}
 	u := *c.base
 	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+rel.Path, rel.RawQuery
+	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
+		cancel(nil)
 		return nil, err
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
+		cancel(nil)
 		return nil, fmt.Errorf("mirror: %w", explainTime(err))
 	}
 	if resp.StatusCode != http.StatusOK {
+		defer cancel(nil)
 		return nil, errors.Join(fmt.Errorf("mirror: %s: %s", u.String(), resp.Status), resp.Body.Close())
 	}
-	return resp.Body, nil
+	return &body{reader.Paced(resp.Body, pace, cancel), path, func() error {
+		defer cancel(nil)
+		return resp.Body.Close()
+	}}, nil
+}
+
+// body is the body of a response. Its errors name the path.
+type body struct {
+	io.Reader
+	path  string
+	close func() error
+}
+
+func (b *body) Close() error { return b.close() }
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("mirror: %q: %w", b.path, err)
+	}
+	return n, err
 }
 
 // explainTime adds the host's clock to an error about an expired or not yet valid
@@ -153,19 +180,16 @@ func explainTime(err error) error {
 }
 
 func (c *RemoteBundle) read(ctx context.Context, path string, limit int64) ([]byte, error) {
-	r, err := c.get(ctx, path)
+	r, err := c.send(ctx, http.MethodGet, path, documentPace)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
 	b, err := io.ReadAll(reader.Limit(r, limit))
 	if errors.Is(err, reader.ErrTooLarge) {
-		err = fmt.Errorf("%w: %w", ErrVerify, err)
+		err = fmt.Errorf("mirror: %q: %w: %w", path, ErrVerify, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("mirror: %q: %w", path, err)
-	}
-	return b, nil
+	return b, err
 }
 
 // verifiedIndex returns index.json from the cache or the mirror, after it has checked
@@ -249,7 +273,7 @@ func (c *RemoteBundle) cacheGet(name string) ([]byte, error) {
 
 // Has returns an error if the mirror does not have path, "/files/linux/amd64/kubelet".
 func (c *RemoteBundle) Has(ctx context.Context, path string) error {
-	r, err := c.send(ctx, http.MethodHead, path)
+	r, err := c.send(ctx, http.MethodHead, path, documentPace)
 	if err != nil {
 		return err
 	}
@@ -263,7 +287,7 @@ func (c *RemoteBundle) open(ctx context.Context, plain digest.Digest) (io.ReadCl
 		return nil, fmt.Errorf("%w: %s is not in the bundle's Lock", ErrVerify, plain)
 	}
 	// Without Accept-Encoding the mirror decodes compressed files.
-	r, err := c.get(ctx, "/"+a.Group+"/"+a.Path)
+	r, err := c.send(ctx, http.MethodGet, "/"+a.Group+"/"+a.Path, filePace)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,8 @@ type world struct {
 	mirror agent.Endpoint
 	// tamper, when set, changes answers of the mirror.
 	tamper func(path string, body []byte) []byte
+	// slow, when set, answers the paths that it returns true for.
+	slow   func(rw http.ResponseWriter, r *http.Request) bool
 	paths  []string // asked of the mirror
 	output strings.Builder
 }
@@ -55,6 +57,9 @@ func (w *world) serve(sequence int64) {
 	}
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.paths = append(w.paths, r.URL.Path)
+		if w.slow != nil && w.slow(rw, r) {
+			return
+		}
 		rec := httptest.NewRecorder()
 		m.ServeHTTP(rec, r)
 		body := rec.Body.Bytes()
