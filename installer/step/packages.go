@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Package managers that Packages knows.
@@ -203,16 +204,27 @@ func (p *Packages) aptInstall(ctx context.Context, env *Env, names []string) err
 		return err
 	}
 	environ := []string{"APT_CONFIG=" + conf, "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1"}
-	for _, argv := range [][]string{
-		{"apt-get", "-q", "update"},
-		append([]string{"apt-get", "-q", "-y", "--no-install-recommends", "install"}, names...),
-	} {
-		if _, err := env.Run.Run(ctx, Cmd{Argv: argv, Env: environ}); err != nil {
-			return err
-		}
+	get := func(ctx context.Context, args ...string) error {
+		argv := append([]string{"apt-get", "-q"}, args...)
+		_, err := env.Run.Run(ctx, Cmd{Argv: argv, Env: environ})
+		return err
 	}
-	return nil
+	// apt accepts any speed of a mirror that does not stall. Only what a limit may
+	// interrupt has one.
+	limited, cancel := context.WithTimeoutCause(ctx, aptLimit, fmt.Errorf("not finished within %s", aptLimit))
+	defer cancel()
+	if err := get(limited, "update"); err != nil {
+		return err
+	}
+	install := append([]string{"-y", "--no-install-recommends", "install"}, names...)
+	if err := get(limited, append([]string{"--download-only"}, install...)...); err != nil {
+		return err
+	}
+	return get(ctx, install...)
 }
+
+// aptLimit is the longest time for all downloads of apt.
+const aptLimit = 2 * time.Hour
 
 // aptConf returns the configuration, see apt.conf(5). apt reads APT_CONFIG first, so
 // Parts and Main keep it from the host's files. Any error of update is fatal, since

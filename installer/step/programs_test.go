@@ -20,6 +20,7 @@ func TestPackages(t *testing.T) {
 	}{
 		{"apt", [][]string{
 			{"apt-get", "-q", "update"},
+			{"apt-get", "-q", "--download-only", "-y", "--no-install-recommends", "install", "socat"},
 			{"apt-get", "-q", "-y", "--no-install-recommends", "install", "socat"},
 		}},
 		{"yum", [][]string{
@@ -31,8 +32,12 @@ func TestPackages(t *testing.T) {
 		w := steptest.New(t)
 		installed := map[string]bool{"chrony": true}
 		var changes [][]string
-		w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		w.Programs = func(ctx context.Context, c step.Cmd) (step.Output, error) {
 			last := c.Argv[len(c.Argv)-1]
+			_, limited := ctx.Deadline()
+			if want := c.Argv[0] == "apt-get" && c.Argv[2] != "-y"; limited != want {
+				t.Errorf("%q: has a time limit: %t, want %t", c.Argv, limited, want)
+			}
 			switch c.Argv[0] {
 			case "dpkg-query":
 				if last == "chrony" {
@@ -49,7 +54,7 @@ func TestPackages(t *testing.T) {
 				return steptest.Exit(c.Argv, 1, "no package provides "+last)
 			}
 			changes = append(changes, c.Argv)
-			installed[last] = true
+			installed[last] = !limited
 			return steptest.Say("")
 		}
 		p := &step.Packages{Manager: tt.manager, Names: []string{"chrony", "socat"}, Source: "/etc/offk8s/r", CAFile: "/etc/offk8s/ca.crt"}
