@@ -12,12 +12,13 @@ import (
 )
 
 // blobState is the result of the last check of a blob.
-type blobState int32
+type blobState int64
 
 const (
 	unchecked blobState = iota
 	good
 	bad
+	blobStates // how many there are
 )
 
 // blob is one blob of a bundle, opened for reading.
@@ -25,11 +26,31 @@ type blob struct {
 	digest digest.Digest
 	name   string // for messages
 	data   *io.SectionReader
-	state  atomic.Int32
-	mu     sync.Mutex // held while a request hashes the blob
+	result atomic.Int64 // of the last check: generation*blobStates + state
+
+	mu      sync.Mutex
+	running *checking // the check that requests wait for; nil if none runs
 }
 
-func (b *blob) known() blobState { return blobState(b.state.Load()) }
+// known returns the result of the last check if it saw the bundle files of this
+// generation, else unchecked.
+func (b *blob) known(generation int64) blobState {
+	result := b.result.Load()
+	if result/int64(blobStates) != generation {
+		return unchecked
+	}
+	return blobState(result % int64(blobStates))
+}
+
+// record stores the result of a check that began in this generation.
+func (b *blob) record(generation int64, state blobState) {
+	b.result.Store(generation*int64(blobStates) + int64(state))
+}
+
+// failure returns the error for a blob that must not be sent.
+func (b *blob) failure(err error) error {
+	return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: %w", bundle.ErrVerify, err)}
+}
 
 // openBlobs opens every blob of the bundles, in the order in which they are
 // stored. If two bundles have the same blob, it is read from the first.

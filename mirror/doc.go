@@ -4,8 +4,9 @@
 //
 // New builds a map from exact URL paths to blobs; a request is a look-up in it
 // and never a path of the file system. Server runs a Mirror on listeners, with the
-// limits that a machine between two networks needs, and Mirror.Scrub hashes the
-// blobs in the background, so that requests for a damaged one get status 500.
+// limits that a machine between two networks needs. Each blob is hashed before it is
+// first sent, again after a bundle file changed, and by Mirror.Scrub in the
+// background; requests for a damaged one get status 500.
 //
 //	/v2/…                            the registry (mirror/oci)
 //	/files/…, /yum/…, /apt/…         /<group>/<path> of every file of the bundle

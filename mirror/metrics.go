@@ -111,9 +111,10 @@ func (m *Mirror) requestMetrics(p *printer) {
 }
 
 func (m *Mirror) scrubMetrics(p *printer) {
-	var count [bad + 1]int64
+	var count [blobStates]int64
+	generation := m.watch.generation.Load()
 	for _, b := range m.scrub.blobs {
-		count[b.known()]++
+		count[b.known(generation)]++
 	}
 	p.family("offk8s_blobs", "gauge", "blobs of the bundles by the result of their last check")
 	p.sample("offk8s_blobs", count[unchecked], "state", "unchecked")
@@ -122,7 +123,7 @@ func (m *Mirror) scrubMetrics(p *printer) {
 	p.one("offk8s_scrub_bytes_total", "counter", "bytes hashed by the scrub", m.scrub.bytes.Load())
 	p.one("offk8s_scrub_passes_total", "counter", "whole passes of the scrub", m.scrub.passes.Load())
 	p.one("offk8s_scrub_last_pass_timestamp_seconds", "gauge", "end of the last whole pass, 0 before the first", m.scrub.lastPass.Load())
-	p.one("offk8s_bundle_file_changes_total", "counter", "times that a bundle file was written to while served", m.scrub.changes.Load())
+	p.one("offk8s_bundle_file_changes_total", "counter", "times that a bundle file was written to while served", generation)
 }
 
 func (m *Mirror) bundleMetrics(p *printer) {

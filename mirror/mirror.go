@@ -2,12 +2,12 @@ package mirror
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -47,14 +47,15 @@ type Mirror struct {
 	pages    map[string]page
 	pageData *pageData
 	metrics  metrics
+	watch    *watcher
+	urgent   urgent
 	scrub    scrubber
-	strict   atomic.Bool // hash a blob before it is sent, see changed
 }
 
 // New returns a Mirror of open bundles, which must stay open until Close. The
 // error lists every reason why they cannot be served together: equal names with
 // different content, names that no URL can have, damaged image manifests. Other
-// blobs are not hashed; see Verify and Scrub.
+// blobs are hashed before they are first sent, or by Verify and Scrub.
 func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 	if len(bundles) == 0 {
 		return nil, errors.New("mirror: no bundle to serve")
@@ -67,6 +68,11 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.watch, err = newWatcher(bundles, m.log); err != nil {
+		return nil, err
+	}
+	m.scrub.blobs = blobs
+	m.urgent.init()
 	var images []bundle.ImageEntry
 	for _, b := range bundles {
 		images = append(images, b.Images()...)
@@ -77,7 +83,6 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 	if err := errors.Join(routesErr, registryErr); err != nil {
 		return nil, err
 	}
-	m.scrub.init(bundles, blobs)
 	m.pageData = newPageData(m)
 	m.pages = m.pageData.pages()
 	return m, nil
@@ -97,9 +102,12 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Close closes the files that requests opened. It must follow the last request;
-// the bundles stay open.
-func (m *Mirror) Close() error { return m.sender.Close() }
+// Close ends the checks that requests began and closes the files that they
+// opened. It must follow the last request; the bundles stay open.
+func (m *Mirror) Close() error {
+	m.urgent.close()
+	return m.sender.Close()
+}
 
 // ServeHTTP answers a request. Methods other than GET and HEAD get status 405.
 func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -146,15 +154,28 @@ func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 	return nil
 }
 
-// send sends c unless its blob is damaged.
+// send sends c if its blob is good. A client that waits for the check of a large
+// blob keeps its connection for that time.
 func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) error {
-	if b := m.routes.blobs[c.Digest]; b != nil {
-		if err := m.admit(r.Context(), b); err != nil {
-			http.Error(w, "this file is damaged in the bundle; see the mirror's log", http.StatusInternalServerError)
-			return err
-		}
+	b := m.routes.blobs[c.Digest]
+	if b == nil {
+		return m.sender.Serve(w, r, c) // not from the bundle file
 	}
-	return m.sender.Serve(w, r, c)
+	unchanged, err := m.admit(r.Context(), b)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(m.options.WriteTimeout))
+	switch {
+	case errors.Is(err, context.Canceled):
+		// Without an answer net/http would send an empty one with status 200, which a
+		// client that closed only its own direction would take for the file.
+		refuse(w, http.StatusServiceUnavailable)
+		return err
+	case err != nil:
+		http.Error(w, "this file is damaged in the bundle; see the mirror's log", http.StatusInternalServerError)
+		return err
+	}
+	checked := *c
+	checked.Unchanged = unchanged
+	return m.sender.Serve(w, r, &checked)
 }
 
 // backend gives the registry its blobs.

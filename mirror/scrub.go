@@ -3,57 +3,23 @@ package mirror
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"sync/atomic"
 	"time"
 
-	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/reader"
 )
 
-// watchEvery is the time between two checks of the bundle files for changes.
+// watchEvery is the time between two looks at the bundle files without a request.
 const watchEvery = 2 * time.Second
 
-// scrubber hashes blobs in the background and watches the files of the bundles.
+// scrubber hashes all blobs in the background.
 type scrubber struct {
 	blobs []*blob // in the order of the files
-	files map[*os.File]stamp
 
-	bytes    atomic.Int64 // hashed so far
+	bytes    atomic.Int64 // hashed so far, for requests too
 	passes   atomic.Int64
 	lastPass atomic.Int64 // end of the last whole pass, Unix seconds
-	changes  atomic.Int64 // times that a bundle file changed while it was served
-}
-
-// stamp changes when a file is written to.
-type stamp struct {
-	size    int64
-	modTime time.Time
-}
-
-func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime()} }
-
-func (s *scrubber) init(bundles []*bundle.Bundle, blobs []*blob) {
-	s.blobs, s.files = blobs, make(map[*os.File]stamp)
-	for _, b := range bundles {
-		for _, d := range b.Blobs() {
-			at, err := b.Extents(d)
-			if err != nil {
-				continue // openBlobs has opened every blob
-			}
-			for _, e := range at {
-				if _, ok := s.files[e.File]; ok {
-					continue
-				}
-				if info, err := e.File.Stat(); err == nil {
-					s.files[e.File] = stampOf(info)
-				}
-			}
-		}
-	}
 }
 
 // Verify hashes every blob as fast as possible. The error joins a
@@ -61,17 +27,18 @@ func (s *scrubber) init(bundles []*bundle.Bundle, blobs []*blob) {
 // on requests for a damaged blob get status 500.
 func (m *Mirror) Verify(ctx context.Context) error { return m.pass(ctx, 0) }
 
-// Scrub hashes all blobs at a low rate, again and again, until ctx is done. If a
-// bundle file changes, Scrub starts again, and from then on every blob is hashed
-// before it is sent.
+// Scrub hashes all blobs at a low rate, again and again, until ctx is done. It
+// starts again if a bundle file changes, and pauses while requests wait for blobs
+// to be hashed.
 func (m *Mirror) Scrub(ctx context.Context) {
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
 	for {
 		pass, stop := context.WithCancel(ctx)
 		done := make(chan error, 1)
+		generation := m.watch.generation.Load()
 		go func() { done <- m.pass(pass, m.options.ScrubRate) }()
-		m.await(ctx, watch.C, done)
+		m.await(ctx, watch.C, done, generation)
 		stop()
 		if ctx.Err() != nil {
 			return
@@ -80,8 +47,8 @@ func (m *Mirror) Scrub(ctx context.Context) {
 }
 
 // await returns when the next pass is due: ScrubEvery after the end of this one,
-// or at once if a file changed.
-func (m *Mirror) await(ctx context.Context, watch <-chan time.Time, done <-chan error) {
+// or at once if a file changed since generation.
+func (m *Mirror) await(ctx context.Context, watch <-chan time.Time, done <-chan error, generation int64) {
 	var next <-chan time.Time
 	for {
 		select {
@@ -93,34 +60,12 @@ func (m *Mirror) await(ctx context.Context, watch <-chan time.Time, done <-chan 
 		case <-next:
 			return
 		case <-watch:
-			if m.changed() {
+			// An error to look at a file is one to read it, which the pass finds.
+			if now, err := m.watch.look(); err == nil && now != generation {
 				return
 			}
 		}
 	}
-}
-
-// changed reports whether a bundle file was written to since the last call. If so,
-// all blobs become unchecked.
-func (m *Mirror) changed() bool {
-	found := false
-	for f, before := range m.scrub.files {
-		info, err := f.Stat()
-		if err != nil || stampOf(info) == before {
-			continue
-		}
-		m.scrub.files[f] = stampOf(info)
-		m.log.Error("bundle file was changed while it is served; every blob is hashed before it is sent", "file", f.Name())
-		found = true
-	}
-	if found {
-		m.scrub.changes.Add(1)
-		m.strict.Store(true)
-		for _, b := range m.scrub.blobs {
-			b.state.Store(int32(unchecked))
-		}
-	}
-	return found
 }
 
 // pass hashes all blobs once at rate bytes per second, or without limit if rate is 0.
@@ -144,15 +89,21 @@ func (m *Mirror) pass(ctx context.Context, rate int64) error {
 // check hashes one blob and records the result. Errors other than that of ctx
 // are *bundle.ArtifactError.
 func (m *Mirror) check(ctx context.Context, b *blob, rate int64) error {
-	err := m.hash(ctx, b, rate)
+	generation, err := m.watch.look()
+	if err == nil {
+		err = m.watch.settle(ctx)
+	}
+	if err == nil {
+		err = m.hash(ctx, b, rate)
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		b.state.Store(int32(bad))
-		return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: %w", bundle.ErrVerify, err)}
+		b.record(generation, bad)
+		return b.failure(err)
 	}
-	b.state.Store(int32(good))
+	b.record(generation, good)
 	return nil
 }
 
@@ -172,43 +123,19 @@ func (m *Mirror) hash(ctx context.Context, b *blob, rate int64) error {
 		if err := pause(ctx, rate, n, time.Since(start)); err != nil {
 			return err
 		}
-	}
-}
-
-// pause waits until n bytes are due at rate bytes per second; reading them took the
-// given part of that time.
-func pause(ctx context.Context, rate int64, n int, took time.Duration) error {
-	if rate <= 0 {
-		return ctx.Err()
-	}
-	due := time.Duration(float64(n)/float64(rate)*float64(time.Second)) - took
-	if due <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(due)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
-
-// admit returns an error if b must not be sent because it is damaged. After a
-// change of a bundle file it hashes b first.
-func (m *Mirror) admit(ctx context.Context, b *blob) error {
-	if b.known() == unchecked && m.strict.Load() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.known() == unchecked {
-			if err := m.check(ctx, b, 0); err != nil {
+		for rate > 0 && m.urgent.running.Load() > 0 {
+			if err := sleep(ctx, 10*time.Millisecond); err != nil {
 				return err
 			}
 		}
 	}
-	if b.known() == bad {
-		return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: damaged, as an earlier check found", bundle.ErrVerify)}
+}
+
+// pause waits until n bytes are due at rate bytes per second; reading them took the
+// given part of that time. A rate of 0 has no limit.
+func pause(ctx context.Context, rate int64, n int, took time.Duration) error {
+	if rate <= 0 {
+		return ctx.Err()
 	}
-	return nil
+	return sleep(ctx, time.Duration(float64(n)/float64(rate)*float64(time.Second))-took)
 }

@@ -40,8 +40,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve [BUNDLE]",
 		Short: "Serve a bundle as file, yum, apt and registry mirror",
 		Long: `Serves a bundle straight from the tarball: nothing is unpacked or copied. Signature,
-index and structure are checked before the first request; all blobs are hashed in
-the background (with --verify, before the first request), and a bad one answers 500.
+index and structure are checked before the first request. Every blob is hashed before
+it is first sent, and again after the tarball changed; a bad one answers 500. All
+blobs are also hashed in the background, with --verify before the first request.
 
 TLS is on by default. The first start creates a CA for this mirror in --state and
 prints its fingerprint, for cluster.yaml. Without a BUNDLE, serve uses the only one

@@ -39,6 +39,17 @@ type Content struct {
 	Plain manifests.Descriptor
 	// Immutable content may be cached forever, because its URL names its digest.
 	Immutable bool
+	// Unchanged is called after the last stored bytes were read and before they are
+	// sent, unless it is nil. If it returns an error, the answer does not look
+	// complete.
+	Unchanged func() error
+}
+
+func (c *Content) unchanged() error {
+	if c.Unchanged == nil {
+		return nil
+	}
+	return c.Unchanged()
 }
 
 // ErrStorage means that the bundle and not the client is at fault: its bytes are

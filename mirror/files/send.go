@@ -31,37 +31,63 @@ func (s *Sender) send(w http.ResponseWriter, r *http.Request, c *Content, part s
 		return s.sendLarge(w, r, c, part, status, *buf)
 	}
 	body := (*buf)[:part.length]
-	if err := readFull(c.Data, body, part.start); err != nil {
+	err := readFull(c.Data, body, part.start)
+	if err == nil {
+		err = c.unchanged()
+	}
+	if err != nil {
 		return storageError(w, err)
 	}
 	w.WriteHeader(status)
+	return s.write(w, body)
+}
+
+func (s *Sender) write(w http.ResponseWriter, b []byte) error {
 	s.extend(w)
-	if _, err := w.Write(body); err != nil {
+	if _, err := w.Write(b); err != nil {
 		return fmt.Errorf("write to the client: %w", err)
 	}
 	return nil
 }
 
 func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, part span, status int, buf []byte) error {
+	start, length := part.start, part.length
 	// Read both ends first, so that a truncated file or a removed stick becomes
 	// status 500 and not a broken connection after a good status line.
-	if part.length > 0 {
-		for _, at := range []int64{part.start, part.start + part.length - 1} {
+	if length > 0 {
+		for _, at := range []int64{start, start + length - 1} {
 			if err := readFull(c.Data, buf[:1], at); err != nil {
 				return storageError(w, err)
 			}
 		}
 	}
-	src, done := s.positioned(w, r, c, part.start)
+	src, done := s.positioned(w, r, c, start)
 	defer done()
 	w.WriteHeader(status)
-	switch {
-	case r.Method == http.MethodHead:
+	if r.Method == http.MethodHead {
 		return nil
-	case src != nil:
-		return s.copyFile(w, src, part.length)
 	}
-	return s.copyBuffered(w, io.NewSectionReader(c.Data, part.start, part.length), part.length, buf)
+	// The last bytes pass through memory, so that a change of the file that came
+	// before they were read breaks the connection.
+	body := length - min(length, small)
+	var err error
+	if src != nil {
+		err = s.copyFile(w, src, body)
+	} else {
+		err = s.copyBuffered(w, io.NewSectionReader(c.Data, start, body), body, buf)
+	}
+	if err != nil {
+		return err
+	}
+	last := buf[:length-body]
+	err = readFull(c.Data, last, start+body)
+	if err == nil {
+		err = c.unchanged()
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w, %d bytes early", ErrStorage, err, len(last))
+	}
+	return s.write(w, last)
 }
 
 // positioned returns a file from the pool at offset off of c if the kernel can copy
