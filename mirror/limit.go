@@ -1,53 +1,184 @@
 package mirror
 
 import (
+	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 )
 
-// limit limits the open connections of an http.Server. It counts them through
-// ConnState and does not wrap net.Conn, because sendfile needs the TCP connection.
+// limit limits the open connections of an http.Server, in total and for each
+// client address. It counts them through ConnState and does not wrap net.Conn,
+// because sendfile needs the TCP connection.
 type limit struct {
-	slots chan struct{}
-	once  sync.Once
-	done  chan struct{}
+	slots   chan struct{}
+	each    int // connections of one address
+	resumed chan net.Conn
+	once    sync.Once
+	done    chan struct{}
+
+	mu      sync.Mutex
+	clients map[netip.Addr]*client
+	waiting int // of all clients, with those in resumed
 }
 
-func newLimit(n int) *limit {
-	return &limit{slots: make(chan struct{}, n), done: make(chan struct{})}
+// client is an address with open connections. Further ones wait in the order in
+// which they came, so that many hosts behind one address (NAT) are slowed down and
+// not refused.
+type client struct {
+	open    int
+	waiting []net.Conn
+}
+
+// newLimit allows n connections, each of them of one address. As many more may
+// wait.
+func newLimit(n, each int) *limit {
+	return &limit{
+		slots: make(chan struct{}, n), each: each, resumed: make(chan net.Conn, n), done: make(chan struct{}),
+		clients: make(map[netip.Addr]*client),
+	}
+}
+
+func addressOf(c net.Conn) netip.Addr {
+	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 // state is the ConnState hook of the server; Accept takes the slot.
-func (l *limit) state(_ net.Conn, s http.ConnState) {
+func (l *limit) state(c net.Conn, s http.ConnState) {
 	if s == http.StateClosed || s == http.StateHijacked {
+		l.leave(addressOf(c))
 		<-l.slots
+	}
+}
+
+// enter counts a new connection and reports whether it may go on now. If not, it
+// waits or, if too many wait, is closed.
+func (l *limit) enter(c net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := l.clients[addressOf(c)]
+	if from == nil {
+		from = &client{}
+		l.clients[addressOf(c)] = from
+	}
+	switch {
+	case from.open < l.each:
+		from.open++
+		return true
+	case l.waiting < cap(l.resumed):
+		from.waiting = append(from.waiting, c)
+		l.waiting++
+	default:
+		_ = c.Close()
+	}
+	return false
+}
+
+// leave counts a closed connection, whose place the next one that waits takes.
+func (l *limit) leave(a netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := l.clients[a]
+	switch {
+	case len(from.waiting) > 0:
+		l.resumed <- from.waiting[0] // has room for all that wait
+		from.waiting = from.waiting[1:]
+	case from.open > 1:
+		from.open--
+	default:
+		delete(l.clients, a)
 	}
 }
 
 // open returns the number of open connections.
 func (l *limit) open() int { return len(l.slots) }
 
-// close wakes an Accept that waits for a slot.
-func (l *limit) close() { l.once.Do(func() { close(l.done) }) }
+// close wakes an Accept that waits, and closes the connections that wait.
+func (l *limit) close() {
+	l.once.Do(func() { close(l.done) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, from := range l.clients {
+		for _, c := range from.waiting {
+			_ = c.Close()
+		}
+		from.waiting = nil
+	}
+	for {
+		select {
+		case c := <-l.resumed:
+			_ = c.Close()
+		default:
+			return
+		}
+	}
+}
 
-func (l *limit) listener(inner net.Listener) net.Listener { return &limited{inner, l} }
+func (l *limit) listener(inner net.Listener) net.Listener {
+	x := &limited{inner, l, make(chan accepted)}
+	go x.accept()
+	return x
+}
 
 type limited struct {
 	net.Listener
 	limit *limit
+	next  chan accepted
 }
 
-// Accept waits for a slot, then for a connection.
+// accepted is the result of Accept of the listener below.
+type accepted struct {
+	conn net.Conn
+	err  error
+}
+
+// accept accepts connections, so that Accept can also wait for one to resume.
+func (l *limited) accept() {
+	for {
+		c, err := l.Listener.Accept()
+		select {
+		case l.next <- accepted{c, err}:
+		case <-l.limit.done:
+			if err == nil {
+				_ = c.Close()
+			}
+			return
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+	}
+}
+
+// Accept waits for a slot, then for a connection that may go on.
 func (l *limited) Accept() (net.Conn, error) {
 	select {
 	case l.limit.slots <- struct{}{}:
 	case <-l.limit.done:
 		return nil, net.ErrClosed
 	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.limit.slots
+	for {
+		select {
+		case c := <-l.limit.resumed:
+			l.limit.mu.Lock()
+			l.limit.waiting--
+			l.limit.mu.Unlock()
+			return c, nil
+		case a := <-l.next:
+			if a.err != nil {
+				<-l.limit.slots
+				return nil, a.err
+			}
+			if l.limit.enter(a.conn) {
+				return a.conn, nil
+			}
+		case <-l.limit.done:
+			<-l.limit.slots
+			return nil, net.ErrClosed
+		}
 	}
-	return c, err
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -92,6 +93,72 @@ func TestConnectionsAreCapped(t *testing.T) {
 	if r := <-answered; r.StatusCode != 200 {
 		t.Errorf("after the first was closed: status %d", r.StatusCode)
 	}
+}
+
+// dialFrom connects from a loopback address.
+func dialFrom(t *testing.T, from string, l net.Listener) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// One address that opens every connection it gets keeps no other address out,
+// without a wait for its connections to time out.
+func TestT32OneAddressKeepsNobodyOut(t *testing.T) {
+	s := newSample(t)
+	l := listen(t)
+	stop := start(t, &Server{
+		Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l},
+		MaxConnections: 20, HeaderTimeout: time.Hour, ShutdownTimeout: time.Millisecond,
+	})
+	for range 60 { // more than may be open and wait
+		if _, err := io.WriteString(dialFrom(t, "127.0.0.2", l), "GET / HTTP/1.1\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, from := range []string{"127.0.0.1", "127.0.0.3"} {
+		c := dialFrom(t, from, l)
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: m\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || r.StatusCode != 200 {
+			t.Errorf("%s: %v", from, err)
+		}
+	}
+	_ = stop() // the slow connections are cut
+}
+
+// Many hosts behind one address take turns; none is refused.
+func TestHostsBehindOneAddressTakeTurns(t *testing.T) {
+	s := newSample(t)
+	l := listen(t)
+	start(t, &Server{
+		Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l},
+		MaxConnections: 100, MaxPerAddress: 3,
+	})
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			r, err := client.Get("http://" + l.Addr().String() + plugins)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got := body(t, r); got != "cni plugins" {
+				t.Errorf("body %q", got)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // The server neither waits for a request body nor reads it, whatever its length.

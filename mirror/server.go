@@ -28,6 +28,10 @@ type Server struct {
 	// MaxConnections bounds open connections; further ones wait in the kernel's
 	// queue. 0 means 4096.
 	MaxConnections int
+	// MaxPerAddress bounds open connections of one client address; further ones
+	// wait until one is closed, and do not keep out other addresses. 0 means half of
+	// MaxConnections.
+	MaxPerAddress int
 	// HeaderTimeout is how long a client may take for the head of a request, 0
 	// means 10 seconds; IdleTimeout how long it may keep a connection without a
 	// request, 0 means 90 seconds.
@@ -86,7 +90,8 @@ func (s *Server) warn(now time.Time) {
 // serve runs the HTTP servers until ctx is done or one of them fails.
 func (s *Server) serve(ctx context.Context) error {
 	main := s.mainServer()
-	limit := newLimit(cmp.Or(s.MaxConnections, 4096))
+	connections := cmp.Or(s.MaxConnections, 4096)
+	limit := newLimit(connections, cmp.Or(s.MaxPerAddress, connections/2, 1))
 	main.ConnState = limit.state
 	failed := make(chan error, len(s.Listeners)+1)
 	for _, l := range s.Listeners {

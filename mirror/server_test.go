@@ -279,7 +279,7 @@ func TestFilesReachTheConnection(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	c, err := newLimit(1).listener(inner).Accept()
+	c, err := newLimit(1, 1).listener(inner).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
