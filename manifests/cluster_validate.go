@@ -19,8 +19,8 @@ import (
 // skippable are the groups of steps that hostPreparation.skip may name.
 var skippable = []string{"hostname", "hosts", "swap", "modules", "sysctl", "firewall", "selinux"}
 
-// Validate returns the problems in the values of c. The installer checks whether
-// it supports the topology.
+// Validate returns the problems in the values of c: all that can be known without
+// the bundle and the hosts.
 func (c *Cluster) Validate() []strict.Problem {
 	ck := &strict.Checks{}
 	ck.Match("name", c.Name, strict.IsDNSLabel, "lower case letters, digits and dashes")
@@ -40,7 +40,7 @@ func (c *Cluster) Validate() []strict.Problem {
 	if e := c.ControlPlane.Endpoint; e != "" {
 		ck.Match("controlPlane.endpoint", e, isHostPort, "host:port")
 	}
-	ck.Each("controlPlane.sans", c.ControlPlane.SANs, func(p, s string) { ck.Match(p, s, isHost, "a DNS name or an address") })
+	ck.Each("controlPlane.sans", c.ControlPlane.SANs, func(p, s string) { ck.Match(p, s, isSAN, "a DNS name in lower case, *.NAME or an address") })
 	for p, d := range c.components() {
 		for _, k := range slices.Sorted(maps.Keys(d.Args)) {
 			ck.Flag(strict.JoinPath(p+".args", k), k, d.Args[k])
@@ -59,8 +59,12 @@ func (c *Cluster) Validate() []strict.Problem {
 }
 
 func (m ClusterMirror) validate(ck *strict.Checks) {
-	if m.CAFingerprint != "" {
-		ck.Match("mirror.caFingerprint", m.CAFingerprint, fingerprint.MatchString, "sha256: and 64 hexadecimal digits, as serve prints it")
+	if f := m.CAFingerprint; f != "" && !fingerprint.MatchString(f) {
+		hint := ""
+		if near := "sha256:" + fingerprintDigits(f); fingerprint.MatchString(near) {
+			hint = "write " + near
+		}
+		ck.AddHint("mirror.caFingerprint", hint, "found %q, want sha256: and 64 hexadecimal digits, as serve prints it", f)
 	}
 	if m.URL == "" {
 		return // --mirror may set it
@@ -76,6 +80,13 @@ func (m ClusterMirror) validate(ck *strict.Checks) {
 	}
 }
 
+// fingerprintDigits returns the digits of a fingerprint in the form of openssl,
+// "SHA256 Fingerprint=AB:CD:…", or without its prefix.
+func fingerprintDigits(s string) string {
+	s = strings.ToLower(strings.TrimSpace(s[strings.LastIndexByte(s, '=')+1:]))
+	return strings.NewReplacer(":", "", " ", "").Replace(strings.TrimPrefix(s, "sha256:"))
+}
+
 func (s SSH) validate(ck *strict.Checks, p string) {
 	if s.Address != "" {
 		ck.Match(p+".address", s.Address, isHost, "a DNS name or an address")
@@ -84,7 +95,7 @@ func (s SSH) validate(ck *strict.Checks, p string) {
 		ck.Add(p+".port", "found %d, want 1 to 65535", s.Port)
 	}
 	if s.User != "" {
-		ck.Match(p+".user", s.User, userName.MatchString, "the name of a user")
+		ck.Match(p+".user", s.User, isUser, `the name of a user, such as root, jdoe@corp.example.com or CORP\jdoe`)
 	}
 	if s.HostKey != "" {
 		ck.Match(p+".hostKey", s.HostKey, sshKeyPrint.MatchString, "SHA256:… as ssh-keygen -l prints it")
@@ -104,17 +115,15 @@ func (c *Cluster) validateHosts(ck *strict.Checks) {
 	names, addresses, local := map[string]int{}, map[netip.Addr]int{}, -1
 	for i, h := range c.Hosts {
 		p := fmt.Sprintf("hosts[%d]", i)
-		if !strict.IsDNSName(h.Name) || h.Name == "localhost" {
-			ck.Add(p+".name", "found %q, want an RFC 1123 name in lower case", h.Name)
+		if n := len(h.Name); n > strict.MaxNodeName {
+			ck.Add(p+".name", "%q has %d characters, want an RFC 1123 name of at most %d", h.Name, n, strict.MaxNodeName)
+		} else if !strict.IsNodeName(h.Name) {
+			ck.Add(p+".name", "found %q, want an RFC 1123 name: lower case letters, digits, dashes and dots", h.Name)
 		} else if j, dup := names[h.Name]; dup {
 			ck.Add(p+".name", "%q is already hosts[%d]", h.Name, j)
 		}
 		names[h.Name] = i
-		a, err := netip.ParseAddr(h.Address)
-		switch a = a.Unmap(); {
-		case err != nil || a.Zone() != "" || !a.IsGlobalUnicast():
-			ck.Add(p+".address", "found %q, want an IP address that the other hosts reach", h.Address)
-		default:
+		if a, ok := checkAddress(ck, p+".address", h.Address); ok {
 			if j, dup := addresses[a]; dup {
 				ck.Add(p+".address", "%q is already that of hosts[%d]", h.Address, j)
 			}
@@ -129,6 +138,46 @@ func (c *Cluster) validateHosts(ck *strict.Checks) {
 	}
 }
 
+// checkAddress checks the address of a host. The second result reports whether it
+// can be used for more checks.
+func checkAddress(ck *strict.Checks, path, s string) (netip.Addr, bool) {
+	const want = "want an IP address that the other hosts reach"
+	a, err := netip.ParseAddr(s)
+	switch a = a.Unmap(); {
+	case err != nil && strict.IsDNSName(s):
+		ck.Add(path, "found the host name %q, %s", s, want)
+	case err != nil && strings.Contains(s, "/"):
+		ck.AddHint(path, "write it without the prefix length", "found %q, %s", s, want)
+	case err != nil || a.Zone() != "" || !a.IsGlobalUnicast():
+		ck.Add(path, "found %q, %s", s, want)
+	case a.String() != s:
+		// Programs print addresses in this form, and steps look for it.
+		ck.Add(path, "found %q, want the form %s", s, a)
+		return a, true
+	default:
+		return a, true
+	}
+	return a, false
+}
+
+// otherWords are roles by the words that other tools use.
+var otherWords = map[string]Role{
+	"master": RoleControlPlane, "controlplane": RoleControlPlane, "controller": RoleControlPlane, "server": RoleControlPlane,
+	"node": RoleWorker, "agent": RoleWorker, "minion": RoleWorker, "compute": RoleWorker,
+}
+
+func checkRole(ck *strict.Checks, path, s string) {
+	if s == string(RoleLoadBalancer) {
+		ck.AddHint(path, "remove the role", "load balancers come with a later version")
+		return
+	}
+	ck.Among(path, s, string(RoleControlPlane), string(RoleEtcd), string(RoleWorker))
+	word := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(s))
+	if r, ok := otherWords[word]; ok && s != string(r) {
+		ck.Problems[len(ck.Problems)-1].Hint = strict.DidYouMean(string(r))
+	}
+}
+
 func (h Host) validate(ck *strict.Checks, p string) {
 	if len(h.Roles) == 0 {
 		ck.Add(p+".roles", "none given")
@@ -137,9 +186,7 @@ func (h Host) validate(ck *strict.Checks, p string) {
 	for i, r := range h.Roles {
 		roles[i] = string(r)
 	}
-	ck.Each(p+".roles", roles, func(p, s string) {
-		ck.Among(p, s, string(RoleControlPlane), string(RoleEtcd), string(RoleWorker), string(RoleLoadBalancer))
-	})
+	ck.Each(p+".roles", roles, func(p, s string) { checkRole(ck, p, s) })
 	h.SSH.validate(ck, p+".ssh")
 	for _, k := range slices.Sorted(maps.Keys(h.Labels)) {
 		at := strict.JoinPath(p+".labels", k)
@@ -150,17 +197,41 @@ func (h Host) validate(ck *strict.Checks, p string) {
 }
 
 func (c *Cluster) validateTopology(ck *strict.Checks) {
+	known := func(r Role) bool {
+		return slices.Contains([]Role{RoleControlPlane, RoleEtcd, RoleWorker, RoleLoadBalancer}, r)
+	}
+	for _, h := range c.Hosts {
+		if slices.ContainsFunc(h.Roles, func(r Role) bool { return !known(r) }) {
+			return // it may be the one that would be missing
+		}
+	}
 	if len(c.Hosts) == 0 {
 		return
 	}
-	if len(c.HostsWith(RoleControlPlane)) == 0 {
-		ck.Add("hosts", "no host has the role %q", RoleControlPlane)
+	const several = "a host may have several roles"
+	planes := 0
+	for i, h := range c.Hosts {
+		j := slices.Index(h.Roles, RoleControlPlane)
+		if j < 0 {
+			continue
+		}
+		if planes++; planes > 1 {
+			ck.AddHint(fmt.Sprintf("hosts[%d].roles[%d]", i, j), "several control planes need load balancers, which come with a later version",
+				"host number %d with the role %q, want 1", planes, RoleControlPlane)
+		}
+	}
+	if planes == 0 {
+		ck.AddHint("hosts", several, "no host has the role %q", RoleControlPlane)
 	}
 	if n := len(c.HostsWith(RoleEtcd)); n != 1 && n != 3 && n != 5 {
-		ck.Add("hosts", "%d hosts have the role %q, want 1, 3 or 5", n, RoleEtcd)
+		hint := ""
+		if n > 0 && n%2 == 0 {
+			hint = "an even number survives no more failures than one member less"
+		}
+		ck.AddHint("hosts", hint, "%d hosts have the role %q, want 1, 3 or 5", n, RoleEtcd)
 	}
 	if len(c.HostsWith(RoleWorker)) == 0 {
-		ck.Add("hosts", "no host has the role %q", RoleWorker)
+		ck.AddHint("hosts", several, "no host has the role %q", RoleWorker)
 	}
 }
 
@@ -174,11 +245,12 @@ func (c *Cluster) validateNetwork(ck *strict.Checks) {
 	pods, okPods := checkCIDR(ck, "network.podCIDR", c.PodCIDR())
 	services, okServices := checkCIDR(ck, "network.serviceCIDR", c.ServiceCIDR())
 	if okPods {
-		c.hostsOutside(ck, "pod", pods)
+		c.sameFamily(ck, pods)
+		c.outside(ck, "pod", pods)
 		c.podRoom(ck, pods)
 	}
 	if okServices {
-		c.hostsOutside(ck, "service", services)
+		c.outside(ck, "service", services)
 		// The API server takes ranges of at most 20 bits; address 10 is DNS.
 		if free := services.Addr().BitLen() - services.Bits(); free > 20 || free < 4 {
 			ck.Add("network.serviceCIDR", "%s: want 4 to 20 bits of addresses, such as a /16", services)
@@ -204,25 +276,65 @@ func checkCIDR(ck *strict.Checks, path, s string) (netip.Prefix, bool) {
 	if p != p.Masked() {
 		ck.Add(path, "%s has bits beyond its mask, want %s", s, p.Masked())
 	}
-	return p.Masked(), true
+	if p = p.Masked(); !p.Addr().IsGlobalUnicast() || p.Addr().Is4In6() {
+		ck.Add(path, "found %q, want a range of unicast addresses such as 10.244.0.0/16", s)
+		return p, false
+	}
+	return p, true
 }
 
-// hostsOutside checks that no address of a host is in a range of the cluster.
-func (c *Cluster) hostsOutside(ck *strict.Checks, what string, p netip.Prefix) {
-	for i, h := range c.Hosts {
-		if a, err := netip.ParseAddr(h.Address); err == nil && p.Contains(a.Unmap()) {
-			ck.Add(fmt.Sprintf("hosts[%d].address", i), "%s is in the %s range %s", h.Address, what, p)
+// outside checks that no address which hosts use is in a range of the cluster.
+func (c *Cluster) outside(ck *strict.Checks, what string, p netip.Prefix) {
+	check := func(path, s string) {
+		if a, err := netip.ParseAddr(s); err == nil && p.Contains(a.Unmap()) {
+			ck.Add(path, "%s is in the %s range %s", s, what, p)
 		}
 	}
+	for i, h := range c.Hosts {
+		check(fmt.Sprintf("hosts[%d].address", i), h.Address)
+	}
+	if u, err := url.Parse(c.Mirror.URL); err == nil {
+		check("mirror.url", u.Hostname())
+	}
+	if host, _, err := net.SplitHostPort(c.ControlPlane.Endpoint); err == nil {
+		check("controlPlane.endpoint", host)
+	}
+	for i, s := range c.Time.Servers {
+		check(fmt.Sprintf("time.servers[%d]", i), s)
+	}
 }
 
-// podRoom checks that every node gets its /24 (IPv4) of the pod range.
-func (c *Cluster) podRoom(ck *strict.Checks, p netip.Prefix) {
-	if !p.Addr().Is4() {
-		return
+// sameFamily checks that the hosts and the range of the pods have addresses of one
+// family.
+func (c *Cluster) sameFamily(ck *strict.Checks, pods netip.Prefix) {
+	first := netip.Addr{}
+	for i, h := range c.Hosts {
+		a, err := netip.ParseAddr(h.Address)
+		switch a = a.Unmap(); {
+		case err != nil:
+		case !first.IsValid():
+			first = a
+		case a.Is4() != first.Is4():
+			ck.Add(fmt.Sprintf("hosts[%d].address", i), "%s and %s of another host are of different address families", a, first)
+		}
 	}
-	if n := len(c.Nodes()); p.Bits() > 24 || n > 1<<(24-p.Bits()) {
-		ck.Add("network.podCIDR", "%s has no /24 for each of %d nodes", p, n)
+	if first.IsValid() && first.Is4() != pods.Addr().Is4() {
+		ck.Add("network.podCIDR", "%s and the hosts' addresses are of different address families", pods)
+	}
+}
+
+// podRoom checks that every node gets its part of the pod range: the controller
+// manager divides it into at most 65536 ranges, /24 for IPv4 and /64 for IPv6.
+func (c *Cluster) podRoom(ck *strict.Checks, p netip.Prefix) {
+	each := 24
+	if p.Addr().Is6() {
+		each = 64
+	}
+	switch n := len(c.Nodes()); {
+	case p.Bits() < each-16:
+		ck.Add("network.podCIDR", "%s is too large, want /%d or smaller", p, each-16)
+	case p.Bits() > each || n > 1<<(each-p.Bits()):
+		ck.Add("network.podCIDR", "%s has no /%d for each of %d nodes", p, each, n)
 	}
 }
 
@@ -246,9 +358,7 @@ func (h HostPrep) validate(ck *strict.Checks) {
 		}
 	}
 	ck.Each("hostPreparation.skip", h.Skip, func(p, s string) {
-		if !slices.Contains(skippable, s) {
-			ck.Add(p, "found %q, want one of %s", s, strings.Join(skippable, ", "))
-		}
+		ck.Among(p, s, skippable...)
 	})
 	ck.Each("hostPreparation.ignorePreflight", h.IgnorePreflight, func(p, s string) {
 		ck.Match(p, s, strict.IsName, "the name of a check")
@@ -260,7 +370,7 @@ func (h HostPrep) validate(ck *strict.Checks) {
 // where a crafted one could inject settings or commands.
 var (
 	taintForm   = regexp.MustCompile(`^([^=:]+)(=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
-	userName    = regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)
+	userName    = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9.-]*\\)?[A-Za-z0-9_][A-Za-z0-9_.-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?$`)
 	fingerprint = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	sshKeyPrint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
 	plainWord   = regexp.MustCompile(`^[A-Za-z0-9_./:=,+@-]+$`)
@@ -271,6 +381,17 @@ var (
 func isHost(s string) bool {
 	a, err := netip.ParseAddr(s)
 	return err == nil && a.Zone() == "" || strict.IsDNSName(s)
+}
+
+// isUser reports the name of a user as a host or a directory has it: jdoe,
+// jdoe@corp.example.com or CORP\jdoe.
+func isUser(s string) bool { return len(s) <= 256 && userName.MatchString(s) }
+
+// isSAN reports a name for a certificate, as kubeadm takes it: a DNS name, also
+// with the wildcard * as its first label, or an IP address.
+func isSAN(s string) bool {
+	name, wildcard := strings.CutPrefix(s, "*.")
+	return isHost(s) || wildcard && strict.IsDNSName(name)
 }
 
 // isHostPort reports host:port.

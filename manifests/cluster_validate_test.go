@@ -97,7 +97,39 @@ func TestClusterValidate(t *testing.T) {
 			c.Hosts = c.Hosts[:1]
 			c.Hosts[0].Roles = []Role{RoleControlPlane, RoleEtcd, RoleWorker}
 		}},
-		{"load balancer", "", "", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleLoadBalancer} }},
+		{"load balancer", "hosts[1].roles[1]", "later version", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleLoadBalancer} }},
+		{"two control planes", "hosts[1].roles[1]", `number 2 with the role "control-plane", want 1`, func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleControlPlane} }},
+		{"users of directories", "", "", func(c *Cluster) {
+			c.SSH.User, c.Hosts[0].SSH.User, c.Hosts[1].SSH.User = "Administrator", "jdoe@corp.example.com", `CORP\jdoe`
+		}},
+		{"two domains", "ssh.user", "CORP", func(c *Cluster) { c.SSH.User = `A\B\c` }},
+		{"user is an option", "ssh.user", "root", func(c *Cluster) { c.SSH.User = `CORP\-x` }},
+		{"wildcard", "", "", func(c *Cluster) { c.ControlPlane.SANs = []string{"*.k8s.example.com", "k8s.example.com", "fd00::9"} }},
+		{"wildcard inside", "controlPlane.sans[0]", "*.NAME", func(c *Cluster) { c.ControlPlane.SANs = []string{"a.*.example.com"} }},
+		{"wildcard of part", "controlPlane.sans[0]", "*.NAME", func(c *Cluster) { c.ControlPlane.SANs = []string{"*a.example.com"} }},
+		{"upper case name", "controlPlane.sans[0]", "lower case", func(c *Cluster) { c.ControlPlane.SANs = []string{"K8s.example.com"} }},
+		{"63 characters", "", "", func(c *Cluster) { c.Hosts[1].Name = strings.Repeat("b", 40) + "." + strings.Repeat("c", 22) }},
+		{"64 characters", "hosts[1].name", "64 characters, want an RFC 1123 name of at most 63", func(c *Cluster) {
+			c.Hosts[1].Name = strings.Repeat("b", 40) + "." + strings.Repeat("c", 23)
+		}},
+		{"four etcd", "hosts", "want 1, 3 or 5", func(c *Cluster) {
+			c.Hosts = append(c.Hosts, Host{Name: "x", Address: "10.0.0.30", Roles: []Role{RoleEtcd}},
+				Host{Name: "y", Address: "10.0.0.31", Roles: []Role{RoleEtcd}}, Host{Name: "z", Address: "10.0.0.32", Roles: []Role{RoleEtcd}})
+		}},
+		{"IPv6 host among IPv4", "hosts[1].address", "families", func(c *Cluster) { c.Hosts[1].Address = "fd00::2" }},
+		{"IPv6 hosts, pods by default", "network.podCIDR", "families", func(c *Cluster) { c.Hosts[0].Address, c.Hosts[1].Address = "fd00::1", "fd00::2" }},
+		{"IPv6 pods and services of IPv4 hosts", "network.podCIDR", "families", func(c *Cluster) {
+			c.Network.PodCIDR, c.Network.ServiceCIDR = "fd01::/56", "fd02::/112"
+		}},
+		{"IPv6 pods without room", "network.podCIDR", "no /64 for each of 2 nodes", func(c *Cluster) { c.Network.PodCIDR = "fd01::/64" }},
+		{"IPv4 in IPv6", "hosts[1].address", "want the form 10.0.0.21", func(c *Cluster) { c.Hosts[1].Address = "::ffff:10.0.0.21" }},
+		{"long form", "hosts[1].address", "want the form fd00::2", func(c *Cluster) { c.Hosts[1].Address = "fd00:0::2" }},
+		{"large pod range", "network.podCIDR", "too large", func(c *Cluster) { c.Network.PodCIDR = "16.0.0.0/7" }},
+		{"loopback pods", "network.podCIDR", "unicast", func(c *Cluster) { c.Network.PodCIDR = "127.0.0.0/16" }},
+		{"multicast services", "network.serviceCIDR", "unicast", func(c *Cluster) { c.Network.ServiceCIDR = "224.0.0.0/16" }},
+		{"mirror in a range", "mirror.url", "service range", func(c *Cluster) { c.Mirror.URL = "https://10.96.0.5:8443" }},
+		{"endpoint in a range", "controlPlane.endpoint", "pod range", func(c *Cluster) { c.ControlPlane.Endpoint = "10.244.0.5:6443" }},
+		{"time server in a range", "time.servers[0]", "pod range", func(c *Cluster) { c.Time.Servers = []string{"10.244.0.5"} }},
 		{"IPv6", "", "", func(c *Cluster) {
 			c.Hosts[0].Address, c.Hosts[1].Address = "fd00::1", "fd00::2"
 			c.Network.PodCIDR, c.Network.ServiceCIDR = "fd01::/48", "fd02::/112"

@@ -442,3 +442,15 @@ func TestOpenSSL(t *testing.T) {
 		t.Errorf("apiserver:\n%s", text)
 	}
 }
+
+// A wildcard in sans is a name of the API server's certificate like any other.
+func TestWildcardName(t *testing.T) {
+	s := open(t, t.TempDir(), time.Now(), func(c *manifests.Cluster) { c.ControlPlane.SANs = []string{"*.k8s.example.com"} })
+	c := cert(t, resolve(t, s, CertRef("apiserver-cp-1")))
+	if err := c.VerifyHostname("api.k8s.example.com"); err != nil {
+		t.Error(err)
+	}
+	if err := c.VerifyHostname("a.b.k8s.example.com"); err == nil {
+		t.Error("the wildcard stands for two labels")
+	}
+}

@@ -5,16 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Hostname is the name of the host, now and after a reboot.
 type Hostname struct {
 	Name string `json:"name"`
 }
-
-var hostnameRE = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 func (h *Hostname) Kind() string { return "hostname" }
 
@@ -24,8 +23,8 @@ func (h *Hostname) Describe() string { return "hostname " + h.Name }
 
 // Validate requires a lower-case RFC 1123 name, as Kubernetes does for nodes.
 func (h *Hostname) Validate() error {
-	if len(h.Name) > 64 || !hostnameRE.MatchString(h.Name) {
-		return fmt.Errorf("name %q: want a lower-case RFC 1123 name of at most 64 characters", h.Name)
+	if !strict.IsNodeName(h.Name) {
+		return fmt.Errorf("name %q: want a lower-case RFC 1123 name of at most %d characters", h.Name, strict.MaxNodeName)
 	}
 	return nil
 }

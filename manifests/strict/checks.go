@@ -18,11 +18,22 @@ func (c *Checks) Add(path, format string, a ...any) {
 	c.Problems = append(c.Problems, Problem{Path: path, Message: fmt.Sprintf(format, a...)})
 }
 
-// Among adds a problem unless got is one of known.
+// AddHint is Add with a hint.
+func (c *Checks) AddHint(path, hint, format string, a ...any) {
+	c.Add(path, format, a...)
+	c.Problems[len(c.Problems)-1].Hint = hint
+}
+
+// Among adds a problem unless got is one of known, with a similar one as hint.
 func (c *Checks) Among(path, got string, known ...string) {
-	if !slices.Contains(known, got) {
-		c.Add(path, "found %q, want one of %s", got, strings.Join(known, ", "))
+	if slices.Contains(known, got) {
+		return
 	}
+	hint := ""
+	if best, ok := Nearest(strings.TrimSpace(got), known); ok {
+		hint = DidYouMean(best)
+	}
+	c.AddHint(path, hint, "found %q, want one of %s", got, strings.Join(known, ", "))
 }
 
 // Match adds a problem unless ok(s).

@@ -25,15 +25,15 @@ func New(file, apiVersion, kind string) *Document {
 }
 
 // Decode decodes data, one YAML document, into the struct that v points to. It
-// returns false if data is not YAML; Err returns the problems.
+// returns false if data is not YAML, or a document of another kind; Err returns the
+// problems.
 func (d *Document) Decode(data []byte, v any) bool {
 	root, ok := d.parse(data)
 	if !ok {
 		return false
 	}
 	d.decodeRoot(root, v)
-	d.header(v)
-	return true
+	return d.header(v)
 }
 
 // Merge is Decode into a filled value: maps add to it by key, and so do lists if
@@ -72,9 +72,15 @@ func (d *Document) Err() error {
 	return NewError(d.problems)
 }
 
-// header checks apiVersion and kind.
-func (d *Document) header(v any) {
+// header checks apiVersion and kind. If the document names another kind, it drops
+// all other problems and returns false: the fields are those of that kind.
+func (d *Document) header(v any) bool {
 	s := reflect.ValueOf(v).Elem()
+	kind := s.FieldByName("Kind").String()
+	other := kind != "" && kind != d.kind
+	if other {
+		d.problems = nil
+	}
 	for _, f := range []struct{ field, path, want string }{
 		{"APIVersion", "apiVersion", d.apiVersion},
 		{"Kind", "kind", d.kind},
@@ -85,6 +91,7 @@ func (d *Document) header(v any) {
 		}
 		d.place([]Problem{{Path: f.path, Message: fmt.Sprintf("found %q, want %q", got, f.want)}})
 	}
+	return !other
 }
 
 func (d *Document) add(p position, path, message, hint string) {

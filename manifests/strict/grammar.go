@@ -51,6 +51,15 @@ func IsDNSName(s string) bool {
 	return err != nil || !strings.Contains(s, ".")
 }
 
+// MaxNodeName is the largest length of a node's name: Kubernetes keeps it as the
+// value of the label kubernetes.io/hostname.
+const MaxNodeName = 63
+
+// IsNodeName reports the name of a host that can be a node.
+func IsNodeName(s string) bool {
+	return len(s) <= MaxNodeName && IsDNSName(s) && s != "localhost"
+}
+
 // IsLabelKey reports a Kubernetes label or taint key.
 func IsLabelKey(s string) bool {
 	prefix, name, ok := strings.Cut(s, "/")

@@ -7,12 +7,14 @@ import (
 
 // suggest returns a hint: the name most similar to got, or all names if none is similar.
 func suggest(got string, names []string) string {
-	best, ok := Nearest(got, names)
-	if !ok {
-		return "known are " + strings.Join(names, ", ")
+	if best, ok := Nearest(got, names); ok {
+		return DidYouMean(best)
 	}
-	return fmt.Sprintf("did you mean %q?", best)
+	return "known are " + strings.Join(names, ", ")
 }
+
+// DidYouMean returns the hint to write name instead.
+func DidYouMean(name string) string { return fmt.Sprintf("did you mean %q?", name) }
 
 // Nearest returns the name most similar to got. It reports false if none is similar.
 func Nearest(got string, names []string) (best string, ok bool) {

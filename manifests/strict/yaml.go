@@ -92,7 +92,11 @@ func (d *Document) syntax(err error) {
 		d.add(position{}, "", "not YAML: "+firstLine(err.Error()), "")
 		return
 	}
-	d.add(tokenPos(ye.GetToken()), "", "not YAML: "+firstLine(ye.GetMessage()), "")
+	message, hint := firstLine(ye.GetMessage()), ""
+	if strings.Contains(message, "'\t'") {
+		message, hint = "a tab", "indent with spaces"
+	}
+	d.add(tokenPos(ye.GetToken()), "", "not YAML: "+message, hint)
 }
 
 func firstLine(s string) string {

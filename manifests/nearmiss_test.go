@@ -1,0 +1,55 @@
+package manifests
+
+import (
+	"strings"
+	"testing"
+)
+
+// Near misses get the right text to write.
+func TestNearMisses(t *testing.T) {
+	const digits = "3712132b3712132b3712132b3712132b3712132b3712132b3712132b3712132b"
+	tests := []struct{ from, to, want string }{
+		{"roles: [worker]", "roles: [master]", `c.yaml:12:13: hosts[1].roles[0]: found "master", want one of control-plane, etcd, worker (did you mean "control-plane"?)`},
+		{"roles: [worker]", "roles: ['worker ']", `did you mean "worker"?`},
+		{"roles: [worker]", "roles: [Worker]", `did you mean "worker"?`},
+		{"roles: [worker]", "roles: [node]", `did you mean "worker"?`},
+		{"roles: [worker]", "roles: [controlplane]", `did you mean "control-plane"?`},
+		{"roles: [worker]", "roles: [load-balancer]", "later version (remove the role)"},
+		{"address: 10.0.0.21", "address: worker-1", `hosts[1].address: found the host name "worker-1", want an IP address`},
+		{"address: 10.0.0.21", "address: 10.0.0.21/24", "without the prefix length"},
+		{"    address: 10.0.0.21", "\taddress: 10.0.0.21", "c.yaml:11:1: not YAML: a tab (indent with spaces)"},
+		{"8443\n", "8443\n  caFingerprint: " + digits + "\n", "(write sha256:" + digits + ")"},
+		{"8443\n", "8443\n  caFingerprint: SHA256:" + strings.ToUpper(digits) + "\n", "(write sha256:" + digits + ")"},
+		{"8443\n", "8443\n  caFingerprint: 'SHA256 Fingerprint=" + strings.ToUpper(digits[:2]) + ":" + digits[2:] + "'\n", "(write sha256:" + digits + ")"},
+		{"kind: Cluster", "kind: Manifest", `c.yaml:2:7: kind: found "Manifest", want "Cluster"`},
+		{"kind: Cluster\n", "kind: Manifest\nimages: [x]\nkubernetes: latest\n", `kind: found "Manifest", want "Cluster"`},
+		{"mirror:\n", "hostPreparation: {skip: [swapp]}\nmirror:\n", `did you mean "swap"?`},
+		{"name: worker-1", "name: M_3", "letters, digits, dashes"},
+	}
+	for _, tt := range tests {
+		doc := strings.Replace(goodCluster, tt.from, tt.to, 1)
+		_, err := LoadCluster("c.yaml", []byte(doc))
+		alone := err != nil && (!strings.Contains(err.Error(), "\n") || strings.Contains(tt.to, "load-balancer"))
+		if !alone || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s:\ngot %v\nwant %s alone", tt.to, err, tt.want)
+		}
+	}
+}
+
+// The mirror of an untouched file is known as the example, and one that differs in
+// its address or its fingerprint is not.
+func TestIsExample(t *testing.T) {
+	c, err := LoadCluster("cluster.yaml", InitCluster())
+	if err != nil || !c.Mirror.IsExample() {
+		t.Errorf("%+v, %v: not the example", c.Mirror, err)
+	}
+	for _, m := range []ClusterMirror{
+		{URL: c.Mirror.URL},
+		{URL: "https://10.0.0.6:8443", CAFingerprint: c.Mirror.CAFingerprint},
+		{URL: c.Mirror.URL, CAFingerprint: strings.Replace(c.Mirror.CAFingerprint, "00", "01", 1)},
+	} {
+		if m.IsExample() {
+			t.Errorf("%+v: the example", m)
+		}
+	}
+}
