@@ -30,6 +30,16 @@ type Mirror struct {
 	Agent agent.Endpoint
 }
 
+// MirrorCAError means that the mirror has another CA than cluster.yaml expects. It
+// wraps agent.ErrVerify.
+type MirrorCAError struct{ URL, Got, Want string }
+
+func (e *MirrorCAError) Error() string {
+	return fmt.Sprintf("mirror %s: its CA has the fingerprint %s, mirror.caFingerprint is %s", e.URL, e.Got, e.Want)
+}
+
+func (e *MirrorCAError) Unwrap() error { return agent.ErrVerify }
+
 // OpenMirror fetches the mirror's CA, compares it with the fingerprint in
 // cluster.yaml, and verifies the bundle with keys (PEM). If root is set, only that
 // bundle is accepted. The error is agent.ErrVerify, agent.ErrPolicy or one of the network.
@@ -76,7 +86,7 @@ func fetchCA(ctx context.Context, m manifests.ClusterMirror) ([]byte, error) {
 		return nil, fmt.Errorf("mirror: %s: %s and no certificate", u, resp.Status)
 	}
 	if want := strings.ToLower(strings.ReplaceAll(m.CAFingerprint, " ", "")); got != want {
-		return nil, fmt.Errorf("mirror: %w: its CA has the fingerprint %s, cluster.yaml says %s", agent.ErrVerify, got, want)
+		return nil, &MirrorCAError{m.URL, got, want}
 	}
 	// Only the certificate that was compared, whatever else the answer held.
 	block, _ := pem.Decode(b)

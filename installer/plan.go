@@ -51,7 +51,11 @@ func NewPlan(in phase.Input, phases []phase.Phase) (*Plan, error) {
 		for _, h := range in.Cluster.Hosts {
 			items, err := ph.Steps(in, h)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("plan: phase %q: host %q: %w", ph.Name, h.Name, err))
+				// The cause may concern several phases.
+				if key := h.Name + " " + err.Error(); !seen[key] {
+					errs = append(errs, fmt.Errorf("plan: phase %q: host %q: %w", ph.Name, h.Name, err))
+					seen[key] = true
+				}
 				continue
 			}
 			for _, it := range items {

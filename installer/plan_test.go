@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -83,6 +84,22 @@ func TestPlanTellsAllErrors(t *testing.T) {
 	for _, want := range []string{"no file for a", "no file for b", `host "a": step "one/a" twice`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %q:\n%v", want, err)
+		}
+	}
+}
+
+// A cause that several phases share is told once a host, with one name of the phase.
+func TestPlanTellsErrorsOnce(t *testing.T) {
+	l := newLab(t, "a", "b")
+	in := phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{Distros: []string{"rocky-9"}}}
+	in.Cluster.Hosts[0].OS = "ubuntu-22.04"
+	_, err := installer.NewPlan(in, phase.All())
+	if err == nil || strings.Count(err.Error(), "ubuntu-22.04") != 1 {
+		t.Errorf("got %v", err)
+	}
+	for line := range strings.SplitSeq(fmt.Sprint(err), "\n") {
+		if strings.Count(line, "host ") > 1 || strings.Count(line, "phase ") > 1 {
+			t.Errorf("doubled: %s", line)
 		}
 	}
 }

@@ -29,13 +29,25 @@ func (f *Fleet) Preflight(ctx context.Context, in phase.Input) (phase.Input, []p
 	for name, s := range seen {
 		in.Facts[name] = s.facts
 	}
-	checks := checkClocks(in, seen, phase.Skew)
+	checks := append(checkClocks(in, seen, phase.Skew), gates(in)...)
+	return in, checks, preflightError(checks)
+}
+
+// Judge runs the checks of all phases on in as it is: without facts those that need
+// no host. It returns all checks; if one failed, the error is a *PreflightError.
+func Judge(in phase.Input) ([]phase.Check, error) {
+	checks := gates(in)
+	return checks, preflightError(checks)
+}
+
+func gates(in phase.Input) []phase.Check {
+	var out []phase.Check
 	for _, p := range phase.All() {
 		if p.Gate != nil {
-			checks = append(checks, p.Gate(in)...)
+			out = append(out, p.Gate(in)...)
 		}
 	}
-	return in, checks, preflightError(checks)
+	return out
 }
 
 // Guard compares the facts of the hosts with the identity of the operator's
@@ -121,7 +133,11 @@ type PreflightError struct{ Checks []phase.Check }
 
 func (e *PreflightError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "preflight: %d checks failed", len(e.Checks))
+	noun := "checks"
+	if len(e.Checks) == 1 {
+		noun = "check"
+	}
+	fmt.Fprintf(&b, "preflight: %d %s failed", len(e.Checks), noun)
 	for _, c := range e.Checks {
 		b.WriteString("\n  " + c.String())
 	}

@@ -69,6 +69,9 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	if err := a.checkAge(in.Lock, o.fresh); err != nil {
 		return err
 	}
+	if _, err := installer.Judge(in); err != nil {
+		return err // before any host is asked
+	}
 	dir := o.cluster.stateDir(c)
 	if !o.dryRun {
 		unlock, err := installer.LockState(dir)

@@ -14,7 +14,11 @@ func (a *app) planCommand() *cobra.Command {
 		Short: "Print what install would do, without connecting to any host",
 		Long: `Prints the plan from cluster.yaml and the mirror's bundle alone. It assumes that a host
 runs the operating system given as "os:", or the first one in the bundle if there is
-none. install --dry-run checks the hosts and reports what differs.`,
+none. It refuses everything that install refuses without connecting to a host;
+install --dry-run also checks the hosts and reports what differs.
+
+Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not allowed;
+6 the bundle does not suit the cluster.`,
 		Example: `  offk8s plan -f cluster.yaml --key offk8s.pub
   offk8s plan --format json > plan.json`,
 		Args: cobra.NoArgs,
@@ -25,6 +29,9 @@ none. install --dry-run checks the hosts and reports what differs.`,
 			}
 			_, _, in, err := o.openMirror(cmd.Context(), c)
 			if err != nil {
+				return err
+			}
+			if _, err := installer.Judge(in); err != nil {
 				return err
 			}
 			plan, err := installer.NewPlan(in, phase.All())

@@ -41,7 +41,8 @@ func completeness(in Input) []Check {
 }
 
 // needs returns the digests of all files and images that the steps of all hosts
-// name, sorted, or the distinct errors of planning, sorted by text.
+// name, sorted, or the distinct errors of planning, sorted by text. It leaves out
+// hosts of an operating system that preflight refuses.
 func needs(in Input) ([]digest.Digest, []error) {
 	found := map[digest.Digest]bool{}
 	var errs []error
@@ -52,7 +53,9 @@ func needs(in Input) ([]digest.Digest, []error) {
 		for _, h := range in.Cluster.Hosts {
 			items, err := p.Steps(in, h)
 			if err != nil {
-				errs = append(errs, err)
+				if !errors.Is(err, errOS) {
+					errs = append(errs, err)
+				}
 				continue
 			}
 			for _, it := range items {

@@ -1,6 +1,7 @@
 package phase
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"path"
@@ -25,28 +26,32 @@ func (in Input) arch(h manifests.Host) string {
 	return "amd64"
 }
 
-// distro returns the host's operating system.
+// errOS is the error of a host with an operating system that the bundle or this
+// version does not support; the check "os" reports it.
+var errOS = errors.New("operating system is not supported")
+
+// distro returns the host's operating system; the error is errOS.
 func (in Input) distro(h manifests.Host) (distro.Distro, error) {
 	if f, ok := in.Facts[h.Name]; ok {
 		d, ok := distro.Detect(f.OS.ID, f.OS.Version)
 		if !ok {
-			return d, fmt.Errorf("host %q: operating system %q %q is not supported", h.Name, f.OS.ID, f.OS.Version)
+			return d, fmt.Errorf("%w: %q %q", errOS, f.OS.ID, f.OS.Version)
 		}
 		return d, nil
 	}
 	name := h.OS
 	if name == "" {
 		if len(in.Lock.Distros) == 0 {
-			return distro.Distro{}, fmt.Errorf("host %q: the bundle supports no operating system", h.Name)
+			return distro.Distro{}, fmt.Errorf("%w: the bundle has packages for none", errOS)
 		}
 		name = in.Lock.Distros[0]
 	}
 	if !slices.Contains(in.Lock.Distros, name) {
-		return distro.Distro{}, fmt.Errorf("host %q: the bundle has no packages for %q, only for %s", h.Name, name, strings.Join(in.Lock.Distros, ", "))
+		return distro.Distro{}, fmt.Errorf("%w: the bundle has no packages for %q, only for %s", errOS, name, strings.Join(in.Lock.Distros, ", "))
 	}
 	d, ok := distro.ByName(name)
 	if !ok {
-		return d, fmt.Errorf("host %q: operating system %q is not supported", h.Name, name)
+		return d, fmt.Errorf("%w: %q", errOS, name)
 	}
 	return d, nil
 }

@@ -25,8 +25,6 @@
 package phase
 
 import (
-	"fmt"
-
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/installer/facts"
@@ -108,14 +106,15 @@ func (l *list) fail(err error) {
 	}
 }
 
-// done returns the steps after validating them, or the first error.
+// done returns the steps after validating them, or the first error. The caller of
+// Steps knows phase and host.
 func (l *list) done() ([]step.Item, error) {
 	if l.err != nil {
-		return nil, fmt.Errorf("phase %q: %w", l.phase, l.err)
+		return nil, l.err
 	}
 	for _, it := range l.items {
 		if err := it.Validate(); err != nil {
-			return nil, fmt.Errorf("phase %q: %w", l.phase, err)
+			return nil, err
 		}
 	}
 	return l.items, nil

@@ -3,6 +3,7 @@ package phase
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,19 +24,20 @@ const (
 	warnSkew    = 5 * time.Second
 )
 
-// preflight checks the topology and, for each host with facts, the host. It
-// reports all problems, not only the first. A failed check that
+// preflight checks whether the bundle suits the cluster and, for each host with
+// facts, the host; Cluster.Validate has checked what cluster.yaml alone shows. It
+// reports all problems, not only the first. A failed check of a host that
 // hostPreparation.ignorePreflight names becomes a warning.
 func preflight(in Input) []Check {
 	c := &checks{ignore: in.Cluster.HostPrep.IgnorePreflight}
-	checkTopology(c, in)
-	checkNetworks(c, in)
+	checkCluster(c, in)
 	for _, h := range in.Cluster.Hosts {
-		f, ok := in.Facts[h.Name]
-		if !ok {
-			continue // planned without the host
-		}
 		c.host = h.Name
+		f, ok := in.Facts[h.Name]
+		if !ok { // planned without the host
+			checkExpectedOS(c, in, h)
+			continue
+		}
 		checkSystem(c, in, h, f)
 		checkResources(c, h, f)
 		checkKernel(c, in, h, f)
@@ -45,66 +47,91 @@ func preflight(in Input) []Check {
 	return c.list
 }
 
-// checkTopology checks how many hosts have each role.
-func checkTopology(c *checks, in Input) {
-	count := func(r manifests.Role) int { return len(in.Cluster.HostsWith(r)) }
-	planes := count(manifests.RoleControlPlane)
-	c.require(planes == 1, Check{
-		Name: "control-planes", Found: fmt.Sprint(planes), Want: "1",
-		Hint: "several control planes need load balancers, which come with a later version",
-	})
-	balancers := count(manifests.RoleLoadBalancer)
-	c.require(balancers == 0, Check{
-		Name: "load-balancers", Found: fmt.Sprint(balancers), Want: "0",
-		Hint: "they come with a later version; remove the role",
-	})
-	members := count(manifests.RoleEtcd)
-	c.require(members%2 == 1, Check{
-		Name: "etcd-members", Found: fmt.Sprint(members), Want: "1, 3 or 5",
-		Hint: "an even number survives no more failures than one member less",
-	})
+// checkCluster checks what the bundle and this version can do with the cluster.
+func checkCluster(c *checks, in Input) {
+	members := len(in.Cluster.HostsWith(manifests.RoleEtcd))
 	c.recommend(members != 1, Check{
 		Name: "etcd-quorum", Found: fmt.Sprint(members), Want: "3",
 		Hint: "with one member, losing its host loses the cluster",
 	})
-	workers := count(manifests.RoleWorker)
-	c.require(workers > 0, Check{
-		Name: "workers", Found: fmt.Sprint(workers), Want: "1 or more", Hint: "give a host the role worker",
-	})
+	families := Check{
+		Name: "address-family", Found: "IPv4", Want: "IPv4",
+		Hint: fmt.Sprintf("clusters with IPv6 come with a later version; the pod network %q of the bundle has IPv4 only", in.Lock.CNI),
+	}
+	must := &checks{} // no setting makes these work, so that nothing turns them into warnings
+	for _, s := range in.ranges() {
+		if p, err := netip.ParsePrefix(s); err != nil || !p.Addr().Unmap().Is4() {
+			families.Found = "IPv6, " + s
+			break
+		}
+	}
+	must.require(families.Found == families.Want, families)
+	want := "plugins of " + criPlugins[in.Lock.Release.Features.ContainerdConfig]
+	for _, name := range otherPlugins(in) {
+		must.require(false, Check{
+			Name: "runtime-config", Found: fmt.Sprintf("runtime.config with %q", name), Want: want,
+			Hint: "containerd of this bundle would ignore it",
+		})
+	}
+	c.list = append(c.list, must.list...)
 }
 
-// checkNetworks checks that the networks of pods and services are valid, do not
-// contain a host and have room for all nodes.
-func checkNetworks(c *checks, in Input) {
-	for _, x := range []struct{ name, cidr string }{{"pod-range", in.Cluster.PodCIDR()}, {"service-range", in.Cluster.ServiceCIDR()}} {
-		p, err := netip.ParsePrefix(x.cidr)
-		c.require(err == nil && p.Addr().Is4(), Check{
-			Name: x.name, Found: x.cidr, Want: "an IPv4 network such as 10.244.0.0/16",
-		})
-		if err != nil {
-			continue
-		}
-		for _, h := range in.Cluster.Hosts {
-			if a, err := netip.ParseAddr(h.Address); err == nil && p.Contains(a) {
-				c.require(false, Check{
-					Name: x.name, Found: x.cidr, Want: "a network without " + h.Name + "'s " + h.Address,
-					Hint: "choose another network",
-				})
-			}
+// ranges returns the ranges of the cluster and the addresses of its hosts, as ranges.
+func (in Input) ranges() []string {
+	out := []string{in.Cluster.PodCIDR(), in.Cluster.ServiceCIDR()}
+	for _, h := range in.Cluster.Hosts {
+		out = append(out, hostPrefix(h.Address))
+	}
+	return out
+}
+
+// criPlugins are the plugins of containerd for Kubernetes, by the version of config.toml.
+var criPlugins = map[int]string{2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1"}
+
+// streaming are the settings that version 3 has left in the plugin of version 2.
+var streaming = []string{
+	"disable_tcp_service", "stream_server_address", "stream_server_port", "stream_idle_timeout",
+	"enable_tls_streaming", "x509_key_pair_streaming",
+}
+
+// otherPlugins returns the tables of runtime.config that configure plugins for
+// Kubernetes of another version of containerd, sorted.
+func otherPlugins(in Input) []string {
+	version := in.Lock.Release.Features.ContainerdConfig
+	plugins, _ := in.Cluster.Runtime.Config["plugins"].(map[string]any)
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(plugins)) {
+		settings, _ := plugins[name].(map[string]any)
+		switch {
+		case version == 2 && strings.HasPrefix(name, criPlugins[3]),
+			version == 3 && name == criPlugins[2] && hasOther(settings, streaming):
+			out = append(out, name)
 		}
 	}
-	if p, err := netip.ParsePrefix(in.Cluster.PodCIDR()); err == nil {
-		room := 0
-		if p.Bits() <= 24 {
-			room = 1 << min(16, 24-p.Bits())
+	return out
+}
+
+// hasOther reports whether m has another key than known.
+func hasOther(m map[string]any, known []string) bool {
+	for k := range m {
+		if !slices.Contains(known, k) {
+			return true
 		}
-		nodes := len(in.Cluster.Nodes())
-		c.require(room >= nodes, Check{
-			Name: "pod-range-size", Found: fmt.Sprintf("room for %d nodes", room), Want: fmt.Sprint(nodes),
-			Hint: "each node takes a /24",
+	}
+	return false
+}
+
+// checkExpectedOS checks the operating system that a plan assumes for a host without
+// facts.
+func checkExpectedOS(c *checks, in Input, h manifests.Host) {
+	if _, err := in.distro(h); err != nil {
+		c.require(false, Check{
+			Name: "os", Found: cmp.Or(h.OS, "none"), Want: wantOS(in), Hint: "correct os: of the host, or pack a bundle with --os for it",
 		})
 	}
 }
+
+func wantOS(in Input) string { return "one of " + strings.Join(in.Lock.Distros, ", ") }
 
 // checkSystem checks the operating system, the architecture and the address.
 func checkSystem(c *checks, in Input, h manifests.Host, f facts.Facts) {
@@ -114,7 +141,7 @@ func checkSystem(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		name = strings.TrimSpace(f.OS.ID + " " + f.OS.Version)
 	}
 	c.require(known && slices.Contains(in.Lock.Distros, d.Name), Check{
-		Name: "os", Found: name, Want: "one of " + strings.Join(in.Lock.Distros, ", "),
+		Name: "os", Found: name, Want: wantOS(in),
 		Hint: "pack a bundle with --os for it",
 	})
 	if h.OS != "" {

@@ -2,6 +2,7 @@ package phase
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -28,22 +29,32 @@ func TestPreflight(t *testing.T) {
 		hint   string
 	}{
 		{"good", "1.36", func(*Input) {}, "", ""},
-		{"two control planes", "1.36", func(in *Input) {
-			in.Cluster.Hosts[1].Roles = append(in.Cluster.Hosts[1].Roles, manifests.RoleControlPlane)
-		}, "control-planes", "later version"},
-		{"balancer", "1.36", func(in *Input) {
-			in.Cluster.Hosts[1].Roles = append(in.Cluster.Hosts[1].Roles, manifests.RoleLoadBalancer)
-		}, "load-balancers", "later version"},
-		{"two etcd members", "1.36", func(in *Input) {
-			in.Cluster.Hosts[2].Roles = []manifests.Role{manifests.RoleWorker}
-		}, "etcd-members", ""},
-		{"no worker", "1.36", func(in *Input) {
-			for i := range in.Cluster.Hosts {
-				in.Cluster.Hosts[i].Roles = slices.DeleteFunc(in.Cluster.Hosts[i].Roles, func(r manifests.Role) bool { return r == manifests.RoleWorker })
-			}
-		}, "workers", ""},
-		{"pods on the hosts' network", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.0.0.0/16" }, "pod-range", "another network"},
-		{"pod range for two nodes", "1.36", func(in *Input) { in.Cluster.Network.PodCIDR = "10.244.0.0/23" }, "pod-range-size", "/24"},
+		{"IPv6", "1.36", func(in *Input) {
+			in.Cluster.Network = manifests.ClusterNetwork{PodCIDR: "fd00:10::/56", ServiceCIDR: "fd00:96::/112"}
+		}, "address-family", `pod network "flannel"`},
+		{"IPv6, ignored", "1.16", func(in *Input) {
+			in.Cluster.Network.PodCIDR = "fd00:10::/56"
+			in.Cluster.HostPrep.IgnorePreflight = []string{"address-family", "pod-range"}
+		}, "address-family", "later version"},
+		{"IPv6 host", "1.36", func(in *Input) {
+			in.Cluster.Hosts[0].Address = "fd00::1"
+			f := in.Facts["cp-1"]
+			f.Addresses = append(f.Addresses, facts.Address{Prefix: netip.MustParsePrefix("fd00::1/64")})
+			in.Facts["cp-1"] = f
+		}, "address-family", "later version"},
+		{"containerd 2 in a bundle with containerd 1.7", "1.16", func(in *Input) {
+			in.Cluster.Runtime.Config = table{"plugins": table{"io.containerd.cri.v1.runtime": table{"enable_selinux": true}}}
+		}, "runtime-config", "ignore"},
+		{"containerd 1.7 in a bundle with containerd 2", "1.36", func(in *Input) {
+			in.Cluster.Runtime.Config = table{"plugins": table{"io.containerd.grpc.v1.cri": table{"enable_selinux": true}}}
+		}, "runtime-config", "ignore"},
+		{"streaming in containerd 2", "1.36", func(in *Input) {
+			in.Cluster.Runtime.Config = table{"plugins": table{"io.containerd.grpc.v1.cri": table{"stream_server_port": "0"}, "io.containerd.cri.v1.runtime": table{"enable_selinux": true}}}
+		}, "", ""},
+		{"no facts, os that the bundle lacks", "1.36", func(in *Input) {
+			in.Facts, in.Cluster.Hosts[1].OS = nil, "ubuntu-22.04"
+		}, "os", "correct os:"},
+		{"no facts", "1.36", func(in *Input) { in.Facts, in.Cluster.Hosts[1].OS = nil, "rocky-9" }, "", ""},
 		{"other operating system", "1.36", host(func(f *facts.Facts) { f.OS = catalog.OSRelease{ID: "arch"} }), "os", "--os"},
 		{"distro that is not in the bundle", "1.36", host(func(f *facts.Facts) { f.OS = catalog.OSRelease{ID: "centos", Version: "7"} }), "os", "--os"},
 		{"other operating system than expected", "1.36", func(in *Input) {
@@ -93,7 +104,7 @@ func TestPreflight(t *testing.T) {
 				}
 				return
 			}
-			if len(bad) == 0 || len(bad) > 1 && tt.want != "pod-range" || bad[0].Name != tt.want || !strings.Contains(bad[0].Hint, tt.hint) {
+			if len(bad) != 1 || bad[0].Name != tt.want || !strings.Contains(bad[0].Hint, tt.hint) {
 				t.Errorf("failed: %v, want %q with hint %q", bad, tt.want, tt.hint)
 			}
 		})
