@@ -67,13 +67,14 @@ func (o clusterOptions) load() (*manifests.Cluster, error) {
 		return nil, usageError{err}
 	}
 	c, err := manifests.LoadCluster(o.file, b)
-	if err != nil {
-		return nil, err
+	if err != nil || o.mirror == "" {
+		return c, withHint(err, "fix the lines above; offk8s init cluster writes a commented example")
 	}
-	if o.mirror != "" {
-		c.Mirror.URL = strings.TrimSuffix(o.mirror, "/")
+	c.Mirror.URL = strings.TrimSuffix(o.mirror, "/")
+	for _, p := range c.Validate() { // only the URL is new
+		err = errors.Join(err, fmt.Errorf("--mirror %q: %s: %s", o.mirror, p.Path, p.Message))
 	}
-	return c, nil
+	return c, asUsage(err)
 }
 
 // stateDir returns the directory of the cluster's secrets on this machine.
@@ -85,15 +86,19 @@ func (o clusterOptions) stateDir(c *manifests.Cluster) string {
 // the trusted keys (PEM) and the input of a plan.
 func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*installer.Mirror, string, phase.Input, error) {
 	in := phase.Input{Cluster: c}
-	if c.Mirror.URL == "" {
+	switch {
+	case c.Mirror.URL == "":
 		return nil, "", in, withHint(usagef("%q names no mirror", o.file), "set mirror.url, or give --mirror URL")
+	case c.Mirror.IsExample():
+		return nil, "", in, withHint(usagef("%s: mirror: found the example of offk8s init cluster, want yours", o.file),
+			"write the address of offk8s serve and the fingerprint that it prints")
 	}
 	keys, err := trustOptions{keys: o.keys}.publicKeys()
 	if err != nil {
 		return nil, "", in, err
 	}
 	if len(keys) == 0 {
-		return nil, "", in, fmt.Errorf("install: %w", trust.ErrNoKey)
+		return nil, "", in, fmt.Errorf("bundle on the mirror: %w", trust.ErrNoKey)
 	}
 	var pem strings.Builder
 	for _, k := range keys {
@@ -108,7 +113,7 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 	if err != nil {
 		return nil, "", in, err
 	}
-	if err := checkVersion(c, m.Lock); err != nil {
+	if err := o.checkVersion(c, m.Lock); err != nil {
 		return nil, "", in, err
 	}
 	c.SetDefaults(m.Lock.Release)
@@ -116,10 +121,11 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 	return m, pem.String(), in, nil
 }
 
-// checkVersion returns an error if cluster.yaml asks for another Kubernetes than the bundle has.
-func checkVersion(c *manifests.Cluster, lock *manifests.Lock) error {
+// checkVersion returns an error if the file asks for another Kubernetes than the bundle has.
+func (o clusterOptions) checkVersion(c *manifests.Cluster, lock *manifests.Lock) error {
 	if want := strings.TrimPrefix(c.Kubernetes, "v"); want != "" && want != lock.Kubernetes && want != lock.Minor {
-		return usagef("cluster.yaml wants Kubernetes %s, the mirror's bundle %q has %s", want, lock.Name, lock.Kubernetes)
+		return withHint(usagef("%s wants Kubernetes %s, the mirror's bundle %q has %s", o.file, want, lock.Name, lock.Kubernetes),
+			"serve a bundle of that version, or correct kubernetes: in the file")
 	}
 	return nil
 }

@@ -34,12 +34,13 @@ const (
 // classes maps errors to exit codes and hints. The first match wins, so a
 // specific class comes before a general one.
 var classes = []class{
-	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init writes a commented example"},
-	{as[*installer.PreflightError], exitPreflight, "fix the hosts, or list a check under hostPreparation.ignorePreflight to make it a warning"},
+	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init cluster and offk8s init pack write commented examples"},
+	{as[*installer.PreflightError], exitPreflight, "fix the hosts or cluster.yaml; hostPreparation.ignorePreflight turns a check of a host into a warning"},
 	{is(agent.ErrLocked), exitLocked, "another offk8s is working on that host; wait until it ends"},
 	{is(agent.ErrIdentity), exitPolicy, "run it on the machine that installed the cluster, or copy that machine's state directory here and name it with --state"},
 	{is(agent.ErrUpgrade), exitPolicy, "serve the bundle that the cluster was installed from; offk8s cannot upgrade a cluster yet"},
 	{is(agent.ErrPolicy), exitPolicy, "--allow-downgrade accepts an older bundle"},
+	{as[*installer.MirrorCAError], exitVerify, "compare it with the fingerprint that offk8s serve prints now: without its old --state directory it has made a new CA, and mirror.caFingerprint must change; if they differ, someone may be intercepting the connection"},
 	{is(agent.ErrVerify), exitVerify, "the mirror serves content that the key did not sign; compare key, fingerprint and bundle"},
 	{is(installer.ErrPartial), exitPartial, "fix the cause and run the same command again; it continues where it stopped"},
 	{is(host.ErrUnknownHost), exitError, "log in once with ssh and compare the fingerprint, or set ssh.hostKey in cluster.yaml"},
