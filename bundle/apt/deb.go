@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/reader"
 )
 
@@ -103,7 +105,10 @@ func arHeader(r io.ReaderAt, offset int64) (string, int64, error) {
 
 // controlFile reads the file "control" of a control archive.
 func controlFile(r io.Reader, suffix string) (*stanza, error) {
-	content, err := decompress(r, suffix)
+	if !slices.Contains([]string{"", ".gz", ".xz", ".zst"}, suffix) {
+		return nil, fmt.Errorf("control.tar%s: unknown compression", suffix)
+	}
+	content, err := metadata.Decompress(r)
 	if err != nil {
 		return nil, fmt.Errorf("control.tar%s: %w", suffix, err)
 	}

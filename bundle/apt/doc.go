@@ -1,7 +1,7 @@
 // Package apt reads Debian-style archives, closes package dependencies and
 // writes the small repository that a bundle carries.
 //
-// ReadSuite fetches a suite's InRelease through a Getter, checks its signature
+// ReadSuite fetches a suite's InRelease through a metadata.Getter, checks its signature
 // and the digest chain to the Packages indexes. Closure picks the packages
 // that a list of names needs, deterministically, the newest version over all
 // suites. FromDeb reads the control file of a downloaded package and

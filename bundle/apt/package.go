@@ -1,27 +1,15 @@
 package apt
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"io/fs"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"pault.ag/go/debian/version"
-)
 
-// Getter fetches metadata; bundle/fetch implements it with mirror rewrites,
-// retries and time limits.
-type Getter interface {
-	// Get returns the body at url; its errors name the address. An answer longer
-	// than limit bytes is an error of Get or of a Read, never a silent cut. A
-	// missing file (HTTP 404) is an error for which errors.Is(err, fs.ErrNotExist)
-	// holds.
-	Get(ctx context.Context, url string, limit int64) (io.ReadCloser, error)
-}
+	"github.com/offk8s/offk8s/bundle/metadata"
+)
 
 // Package is one package of a suite as its Packages index describes it.
 type Package struct {
@@ -76,7 +64,7 @@ func newPackage(s *stanza, archiveURL, suite string) (Package, error) {
 	if err := p.Digest.Validate(); err != nil {
 		return Package{}, fmt.Errorf("SHA256 %q: %w", s.get("SHA256"), err)
 	}
-	if p.URL, err = resolve(archiveURL, p.Filename); err != nil {
+	if p.URL, err = metadata.Resolve(archiveURL, p.Filename); err != nil {
 		return Package{}, err
 	}
 	if !strings.HasSuffix(p.Filename, ".deb") {
@@ -118,18 +106,4 @@ func alnum(r rune) bool {
 // only reports whether s has only ASCII letters, digits and the characters of more.
 func only(s, more string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return !alnum(r) && !strings.ContainsRune(more, r) })
-}
-
-// resolve returns the URL of a path that an index states. Only plain relative
-// paths below the archive are taken: no scheme, host, "..", query, percent
-// sign, backslash or control character, so that neither the download nor our
-// copy leaves its directory.
-func resolve(base, path string) (string, error) {
-	bad := strings.ContainsFunc(path, func(r rune) bool {
-		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`\%?#:*"<>|`, r)
-	})
-	if bad || len(path) > 512 || !fs.ValidPath(path) || path == "." {
-		return "", fmt.Errorf("%q is not a plain path", path)
-	}
-	return base + "/" + (&url.URL{Path: path}).EscapedPath(), nil
 }

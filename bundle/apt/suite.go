@@ -12,23 +12,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
-	"github.com/ulikunitz/xz"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// Limits of metadata, far above Debian's (Packages of main: 55 MB open).
-const (
-	maxRelease    = 32 << 20
-	maxCompressed = 512 << 20
-	maxOpen       = 4 << 30
-	maxPackages   = 1 << 20
-)
+// maxRelease is the largest size of a Release file, far above Debian's.
+const maxRelease = 32 << 20
 
 // ErrExpired means that a Release file is past its Valid-Until.
 var ErrExpired = errors.New("suite has expired")
@@ -62,7 +55,7 @@ type indexFile struct {
 // the signature of InRelease (or of Release and Release.gpg) by a key of
 // keyring, its suite and Valid-Until, then every component's Packages by size
 // and SHA-256. errors.Is an error with ErrExpired or trust's sentinels.
-func ReadSuite(ctx context.Context, g Getter, archiveURL string, source catalog.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) (*Suite, error) {
+func ReadSuite(ctx context.Context, g metadata.Getter, archiveURL string, source catalog.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) (*Suite, error) {
 	archiveURL = strings.TrimRight(archiveURL, "/")
 	s := &Suite{Name: source.Suite}
 	if err := s.read(ctx, g, archiveURL, source, arch, keyring, o); err != nil {
@@ -71,8 +64,8 @@ func ReadSuite(ctx context.Context, g Getter, archiveURL string, source catalog.
 	return s, nil
 }
 
-func (s *Suite) read(ctx context.Context, g Getter, archiveURL string, source catalog.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) error {
-	if _, err := resolve("", source.Suite); err != nil {
+func (s *Suite) read(ctx context.Context, g metadata.Getter, archiveURL string, source catalog.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) error {
+	if _, err := metadata.Resolve("", source.Suite); err != nil {
 		return err
 	}
 	base := archiveURL + "/dists/" + source.Suite
@@ -102,19 +95,19 @@ func (s *Suite) read(ctx context.Context, g Getter, archiveURL string, source ca
 
 // getRelease returns the verified text of InRelease, or of Release where the
 // archive has no InRelease.
-func getRelease(ctx context.Context, g Getter, base string, keyring *trust.Keyring) ([]byte, string, error) {
-	in, err := getAll(ctx, g, base+"/InRelease", maxRelease)
+func getRelease(ctx context.Context, g metadata.Getter, base string, keyring *trust.Keyring) ([]byte, string, error) {
+	in, err := metadata.Get(ctx, g, base+"/InRelease", maxRelease)
 	if err == nil {
 		return trust.VerifyClearsigned(keyring, in)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, "", err
 	}
-	body, err := getAll(ctx, g, base+"/Release", maxRelease)
+	body, err := metadata.Get(ctx, g, base+"/Release", maxRelease)
 	if err != nil {
 		return nil, "", err
 	}
-	sig, err := getAll(ctx, g, base+"/Release.gpg", maxRelease)
+	sig, err := metadata.Get(ctx, g, base+"/Release.gpg", maxRelease)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: %w", trust.ErrUnsigned, err)
 	}
@@ -183,7 +176,7 @@ func (r *release) check(suite string, o SuiteOptions) error {
 
 // open fetches an index in one of its compressions, checks digest and size, and
 // passes its content to read. The digest of the content is checked too.
-func (r *release) open(ctx context.Context, g Getter, index string, read func(io.Reader) error) error {
+func (r *release) open(ctx context.Context, g metadata.Getter, index string, read func(io.Reader) error) error {
 	for _, suffix := range []string{".xz", ".gz", ".zst", ""} {
 		f, ok := r.files[index+suffix]
 		if !ok {
@@ -193,14 +186,14 @@ func (r *release) open(ctx context.Context, g Getter, index string, read func(io
 		if err != nil {
 			return err
 		}
-		content, err := decompress(bytes.NewReader(raw), suffix)
+		content, err := metadata.Decompress(bytes.NewReader(raw))
 		if err != nil {
 			return err
 		}
 		defer content.Close()
 		plain, known := r.files[index]
 		verifier := digest.SHA256.Digester()
-		limit := int64(maxOpen)
+		limit := int64(metadata.MaxOpen)
 		if known {
 			limit = plain.size
 		}
@@ -218,18 +211,18 @@ func (r *release) open(ctx context.Context, g Getter, index string, read func(io
 
 // fetch fetches one index by its digest where the archive offers that, since
 // such a name never changes while the archive is being updated.
-func (r *release) fetch(ctx context.Context, g Getter, name string, f indexFile) ([]byte, error) {
-	if f.size > maxCompressed {
-		return nil, fmt.Errorf("%d bytes, limit %d", f.size, maxCompressed)
+func (r *release) fetch(ctx context.Context, g metadata.Getter, name string, f indexFile) ([]byte, error) {
+	if f.size > metadata.MaxCompressed {
+		return nil, fmt.Errorf("%d bytes, limit %d", f.size, metadata.MaxCompressed)
 	}
 	at := r.base + "/" + name
 	byHash := at[:strings.LastIndexByte(at, '/')] + "/by-hash/SHA256/" + f.digest.Encoded()
 	raw, err := []byte(nil), error(fs.ErrNotExist)
 	if r.get("Acquire-By-Hash") == "yes" {
-		raw, err = getAll(ctx, g, byHash, f.size)
+		raw, err = metadata.Get(ctx, g, byHash, f.size)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		raw, err = getAll(ctx, g, at, f.size)
+		raw, err = metadata.Get(ctx, g, at, f.size)
 	}
 	if err != nil {
 		return nil, err
@@ -242,8 +235,8 @@ func (r *release) fetch(ctx context.Context, g Getter, name string, f indexFile)
 
 func (s *Suite) readPackages(content io.Reader, archiveURL, arch string) error {
 	return eachStanza(content, func(st *stanza) error {
-		if len(s.Packages) >= maxPackages {
-			return fmt.Errorf("more than %d packages", maxPackages)
+		if len(s.Packages) >= metadata.MaxPackages {
+			return fmt.Errorf("more than %d packages", metadata.MaxPackages)
 		}
 		if a := st.get("Architecture"); a != arch && a != "all" {
 			return nil
@@ -255,40 +248,4 @@ func (s *Suite) readPackages(content io.Reader, archiveURL, arch string) error {
 		s.Packages = append(s.Packages, p)
 		return nil
 	})
-}
-
-func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, error) {
-	body, err := g.Get(ctx, at, limit)
-	if err != nil {
-		return nil, err // names the address
-	}
-	defer body.Close()
-	b, err := io.ReadAll(reader.Limit(body, limit))
-	if err != nil {
-		return nil, fmt.Errorf("get %q: %w", at, err)
-	}
-	return b, nil
-}
-
-// decompress returns the content of r by the suffix of its name.
-func decompress(r io.Reader, suffix string) (io.ReadCloser, error) {
-	switch suffix {
-	case ".gz":
-		return gzip.NewReader(r)
-	case ".xz":
-		x, err := xz.NewReader(r)
-		if err != nil {
-			return nil, err
-		}
-		return io.NopCloser(x), nil
-	case ".zst":
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
-		if err != nil {
-			return nil, err
-		}
-		return z.IOReadCloser(), nil
-	case "":
-		return io.NopCloser(r), nil
-	}
-	return nil, fmt.Errorf("unknown compression %q", suffix)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	"pault.ag/go/debian/version"
+
+	"github.com/offk8s/offk8s/bundle/metadata"
 )
 
 // suiteName is the suite of the repository we write: "dists/offk8s", with the
@@ -40,7 +42,7 @@ func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte
 		if p.control == nil {
 			return nil, fmt.Errorf("write apt metadata: %q: not read by FromDeb", p.Path)
 		}
-		if _, err := resolve("", p.Path); err != nil {
+		if _, err := metadata.Resolve("", p.Path); err != nil {
 			return nil, fmt.Errorf("write apt metadata: %w", err)
 		}
 		if seen[p.Path] {

@@ -118,6 +118,15 @@ func Context(ctx context.Context, r io.Reader) io.Reader {
 	})
 }
 
+// Whole returns err, or io.ErrUnexpectedEOF if err means that the content ended in
+// the middle of a structure.
+func Whole(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

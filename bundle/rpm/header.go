@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // Data types of header entries (rpm 4.18, include/rpm/rpmtypes.h).
@@ -48,7 +50,7 @@ func readHeader(r io.ReaderAt, offset, size int64, maxData uint32) (Header, erro
 		return Header{}, io.ErrUnexpectedEOF
 	}
 	if _, err := r.ReadAt(intro, offset); err != nil {
-		return Header{}, noEOF(err)
+		return Header{}, reader.Whole(err)
 	}
 	if !bytes.HasPrefix(intro, headerMagic) {
 		return Header{}, errors.New("bad magic")

@@ -18,6 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // Limits, below those of rpm itself (65535 entries and 256 MiB): the largest
@@ -52,7 +54,7 @@ type File struct {
 func Read(r io.ReaderAt, size int64) (*File, error) {
 	lead := make([]byte, leadSize)
 	if _, err := r.ReadAt(lead, 0); err != nil {
-		return nil, fmt.Errorf("read rpm: lead: %w", noEOF(err))
+		return nil, fmt.Errorf("read rpm: lead: %w", reader.Whole(err))
 	}
 	if !bytes.HasPrefix(lead, leadMagic) {
 		return nil, errors.New("read rpm: not an rpm file")
@@ -97,12 +99,4 @@ func (f *File) ArchiveSize() uint64 {
 		}
 	}
 	return 0
-}
-
-// noEOF reports an end of file inside a structure as io.ErrUnexpectedEOF.
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

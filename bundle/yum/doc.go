@@ -1,7 +1,7 @@
 // Package yum reads upstream yum repositories, closes package dependencies and
 // writes the metadata of the repository that a bundle carries.
 //
-// ReadRepo fetches repomd.xml and primary through a Getter, checks the digest
+// ReadRepo fetches repomd.xml and primary through a metadata.Getter, checks the digest
 // chain and, where the repository signs its metadata, the signature. Closure
 // picks the packages that a list of names needs, deterministically. FromRPM
 // reads the header of a downloaded package and WriteMetadata makes repodata

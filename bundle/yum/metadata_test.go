@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/test/testenv"
 )
@@ -174,7 +175,7 @@ func elements(t testing.TB, f files, kind string) []string {
 		if !strings.Contains(name, "-"+kind+".xml") {
 			continue
 		}
-		r, err := decompress(f[name])
+		r, err := metadata.Decompress(bytes.NewReader(f[name]))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,22 +1,10 @@
 package yum
 
 import (
-	"context"
-	"io"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
-
-// Getter fetches metadata; bundle/fetch implements it with mirror rewrites,
-// retries and time limits.
-type Getter interface {
-	// Get returns the body at url; its errors name the address. An answer longer
-	// than limit bytes is an error of Get or of a Read, never a silent cut. A
-	// missing file (HTTP 404) is an error for which errors.Is(err, fs.ErrNotExist)
-	// holds.
-	Get(ctx context.Context, url string, limit int64) (io.ReadCloser, error)
-}
 
 // NEVRA is the identity of a package. Epoch is decimal; "" and "0" are equal.
 type NEVRA struct {

@@ -8,15 +8,13 @@ import (
 	"io"
 	"strings"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // defaultPriority is yum's: repositories without one come after those with.
 const defaultPriority = 99
-
-// maxPackages bounds a repository; the largest real ones have 70,000.
-const maxPackages = 1 << 20
 
 // Repo is an upstream repository with the packages of one architecture and
 // noarch, in the order of its primary metadata.
@@ -26,7 +24,7 @@ type Repo struct {
 	Priority int    // lower is preferred
 	Packages []Package
 
-	getter Getter
+	getter metadata.Getter
 	md     *repomd
 }
 
@@ -34,7 +32,7 @@ type Repo struct {
 // signature of repomd.xml (required if source is marked as signed, else checked
 // if there is one), then primary by size and digest. Memory is bounded by the
 // packages that are kept. Errors name the file.
-func ReadRepo(ctx context.Context, g Getter, source catalog.YumRepository, arch string, keyring *trust.Keyring) (*Repo, error) {
+func ReadRepo(ctx context.Context, g metadata.Getter, source catalog.YumRepository, arch string, keyring *trust.Keyring) (*Repo, error) {
 	r := &Repo{
 		ID:       source.ID,
 		BaseURL:  strings.TrimRight(strings.ReplaceAll(source.BaseURL, "{arch}", arch), "/"),
@@ -116,8 +114,8 @@ func (r *Repo) readPrimary(content io.Reader, arch string) error {
 	words := intern{}
 	count := 0
 	return eachElement(newDecoder(content), "metadata", "package", func(d *decoder, start xml.StartElement) error {
-		if count++; count > maxPackages {
-			return fmt.Errorf("more than %d packages", maxPackages)
+		if count++; count > metadata.MaxPackages {
+			return fmt.Errorf("more than %d packages", metadata.MaxPackages)
 		}
 		var x primaryPackage
 		if err := decodeElement(d, &x, &start); err != nil {
@@ -160,7 +158,7 @@ func (r *Repo) newPackage(x *primaryPackage, words intern) (Package, error) {
 	if x.Location.Base != "" {
 		return Package{}, fmt.Errorf("xml:base %q, refused", x.Location.Base)
 	}
-	if p.URL, err = resolve(r.BaseURL, p.Location); err != nil {
+	if p.URL, err = metadata.Resolve(r.BaseURL, p.Location); err != nil {
 		return Package{}, err
 	}
 	if !strings.HasSuffix(p.Location, ".rpm") {

@@ -10,11 +10,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
@@ -61,9 +61,9 @@ func (c xmlChecksum) digest() (digest.Digest, error) {
 
 // readRepomd fetches repomd.xml and checks its signature. If signed is set, the
 // signature is required; if not, it is checked if it exists and keys are known.
-func readRepomd(ctx context.Context, g Getter, base string, keyring *trust.Keyring, signed bool) (*repomd, error) {
+func readRepomd(ctx context.Context, g metadata.Getter, base string, keyring *trust.Keyring, signed bool) (*repomd, error) {
 	at := base + "/repodata/repomd.xml"
-	raw, err := getAll(ctx, g, at, maxRepomd)
+	raw, err := metadata.Get(ctx, g, at, maxRepomd)
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +75,13 @@ func readRepomd(ctx context.Context, g Getter, base string, keyring *trust.Keyri
 	var m repomd
 	d := newDecoder(bytes.NewReader(raw))
 	if err := d.Decode(&m); err != nil {
-		return nil, fmt.Errorf("parse %q: %w", at, noEOF(err))
+		return nil, fmt.Errorf("parse %q: %w", at, reader.Whole(err))
 	}
 	return &m, nil
 }
 
-func checkRepomd(ctx context.Context, g Getter, at string, raw []byte, keyring *trust.Keyring, signed bool) error {
-	sig, err := getAll(ctx, g, at, maxRepomd)
+func checkRepomd(ctx context.Context, g metadata.Getter, at string, raw []byte, keyring *trust.Keyring, signed bool) error {
+	sig, err := metadata.Get(ctx, g, at, maxRepomd)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !signed {
 			return nil
@@ -119,7 +119,7 @@ func (m *repomd) find(kind string) (*repomdData, error) {
 // open fetches the file that d names, checks size and digest of the compressed
 // file, and returns its decompressed content. After reading it, the caller
 // calls finish, which checks size and digest of the content.
-func (d *repomdData) open(ctx context.Context, g Getter, base string) (r io.ReadCloser, finish func() error, err error) {
+func (d *repomdData) open(ctx context.Context, g metadata.Getter, base string) (r io.ReadCloser, finish func() error, err error) {
 	want, err := d.Checksum.digest()
 	if err != nil {
 		return nil, nil, fmt.Errorf("repomd.xml: %s: %w", d.Type, err)
@@ -127,26 +127,26 @@ func (d *repomdData) open(ctx context.Context, g Getter, base string) (r io.Read
 	if d.Location.Base != "" {
 		return nil, nil, fmt.Errorf("repomd.xml: %s: xml:base %q, refused", d.Type, d.Location.Base)
 	}
-	at, err := resolve(base, d.Location.Href)
+	at, err := metadata.Resolve(base, d.Location.Href)
 	if err != nil {
 		return nil, nil, fmt.Errorf("repomd.xml: %s: %w", d.Type, err)
 	}
-	limit := int64(maxCompressed)
+	limit := int64(metadata.MaxCompressed)
 	if d.Size > 0 {
 		limit = min(limit, d.Size)
 	}
-	raw, err := getAll(ctx, g, at, limit)
+	raw, err := metadata.Get(ctx, g, at, limit)
 	if err != nil {
 		return nil, nil, err
 	}
 	if got := want.Algorithm().FromBytes(raw); got != want {
 		return nil, nil, fmt.Errorf("%q: digest %s, repomd.xml says %s", at, got, want)
 	}
-	content, err := decompress(raw)
+	content, err := metadata.Decompress(bytes.NewReader(raw))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%q: %w", at, err)
 	}
-	open := int64(maxOpen)
+	open := int64(metadata.MaxOpen)
 	if d.OpenSize > 0 {
 		open = min(open, d.OpenSize)
 	}
@@ -170,39 +170,11 @@ type readCloser struct {
 	io.Closer
 }
 
-// getAll reads a whole small answer.
-func getAll(ctx context.Context, g Getter, at string, limit int64) ([]byte, error) {
-	body, err := g.Get(ctx, at, limit)
-	if err != nil {
-		return nil, err // names the address
-	}
-	defer body.Close()
-	b, err := io.ReadAll(reader.Limit(body, limit))
-	if err != nil {
-		return nil, fmt.Errorf("get %q: %w", at, err)
-	}
-	return b, nil
-}
-
-// resolve returns the URL of a path that metadata states. Only plain relative
-// paths below the repository are taken: no scheme, host, "..", query, percent
-// sign, backslash or control character, so that neither the download nor our
-// copy leaves its directory.
-func resolve(base, href string) (string, error) {
-	bad := strings.ContainsFunc(href, func(r rune) bool {
-		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`\%?#:*"<>|`, r)
-	})
-	if bad || len(href) > 512 || !fs.ValidPath(href) || href == "." {
-		return "", fmt.Errorf("location %q is not a plain path", href)
-	}
-	return base + "/" + (&url.URL{Path: href}).EscapedPath(), nil
-}
-
 // decodeElement is xml.Decoder.DecodeElement, except that it reports an early
 // end as io.ErrUnexpectedEOF.
 func decodeElement(d *decoder, v any, start *xml.StartElement) error {
 	if err := d.DecodeElement(v, start); err != nil {
-		return noEOF(err)
+		return reader.Whole(err)
 	}
 	return nil
 }

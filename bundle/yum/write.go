@@ -14,6 +14,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/metadata"
 )
 
 // MetadataOptions say how WriteMetadata writes.
@@ -34,7 +36,7 @@ func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte
 	})
 	seen := map[string]bool{}
 	for _, p := range packages {
-		if _, err := resolve("", p.Location); err != nil {
+		if _, err := metadata.Resolve("", p.Location); err != nil {
 			return nil, fmt.Errorf("write yum metadata: %w", err)
 		}
 		if err := p.Digest.Validate(); err != nil {

@@ -2,29 +2,23 @@ package yum
 
 import (
 	"bufio"
-	"bytes"
-	"compress/bzip2"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // Limits of metadata. They are far above the largest repositories (EPEL 9:
 // primary 90 MB, filelists 400 MB) and keep a hostile one from filling memory or
 // running for ever.
 const (
-	maxRepomd     = 4 << 20   // bytes of repomd.xml and of its signature
-	maxCompressed = 512 << 20 // bytes of one compressed metadata file
-	maxOpen       = 4 << 30   // bytes of one decompressed metadata file
-	maxElement    = 64 << 20  // bytes of one <package>
-	maxToken      = 2 << 20   // bytes of one tag, text or comment
-	maxDepth      = 16        // nested elements; primary has 5
-	maxAttributes = 32        // of one element
+	maxRepomd     = 4 << 20  // bytes of repomd.xml and of its signature
+	maxElement    = 64 << 20 // bytes of one <package>
+	maxToken      = 2 << 20  // bytes of one tag, text or comment
+	maxDepth      = 16       // nested elements; primary has 5
+	maxAttributes = 32       // of one element
 )
 
 // decoder is an XML decoder for untrusted metadata: no DOCTYPE, therefore no
@@ -99,7 +93,7 @@ func eachElement(d *decoder, root, name string, decode func(*decoder, xml.StartE
 			return nil
 		}
 		if err != nil {
-			return noEOF(err)
+			return reader.Whole(err)
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
@@ -118,35 +112,4 @@ func eachElement(d *decoder, root, name string, decode func(*decoder, xml.StartE
 			depth--
 		}
 	}
-}
-
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// decompress returns a reader of b's content, recognised by its first bytes:
-// gzip, xz, zstd, bzip2 or plain XML. Close releases the decoder.
-func decompress(b []byte) (io.ReadCloser, error) {
-	r := bytes.NewReader(b)
-	switch {
-	case bytes.HasPrefix(b, []byte{0x1f, 0x8b}):
-		return gzip.NewReader(r)
-	case bytes.HasPrefix(b, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		x, err := xz.NewReader(r)
-		return io.NopCloser(x), err
-	case bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
-		if err != nil {
-			return nil, err
-		}
-		return z.IOReadCloser(), nil
-	case bytes.HasPrefix(b, []byte("BZh")):
-		return io.NopCloser(bzip2.NewReader(r)), nil
-	case bytes.HasPrefix(bytes.TrimSpace(b[:min(len(b), 64)]), []byte("<")):
-		return io.NopCloser(r), nil
-	}
-	return nil, errors.New("unknown compression")
 }

@@ -28,7 +28,7 @@ var forbidden = map[string][]string{
 }
 
 // upstreamSide lists the packages of bundle that connect to upstreams or read their formats.
-var upstreamSide = []string{"bundle/fetch", "bundle/unpack", "bundle/yum", "bundle/apt"}
+var upstreamSide = []string{"bundle/fetch", "bundle/unpack", "bundle/yum", "bundle/apt", "bundle/metadata"}
 
 // soleImporter names the one package that may import a third-party library
 // directly, so that each can be swapped in one place.
