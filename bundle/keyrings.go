@@ -31,7 +31,8 @@ func sourceKeyring(d catalog.Distro, files []string) (*trust.Keyring, error) {
 }
 
 // packageKeyring returns a function that returns the keys that may have signed
-// a package: those of the repository whose URL contains the package's.
+// a package: those of the repository that its source names, or whose URL contains
+// the package's.
 func packageKeyring(lock *manifests.Lock) func(*manifests.Artifact) (*trust.Keyring, error) {
 	return func(a *manifests.Artifact) (*trust.Keyring, error) {
 		d, ok := lock.DistroData[a.Distro]
@@ -41,7 +42,7 @@ func packageKeyring(lock *manifests.Lock) func(*manifests.Artifact) (*trust.Keyr
 		group, _ := manifests.ParseGroup(a.Group)
 		for _, repo := range d.Yum {
 			base := strings.TrimRight(strings.ReplaceAll(repo.BaseURL, "{arch}", group.Arch), "/") + "/"
-			if strings.HasPrefix(a.Source.URL, base) {
+			if a.Source.Repository == repo.ID || a.Source.Repository == "" && strings.HasPrefix(a.Source.URL, base) {
 				return sourceKeyring(d, repo.KeyFiles)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
@@ -115,7 +116,8 @@ const zstdEncoding = "zstd-1"
 // classify marks wrong content from upstream as ErrVerify, so that a replaced
 // file and a broken connection have different exit codes.
 func classify(err error) error {
-	if errors.Is(err, fetch.ErrMismatch) || errors.Is(err, store.ErrDigest) || isSignature(err) {
+	if errors.Is(err, fetch.ErrMismatch) || errors.Is(err, store.ErrDigest) ||
+		errors.Is(err, metadata.ErrAltered) || isSignature(err) {
 		return verifyFailure(err)
 	}
 	return err

@@ -67,7 +67,13 @@ func (r *resolver) closeYum(ctx context.Context, client *fetch.Client, d catalog
 		}
 		repo, err := yum.ReadRepo(ctx, client, source, yumArch, keyring)
 		errs = append(errs, err)
+		if err != nil {
+			continue
+		}
 		repos = append(repos, repo)
+		for _, p := range repo.Packages {
+			r.logUnusable("yum repository "+repo.ID, p.String(), p.Unusable)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -77,10 +83,14 @@ func (r *resolver) closeYum(ctx context.Context, client *fetch.Client, d catalog
 		return err
 	}
 	for _, p := range packages {
+		repository := ""
+		if p.Elsewhere {
+			repository = p.Repo
+		}
 		r.add(manifests.Artifact{
 			Kind: manifests.KindRPM, Name: p.Name, Version: p.EVR(), Platform: manifests.Platform(arch), Distro: d.Name,
 			Group: manifests.YumGroup(d.Name, arch), Path: p.Path(), Mode: modeFile,
-			Source: manifests.Source{URL: p.URL, Digest: p.Digest, Size: p.Size, Trust: manifests.TrustSignature},
+			Source: manifests.Source{URL: p.URL, Digest: p.Digest, Size: p.Size, Trust: manifests.TrustSignature, Repository: repository},
 		})
 	}
 	return nil
@@ -103,6 +113,9 @@ func (r *resolver) closeApt(ctx context.Context, client *fetch.Client, d catalog
 		errs = append(errs, err)
 		if err == nil {
 			suites = append(suites, suite)
+			for _, p := range suite.Packages {
+				r.logUnusable("apt suite "+suite.Name, p.String(), p.Unusable)
+			}
 			signers[suite.Name] = suite.Signer
 		}
 	}
@@ -117,6 +130,13 @@ func (r *resolver) closeApt(ctx context.Context, client *fetch.Client, d catalog
 		r.addDeb(d, arch, p, signers[p.Suite])
 	}
 	return nil
+}
+
+// logUnusable logs the reason why a package of a repository is never taken.
+func (r *resolver) logUnusable(repository, name string, reason error) {
+	if reason != nil {
+		r.o.Log.Debug("package cannot be used", "repository", repository, "package", name, "reason", reason)
+	}
 }
 
 // addDeb adds a package once: a package of architecture "all" serves every platform.

@@ -109,6 +109,9 @@ type Source struct {
 	Trust string `json:"trust"`
 	// Signer is the fingerprint of the OpenPGP key for Trust "signature".
 	Signer string `json:"signer,omitempty"`
+	// Repository is the id of the yum repository that lists an RPM, if URL is not
+	// below the repository's base URL; its keys check the package.
+	Repository string `json:"repository,omitempty"`
 }
 
 // Values of Source.Trust.

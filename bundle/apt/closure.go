@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"pault.ag/go/debian/dependency"
 	"pault.ag/go/debian/version"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -40,16 +42,15 @@ func Closure(suites []*Suite, names []string, o ClosureOptions) ([]Package, erro
 	}
 	s := newSolver(suites, o)
 	for _, name := range names {
-		if !s.satisfy([]dependency.Possibility{{Name: name}}) {
-			s.missing[name] = "the list of packages"
+		wanted := []dependency.Possibility{{Name: name}}
+		if !s.satisfy(wanted) {
+			s.miss(name, "the list of packages", wanted)
 		}
 	}
 	for len(s.queue) > 0 {
 		p := s.queue[0]
 		s.queue = s.queue[1:]
-		if err := s.dependAll(p); err != nil {
-			return nil, err
-		}
+		s.dependAll(p)
 	}
 	if err := s.unresolved(); err != nil {
 		return nil, err
@@ -70,7 +71,9 @@ type solver struct {
 	chosen   map[*Package]bool
 	against  map[string][]conflict // conflicts and breaks of the chosen, by name
 	queue    []*Package
-	missing  map[string]string // missing dependency → package that needs it
+	missing  map[string]error // by dependency
+	// unusable holds the packages that are never taken, for messages; nil in itself.
+	unusable *solver
 }
 
 type conflict struct {
@@ -83,14 +86,23 @@ type provider struct {
 	version *version.Version // nil: provided without a version
 }
 
-func newSolver(suites []*Suite, o ClosureOptions) *solver {
-	s := &solver{
+func emptySolver() *solver {
+	return &solver{
 		names: map[string][]*Package{}, provides: map[string][]provider{},
-		chosen: map[*Package]bool{}, missing: map[string]string{}, against: map[string][]conflict{},
+		chosen: map[*Package]bool{}, missing: map[string]error{}, against: map[string][]conflict{},
 	}
+}
+
+func newSolver(suites []*Suite, o ClosureOptions) *solver {
+	s := emptySolver()
+	s.unusable = emptySolver()
 	for _, suite := range suites {
 		for i := range suite.Packages {
-			if p := &suite.Packages[i]; o.takes(p) {
+			switch p := &suite.Packages[i]; {
+			case !o.takes(p):
+			case p.Unusable != nil:
+				s.unusable.add(p)
+			default:
 				s.add(p)
 			}
 		}
@@ -129,20 +141,35 @@ func parseDependency(text string) ([]dependency.Relation, error) {
 	return d.Relations, nil
 }
 
-func (s *solver) dependAll(p *Package) error {
+func (s *solver) dependAll(p *Package) {
 	if p.depends == "" {
-		return nil
+		return
 	}
 	relations, err := parseDependency(p.depends)
 	if err != nil {
-		return fmt.Errorf("package %q: %w", p, err)
+		s.missing[p.String()] = metadata.Classify(fmt.Errorf("apt suite %q: package %q: %w", p.Suite, p, err))
 	}
 	for _, relation := range relations {
 		if !s.satisfy(relation.Possibilities) {
-			s.missing[relation.String()] = p.String()
+			s.miss(relation.String(), p.String(), relation.Possibilities)
 		}
 	}
-	return nil
+}
+
+// miss records that nothing provides a dependency, and the reason if an unusable
+// package would.
+func (s *solver) miss(dependency, by string, alternatives []dependency.Possibility) {
+	s.missing[dependency] = fmt.Errorf("%q, needed by %q, is in no suite", dependency, by)
+	for _, a := range alternatives {
+		odd := slices.DeleteFunc(slices.Clone(s.unusable.names[a.Name]), func(p *Package) bool {
+			return p.version != (version.Version{}) && !satisfied(a.Version, &p.version)
+		})
+		for _, p := range append(odd, s.unusable.candidates(a)...) {
+			s.missing[dependency] = metadata.Classify(fmt.Errorf("%q, needed by %q, is only in a package that cannot be used: apt suite %q: package %q: %w",
+				dependency, by, p.Suite, p, p.Unusable))
+			return
+		}
+	}
 }
 
 // satisfy takes a package for the first of the alternatives that can be had
@@ -302,10 +329,7 @@ func rank(priority string) int {
 }
 
 func (s *solver) unresolved() error {
-	var errs []error
-	for name, by := range s.missing {
-		errs = append(errs, fmt.Errorf("%q, needed by %q, is in no suite", name, by))
-	}
+	errs := slices.Collect(maps.Values(s.missing))
 	manifests.SortErrors(errs)
 	return errors.Join(errs...)
 }

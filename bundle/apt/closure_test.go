@@ -15,7 +15,13 @@ func suiteOf(t testing.TB, name string, packages ...string) *Suite {
 	for _, text := range packages {
 		parts := strings.Split(text, "; ")
 		head := strings.Fields(parts[0])
-		lines := append([]string{"Package: " + head[0], "Version: " + head[1], "Filename: pool/" + head[0] + ".deb", "Size: 1", "SHA256: " + strings.Repeat("0", 64)}, parts[1:]...)
+		lines := []string{"Package: " + head[0], "Version: " + head[1]}
+		for _, line := range []string{"Filename: pool/" + head[0] + ".deb", "Size: 1", "SHA256: " + strings.Repeat("0", 64)} {
+			if field, _, _ := strings.Cut(line, " "); !strings.Contains(text, field) {
+				lines = append(lines, line)
+			}
+		}
+		lines = append(lines, parts[1:]...)
 		if !strings.Contains(text, "Architecture:") {
 			lines = append(lines, "Architecture: amd64")
 		}
@@ -23,9 +29,9 @@ func suiteOf(t testing.TB, name string, packages ...string) *Suite {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := newPackage(st, testBase, name)
-		if err != nil {
-			t.Fatal(err)
+		p := newPackage(st, testBase, name)
+		if p.Unusable != nil && !strings.Contains(text, "odd") {
+			t.Fatal(p.Unusable)
 		}
 		s.Packages = append(s.Packages, p)
 	}
@@ -61,6 +67,15 @@ func TestClosure(t *testing.T) {
 		{name: "virtual name asked for", packages: []string{"b 1; Provides: v"}, want: "v", got: "b 1"},
 		{name: "excluded", packages: []string{"a 1; Depends: b | c", "b 1", "c 1"}, want: "a", exclude: []string{"b*"}, got: "a 1, c 1"},
 		{name: "other architecture", packages: []string{"a 1; Architecture: arm64", "a 0.9"}, want: "a", got: "a 0.9"},
+		{name: "older when the newest is unusable", packages: []string{"odd 2; Size: 0", "odd 1"}, want: "odd", got: "odd 1"},
+		{name: "provider when the real one is unusable", packages: []string{"a 1; Depends: odd", "odd 2; Filename: x y.deb", "b 1; Provides: odd"}, want: "a", got: "a 1, b 1"},
+		{name: "unusable and not needed", packages: []string{"a 1", "odd 1; Filename: https://x/odd.deb", "odd-b a_b", "odd-c 1; Depends: ((("}, want: "a", got: "a 1"},
+		{name: "broken Depends of a chosen one", packages: []string{"a 1; Depends: (((", "b 1"}, want: "a", err: `apt suite "one": package "a 1 amd64": relationship "(((": Unknown Operator in Possibility Version modifier: ((`},
+		{name: "unusable by name", packages: []string{"odd 1; Filename: ../odd.deb"}, want: "odd", err: `"odd", needed by "the list of packages", is only in a package that cannot be used: apt suite "one": package "odd 1 amd64": location "../odd.deb" is not a plain path`},
+		{name: "unusable by dependency", packages: []string{"a 1; Depends: odd (>= 1)", "odd 1; Size: many"}, want: "a", err: `"odd (>= 1)", needed by "a 1 amd64", is only in a package that cannot be used: apt suite "one": package "odd 1 amd64": size "many"`},
+		{name: "unusable version", packages: []string{"a 1; Depends: odd (>= 1)", "odd a_b"}, want: "a", err: `"odd (>= 1)", needed by "a 1 amd64", is only in a package that cannot be used: apt suite "one": package "odd a_b amd64": version "a_b"`},
+		{name: "unusable provider", packages: []string{"a 1; Depends: v", "odd 1; Provides: v; SHA256: "}, want: "a", err: `"v", needed by "a 1 amd64", is only in a package that cannot be used: apt suite "one": package "odd 1 amd64": SHA256 "": invalid checksum digest format`},
+		{name: "unusable in another version", packages: []string{"a 1; Depends: odd (>= 2)", "odd 1; Size: many"}, want: "a", err: `"odd (>= 2)", needed by "a 1 amd64", is in no suite`},
 		{name: "all missing are named", packages: []string{"a 1; Depends: x (>= 1), y | z"}, want: "a nix", err: "\"nix\", needed by \"the list of packages\", is in no suite\n\"x (>= 1)\", needed by \"a 1 amd64\", is in no suite\n\"y | z\", needed by \"a 1 amd64\", is in no suite"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

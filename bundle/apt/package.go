@@ -20,6 +20,10 @@ type Package struct {
 	Size                int64         // bytes of the .deb
 	Digest              digest.Digest // sha256 of the .deb
 
+	// Unusable is the reason why Closure never takes the package, or nil. Other
+	// fields than Name may be empty then.
+	Unusable error
+
 	version                      version.Version
 	depends, provides, conflicts string // as written; parsed when needed
 	priority                     string
@@ -45,7 +49,9 @@ func poolPath(name, version, arch string) string {
 // String returns "name version arch".
 func (p Package) String() string { return p.Name + " " + p.Version + " " + p.Arch }
 
-func newPackage(s *stanza, archiveURL, suite string) (Package, error) {
+// newPackage returns the package of a stanza. What is wrong with the stanza is a
+// reason not to take the package, not a fault of the suite.
+func newPackage(s *stanza, archiveURL, suite string) Package {
 	p := Package{
 		Name: s.get("Package"), Version: s.get("Version"), Arch: s.get("Architecture"),
 		Suite: suite, Filename: s.get("Filename"), priority: s.get("Priority"),
@@ -53,24 +59,40 @@ func newPackage(s *stanza, archiveURL, suite string) (Package, error) {
 		depends:   joinRelations(s.get("Pre-Depends"), s.get("Depends")),
 		conflicts: joinRelations(s.get("Conflicts"), s.get("Breaks")),
 	}
+	p.Unusable = p.check(s, archiveURL)
+	return p
+}
+
+// check sets the fields that it can parse.
+func (p *Package) check(s *stanza, archiveURL string) error {
 	var err error
 	if p.version, err = checkIdentity(p.Name, p.Version, p.Arch); err != nil {
-		return Package{}, err
+		return err
 	}
 	if p.Size, err = strconv.ParseInt(s.get("Size"), 10, 64); err != nil || p.Size <= 0 {
-		return Package{}, fmt.Errorf("size %q", s.get("Size"))
+		return fmt.Errorf("size %.40q", s.get("Size"))
 	}
 	p.Digest = digest.NewDigestFromEncoded(digest.SHA256, s.get("SHA256"))
 	if err := p.Digest.Validate(); err != nil {
-		return Package{}, fmt.Errorf("SHA256 %q: %w", s.get("SHA256"), err)
+		return fmt.Errorf("SHA256 %.200q: %w", s.get("SHA256"), err)
 	}
 	if p.URL, err = metadata.Resolve(archiveURL, p.Filename); err != nil {
-		return Package{}, err
+		return err
 	}
 	if !strings.HasSuffix(p.Filename, ".deb") {
-		return Package{}, fmt.Errorf("file name %q is no .deb", p.Filename)
+		return fmt.Errorf("file name %q is no .deb", p.Filename)
 	}
-	return p, nil
+	return nil
+}
+
+// memory estimates the bytes that p takes.
+func (p *Package) memory() int {
+	const fixed = 512
+	n := fixed + len(p.Name) + len(p.Version) + len(p.Filename) + len(p.URL) + len(p.depends) + len(p.provides) + len(p.conflicts)
+	if p.Unusable != nil {
+		n += len(p.Unusable.Error())
+	}
+	return n
 }
 
 func joinRelations(a, b string) string {
@@ -84,13 +106,13 @@ func joinRelations(a, b string) string {
 // version (Debian policy 5.6.1, 5.6.12).
 func checkIdentity(name, ver, arch string) (version.Version, error) {
 	if name == "" || len(name) > 200 || !only(name, "+.-") || !alnum(rune(name[0])) {
-		return version.Version{}, fmt.Errorf("package name %q", name)
+		return version.Version{}, fmt.Errorf("package name %.250q", name)
 	}
 	if arch == "" || len(arch) > 60 || !only(arch, "-") {
-		return version.Version{}, fmt.Errorf("architecture %q", arch)
+		return version.Version{}, fmt.Errorf("architecture %.80q", arch)
 	}
 	if ver == "" || len(ver) > 200 || !only(ver, ".+-~:") || ver[0] == '.' {
-		return version.Version{}, fmt.Errorf("version %q", ver)
+		return version.Version{}, fmt.Errorf("version %.250q", ver)
 	}
 	v, err := version.Parse(ver)
 	if err != nil {

@@ -37,29 +37,59 @@ type Suite struct {
 	Name     string
 	Signer   string // fingerprint of the key that signed InRelease
 	Packages []Package
+
+	budget metadata.Budget
 }
 
 // release is a verified Release file.
 type release struct {
 	*stanza
-	base  string // URL of the suite's directory
-	files map[string]indexFile
+	base string // URL of the suite's directory
+	// files are the lines of SHA256 by file name, which are checked when a file is
+	// wanted. The value of a file with two different lines is ambiguous.
+	files map[string]indexLine
 }
+
+type indexLine struct{ digest, size string }
+
+var ambiguous = indexLine{}
 
 type indexFile struct {
 	digest digest.Digest
 	size   int64
 }
 
+// file returns digest and size of a file, and whether the release file has it.
+func (r *release) file(name string) (indexFile, bool, error) {
+	line, ok := r.files[name]
+	if !ok {
+		return indexFile{}, false, nil
+	}
+	if line == ambiguous {
+		return indexFile{}, true, fmt.Errorf("release file: %q twice, with different digests", name)
+	}
+	f := indexFile{digest: digest.NewDigestFromEncoded(digest.SHA256, line.digest)}
+	err := f.digest.Validate()
+	if err == nil {
+		f.size, err = strconv.ParseInt(line.size, 10, 64)
+	}
+	if err != nil || f.size < 0 {
+		return indexFile{}, true, fmt.Errorf("release file: %q: SHA256 %.200q, size %.40q", name, line.digest, line.size)
+	}
+	return f, true, nil
+}
+
 // ReadSuite reads source's suite below archiveURL for arch ("amd64", "arm64"):
 // the signature of InRelease (or of Release and Release.gpg) by a key of
 // keyring, its suite and Valid-Until, then every component's Packages by size
-// and SHA-256. errors.Is an error with ErrExpired or trust's sentinels.
+// and SHA-256. errors.Is an error with ErrExpired or trust's sentinels, and with
+// metadata.ErrAltered if the suite cannot be trusted. A fault of a single package
+// is no error: see Package.Unusable.
 func ReadSuite(ctx context.Context, g metadata.Getter, archiveURL string, source catalog.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) (*Suite, error) {
 	archiveURL = strings.TrimRight(archiveURL, "/")
 	s := &Suite{Name: source.Suite}
 	if err := s.read(ctx, g, archiveURL, source, arch, keyring, o); err != nil {
-		return nil, fmt.Errorf("apt suite %q of %q: %w", source.Suite, archiveURL, err)
+		return nil, metadata.Classify(fmt.Errorf("apt suite %q of %q: %w", source.Suite, archiveURL, err))
 	}
 	return s, nil
 }
@@ -123,27 +153,20 @@ func parseRelease(body []byte, base string) (*release, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &release{stanza: s, base: base, files: map[string]indexFile{}}
+	r := &release{stanza: s, base: base, files: map[string]indexLine{}}
 	for line := range strings.Lines(s.get("SHA256")) {
 		f := strings.Fields(line)
 		if len(f) == 0 {
 			continue
 		}
 		if len(f) != 3 {
-			return nil, fmt.Errorf("SHA256 line %q", line)
+			return nil, fmt.Errorf("SHA256 line %.200q", line)
 		}
-		size, err := strconv.ParseInt(f[1], 10, 64)
-		if err != nil || size < 0 {
-			return nil, fmt.Errorf("SHA256 line %q: size", line)
+		now := indexLine{f[0], f[1]}
+		if before, twice := r.files[f[2]]; twice && before != now {
+			now = ambiguous
 		}
-		d := digest.NewDigestFromEncoded(digest.SHA256, f[0])
-		if err := d.Validate(); err != nil {
-			return nil, fmt.Errorf("SHA256 line %q: %w", line, err)
-		}
-		if _, twice := r.files[f[2]]; twice {
-			return nil, fmt.Errorf("%q twice", f[2])
-		}
-		r.files[f[2]] = indexFile{d, size}
+		r.files[f[2]] = now
 	}
 	if len(r.files) == 0 {
 		return nil, errors.New("no SHA256 digests")
@@ -178,7 +201,10 @@ func (r *release) check(suite string, o SuiteOptions) error {
 // passes its content to read. The digest of the content is checked too.
 func (r *release) open(ctx context.Context, g metadata.Getter, index string, read func(io.Reader) error) error {
 	for _, suffix := range []string{".xz", ".gz", ".zst", ""} {
-		f, ok := r.files[index+suffix]
+		f, ok, err := r.file(index + suffix)
+		if err != nil {
+			return err
+		}
 		if !ok {
 			continue
 		}
@@ -191,7 +217,10 @@ func (r *release) open(ctx context.Context, g metadata.Getter, index string, rea
 			return err
 		}
 		defer content.Close()
-		plain, known := r.files[index]
+		plain, known, err := r.file(index)
+		if err != nil {
+			return err
+		}
 		verifier := digest.SHA256.Digester()
 		limit := int64(metadata.MaxOpen)
 		if known {
@@ -235,17 +264,14 @@ func (r *release) fetch(ctx context.Context, g metadata.Getter, name string, f i
 
 func (s *Suite) readPackages(content io.Reader, archiveURL, arch string) error {
 	return eachStanza(content, func(st *stanza) error {
-		if len(s.Packages) >= metadata.MaxPackages {
-			return fmt.Errorf("more than %d packages", metadata.MaxPackages)
+		if err := s.budget.Package(); err != nil {
+			return err
 		}
 		if a := st.get("Architecture"); a != arch && a != "all" {
 			return nil
 		}
-		p, err := newPackage(st, archiveURL, s.Name)
-		if err != nil {
-			return fmt.Errorf("package %q: %w", st.get("Package"), err)
-		}
+		p := newPackage(st, archiveURL, s.Name)
 		s.Packages = append(s.Packages, p)
-		return nil
+		return s.budget.Keep(p.memory())
 	})
 }

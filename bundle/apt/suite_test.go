@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
@@ -127,23 +128,35 @@ func TestT21ArchiveLies(t *testing.T) {
 		{"missing Packages", files{in: good[in]}, ring, source(), SuiteOptions{}, nil},
 		{"another suite's release", files{"dists/bullseye/InRelease": good[in], "dists/bullseye/main/binary-amd64/Packages.gz": good[gz]}, ring, otherSuite, SuiteOptions{}, trust.ErrBadSignature},
 		{"past Valid-Until", repository(t, expired, control("a", "1", "amd64")), ring, source(), SuiteOptions{}, ErrExpired},
-		{"traversal", resigned("Filename: pool/", "Filename: ../../"), ring, source(), SuiteOptions{}, nil},
-		{"absolute", resigned("Filename: pool/", "Filename: /pool/"), ring, source(), SuiteOptions{}, nil},
-		{"URL", resigned("Filename: pool/", "Filename: http://evil.test/"), ring, source(), SuiteOptions{}, nil},
-		{"no digest", resigned("SHA256:", "SHA1:"), ring, source(), SuiteOptions{}, nil},
-		{"no size", resigned("Size:", "Bytes:"), ring, source(), SuiteOptions{}, nil},
-		{"bad name", resigned("Package: a", "Package: a/../b"), ring, source(), SuiteOptions{}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := ReadSuite(t.Context(), tc.files, testBase, tc.source, "amd64", tc.ring, tc.o)
 			if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 				t.Fatalf("error %v, want %v", err, tc.want)
 			}
+			if network := tc.name == "missing Packages"; errors.Is(err, metadata.ErrAltered) == network {
+				t.Fatalf("error %v, of class ErrAltered: %t", err, !network)
+			}
 		})
 	}
 	for name, o := range map[string]SuiteOptions{"ignored": {IgnoreValidUntil: true}, "in time": {Now: created}} {
 		if _, err := ReadSuite(t.Context(), repository(t, expired, control("a", "1", "amd64")), testBase, source(), "amd64", ring, o); err != nil {
 			t.Errorf("Valid-Until %s: %v", name, err)
+		}
+	}
+	for name, f := range map[string]files{
+		"traversal":   resigned("Filename: pool/", "Filename: ../../"),
+		"absolute":    resigned("Filename: pool/", "Filename: /pool/"),
+		"URL":         resigned("Filename: pool/", "Filename: http://evil.test/"),
+		"no file":     resigned("Filename:", "File:"),
+		"no digest":   resigned("SHA256:", "SHA1:"),
+		"no size":     resigned("Size:", "Bytes:"),
+		"bad name":    resigned("Package: a", "Package: a/../b"),
+		"bad version": resigned("Version: 1", "Version: 1_2"),
+	} {
+		suite, err := ReadSuite(t.Context(), f, testBase, source(), "amd64", ring, SuiteOptions{})
+		if err != nil || len(suite.Packages) != 1 || suite.Packages[0].Unusable == nil {
+			t.Errorf("%s: %+v, %v; want one unusable package", name, suite, err)
 		}
 	}
 	if _, err := ReadSuite(t.Context(), resigned("x-nothing", ""), testBase, source(), "amd64", ring, SuiteOptions{}); err != nil {
@@ -183,11 +196,53 @@ func FuzzDeb822(f *testing.F) {
 			if len(s.fields) == 0 {
 				t.Fatal("stanza without a field")
 			}
-			if p, err := newPackage(s, testBase, "x"); err == nil && !strings.HasPrefix(p.URL, testBase+"/") {
+			if p := newPackage(s, testBase, "x"); p.Unusable == nil && !strings.HasPrefix(p.URL, testBase+"/") {
 				t.Fatalf("URL %q", p.URL)
 			}
 			_, _ = parseDependency(s.get("Depends"))
 			return nil
 		})
 	})
+}
+
+func FuzzPackages(f *testing.F) {
+	f.Add([]byte(control("a", "1:2-3", "amd64", "Depends: b (>= 1) | c:any", "Filename: pool/a.deb", "Size: 1", "SHA256: "+strings.Repeat("0", 64))))
+	f.Add([]byte("Package: a\nVersion: 1_2\nArchitecture: all\nProvides: b (= 1)\n\nPackage: b\nArchitecture: amd64\nDepends: (((\n"))
+	f.Fuzz(func(t *testing.T, index []byte) {
+		s := &Suite{Name: "x"}
+		if err := s.readPackages(bytes.NewReader(index), testBase, "amd64"); err != nil {
+			return
+		}
+		var names []string
+		for _, p := range s.Packages {
+			names = append(names, p.Name)
+			if p.Unusable == nil && !strings.HasPrefix(p.URL, testBase+"/") {
+				t.Fatalf("URL %q", p.URL)
+			}
+		}
+		packages, _ := Closure([]*Suite{s}, names, ClosureOptions{})
+		for _, p := range packages {
+			if p.Unusable != nil {
+				t.Fatalf("%s is unusable: %v", p, p.Unusable)
+			}
+		}
+	})
+}
+
+// A line of the release file matters when its file is wanted.
+func TestOddLinesOfRelease(t *testing.T) {
+	const zero, one = "0000000000000000000000000000000000000000000000000000000000000000", "1111111111111111111111111111111111111111111111111111111111111111"
+	text := "Suite: x\nSHA256:\n " + zero + " 1 good\n " + zero + " 1 good\n " + zero + " 1 two\n " + one + " 1 two\n short 1 digest\n " + zero + " many size\n"
+	r, err := parseRelease([]byte(text), testBase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ok := range map[string]bool{"good": true, "two": false, "digest": false, "size": false} {
+		if _, found, err := r.file(name); !found || (err == nil) != ok {
+			t.Errorf("%s: found %t, %v; want good: %t", name, found, err, ok)
+		}
+	}
+	if _, found, err := r.file("other"); found || err != nil {
+		t.Errorf("file that is not listed: found %t, %v", found, err)
+	}
 }

@@ -34,8 +34,31 @@ const (
 	MaxOpen       = 4 << 30   // bytes after decompression
 )
 
-// MaxPackages bounds a repository; the largest real ones have 70,000.
-const MaxPackages = 1 << 20
+// Budget bounds what a reader keeps of a repository. The zero value is ready for use.
+type Budget struct {
+	packages, bytes int
+}
+
+const (
+	maxPackages = 1 << 18   // the largest real repositories have 70,000
+	maxKept     = 512 << 20 // bytes; Fedora's repository of everything needs half of that
+)
+
+// Package counts one package of the repository, whether it is kept or not.
+func (b *Budget) Package() error {
+	if b.packages++; b.packages > maxPackages {
+		return fmt.Errorf("more than %d packages", maxPackages)
+	}
+	return nil
+}
+
+// Keep counts bytes of memory that are kept.
+func (b *Budget) Keep(bytes int) error {
+	if b.bytes += bytes; b.bytes > maxKept {
+		return fmt.Errorf("more than %d bytes of packages", maxKept)
+	}
+	return nil
+}
 
 // ErrAltered means that the metadata of a repository cannot be trusted: it does
 // not match its digest or signature, has expired, or is malformed. An error of the
@@ -95,7 +118,7 @@ func Resolve(base, path string) (string, error) {
 		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`\%?#:*"<>|`, r)
 	})
 	if bad || len(path) > 512 || !fs.ValidPath(path) || path == "." {
-		return "", fmt.Errorf("location %q is not a plain path", path)
+		return "", fmt.Errorf("location %.600q is not a plain path", path)
 	}
 	return base + "/" + (&url.URL{Path: path}).EscapedPath(), nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
+	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -99,6 +101,39 @@ func (w *world) addYumRepo(base string, packages []*rpmPackage) error {
 	}
 	w.put(base+"repodata/repomd.xml", []byte(repomd.String()))
 	w.put(base+"repodata/repomd.xml.asc", signature)
+	return nil
+}
+
+// EditYum changes a metadata file ("primary", "filelists") of the repository at
+// base, a URL of the catalog without {arch}, and signs the repository again.
+func (u *Upstream) EditYum(base, kind string, edit func(string) string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	repomd := string(u.files[place(base+"repodata/repomd.xml")])
+	entry := regexp.MustCompile(`(?s)  <data type="` + kind + `">.*?<location href="([^"]+)"/>.*?</data>\n`)
+	found := entry.FindStringSubmatch(repomd)
+	if found == nil {
+		return fmt.Errorf("%s: no %s", base, kind)
+	}
+	zr, err := gzip.NewReader(bytes.NewReader(u.files[place(base+found[1])]))
+	if err != nil {
+		return err
+	}
+	content, err := io.ReadAll(zr)
+	if err != nil {
+		return err
+	}
+	changed, err := u.repodata(base, kind, edit(string(content)))
+	if err != nil {
+		return err
+	}
+	repomd = strings.Replace(repomd, found[0], changed, 1)
+	signature, err := trust.SignDetached(u.key, []byte(repomd), Built)
+	if err != nil {
+		return err
+	}
+	u.put(base+"repodata/repomd.xml", []byte(repomd))
+	u.put(base+"repodata/repomd.xml.asc", signature)
 	return nil
 }
 

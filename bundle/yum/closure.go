@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -27,18 +29,19 @@ type ClosureOptions struct {
 // better priority, then the package that has the name of the requirement, then
 // the shortest name, and of one name the newest version. Of a rich
 // dependency "(a if b)" it takes a if some package provides it, since b may be
-// on the host already. Weak dependencies and rpmlib() are ignored. Conflicting
+// on the host already. Weak dependencies are ignored. Conflicting
 // packages are avoided if there is a choice.
 //
 // If nothing provides a requirement, the error lists all such requirements with
-// the packages that need them, sorted.
+// the packages that need them, sorted. It gives the reason if the only packages
+// that provide it are unusable, or if a file may be in a repository without filelists.
 func Closure(ctx context.Context, repos []*Repo, names []string, o ClosureOptions) ([]Package, error) {
 	for _, glob := range o.Exclude {
 		if _, err := path.Match(glob, ""); err != nil {
 			return nil, fmt.Errorf("exclude %q: %w", glob, err)
 		}
 	}
-	s := &solver{index: newIndex(ctx, repos, o.takes), chosen: map[*Package]bool{}, missing: map[string]string{}, against: map[string][]provider{}}
+	s := &solver{index: newIndex(ctx, repos, o.takes), chosen: map[*Package]bool{}, missing: map[string]error{}, against: map[string][]provider{}}
 	for _, name := range names {
 		s.want(name)
 	}
@@ -91,7 +94,7 @@ type solver struct {
 	*index
 	chosen  map[*Package]bool
 	queue   []*Package            // chosen, requirements not yet looked at
-	missing map[string]string     // missing requirement → package that needs it
+	missing map[string]error      // by requirement
 	against map[string][]provider // conflicts of the chosen, by name
 }
 
@@ -108,32 +111,33 @@ func (s *solver) take(p *Package) {
 
 // want takes the best package for a name that the caller gave.
 func (s *solver) want(name string) {
-	candidates := s.names[name]
-	if len(candidates) > 0 {
-		// A package that replaces it under another name and still provides the name.
-		for _, p := range s.providers(Relation{Name: name}) {
-			if p.Name != name && s.replaces(p, candidates) {
-				candidates = append(slices.Clone(candidates), p)
-			}
-		}
-	} else {
-		candidates = s.providers(Relation{Name: name})
-	}
-	if len(candidates) == 0 {
-		for _, p := range s.packages {
-			full := p.Name + "-" + p.Version
-			if slices.Contains([]string{
-				p.Name + "." + p.Arch, full, full + "-" + p.Release, full + "-" + p.Release + "." + p.Arch, p.String(),
-			}, name) {
-				candidates = append(candidates, p)
-			}
+	candidates := s.called(name)
+	// A package that replaces it under another name and still provides the name.
+	for _, p := range s.providers(Relation{Name: name}) {
+		if p.Name != name && s.replaces(p, candidates) {
+			candidates = append(slices.Clone(candidates), p)
 		}
 	}
 	if p := s.best(name, candidates); p != nil {
 		s.take(p)
 		return
 	}
-	s.missing[name] = "the list of packages"
+	s.miss(name, "the list of packages", s.unusable.called(name))
+}
+
+// miss records that nothing provides the requirement of a package or list, and
+// the reason if an unusable package would.
+func (s *solver) miss(requirement, by string, unusable []*Package) {
+	err := fmt.Errorf("%q, required by %q, is in no repository", requirement, by)
+	switch p := s.best(requirement, unusable); {
+	case p != nil:
+		why := strings.ReplaceAll(p.Unusable.Error(), "\n", "; ")
+		err = metadata.Classify(fmt.Errorf("%q, required by %q, is only in a package that cannot be used: yum repository %q: package %q: %s",
+			requirement, by, p.Repo, p, why))
+	case strings.HasPrefix(requirement, "/") && len(s.withoutFiles) > 0:
+		err = fmt.Errorf("%w; without filelists: %s", err, strings.Join(s.withoutFiles, ", "))
+	}
+	s.missing[requirement] = err
 }
 
 // replaces reports whether p obsoletes every one of the packages.
@@ -152,9 +156,6 @@ func (s *solver) requireAll(p *Package) {
 	byName := map[string][]Relation{}
 	var order []string
 	for _, r := range p.Requires {
-		if strings.HasPrefix(r.Name, "rpmlib(") {
-			continue
-		}
 		if byName[r.Name] == nil {
 			order = append(order, r.Name)
 		}
@@ -167,7 +168,7 @@ func (s *solver) requireAll(p *Package) {
 			continue
 		}
 		if !s.require(relations) {
-			s.missing[relations[0].String()] = p.String()
+			s.miss(relations[0].String(), p.String(), s.unusable.providers(relations[0]))
 		}
 	}
 }
@@ -227,10 +228,7 @@ func (s *solver) conflicts(p *Package) bool {
 }
 
 func (s *solver) unresolved() error {
-	var errs []error
-	for name, by := range s.missing {
-		errs = append(errs, fmt.Errorf("%q, required by %q, is in no repository", name, by))
-	}
+	errs := slices.Collect(maps.Values(s.missing))
 	manifests.SortErrors(errs)
 	return errors.Join(errs...)
 }

@@ -3,6 +3,7 @@ package yum
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 )
@@ -20,6 +21,10 @@ type index struct {
 	// loadFiles adds the files that primary does not list; nil once it ran.
 	loadFiles func() error
 	err       error // of loadFiles
+	// withoutFiles are the ids of the repositories without filelists, after loadFiles.
+	withoutFiles []string
+	// unusable holds the packages that are never taken, for messages; nil in itself.
+	unusable *index
 }
 
 type provider struct {
@@ -27,39 +32,56 @@ type provider struct {
 	relation Relation
 }
 
-// newIndex indexes the packages that may be taken.
-func newIndex(ctx context.Context, repos []*Repo, keep func(*Package) bool) *index {
-	x := &index{
+func emptyIndex() *index {
+	return &index{
 		names: map[string][]*Package{}, provides: map[string][]provider{},
 		files: map[string][]*Package{}, obsoletes: map[string][]provider{},
 	}
+}
+
+// newIndex indexes the packages that may be taken.
+func newIndex(ctx context.Context, repos []*Repo, keep func(*Package) bool) *index {
+	x := emptyIndex()
+	x.unusable = emptyIndex()
 	for _, r := range repos {
 		for i := range r.Packages {
-			if p := &r.Packages[i]; keep(p) {
+			switch p := &r.Packages[i]; {
+			case !keep(p):
+			case p.Unusable != nil:
+				x.unusable.add(p)
+			default:
 				x.add(p)
 			}
 		}
 	}
-	x.loadFiles = func() error {
-		wanted := missingFiles(repos)
-		for _, r := range repos {
-			if r.md == nil {
-				continue
-			}
-			if err := r.addFiles(ctx, wanted); err != nil {
-				return err
-			}
+	x.loadFiles = func() error { return x.addFiles(ctx, repos) }
+	return x
+}
+
+// addFiles adds the files that filelists name. A repository without filelists
+// has no more files than its primary lists.
+func (x *index) addFiles(ctx context.Context, repos []*Repo) error {
+	wanted := missingFiles(repos)
+	var errs []error
+	for _, r := range repos {
+		switch {
+		case r.md == nil:
+		case !r.md.has(kindFilelists):
+			x.withoutFiles = append(x.withoutFiles, r.ID)
+		default:
+			errs = append(errs, r.addFiles(ctx, wanted))
 		}
-		for _, p := range x.packages {
+	}
+	for _, side := range []*index{x, x.unusable} {
+		for _, p := range side.packages {
 			for _, f := range p.Files {
 				if wanted[f] {
-					x.files[f] = append(x.files[f], p)
+					side.files[f] = append(side.files[f], p)
 				}
 			}
 		}
-		return nil
 	}
-	return x
+	return errors.Join(errs...)
 }
 
 func (x *index) add(p *Package) {
@@ -83,6 +105,9 @@ func missingFiles(repos []*Repo) map[string]bool {
 	for _, r := range repos {
 		for i := range r.Packages {
 			p := &r.Packages[i]
+			if p.Unusable != nil {
+				continue
+			}
 			for _, f := range p.Files {
 				have[f] = true
 			}
@@ -122,6 +147,27 @@ func (x *index) providers(r Relation) []*Package {
 			if !slices.Contains(out, p) {
 				out = append(out, p)
 			}
+		}
+	}
+	return out
+}
+
+// called returns the packages that a name of the caller stands for: a package's
+// name, failing that something provided, failing that name-version[-release][.arch].
+func (x *index) called(name string) []*Package {
+	if list := x.names[name]; len(list) > 0 {
+		return list
+	}
+	if list := x.providers(Relation{Name: name}); len(list) > 0 {
+		return list
+	}
+	var out []*Package
+	for _, p := range x.packages {
+		full := p.Name + "-" + p.Version
+		if slices.Contains([]string{
+			p.Name + "." + p.Arch, full, full + "-" + p.Release, full + "-" + p.Release + "." + p.Arch, p.String(),
+		}, name) {
+			out = append(out, p)
 		}
 	}
 	return out

@@ -43,15 +43,22 @@ func (n NEVRA) Path() string {
 // describes it.
 type Package struct {
 	NEVRA
-	Repo     string        // id of the repository
-	Location string        // path below the repository's base URL, checked
-	URL      string        // base URL and Location; before any mirror rewrite
-	Size     int64         // bytes of the .rpm
-	Digest   digest.Digest // of the .rpm, sha256 or sha512
+	Repo     string // id of the repository
+	Location string // path below the repository's base URL, checked
+	URL      string // base URL and Location; before any mirror rewrite
+	// Elsewhere means that URL is not below the repository's base URL: the
+	// package has an absolute xml:base.
+	Elsewhere bool
+	Size      int64         // bytes of the .rpm
+	Digest    digest.Digest // of the .rpm, sha256 or sha512
 
 	Provides, Requires, Conflicts, Obsoletes []Relation
 	// Files are those that primary lists; filelists has the rest.
 	Files []string
+
+	// Unusable is the reason why Closure never takes the package, or nil. Fields
+	// other than NEVRA and the relations may be empty then.
+	Unusable error
 
 	priority int
 	pkgid    string

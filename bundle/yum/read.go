@@ -4,13 +4,17 @@ import (
 	"cmp"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests/catalog"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // defaultPriority is yum's: repositories without one come after those with.
@@ -31,7 +35,9 @@ type Repo struct {
 // ReadRepo reads the repository's metadata for arch ("x86_64", "aarch64"): the
 // signature of repomd.xml (required if source is marked as signed, else checked
 // if there is one), then primary by size and digest. Memory is bounded by the
-// packages that are kept. Errors name the file.
+// packages that are kept. Errors name the file; errors.Is them with
+// metadata.ErrAltered if the repository cannot be trusted. A fault of a single
+// package is no error: see Package.Unusable.
 func ReadRepo(ctx context.Context, g metadata.Getter, source catalog.YumRepository, arch string, keyring *trust.Keyring) (*Repo, error) {
 	r := &Repo{
 		ID:       source.ID,
@@ -39,8 +45,8 @@ func ReadRepo(ctx context.Context, g metadata.Getter, source catalog.YumReposito
 		Priority: cmp.Or(source.Priority, defaultPriority),
 		getter:   g,
 	}
-	if err := r.read(ctx, arch, keyring, source.SignedMetadata); err != nil {
-		return nil, fmt.Errorf("yum repository %q: %w", source.ID, err)
+	if err := r.failure(r.read(ctx, arch, keyring, source.SignedMetadata)); err != nil {
+		return nil, err
 	}
 	return r, nil
 }
@@ -50,7 +56,7 @@ func (r *Repo) read(ctx context.Context, arch string, keyring *trust.Keyring, si
 	if r.md, err = readRepomd(ctx, r.getter, r.BaseURL, keyring, signed); err != nil {
 		return err
 	}
-	return r.each(ctx, "primary", func(content io.Reader) error {
+	return r.each(ctx, kindPrimary, func(content io.Reader) error {
 		return r.readPrimary(content, arch)
 	})
 }
@@ -80,7 +86,7 @@ type primaryPackage struct {
 	Version  xmlVersion  `xml:"version"`
 	Checksum xmlChecksum `xml:"checksum"`
 	Size     struct {
-		Package int64 `xml:"package,attr"`
+		Package string `xml:"package,attr"`
 	} `xml:"size"`
 	Location struct {
 		Href string `xml:"href,attr"`
@@ -111,11 +117,11 @@ type xmlEntry struct {
 }
 
 func (r *Repo) readPrimary(content io.Reader, arch string) error {
-	words := intern{}
-	count := 0
+	words := &intern{known: map[string]string{}}
+	var budget metadata.Budget
 	return eachElement(newDecoder(content), "metadata", "package", func(d *decoder, start xml.StartElement) error {
-		if count++; count > metadata.MaxPackages {
-			return fmt.Errorf("more than %d packages", metadata.MaxPackages)
+		if err := budget.Package(); err != nil {
+			return err
 		}
 		var x primaryPackage
 		if err := decodeElement(d, &x, &start); err != nil {
@@ -124,16 +130,26 @@ func (r *Repo) readPrimary(content io.Reader, arch string) error {
 		if x.Arch != arch && x.Arch != "noarch" {
 			return nil
 		}
-		p, err := r.newPackage(&x, words)
-		if err != nil {
-			return fmt.Errorf("package %q: %w", x.Name, err)
-		}
+		before := words.bytes
+		p := r.newPackage(&x, words)
 		r.Packages = append(r.Packages, p)
-		return nil
+		return budget.Keep(p.memory() + words.bytes - before)
 	})
 }
 
-func (r *Repo) newPackage(x *primaryPackage, words intern) (Package, error) {
+// memory estimates the bytes that p takes, without the strings of intern.
+func (p *Package) memory() int {
+	const fixed, relation, file = 512, 112, 16
+	n := fixed + len(p.Location) + len(p.URL) + len(p.pkgid) + file*len(p.Files)
+	if p.Unusable != nil {
+		n += len(p.Unusable.Error())
+	}
+	return n + relation*(len(p.Provides)+len(p.Requires)+len(p.Conflicts)+len(p.Obsoletes))
+}
+
+// newPackage returns the package of an entry. What is wrong with the entry is a
+// reason not to take the package, not a fault of the repository.
+func (r *Repo) newPackage(x *primaryPackage, words *intern) Package {
 	p := Package{
 		NEVRA: NEVRA{
 			Name: words.get(x.Name), Epoch: words.get(x.Version.Epoch), Version: words.get(x.Version.Version),
@@ -141,29 +157,10 @@ func (r *Repo) newPackage(x *primaryPackage, words intern) (Package, error) {
 		},
 		Repo:     r.ID,
 		Location: x.Location.Href,
-		Size:     x.Size.Package,
 		priority: r.Priority,
 		pkgid:    strings.ToLower(strings.TrimSpace(x.Checksum.Value)),
 	}
-	if err := p.NEVRA.validate(); err != nil {
-		return Package{}, err
-	}
-	var err error
-	if p.Digest, err = x.Checksum.digest(); err != nil {
-		return Package{}, err
-	}
-	if p.Size <= 0 {
-		return Package{}, fmt.Errorf("size %d", p.Size)
-	}
-	if x.Location.Base != "" {
-		return Package{}, fmt.Errorf("xml:base %q, refused", x.Location.Base)
-	}
-	if p.URL, err = metadata.Resolve(r.BaseURL, p.Location); err != nil {
-		return Package{}, err
-	}
-	if !strings.HasSuffix(p.Location, ".rpm") {
-		return Package{}, fmt.Errorf("location %q is no .rpm", p.Location)
-	}
+	p.Unusable = errors.Join(p.NEVRA.validate(), p.locate(x, r.BaseURL))
 	for _, list := range []struct {
 		to   *[]Relation
 		from []xmlEntry
@@ -173,14 +170,59 @@ func (r *Repo) newPackage(x *primaryPackage, words intern) (Package, error) {
 		{&p.Conflicts, x.Format.Conflicts},
 		{&p.Obsoletes, x.Format.Obsoletes},
 	} {
-		if *list.to, err = words.relations(list.from); err != nil {
-			return Package{}, err
-		}
+		var err error
+		*list.to, err = words.relations(list.from)
+		p.Unusable = errors.Join(p.Unusable, err)
 	}
 	for _, f := range x.Format.Files {
 		p.Files = append(p.Files, words.get(f))
 	}
-	return p, nil
+	return p
+}
+
+// locate sets the fields for the download of p from a repository at base.
+func (p *Package) locate(x *primaryPackage, base string) error {
+	var err error
+	if p.Digest, err = x.Checksum.digest(); err != nil {
+		return err
+	}
+	if p.Size, err = strconv.ParseInt(x.Size.Package, 10, 64); err != nil || p.Size <= 0 {
+		return fmt.Errorf("size %.40q", x.Size.Package)
+	}
+	if x.Location.Base != "" {
+		own := base
+		if base, err = otherBase(x.Location.Base, own); err != nil {
+			return err
+		}
+		p.Elsewhere = !strings.HasPrefix(base+"/", own+"/")
+	}
+	if p.URL, err = metadata.Resolve(base, p.Location); err != nil {
+		return err
+	}
+	if !strings.HasSuffix(p.Location, ".rpm") {
+		return fmt.Errorf("location %q is no .rpm", p.Location)
+	}
+	return nil
+}
+
+// otherBase checks the xml:base of a package, which dnf puts in the place of the
+// repository's base URL, and returns it without a trailing slash.
+func otherBase(xmlBase, base string) (string, error) {
+	u, err := url.Parse(xmlBase)
+	switch {
+	case err != nil || u.Host == "" || strings.ContainsFunc(xmlBase, strict.Unprintable):
+		return "", fmt.Errorf("xml:base %.600q is not an absolute URL", xmlBase)
+	case u.User != nil || strings.ContainsAny(xmlBase, "?#"):
+		return "", fmt.Errorf("xml:base %.600q: want no name, password, query or fragment", u.Redacted())
+	case u.Scheme != "https" && (u.Scheme != "http" || !strings.HasPrefix(base, "http://")):
+		return "", fmt.Errorf("xml:base %.600q: want https", xmlBase)
+	}
+	if dir := strings.Trim(u.Path, "/"); dir != "" {
+		if _, err := metadata.Resolve("", dir); err != nil {
+			return "", fmt.Errorf("xml:base: %w", err)
+		}
+	}
+	return strings.TrimRight(xmlBase, "/"), nil
 }
 
 // validate refuses identities that could not be file names.
@@ -195,45 +237,56 @@ func (n NEVRA) validate() error {
 			return !(r < 0x7f && (isDigit(byte(r)) || isLetter(byte(r)) || strings.ContainsRune("._+-~^", r)))
 		})
 		if part.value == "" || bad || len(part.value) > 200 || strings.HasPrefix(part.value, ".") {
-			return fmt.Errorf("%s %q", part.what, part.value)
+			return fmt.Errorf("%s %.250q", part.what, part.value)
 		}
 	}
 	if strings.ContainsAny(n.Version+n.Release+n.Arch, "-") {
 		return fmt.Errorf("version %q-%q has a dash", n.Version, n.Release)
 	}
 	if strings.Trim(n.Epoch, "0123456789") != "" || len(n.Epoch) > 10 {
-		return fmt.Errorf("epoch %q", n.Epoch)
+		return fmt.Errorf("epoch %.40q", n.Epoch)
 	}
 	return nil
 }
 
 // intern keeps one copy of the strings that repeat thousands of times.
-type intern map[string]string
+type intern struct {
+	known map[string]string
+	bytes int // estimate, with the map
+}
 
-func (m intern) get(s string) string {
-	if have, ok := m[s]; ok {
+func (m *intern) get(s string) string {
+	if have, ok := m.known[s]; ok {
 		return have
 	}
 	s = strings.Clone(s)
-	m[s] = s
+	m.known[s] = s
+	m.bytes += len(s) + 64
 	return s
 }
 
 var operators = map[string]string{"": "", "EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
-func (m intern) relations(entries []xmlEntry) ([]Relation, error) {
+// relations returns the valid entries, and an error that names an invalid one. A
+// capability of rpm itself is left out.
+func (m *intern) relations(entries []xmlEntry) ([]Relation, error) {
+	var bad error
 	out := make([]Relation, 0, len(entries))
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name, "rpmlib(") {
+			continue
+		}
 		op, ok := operators[e.Flags]
 		if !ok || e.Name == "" {
-			return nil, fmt.Errorf("relation %q with flags %q", e.Name, e.Flags)
+			bad = fmt.Errorf("relation %.200q with flags %.200q", e.Name, e.Flags)
+			continue
 		}
 		out = append(out, Relation{
 			Name: m.get(e.Name), Op: op, Pre: e.Pre == "1",
 			Epoch: m.get(e.Epoch), Version: m.get(e.Version), Release: m.get(e.Release),
 		})
 	}
-	return out, nil
+	return out, bad
 }
 
 // filelistsPackage is a <package> of filelists.
@@ -247,9 +300,12 @@ type filelistsPackage struct {
 func (r *Repo) addFiles(ctx context.Context, wanted map[string]bool) error {
 	byID := make(map[string]int, len(r.Packages))
 	for i := range r.Packages {
-		byID[r.Packages[i].pkgid] = i
+		id := r.Packages[i].pkgid
+		if first, twice := byID[id]; !twice || r.Packages[first].Unusable != nil {
+			byID[id] = i
+		}
 	}
-	err := r.each(ctx, "filelists", func(content io.Reader) error {
+	err := r.each(ctx, kindFilelists, func(content io.Reader) error {
 		return eachElement(newDecoder(content), "filelists", "package", func(d *decoder, start xml.StartElement) error {
 			var x filelistsPackage
 			if err := decodeElement(d, &x, &start); err != nil {
@@ -267,8 +323,13 @@ func (r *Repo) addFiles(ctx context.Context, wanted map[string]bool) error {
 			return nil
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("yum repository %q: %w", r.ID, err)
+	return r.failure(err)
+}
+
+// failure names the repository in an error of reading it.
+func (r *Repo) failure(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return metadata.Classify(fmt.Errorf("yum repository %q: %w", r.ID, err))
 }

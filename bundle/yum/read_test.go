@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
@@ -118,19 +120,21 @@ func TestT21RepositoryLies(t *testing.T) {
 			return f
 		}},
 		{"no repomd", func() files { return files{} }},
-		{"traversal", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "../../etc/passwd.rpm"}) }},
-		{"absolute path", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "/etc/a.rpm"}) }},
-		{"URL", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "https://evil.test/a.rpm"}) }},
-		{"encoded traversal", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "%2e%2e/a.rpm"}) }},
-		{"query", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "a.rpm?x=.rpm"}) }},
-		{"no rpm", func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch", href: "a.exe"}) }},
-		{"name with a slash", func() files { return makeRepo(t, pkg{nevra: "../a-1-1.noarch", href: "a.rpm"}) }},
+		{"odd size", func() files { return edit(good(), md, "<size>", "<size>x</size><x>") }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if _, err := ReadRepo(t.Context(), tc.files(), source(), "x86_64", nil); err == nil {
+			_, err := ReadRepo(t.Context(), tc.files(), source(), "x86_64", nil)
+			if err == nil {
 				t.Fatal("accepted")
 			}
+			if network := errors.Is(err, fs.ErrNotExist); errors.Is(err, metadata.ErrAltered) == network {
+				t.Fatalf("error %v, of class ErrAltered: %t", err, !network)
+			}
 		})
+	}
+	unused := edit(good(), md, `<data type="filelists">`, `<data type="unused"><size>many</size></data><data type="filelists">`)
+	if _, err := ReadRepo(t.Context(), unused, source(), "x86_64", nil); err != nil {
+		t.Fatalf("an odd entry that nobody reads: %v", err)
 	}
 	if _, err := ReadRepo(t.Context(), good(), source(), "x86_64", nil); err != nil {
 		t.Fatalf("the repository that the others are made from: %v", err)
@@ -177,6 +181,9 @@ func TestT21RepomdSignature(t *testing.T) {
 			_, err := ReadRepo(t.Context(), with(tc.asc), s, "x86_64", tc.ring)
 			if (err == nil) != tc.good {
 				t.Fatalf("error %v, want good: %t", err, tc.good)
+			}
+			if err != nil && !errors.Is(err, metadata.ErrAltered) {
+				t.Errorf("error %q is not of class ErrAltered", err)
 			}
 			if tc.asc == nil && err != nil && (!errors.Is(err, trust.ErrUnsigned) || !strings.Contains(err.Error(), "repomd.xml.asc")) {
 				t.Errorf("error %q does not say which signature is missing", err)
@@ -250,6 +257,8 @@ func TestT22DecompressionBomb(t *testing.T) {
 
 func FuzzPrimary(f *testing.F) {
 	f.Add(writePrimary([]PackageMeta{{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm", files: []metaFile{{path: "/bin/a"}}}}, created))
+	f.Add([]byte(`<metadata><package><name>a</name><arch>noarch</arch><version epoch="0" ver="1" rel="1"/><checksum type="sha256">` +
+		strings.Repeat("0", 64) + `</checksum><size package="1"/><location xml:base="https://x.test/y" href="a.rpm"/></package></metadata>`))
 	for _, document := range monsters() {
 		f.Add([]byte(document[:min(len(document), 512)]))
 	}
@@ -259,6 +268,9 @@ func FuzzPrimary(f *testing.F) {
 			return
 		}
 		for _, p := range r.Packages {
+			if p.Unusable != nil || p.Elsewhere && strings.HasPrefix(p.URL, "https://") {
+				continue
+			}
 			if !strings.HasPrefix(p.URL, testBase+"/") || strings.Contains(p.URL, "..") && strings.Contains(p.URL, "/../") {
 				t.Fatalf("URL %q", p.URL)
 			}
@@ -266,6 +278,34 @@ func FuzzPrimary(f *testing.F) {
 				if rel.isRich() {
 					_, _ = parseRich(rel.Name)
 				}
+			}
+		}
+	})
+}
+
+func FuzzFilelists(f *testing.F) {
+	good := makeRepo(f, pkg{nevra: "a-1-1.noarch", more: []string{"/usr/share/x"}})
+	f.Add(writeFilelists([]PackageMeta{{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a-1-1.noarch"), files: []metaFile{{path: "/usr/share/x"}}}}, created))
+	for _, document := range monsters() {
+		document = strings.ReplaceAll(document, "metadata", "filelists")
+		f.Add([]byte(document[:min(len(document), 512)]))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		r, err := ReadRepo(t.Context(), good, source(), "x86_64", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := repodata(t, map[string][]byte{kindPrimary: nil, kindFilelists: document})
+		if r.md, err = readRepomd(t.Context(), files, testBase, nil, false); err != nil {
+			t.Fatal(err)
+		}
+		r.getter = files
+		if err := r.addFiles(t.Context(), map[string]bool{"/usr/share/x": true}); err != nil {
+			return
+		}
+		for _, f := range r.Packages[0].Files {
+			if f != "/usr/share/x" {
+				t.Fatalf("file %q was not wanted", f)
 			}
 		}
 	})

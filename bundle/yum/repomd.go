@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -32,8 +34,9 @@ type repomdData struct {
 		Href string `xml:"href,attr"`
 		Base string `xml:"base,attr"`
 	} `xml:"location"`
-	Size     int64 `xml:"size"`
-	OpenSize int64 `xml:"open-size"`
+	// Sizes are text, since an entry that nobody reads may have any.
+	Size     string `xml:"size"`
+	OpenSize string `xml:"open-size"`
 }
 
 type xmlChecksum struct {
@@ -50,11 +53,11 @@ func (c xmlChecksum) digest() (digest.Digest, error) {
 	case "sha512":
 		algorithm = digest.SHA512
 	default:
-		return "", fmt.Errorf("checksum type %q, want sha256 or sha512", c.Type)
+		return "", fmt.Errorf("checksum type %.40q, want sha256 or sha512", c.Type)
 	}
 	d := digest.NewDigestFromEncoded(algorithm, strings.ToLower(strings.TrimSpace(c.Value)))
 	if err := d.Validate(); err != nil {
-		return "", fmt.Errorf("checksum %q: %w", c.Value, err)
+		return "", fmt.Errorf("checksum %.200q: %w", c.Value, err)
 	}
 	return d, nil
 }
@@ -98,6 +101,17 @@ func checkRepomd(ctx context.Context, g metadata.Getter, at string, raw []byte, 
 	return nil
 }
 
+// Types of metadata files.
+const (
+	kindPrimary   = "primary"
+	kindFilelists = "filelists"
+)
+
+// has reports whether the repository has a metadata file of one type.
+func (m *repomd) has(kind string) bool {
+	return slices.ContainsFunc(m.Data, func(d repomdData) bool { return d.Type == kind })
+}
+
 // find returns the entry of one type; two of a type are refused.
 func (m *repomd) find(kind string) (*repomdData, error) {
 	var found *repomdData
@@ -131,9 +145,9 @@ func (d *repomdData) open(ctx context.Context, g metadata.Getter, base string) (
 	if err != nil {
 		return nil, nil, fmt.Errorf("repomd.xml: %s: %w", d.Type, err)
 	}
-	limit := int64(metadata.MaxCompressed)
-	if d.Size > 0 {
-		limit = min(limit, d.Size)
+	limit, err := limitOf(d.Size, metadata.MaxCompressed)
+	if err != nil {
+		return nil, nil, fmt.Errorf("repomd.xml: %s: %w", d.Type, err)
 	}
 	raw, err := metadata.Get(ctx, g, at, limit)
 	if err != nil {
@@ -146,9 +160,9 @@ func (d *repomdData) open(ctx context.Context, g metadata.Getter, base string) (
 	if err != nil {
 		return nil, nil, fmt.Errorf("%q: %w", at, err)
 	}
-	open := int64(metadata.MaxOpen)
-	if d.OpenSize > 0 {
-		open = min(open, d.OpenSize)
+	open, err := limitOf(d.OpenSize, metadata.MaxOpen)
+	if err != nil {
+		return nil, nil, fmt.Errorf("repomd.xml: %s: %w", d.Type, err)
 	}
 	hash := crypto.SHA256.New()
 	body := io.TeeReader(reader.Limit(content, open), hash)
@@ -163,6 +177,22 @@ func (d *repomdData) open(ctx context.Context, g metadata.Getter, base string) (
 		return nil
 	}
 	return readCloser{body, content}, finish, nil
+}
+
+// limitOf returns the stated size if there is one, and at most limit.
+func limitOf(stated string, limit int64) (int64, error) {
+	stated = strings.TrimSpace(stated)
+	if stated == "" {
+		return limit, nil
+	}
+	n, err := strconv.ParseInt(stated, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("size %q", stated)
+	}
+	if n == 0 {
+		return limit, nil
+	}
+	return min(n, limit), nil
 }
 
 type readCloser struct {

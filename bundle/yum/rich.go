@@ -136,8 +136,40 @@ func (p *richParser) operand(depth int) (expr, error) {
 func (s *solver) requireRich(p *Package, text string) {
 	e, err := parseRich(text)
 	if err != nil || !s.fulfil(e) {
-		s.missing[text] = p.String()
+		s.missRich(text, p)
 	}
+}
+
+// missRich records that a rich dependency of p does not hold, with an unusable
+// package that would provide one of its parts.
+func (s *solver) missRich(text string, p *Package) {
+	var unusable []*Package
+	for _, r := range leaves(text) {
+		if len(s.providers(r)) == 0 {
+			unusable = append(unusable, s.unusable.providers(r)...)
+		}
+	}
+	s.miss(text, p.String(), unusable)
+}
+
+// leaves returns the relations in a rich dependency, none if it is malformed.
+func leaves(text string) []Relation {
+	e, err := parseRich(text)
+	if err != nil {
+		return nil
+	}
+	var out []Relation
+	var walk func(expr)
+	walk = func(e expr) {
+		if e.op == "" {
+			out = append(out, e.relation)
+		}
+		for _, operand := range e.operands {
+			walk(operand)
+		}
+	}
+	walk(e)
+	return out
 }
 
 // fulfil takes packages so that e holds, and reports whether it can.
@@ -189,7 +221,7 @@ func (s *solver) checkRich() {
 				continue
 			}
 			if e, err := parseRich(r.Name); err != nil || !s.holds(e) {
-				s.missing[r.Name] = p.String()
+				s.missRich(r.Name, p)
 			}
 		}
 	}
