@@ -8,6 +8,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
@@ -47,6 +48,7 @@ var classes = []class{
 	{is(host.ErrChangedHost), exitError, "find out why the key changed before you accept it; someone may be intercepting the connection"},
 	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
 	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it, or give --cache-dir"},
+	{is(metadata.ErrAltered), exitVerify, "a repository's metadata was altered, has expired or is malformed: try another mirror with --rewrite FROM=TO; if the vendor has a new key, name it under keyrings: in pack.yaml"},
 	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; bring it from the packing machine separately from the bundle"},
 	{is(trust.ErrUnsigned), exitPolicy, "get a signed bundle; --insecure-allow-unsigned accepts this one"},
 	{is(trust.ErrUnknownKey), exitVerify, "compare the fingerprint of your public key (offk8s keys show) with the packer's"},

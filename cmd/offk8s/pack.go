@@ -55,7 +55,7 @@ writes BUNDLE.lock.json: packing with --lock and the same key gives the same byt
 Run an interrupted pack again: it does not fetch what is in the cache.
 
 Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
-4 an artifact does not match its digest or signature; 5 refused by --require; 11 cache in use;
+4 an artifact or the metadata of a repository does not match its digest or signature; 5 refused by --require; 11 cache in use;
 12 wrong passphrase.`,
 		Example: `  offk8s pack --version 1.36
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
