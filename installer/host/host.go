@@ -67,7 +67,7 @@ func Output(ctx context.Context, h Host, argv ...string) (string, error) {
 
 // The shell programs of upload are constant; variable parts are arguments.
 const (
-	receive = `umask 077 && mkdir -p -m 0755 "$1" && cat > "$2" && sha256sum < "$2"`
+	receive = `umask 022 && mkdir -p "$1" && umask 077 && cat > "$2" && sha256sum < "$2"`
 	place   = `chmod "$1" "$2" && mv -f "$2" "$3"`
 )
 
