@@ -42,13 +42,8 @@ class Refuse(dnf.Plugin):
     def __init__(self, base, cli): raise RuntimeError("a plugin of the host runs")
 `
 	for name, config := range map[string]string{
-		"excludes":    "excludepkgs=offk8s-*",
-		"yum's word":  "exclude=offk8s-*",
-		"includepkgs": "includepkgs=other",
-		"plugin":      "plugins=1\npluginpath=%[1]s/plugins\npluginconfpath=%[1]s/plugins",
-		"tsflags":     "tsflags=test",
-		"cacheonly":   "cacheonly=1",
-		"repository":  "reposdir=/nonexistent\n[broken]\nname=x\nbaseurl=file:///nonexistent\nenabled=1",
+		"excludes": "excludepkgs=offk8s-*",
+		"others":   "includepkgs=other\ntsflags=test\ncacheonly=1\nplugins=1\npluginpath=%[1]s/plugins\npluginconfpath=%[1]s/plugins",
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -58,11 +53,9 @@ class Refuse(dnf.Plugin):
 			env := &Env{Root: root, Log: slog.New(slog.DiscardHandler), Run: installroot(root)}
 			// Without our configuration, the host's counts: otherwise this tests nothing.
 			theirs := []string{"dnf", "-y", "--setopt=reposdir=" + root + "/etc/offk8s", "--disablerepo=*", "--enablerepo=offk8s*", "install", "offk8s-hello"}
-			if name != "repository" {
-				_, _ = env.Run.Run(t.Context(), Cmd{Argv: theirs})
-				if _, err := os.Stat(root + "/opt/offk8s-hello"); err == nil {
-					t.Fatal("the host's configuration does not matter to dnf")
-				}
+			_, _ = env.Run.Run(t.Context(), Cmd{Argv: theirs})
+			if _, err := os.Stat(root + "/opt/offk8s-hello"); err == nil {
+				t.Fatal("the host's configuration does not matter to dnf")
 			}
 			p := &Packages{Manager: ManagerDnf, Names: []string{"offk8s-hello"}, Source: root + "/etc/offk8s"}
 			if res, err := p.Apply(t.Context(), env); err != nil {
