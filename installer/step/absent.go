@@ -22,6 +22,9 @@ func (a *Absent) Describe() string { return fmt.Sprintf("no file %s", a.Path) }
 func (a *Absent) Validate() error { return checkPath("path", a.Path) }
 
 func (a *Absent) Check(_ context.Context, env *Env) (Result, error) {
+	if err := env.checkParents(a.Path); err != nil {
+		return Result{}, err
+	}
 	st, err := os.Lstat(env.Path(a.Path))
 	if absent(err) {
 		return Result{State: OK}, nil

@@ -107,7 +107,11 @@ func (e *EtcdData) Apply(ctx context.Context, env *Env) (Result, error) {
 		return Result{}, e.lost("the other members know it")
 	}
 	if state == dataHalf {
-		if err := os.RemoveAll(env.Path(filepath.Join(e.Dir, "member"))); err != nil {
+		member := filepath.Join(e.Dir, "member")
+		if err := env.checkParents(member); err != nil {
+			return Result{}, err
+		}
+		if err := os.RemoveAll(env.Path(member)); err != nil {
 			return Result{}, fmt.Errorf("etcd member %q: %w", e.Name, err)
 		}
 	}

@@ -52,6 +52,9 @@ type found struct {
 // stat returns the state of path. A symbolic link is ErrSymlink, a device an error:
 // nothing is ever written through them.
 func (e *Env) stat(path string) (found, error) {
+	if err := e.checkParents(path); err != nil {
+		return found{}, err
+	}
 	st, err := os.Lstat(e.Path(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return found{}, nil
@@ -70,6 +73,17 @@ func (e *Env) stat(path string) (found, error) {
 		return f, fmt.Errorf("file %q: is a %s, not a file", path, st.Mode().Type())
 	}
 	return f, nil
+}
+
+// checkParents refuses a path below a symbolic link: a change would go to a place that
+// the step does not name.
+func (e *Env) checkParents(path string) error {
+	for dir := filepath.Dir(path); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+		if st, err := os.Lstat(e.Path(dir)); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+			return fmt.Errorf("file %q: directory %q %w, which offk8s does not follow", path, dir, ErrSymlink)
+		}
+	}
+	return nil
 }
 
 // differs compares mode and owner and returns the difference, "" if there is none.
@@ -137,6 +151,9 @@ func (e *Env) missingParents(path string) []string {
 
 // makeParents creates the directories above path, 0755 whatever the umask.
 func (e *Env) makeParents(path string) error {
+	if err := e.checkParents(path); err != nil {
+		return err
+	}
 	for _, dir := range e.missingParents(path) {
 		if err := os.Mkdir(e.Path(dir), 0o755); err != nil {
 			return err
@@ -152,7 +169,7 @@ func (e *Env) makeParents(path string) error {
 // empty.
 func (e *Env) removeEmpty(dirs []string) {
 	for _, dir := range slices.Backward(dirs) {
-		if checkPath("path", dir) != nil || syscall.Rmdir(e.Path(dir)) != nil {
+		if checkPath("path", dir) != nil || e.checkParents(dir) != nil || syscall.Rmdir(e.Path(dir)) != nil {
 			return
 		}
 	}

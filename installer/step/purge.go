@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 // removes everything. It follows no link, and removes nothing if something stays
 // mounted.
 func (e *Env) purge(ctx context.Context, path string) error {
-	if err := checkPath("path", path); err != nil {
+	if err := errors.Join(checkPath("path", path), e.checkParents(path)); err != nil {
 		return err
 	}
 	if err := e.unmountBelow(ctx, path); err != nil {

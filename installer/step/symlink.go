@@ -35,6 +35,9 @@ type symlinkPrior struct {
 }
 
 func (s *Symlink) Check(_ context.Context, env *Env) (Result, error) {
+	if err := env.checkParents(s.Path); err != nil {
+		return Result{}, err
+	}
 	st, err := os.Lstat(env.Path(s.Path))
 	var prior symlinkPrior
 	reason := "absent"
@@ -75,6 +78,9 @@ func (s *Symlink) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 	var prior symlinkPrior
 	if err := json.Unmarshal(raw, &prior); err != nil {
 		return fmt.Errorf("symlink %q: prior state: %w", s.Path, err)
+	}
+	if err := env.checkParents(s.Path); err != nil {
+		return err
 	}
 	if prior.Target != "" {
 		return replaceLink(env.Path(s.Path), prior.Target)
