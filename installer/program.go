@@ -11,6 +11,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/offk8s/offk8s/bundle/selfbin"
@@ -52,6 +53,9 @@ func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 	if err != nil {
 		return fmt.Errorf("offk8s for %s: %w", arch, err)
 	}
+	if err := checkAgentDir(ctx, m); err != nil {
+		return err
+	}
 	have, err := host.Output(ctx, m, "sha256sum", "--", AgentPath)
 	// Usually the file does not exist yet.
 	if _, exited := errors.AsType[*host.ExitError](err); err != nil && !exited {
@@ -66,6 +70,27 @@ func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 	}
 	defer file.Close()
 	return m.Upload(ctx, file, p.size, AgentPath, 0o755)
+}
+
+// checkAgentDir refuses a directory in which others may replace the program after it was
+// hashed. On some hosts, a group may write to its parent.
+func checkAgentDir(ctx context.Context, m *member) error {
+	dir := path.Dir(AgentPath)
+	out, err := host.Output(ctx, m, "stat", "--format=%u %f", "--", dir) // owner, st_mode in hex
+	if _, exited := errors.AsType[*host.ExitError](err); exited {
+		return nil // Upload creates it
+	}
+	if err != nil {
+		return err
+	}
+	var uid, mode uint32
+	if _, err := fmt.Sscanf(out, "%d %x", &uid, &mode); err != nil {
+		return fmt.Errorf("stat of %q: %q: %w", dir, out, err)
+	}
+	if uid != 0 || mode&syscall.S_IFMT != syscall.S_IFDIR || mode&0o022 != 0 {
+		return fmt.Errorf("%q: owner %d, mode %o, want a directory that only root may write", dir, uid, mode)
+	}
+	return nil
 }
 
 // sudoHint adds advice to an error if the user of the login may not use sudo.

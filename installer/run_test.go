@@ -341,3 +341,32 @@ func TestProgramOfAnotherMachineIsNotSent(t *testing.T) {
 		t.Error("sent")
 	}
 }
+
+func TestDirectoryOfTheProgram(t *testing.T) {
+	for _, tt := range []struct {
+		name, stat string
+		want       string // of the error
+	}{
+		{"of root", "0 41ed\n", ""},
+		{"of a user", "1000 41ed\n", "owner 1000"},
+		{"a group may write", "0 41fd\n", "mode 40775"},
+		{"all may write", "0 43ff\n", "mode 41777"},
+		{"a link", "0 a1ff\n", "mode 120777"},
+		{"no answer", "", "stat of"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, "a")
+			l.hosts["a"].Say("stat --format=%u %f -- /usr/local/lib/offk8s", tt.stat)
+			_, err := installer.Connect(t.Context(), l.cluster, installer.ConnectOptions{
+				Dial:   func(_ context.Context, h manifests.Host) (host.Host, error) { return l.hosts[h.Name], nil },
+				Binary: func(string) (string, error) { return elfFile(t, elf.EM_X86_64), nil },
+			})
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+			if _, sent := l.hosts["a"].File(installer.AgentPath); sent != (tt.want == "") {
+				t.Errorf("sent: %t", sent)
+			}
+		})
+	}
+}

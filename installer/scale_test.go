@@ -21,6 +21,7 @@ import (
 func simulated(t testing.TB, name string) host.Host {
 	h := newFakeHost(t, name)
 	h.Say("uname -m", "x86_64\n")
+	h.Say("stat ", "0 41ed\n")
 	h.Say("sha256sum ", "") // an upload follows
 	h.On(installer.AgentPath+" agent", func(_ context.Context, _ []string, stdin io.Reader, stdout, _ io.Writer) error {
 		line, err := bufio.NewReader(stdin).ReadBytes('\n')

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -59,6 +60,7 @@ func newLab(t *testing.T, names ...string) *lab {
 		h.On("sha256sum -- "+installer.AgentPath, func(context.Context, []string, io.Reader, io.Writer, io.Writer) error {
 			return &host.ExitError{Program: "sha256sum", Code: 1}
 		})
+		h.Say("stat --format=%u %f -- "+path.Dir(installer.AgentPath), "0 41ed\n")
 		h.Say("rm -f -- "+installer.AgentPath, "")
 		h.Say("rmdir ", "")
 		h.On(installer.AgentPath+" agent", h.agent)
