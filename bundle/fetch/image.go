@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,8 @@ const (
 	maxConfig = 8 << 20
 	maxLayer  = 32 << 30
 )
+
+const mediaTypeDockerConfig = "application/vnd.docker.container.image.v1+json"
 
 // images fetches container images by digest: indexes unchanged, and of the
 // platforms only those of Env.Arches.
@@ -94,10 +97,10 @@ type imageWalk struct {
 	repo   name.Repository
 	task   Task
 	blobs  []ocispec.Descriptor
-	config []ocispec.Descriptor // of manifests without a platform in an index
-	arches map[string]bool      // found
+	arches map[string]bool // found
 	taken  map[digest.Digest]bool
 	absent []digest.Digest
+	err    error // that skip cannot return
 }
 
 // leftOut returns the platform manifests that were not fetched, sorted. An index
@@ -113,6 +116,11 @@ func (w *imageWalk) run(ctx context.Context, root digest.Digest) (manifests.Desc
 	if err != nil {
 		return manifests.Descriptor{}, err
 	}
+	for _, arch := range w.Arches {
+		if !w.arches[arch] {
+			return manifests.Descriptor{}, fmt.Errorf("has no image for linux/%s", arch)
+		}
+	}
 	var missing []ocispec.Descriptor
 	var total int64
 	for _, b := range w.blobs {
@@ -127,52 +135,107 @@ func (w *imageWalk) run(ctx context.Context, root digest.Digest) (manifests.Desc
 			return manifests.Descriptor{}, fmt.Errorf("blob %s: %w", b.Digest, err)
 		}
 	}
-	if err := w.configPlatforms(); err != nil {
-		return manifests.Descriptor{}, err
-	}
-	for _, arch := range w.Arches {
-		if !w.arches[arch] {
-			return manifests.Descriptor{}, fmt.Errorf("has no image for linux/%s", arch)
-		}
-	}
 	return manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, nil
 }
 
 // documents reads the manifests and indexes below root, which needs only a
 // digest, and returns the complete descriptor of root.
 func (w *imageWalk) documents(ctx context.Context, root ocispec.Descriptor) (ocispec.Descriptor, error) {
-	read := func(d ocispec.Descriptor) ([]byte, error) { return w.read(ctx, d) }
-	for n, err := range image.Walk(root, read, w.skip) {
+	read := func(d ocispec.Descriptor) ([]byte, error) {
+		if w.err != nil {
+			return nil, w.err
+		}
+		return w.read(ctx, d)
+	}
+	skip := func(child ocispec.Descriptor) bool { return w.skip(ctx, child) }
+	for n, err := range image.Walk(root, read, skip) {
 		if err == nil {
 			err = checkDownload(n)
+		}
+		if err == nil && n.Descriptor.Digest == root.Digest {
+			root = n.Descriptor
+			err = w.single(ctx, n.Document)
 		}
 		if err != nil {
 			return root, err
 		}
-		if n.Descriptor.Digest == root.Digest {
-			root = n.Descriptor
-		}
 		w.taken[n.Descriptor.Digest] = true
-		if n.Config != nil && n.Descriptor.Platform == nil {
-			w.config = append(w.config, *n.Config)
-		}
 		w.blobs = append(w.blobs, n.Blobs()...)
 	}
-	return root, nil
+	return root, w.err
 }
 
-// skip reports whether a manifest is for a platform that was not requested.
-func (w *imageWalk) skip(child ocispec.Descriptor) bool {
-	p := child.Platform
-	if p == nil || image.IsIndex(child.MediaType) {
+// skip reports whether an entry of an index is not requested: it is no image, or
+// for another platform. Without a platform in the index, its config decides.
+func (w *imageWalk) skip(ctx context.Context, child ocispec.Descriptor) bool {
+	if image.IsIndex(child.MediaType) || w.err != nil {
 		return false
 	}
-	if p.OS != "linux" || !slices.Contains(w.Arches, p.Architecture) {
+	p := child.Platform
+	if p == nil && image.Known(child.MediaType) {
+		p, w.err = w.childPlatform(ctx, child)
+	}
+	if p == nil || !image.Known(child.MediaType) || p.OS != "linux" || !slices.Contains(w.Arches, p.Architecture) {
 		w.absent = append(w.absent, child.Digest)
 		return true
 	}
 	w.arches[p.Architecture] = true
 	return false
+}
+
+// childPlatform returns the platform of a manifest without one in its index, nil
+// if it is no image.
+func (w *imageWalk) childPlatform(ctx context.Context, child ocispec.Descriptor) (*ocispec.Platform, error) {
+	only := func(d ocispec.Descriptor) ([]byte, error) { return w.read(ctx, d) }
+	for n, err := range image.Walk(child, only, nil) {
+		if err == nil {
+			err = checkDownload(n)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if artifactOf(n.Document) != "" {
+			return nil, nil
+		}
+		p, err := w.configPlatform(ctx, *n.Config)
+		return &p, err
+	}
+	return nil, nil
+}
+
+// single checks that an image without an index is one of a requested platform,
+// before its layers are downloaded.
+func (w *imageWalk) single(ctx context.Context, doc image.Document) error {
+	if doc.Config == nil {
+		return nil
+	}
+	if kind := artifactOf(doc); kind != "" {
+		return fmt.Errorf("is no container image but an artifact (%s); offk8s carries images only", kind)
+	}
+	p, err := w.configPlatform(ctx, *doc.Config)
+	want := "linux/" + strings.Join(w.Arches, ", linux/")
+	switch {
+	case err != nil:
+		return err
+	case p.OS == "" && p.Architecture == "":
+		return fmt.Errorf("its config names no operating system and architecture, want %s", want)
+	case p.Architecture == "":
+		return fmt.Errorf("its config names no architecture, want %s", want)
+	case p.OS != "linux" || !slices.Contains(w.Arches, p.Architecture):
+		return fmt.Errorf("is an image for %s/%s, want %s", cmp.Or(p.OS, "an unnamed operating system"), p.Architecture, want)
+	}
+	w.arches[p.Architecture] = true
+	return nil
+}
+
+// artifactOf returns the type of a manifest that holds no image, such as a chart
+// or a signature, and "" for an image.
+func artifactOf(doc image.Document) string {
+	switch doc.Config.MediaType {
+	case ocispec.MediaTypeImageConfig, mediaTypeDockerConfig, "", "application/octet-stream": // old images of Docker
+		return ""
+	}
+	return cmp.Or(doc.ArtifactType, doc.Config.MediaType)
 }
 
 // checkDownload refuses a document that names something too large, or something
@@ -183,7 +246,9 @@ func checkDownload(n image.Node) error {
 	}
 	var errs []error
 	for _, d := range n.Manifests {
-		errs = append(errs, checkSource(d, image.MaxSize))
+		if image.Known(d.MediaType) {
+			errs = append(errs, checkSource(d, image.MaxSize))
+		}
 	}
 	if n.Config != nil {
 		errs = append(errs, checkSource(*n.Config, maxConfig))
@@ -267,24 +332,21 @@ func (w *imageWalk) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	return w.Store.Import(ctx, part, manifests.Descriptor{Digest: desc.Digest, Size: desc.Size})
 }
 
-// configPlatforms reads the platform of images without an index from their
-// configuration.
-func (w *imageWalk) configPlatforms() error {
-	for _, d := range w.config {
-		f, err := w.Store.Get(d.Digest)
-		if err != nil {
-			return err
+// configPlatform reads the platform from the configuration of an image.
+func (w *imageWalk) configPlatform(ctx context.Context, d ocispec.Descriptor) (ocispec.Platform, error) {
+	var p ocispec.Platform
+	if !w.Store.Has(d.Digest) {
+		if err := w.blob(ctx, d); err != nil {
+			return p, fmt.Errorf("config %s: %w", d.Digest, err)
 		}
-		var config struct{ Architecture, OS string }
-		err = json.NewDecoder(io.LimitReader(f, maxConfig)).Decode(&config)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("config %s: %w", d.Digest, err)
-		}
-		if config.OS != "linux" || !slices.Contains(w.Arches, config.Architecture) {
-			return fmt.Errorf("is an image for %s/%s, want linux/%s", config.OS, config.Architecture, strings.Join(w.Arches, ", linux/"))
-		}
-		w.arches[config.Architecture] = true
 	}
-	return nil
+	f, err := w.Store.Get(d.Digest)
+	if err != nil {
+		return p, err
+	}
+	defer f.Close()
+	if err := json.NewDecoder(reader.Limit(f, maxConfig)).Decode(&p); err != nil {
+		return p, fmt.Errorf("config %s: %w", d.Digest, err)
+	}
+	return p, nil
 }

@@ -166,12 +166,85 @@ func manifestCases() []imageCase {
 	}
 }
 
+// Entries of an index that are no images, or whose platform only the config names.
+func TestIndexEntries(t *testing.T) {
+	other := "application/vnd.example.thing.v1+json"
+	single := func(f *fakeRegistry, config ocispec.Descriptor) ocispec.Descriptor {
+		return f.add(manifest, object{"schemaVersion": 2, "mediaType": manifest, "config": config, "layers": []any{}})
+	}
+	chart := func(f *fakeRegistry) ocispec.Descriptor {
+		return single(f, f.add("application/vnd.cncf.helm.config.v1+json", object{"name": "chart"}))
+	}
+	list := func(f *fakeRegistry, entries ...ocispec.Descriptor) ocispec.Descriptor {
+		return f.add(index, object{"schemaVersion": 2, "mediaType": index, "manifests": entries})
+	}
+	forArch := func(f *fakeRegistry, arch string) ocispec.Descriptor { return single(f, config(f, arch)) }
+	tests := []struct {
+		name   string
+		root   func(f *fakeRegistry) ocispec.Descriptor
+		want   string // in the error; empty: accepted
+		absent int
+	}{
+		{"no platforms", func(f *fakeRegistry) ocispec.Descriptor { return list(f, forArch(f, "amd64"), forArch(f, "arm64")) }, "", 1},
+		{"no platforms, the other first", func(f *fakeRegistry) ocispec.Descriptor {
+			return list(f, forArch(f, "arm64"), forArch(f, "s390x"), forArch(f, "amd64"))
+		}, "", 2},
+		{"no platforms, not ours", func(f *fakeRegistry) ocispec.Descriptor { return list(f, forArch(f, "arm64")) }, "has no image for linux/amd64", 0},
+		{"no platforms below an index", func(f *fakeRegistry) ocispec.Descriptor {
+			return list(f, list(f, forArch(f, "amd64"), forArch(f, "arm64")))
+		}, "", 1},
+		{"unknown entry", func(f *fakeRegistry) ocispec.Descriptor {
+			return list(f, f.add(other, object{"x": 1}), forArch(f, "amd64"))
+		}, "", 1},
+		{"unknown entry of a gigabyte", func(f *fakeRegistry) ocispec.Descriptor {
+			big := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("layer of a cache"), Size: 1 << 30}
+			return list(f, big, forArch(f, "amd64"))
+		}, "", 1},
+		{"unknown entry with our platform", func(f *fakeRegistry) ocispec.Descriptor {
+			d := f.add(other, object{"x": 1})
+			d.Platform = &ocispec.Platform{OS: "linux", Architecture: "amd64"}
+			return list(f, d)
+		}, "has no image for linux/amd64", 0},
+		{"only unknown entries", func(f *fakeRegistry) ocispec.Descriptor { return list(f, f.add(other, object{"x": 1})) }, "has no image for linux/amd64", 0},
+		{"artifact in an index", func(f *fakeRegistry) ocispec.Descriptor { return list(f, chart(f), forArch(f, "amd64")) }, "", 1},
+		{"config without a platform in an index", func(f *fakeRegistry) ocispec.Descriptor {
+			return list(f, single(f, f.add(ocispec.MediaTypeImageConfig, object{})), forArch(f, "amd64"))
+		}, "", 1},
+		{"artifact alone", chart, "is no container image but an artifact (application/vnd.cncf.helm.config.v1+json)", 0},
+		{"config without a platform alone", func(f *fakeRegistry) ocispec.Descriptor {
+			return single(f, f.add(ocispec.MediaTypeImageConfig, object{}))
+		}, "its config names no operating system and architecture", 0},
+		{"config without an architecture alone", func(f *fakeRegistry) ocispec.Descriptor {
+			return single(f, f.add(ocispec.MediaTypeImageConfig, object{"os": "linux"}))
+		}, "its config names no architecture", 0},
+		{"for one other architecture", func(f *fakeRegistry) ocispec.Descriptor { return forArch(f, "arm64") }, "is an image for linux/arm64, want linux/amd64", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &fakeRegistry{docs: map[digest.Digest][]byte{}, types: map[digest.Digest]string{}}
+			a, err := pullArtifact(t, f, tt.root(f).Digest, nil)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if len(a.Absent) != tt.absent {
+				t.Errorf("left out %v, want %d", a.Absent, tt.absent)
+			}
+		})
+	}
+}
+
 func config(f *fakeRegistry, arch string) ocispec.Descriptor {
 	return f.add(ocispec.MediaTypeImageConfig, object{"os": "linux", "architecture": arch})
 }
 
 // pull fetches example.com/made/up by digest from h.
 func pull(t *testing.T, h http.Handler, root digest.Digest, keychain authn.Keychain) error {
+	t.Helper()
+	_, err := pullArtifact(t, h, root, keychain)
+	return err
+}
+
+func pullArtifact(t *testing.T, h http.Handler, root digest.Digest, keychain authn.Keychain) (*manifests.Artifact, error) {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -191,10 +264,10 @@ func pull(t *testing.T, h http.Handler, root digest.Digest, keychain authn.Keych
 	}
 	for _, f := range fetch.Fetchers(env) {
 		if f.Kind() == manifests.KindImage {
-			return f.Fetch(context.Background(), []*manifests.Artifact{a}, fetch.Silent().Start("", 0))
+			return a, f.Fetch(context.Background(), []*manifests.Artifact{a}, fetch.Silent().Start("", 0))
 		}
 	}
-	return errors.New("no fetcher of images")
+	return a, errors.New("no fetcher of images")
 }
 
 type oneLogin struct{}

@@ -26,8 +26,8 @@ type Reader func(d ocispec.Descriptor) ([]byte, error)
 // root needs no more than a digest. The loop ends after the first error, which
 // names the digest of its document.
 //
-// skip, if not nil, is called for every mention of a manifest or index in an
-// index, and reports whether that mention is not followed.
+// skip, if not nil, is called for every entry of an index, and reports whether
+// that entry is not followed. An entry of an unknown media type never is.
 func Walk(root ocispec.Descriptor, read Reader, skip func(child ocispec.Descriptor) bool) iter.Seq2[Node, error] {
 	return func(yield func(Node, error) bool) {
 		w := walk{read: read, skip: skip, yield: yield, seen: map[digest.Digest]bool{}}
@@ -60,7 +60,7 @@ func (w *walk) visit(d ocispec.Descriptor, depth int) error {
 		return errStop
 	}
 	for _, child := range n.Manifests {
-		if w.skip != nil && w.skip(child) {
+		if w.skip != nil && w.skip(child) || !Known(child.MediaType) {
 			continue
 		}
 		if err := w.visit(child, depth+1); err != nil {
