@@ -266,6 +266,9 @@ func (a *Artifact) validate() error {
 		if a.Group != "" || a.Path != "" {
 			bad("an image has no group or path")
 		}
+		if _, err := strict.ParseImage(a.Name); err != nil {
+			bad("%w", err)
+		}
 	default:
 		bad("unknown kind")
 	}

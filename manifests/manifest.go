@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -78,7 +79,9 @@ func (m *Manifest) Validate() []strict.Problem {
 		}
 	}
 	c.Each("images", m.Images, func(p, s string) {
-		c.Match(p, s, isTagged, "a full reference with a tag or digest such as docker.io/library/nginx:1.29")
+		if err := checkTagged(s); err != nil {
+			c.Add(p, "found %q, want a full reference with a tag or digest such as docker.io/library/nginx:1.29: %v", s, err)
+		}
 	})
 	c.Each("packages", m.Packages, func(p, s string) { c.Match(p, s, strict.IsPackageName, "the name of a package") })
 	m.validateFiles(c)
@@ -101,9 +104,14 @@ func (m *Manifest) Validate() []strict.Problem {
 	return c.Problems
 }
 
-// isTagged reports a full image reference that names a tag or a digest.
-func isTagged(ref string) bool {
-	return strict.IsImageRef(ref) && strings.ContainsAny(ref[strings.LastIndexByte(ref, '/')+1:], ":@")
+// checkTagged returns an error unless ref is a full image reference with a tag or a
+// digest.
+func checkTagged(ref string) error {
+	err := strict.CheckImageRef(ref)
+	if i, _ := strict.ParseImage(ref); err == nil && i.Tag == "" && i.Digest == "" {
+		return errors.New("no tag or digest")
+	}
+	return err
 }
 
 func (m *Manifest) validateFiles(c *strict.Checks) {

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/image"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // ImageRef is an image reference as a Lock names it.
@@ -42,11 +43,6 @@ func ParseImage(ref string) (ImageRef, error) {
 	if err != nil {
 		return ImageRef{}, fmt.Errorf("image %q: %w", ref, err)
 	}
-	for _, part := range strings.Split(tag.RepositoryStr(), "/") {
-		if strings.Trim(part, ".") == "" { // would be a step in the path of the API
-			return ImageRef{}, fmt.Errorf("image %q: repository has a part %q", ref, part)
-		}
-	}
 	registry := tag.RegistryStr()
 	if registry == name.DefaultRegistry {
 		registry = "docker.io"
@@ -56,6 +52,9 @@ func ParseImage(ref string) (ImageRef, error) {
 	out.Tag = tag.TagStr()
 	if hasDigest && !strings.Contains(base[strings.LastIndex(base, "/")+1:], ":") {
 		out.Tag, out.Name = "", out.Repo+"@"+pinned
+	}
+	if _, err := strict.ParseImage(out.Name); err != nil {
+		return ImageRef{}, fmt.Errorf("image %q: %w", ref, err)
 	}
 	return out, nil
 }

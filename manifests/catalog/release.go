@@ -194,8 +194,8 @@ func (f Features) validate(c *strict.Checks) {
 }
 
 func checkImage(c *strict.Checks, path string, i Image) {
-	if !strict.IsImageRef(i.Ref) {
-		c.Add(strict.JoinPath(path, "ref"), "%q is not a full image reference such as registry.k8s.io/pause:3.10", i.Ref)
+	if err := strict.CheckImageRef(i.Ref); err != nil {
+		c.Add(strict.JoinPath(path, "ref"), "%q is not a full image reference such as registry.k8s.io/pause:3.10: %v", i.Ref, err)
 	}
 	c.Digest(strict.JoinPath(path, "digest"), i.Digest)
 }

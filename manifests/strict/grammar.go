@@ -17,7 +17,6 @@ var (
 	dnsLabel    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	labelPart   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
 	argName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
-	imageRef    = regexp.MustCompile(`^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]*$`)
 	sysctlKey   = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)
 	entryName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
@@ -71,13 +70,6 @@ func IsLabelKey(s string) bool {
 
 // IsLabelValue reports a Kubernetes label or taint value.
 func IsLabelValue(s string) bool { return s == "" || labelPart.MatchString(s) }
-
-// IsImageRef reports a full image reference. It must name the registry, since
-// every tool has another default.
-func IsImageRef(s string) bool {
-	host, _, _ := strings.Cut(s, "/")
-	return imageRef.MatchString(s) && (host == "localhost" || strings.ContainsAny(host, ".:"))
-}
 
 // IsPlainPath reports a relative path that is safe on a host and in a URL: it
 // never leaves its directory and needs no escapes.

@@ -300,7 +300,7 @@ func TestNewRefuses(t *testing.T) {
 		{"not JSON", []bundle.ImageEntry{named("a.io/x:1", m.put([]byte("x"), ocispec.MediaTypeImageManifest))}, "invalid character"},
 		{"too deep", []bundle.ImageEntry{named("a.io/x:1", deep)}, "nested deeper"},
 		{"bad tag", []bundle.ImageEntry{named("a.io/x:-", good)}, "tag"},
-		{"bad name", []bundle.ImageEntry{named("a.io/../x:1", good)}, "not a repository name"},
+		{"bad name", []bundle.ImageEntry{named("a.io/../x:1", good)}, "repository"},
 		{"bad digest", []bundle.ImageEntry{named("a.io/x@sha256:1", good)}, "digest"},
 		{"huge", []bundle.ImageEntry{named("a.io/x:1", m.put(make([]byte, image.MaxSize+1), ocispec.MediaTypeImageManifest))}, "allowed"},
 	}

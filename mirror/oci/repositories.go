@@ -15,6 +15,7 @@ import (
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/manifests/strict"
 	"github.com/offk8s/offk8s/mirror/files"
 )
 
@@ -77,7 +78,7 @@ func newRepositories(images []bundle.ImageEntry, backend Backend) (*repositories
 				return slices.Compare([]byte(a.Digest), []byte(b.Digest))
 			})
 		}
-		_, short := splitHost(name)
+		_, short, _ := strings.Cut(name, "/")
 		s.short[short] = append(s.short[short], r)
 	}
 	return s, nil
@@ -197,15 +198,15 @@ func (s *repositories) find(name, ns string, want digest.Digest) (*repository, e
 		return nil, &apiError{http.StatusBadRequest, codeNameInvalid, fmt.Sprintf("repository name %q is not valid", name), nil}
 	}
 	if ns != "" {
-		if !hostPattern.MatchString(ns) {
+		if strings.Contains(ns, "/") || !validRepository(ns+"/"+name) {
 			return nil, &apiError{http.StatusBadRequest, codeNameInvalid, fmt.Sprintf("registry %q in ns is not valid", ns), nil}
 		}
 		if r := s.exact(ns, name); r != nil {
 			return r, nil
 		}
 	}
-	if first, rest, found := strings.Cut(name, "/"); found && looksLikeHost(first) {
-		if r := s.exact(first, rest); r != nil {
+	if i, err := strict.ParseImage(name); err == nil && i.Host != "" {
+		if r := s.exact(i.Host, i.Path); r != nil {
 			return r, nil
 		}
 	}
