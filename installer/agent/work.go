@@ -111,7 +111,7 @@ func (s *session) one(ctx context.Context, j *journal, it step.Item, pending boo
 	}
 	if it.Unless != "" {
 		if _, err := os.Lstat(s.env.Path(it.Unless)); err == nil {
-			return step.Result{State: step.Skipped, Reason: it.Unless + " is there"}, nil
+			return step.Result{State: step.Skipped, Reason: it.Unless + " exists"}, nil
 		}
 	}
 	env := *s.env

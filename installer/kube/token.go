@@ -62,7 +62,7 @@ func (t *Token) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	}
 	exists, err := t.exists(ctx, env)
 	if exists {
-		return step.Result{State: step.OK, Reason: "the token is there"}, nil
+		return step.Result{State: step.OK, Reason: "the token exists"}, nil
 	}
 	return step.CheckResult(ctx, "not joined yet: "+strings.Join(missing, ", "), err)
 }

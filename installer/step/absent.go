@@ -35,7 +35,7 @@ func (a *Absent) Check(_ context.Context, env *Env) (Result, error) {
 	if st.IsDir() {
 		return Result{}, fmt.Errorf("file %q: is a directory", a.Path)
 	}
-	return Result{State: Differs, Reason: "is there"}, nil
+	return Result{State: Differs, Reason: "exists"}, nil
 }
 
 func (a *Absent) Apply(ctx context.Context, env *Env) (Result, error) {

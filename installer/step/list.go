@@ -99,7 +99,7 @@ func (i Item) Validate() error {
 	}
 	errs = append(errs, i.Step.Validate())
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("step %q: kind %q: %w", i.ID, i.Step.Kind(), err)
+		return fmt.Errorf("step %q: %w", i.ID, err)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func (s *Symlink) Check(_ context.Context, env *Env) (Result, error) {
 	case err != nil:
 		return Result{}, err
 	case st.Mode()&fs.ModeSymlink == 0:
-		return Result{}, fmt.Errorf("symlink %q: something else is there", s.Path)
+		return Result{}, fmt.Errorf("symlink %q: exists and is no symbolic link", s.Path)
 	default:
 		if prior.Target, err = os.Readlink(env.Path(s.Path)); err != nil {
 			return Result{}, err
@@ -93,7 +93,7 @@ func (s *Symlink) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 		return err
 	}
 	if st.Mode()&fs.ModeSymlink == 0 {
-		return fmt.Errorf("symlink %q: something else is there, left alone", s.Path)
+		return fmt.Errorf("symlink %q: is no symbolic link any more, left alone", s.Path)
 	}
 	if err := os.Remove(env.Path(s.Path)); err != nil {
 		return err
