@@ -10,19 +10,21 @@ import (
 
 // Summary describes a bundle for people and scripts.
 type Summary struct {
-	Name       string        `json:"name"`
-	Sequence   int64         `json:"sequence"`
-	Created    time.Time     `json:"created"`
-	Expires    time.Time     `json:"expires,omitzero"`
-	Previous   digest.Digest `json:"previous,omitempty"`
-	Root       digest.Digest `json:"root"`
-	Signed     bool          `json:"signed"`
-	Signer     string        `json:"signer,omitempty"` // fingerprint; empty if the bundle was opened without keys
-	Kubernetes string        `json:"kubernetes"`
-	Arches     []string      `json:"arches"`
-	Distros    []string      `json:"distros"`
-	CNI        string        `json:"cni"`
-	Runtime    string        `json:"runtime"`
+	Name     string        `json:"name"`
+	Sequence int64         `json:"sequence"`
+	Created  time.Time     `json:"created"`
+	Expires  time.Time     `json:"expires,omitzero"`
+	Previous digest.Digest `json:"previous,omitempty"`
+	Root     digest.Digest `json:"root"`
+	Signed   bool          `json:"signed"`
+	Signer   string        `json:"signer,omitempty"` // fingerprint; empty unless SignatureChecked
+	// SignatureChecked reports whether a trusted key made the signature.
+	SignatureChecked bool     `json:"signatureChecked"`
+	Kubernetes       string   `json:"kubernetes"`
+	Arches           []string `json:"arches"`
+	Distros          []string `json:"distros"`
+	CNI              string   `json:"cni"`
+	Runtime          string   `json:"runtime"`
 
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"` // of all blobs as stored, each once
@@ -66,7 +68,7 @@ func Inspect(b *Bundle) (Summary, error) {
 		Blobs: len(b.blobs),
 	}
 	if signer, ok := b.Signer(); ok {
-		s.Signer = signer.Fingerprint()
+		s.Signer, s.SignatureChecked = signer.Fingerprint(), true
 	}
 	for _, d := range b.blobs {
 		s.Bytes += d.Size

@@ -2,9 +2,12 @@ package tarfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // File is an open container on disk. It is safe for concurrent use.
@@ -17,21 +20,15 @@ type File struct {
 
 // OpenFile opens the container at path and reads its index.
 func OpenFile(ctx context.Context, path string) (*File, error) {
-	// Checked before opening too: opening a named pipe would wait for a writer.
-	if err := regular(os.Stat(path)); err != nil {
-		return nil, fmt.Errorf("open %q: %w", path, err)
-	}
-	f, err := os.Open(path)
+	f, info, err := reader.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err := regular(info, err); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open %q: %w", path, err)
-	}
 	index, err := ReadIndex(ctx, f, info.Size())
 	if err != nil {
+		if errors.Is(err, ErrFormat) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrName) {
+			err = explain(f, info.Size(), err)
+		}
 		f.Close()
 		return nil, fmt.Errorf("open %q: %w", path, err)
 	}
@@ -45,16 +42,6 @@ func OpenParts(ctx context.Context, paths []string) (*File, error) {
 		return nil, fmt.Errorf("open %d parts: a bundle is one file", len(paths))
 	}
 	return OpenFile(ctx, paths[0])
-}
-
-func regular(info os.FileInfo, err error) error {
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("is %s, expected a regular file", info.Mode().Type())
-	}
-	return nil
 }
 
 // Path returns the path that was opened.

@@ -39,12 +39,20 @@ func newPublicKey(k *ecdsa.PublicKey) (PublicKey, error) {
 
 // ParsePublicKeys reads one or more P-256 public keys, PEM of a PKIX
 // SubjectPublicKeyInfo each. Anything after a block that is no block is an error.
+// The error is ErrPrivate if text is the content of offk8s.key or another private
+// key.
 func ParsePublicKeys(text []byte) ([]PublicKey, error) {
+	if isKeyFile(text) {
+		return nil, fmt.Errorf("parse public key 1: %w", ErrPrivate)
+	}
 	var keys []PublicKey
 	for rest := text; len(bytes.TrimSpace(rest)) > 0; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			return nil, fmt.Errorf("parse public key %d: not PEM", len(keys)+1)
+		}
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			return nil, fmt.Errorf("parse public key %d: %w", len(keys)+1, ErrPrivate)
 		}
 		if block.Type != pemPublicKey {
 			return nil, fmt.Errorf("parse public key %d: PEM type %q, expected %q", len(keys)+1, block.Type, pemPublicKey)
@@ -99,13 +107,16 @@ func signIndex(k *ecdsa.PrivateKey, index []byte) ([]byte, error) {
 }
 
 // VerifyIndex returns the key of keys that made sig over index. It returns
-// ErrUnsigned if sig is empty, ErrNoKey if there are no keys, ErrBadSignature if
+// ErrUnsigned if sig is nil or empty, ErrNoKey if there are no keys, ErrBadSignature if
 // sig is not a strict DER signature, and ErrUnknownKey if no key made sig over
 // index: a plain signature does not show whether the index was altered or the
 // key is an unknown one.
 func VerifyIndex(index, sig []byte, keys []PublicKey) (PublicKey, error) {
-	if len(sig) == 0 {
+	switch {
+	case sig == nil:
 		return PublicKey{}, ErrUnsigned
+	case len(sig) == 0:
+		return PublicKey{}, ErrEmptySignature
 	}
 	if len(keys) == 0 {
 		return PublicKey{}, ErrNoKey

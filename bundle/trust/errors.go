@@ -1,13 +1,21 @@
 package trust
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of a verification. ErrUnsigned and ErrNoKey mean that policy refuses
 // (exit code 5); ErrBadSignature and ErrUnknownKey mean that verification failed
 // (exit code 4).
 var (
-	ErrUnsigned     = errors.New("not signed")
-	ErrNoKey        = errors.New("no public key configured")
-	ErrBadSignature = errors.New("bad signature")
-	ErrUnknownKey   = errors.New("signed by an unknown key")
+	ErrUnsigned = errors.New("not signed")
+	// ErrEmptySignature is ErrUnsigned for a signature of no bytes, which does not
+	// count as none.
+	ErrEmptySignature = fmt.Errorf("%w: the signature is empty", ErrUnsigned)
+	ErrNoKey          = errors.New("no public key configured")
+	ErrBadSignature   = errors.New("bad signature")
+	ErrUnknownKey     = errors.New("signed by an unknown key")
+	// ErrPrivate means that a public key was expected and a private one found.
+	ErrPrivate = errors.New("is a signing key, expected a public key")
 )

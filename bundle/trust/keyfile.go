@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 
 	"github.com/offk8s/offk8s/bundle/durable"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
@@ -73,6 +73,27 @@ func (k *KeyPair) MarshalEncrypted(pass []byte) ([]byte, error) {
 	return append(out, '\n'), nil
 }
 
+// PublicParts returns the public keys in the content of offk8s.key, which are
+// readable without the passphrase: that of bundles, and the armoured OpenPGP key of
+// repositories. ParseKeyFile checks that they belong to the private keys.
+func PublicParts(b []byte) (PublicKey, []byte, error) {
+	var f keyFile
+	if err := strict.DecodeJSON(b, &f); err != nil {
+		return PublicKey{}, nil, fmt.Errorf("not a key file: %w", err)
+	}
+	keys, err := ParsePublicKeys([]byte(f.PublicKey))
+	if err != nil {
+		return PublicKey{}, nil, fmt.Errorf("key file: %w", err)
+	}
+	return keys[0], []byte(f.OpenPGPPublicKey), nil
+}
+
+// isKeyFile reports whether b looks like the content of offk8s.key.
+func isKeyFile(b []byte) bool {
+	var f struct{ Kind string }
+	return json.Unmarshal(b, &f) == nil && f.Kind == keyFileKind
+}
+
 // ParseKeyFile reads the content of offk8s.key. pass is called only if it is
 // encrypted. The error is ErrPassphrase if the passphrase does not open it.
 func ParseKeyFile(b []byte, pass func() ([]byte, error)) (*KeyPair, error) {
@@ -127,22 +148,15 @@ func (f keyFile) open(plain []byte) (*KeyPair, error) {
 // LoadKeyFile reads offk8s.key. The file must be regular and closed to group
 // and others. pass is called only when the file is encrypted.
 func LoadKeyFile(path string, pass func() ([]byte, error)) (*KeyPair, error) {
-	f, err := os.Open(path)
+	f, info, err := reader.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("key file %q: %w", path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("key file %q is %s, expected a regular file", path, info.Mode().Type())
-	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return nil, fmt.Errorf("key file %q has mode %#o, others can read it: expected 0600", path, perm)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	b, err := io.ReadAll(reader.Limit(f, maxKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("key file %q: %w", path, err)
 	}
