@@ -53,8 +53,11 @@ func (r *responseWriter) Unwrap() http.ResponseWriter { return r.ResponseWriter 
 func (m *Mirror) logRequest(w *responseWriter, r *http.Request, took time.Duration, err error) {
 	m.metrics.observe(classOf(r.URL.Path), w.status, w.bytes, took)
 	level := slog.LevelInfo
+	if w.status == http.StatusNotFound || w.status >= http.StatusInternalServerError {
+		level = slog.LevelWarn // an operator looks for these first
+	}
 	if err != nil {
-		level = m.failed(err)
+		level = max(level, m.failed(err))
 	}
 	if !m.log.Enabled(r.Context(), level) {
 		return

@@ -96,8 +96,11 @@ func (o *Options) complete() error {
 	o.ScrubEvery = cmp.Or(o.ScrubEvery, 24*time.Hour)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, time.Minute)
 	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/")
-	if o.PublicURL != "" && !validBase(o.PublicURL) {
-		return fmt.Errorf("mirror: public URL %q: want http(s)://host[:port]", o.PublicURL)
+	if o.PublicURL == "" {
+		return nil
+	}
+	if err := CheckURL(o.PublicURL); err != nil {
+		return fmt.Errorf("mirror: %w", err)
 	}
 	return nil
 }
@@ -136,6 +139,10 @@ func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 		return nil
 	}
 	if status := checkPath(r.URL); status != 0 {
+		if strings.Contains(r.URL.Path, "//") {
+			http.Error(w, "bad request: two slashes in a row", status)
+			return nil
+		}
 		refuse(w, status)
 		return nil
 	}

@@ -55,13 +55,24 @@ func (m *Mirror) ClientConfig(baseURL string) string {
 func (d *pageData) clientConfig(base string) string {
 	var b strings.Builder
 	curl := "curl -fsS"
+	ask := "curl -fsSk"
+	if strings.Contains(base, "[") {
+		curl, ask = curl+" -g", ask+" -g" // the brackets of an IPv6 address are no pattern
+	}
 	if len(d.ca) > 0 {
 		curl += " --cacert " + caPath
 		fmt.Fprintf(&b, "# the mirror's CA; its digest must be %s\n", d.fingerprint())
-		fmt.Fprintf(&b, "mkdir -p /etc/offk8s && curl -fsSk -o %s %s/ca.crt && openssl x509 -in %s -outform der | openssl dgst -sha256\n\n", caPath, base, caPath)
+		fmt.Fprintf(&b, "mkdir -p /etc/offk8s && %s -o %s %s/ca.crt && openssl x509 -in %s -outform der | openssl dgst -sha256\n\n", ask, caPath, base, caPath)
 	}
 	if len(d.binaries) > 0 {
 		fmt.Fprintf(&b, "# offk8s itself, into the current directory\n%s %s/install.sh | sh -eu\n\n", curl, base)
+	}
+	if len(d.fingerprints) > 0 {
+		b.WriteString("# fingerprints of the OpenPGP keys, to compare when dnf asks; trust those that serve printed\n")
+		for _, f := range d.fingerprints {
+			fmt.Fprintf(&b, "#   %s\n", f)
+		}
+		b.WriteString("\n")
 	}
 	for _, distro := range d.yum {
 		fmt.Fprintf(&b, "# packages of %s\n%s -o /etc/yum.repos.d/offk8s.repo %s/config/%s.repo\n\n", distro, curl, base, distro)
@@ -76,6 +87,7 @@ func (d *pageData) clientConfig(base string) string {
 		fmt.Fprintf(&b, "%s --create-dirs -o /etc/containerd/certs.d/_default/hosts.toml %s/config/hosts.toml\n", curl, base)
 		_, host, _ := strings.Cut(base, "://")
 		fmt.Fprintf(&b, "# or by name from anywhere: %s/%s\n", host, d.images[0])
+		b.WriteString("# the bundle holds one platform of an image, or a few: skopeo copy and sync without --all\n")
 	}
 	return b.String()
 }

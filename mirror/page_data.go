@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"encoding/pem"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,6 +28,8 @@ type pageData struct {
 	binaries   []binary            // offk8s itself
 	ca         []byte              // PEM, certificates only
 	openPGP    []byte              // armoured
+
+	fingerprints []string // "<path> <fingerprint>" of openPGP and of vendorKeys
 }
 
 // binary is an offk8s program in a bundle.
@@ -72,7 +75,27 @@ func newPageData(m *Mirror) *pageData {
 		d.addBinaries(m.routes, b.Lock())
 		d.addKeys(b.Lock())
 	}
+	d.addFingerprints()
 	return d
+}
+
+// addFingerprints lists the fingerprints of the OpenPGP keys on the pages.
+func (d *pageData) addFingerprints() {
+	add := func(path string, key []byte) {
+		ring, err := trust.ReadKeyring(key)
+		if err != nil {
+			return // of a key that no client could use either
+		}
+		for _, f := range ring.Fingerprints() {
+			d.fingerprints = append(d.fingerprints, f+"  "+path)
+		}
+	}
+	if len(d.openPGP) > 0 {
+		add("/offk8s.asc", d.openPGP)
+	}
+	for _, path := range slices.Sorted(maps.Keys(d.vendorKeys)) {
+		add(path, []byte(d.vendorKeys[path]))
+	}
 }
 
 // addBinaries adds the offk8s programs of a bundle, one for each architecture.

@@ -31,12 +31,16 @@ var homeTemplate = template.Must(template.New("home").Parse(`<!doctype html>
 <li>{{.}}</li>{{end}}
 </ul>
 <h2>Files</h2>
+<p>{{.Note}}</p>
 <ul>{{range .Files}}
 <li><a href="{{.}}">{{.}}</a></li>{{end}}
 </ul>
 </body>
 </html>
 `))
+
+// filesNote tells users why a download cannot be continued.
+const filesNote = "a file stored compressed has no ranges: curl -C - fails, start such a download again"
 
 // home is "/": HTML for browsers, text for other clients such as curl.
 func (d *pageData) home(base string, r *http.Request) (string, []byte) {
@@ -46,7 +50,7 @@ func (d *pageData) home(base string, r *http.Request) (string, []byte) {
 	var out bytes.Buffer
 	err := homeTemplate.Execute(&out, map[string]any{
 		"Bundles": d.bundles, "Fingerprint": d.fingerprint(), "Config": d.clientConfig(base),
-		"Images": d.images, "Files": d.files,
+		"Images": d.images, "Files": d.files, "Note": filesNote,
 	})
 	if err != nil {
 		return typeText, d.homeText(base)
@@ -62,8 +66,8 @@ func (d *pageData) homeText(base string) []byte {
 			l.CNI, l.Runtime, strings.Join(l.Distros, ", "), strings.Join(l.Arches, ", "))
 		fmt.Fprintf(&b, "sequence %d, packed %s, root %s\n", l.Sequence, l.Created.Format("2006-01-02 15:04 MST"), x.Root())
 	}
-	fmt.Fprintf(&b, "\n%s\nimages:\n  %s\nfiles:\n  %s\n", d.clientConfig(base),
-		strings.Join(d.images, "\n  "), strings.Join(d.files, "\n  "))
+	fmt.Fprintf(&b, "\n%s\nimages:\n  %s\nfiles (%s):\n  %s\n", d.clientConfig(base),
+		strings.Join(d.images, "\n  "), filesNote, strings.Join(d.files, "\n  "))
 	// Names come from the bundle: escape sequences must not reach a terminal.
 	return bytes.Map(printable, b.Bytes())
 }

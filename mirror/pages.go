@@ -3,8 +3,10 @@ package mirror
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/offk8s/offk8s/bundle/clientconf"
 )
@@ -83,11 +85,38 @@ func (m *Mirror) servePage(w http.ResponseWriter, r *http.Request, p page) {
 	}
 }
 
-var basePattern = regexp.MustCompile(`^https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`)
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+
+// CheckURL returns an error unless s consists of a scheme, a host and an optional
+// port, "https://dmz:8443" or "https://[fd00::5]:8443"; a slash may follow.
+func CheckURL(s string) error {
+	if !validBase(strings.TrimSuffix(s, "/")) {
+		return fmt.Errorf("public URL %q: want http(s)://HOST[:PORT], with an IPv6 address in brackets", s)
+	}
+	return nil
+}
 
 // validBase reports whether s consists of a scheme, a host and an optional port.
 // Pages write it into shell scripts and configuration files.
-func validBase(s string) bool { return basePattern.MatchString(s) }
+func validBase(s string) bool {
+	host, found := strings.CutPrefix(s, "https://")
+	if !found {
+		host, found = strings.CutPrefix(s, "http://")
+	}
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		port, err := strconv.ParseUint(host[i+1:], 10, 16)
+		if err != nil || port == 0 || host[i+1] == '+' {
+			return false
+		}
+		host = host[:i]
+	}
+	if literal, ok := strings.CutPrefix(host, "["); ok {
+		literal, ok = strings.CutSuffix(literal, "]")
+		a, err := netip.ParseAddr(literal)
+		return found && ok && err == nil && a.Is6() && a.Zone() == ""
+	}
+	return found && hostPattern.MatchString(host)
+}
 
 // baseURL returns the URL of the mirror as the client of r uses it.
 func (m *Mirror) baseURL(r *http.Request) (string, error) {

@@ -68,10 +68,15 @@ func TestGeneratedConfiguration(t *testing.T) {
 	golden(t, "index.html", withoutRoot(m, body(t, html)))
 }
 
-// withoutRoot replaces the root of the bundle, which depends on the key that
-// signs it.
+// withoutRoot replaces the root of the bundle and the fingerprint of its OpenPGP
+// key, which depend on the key that signs it.
 func withoutRoot(m *Mirror, page string) string {
-	return strings.ReplaceAll(page, m.bundles[0].Root().String(), "ROOT")
+	page = strings.ReplaceAll(page, m.bundles[0].Root().String(), "ROOT")
+	for _, f := range m.pageData.fingerprints {
+		f, _, _ = strings.Cut(f, " ")
+		page = strings.ReplaceAll(page, f, "FINGERPRINT")
+	}
+	return page
 }
 
 func golden(t *testing.T, name, got string) {

@@ -13,7 +13,7 @@ fail() {
 
 fetch() { # fetch URL FILE CA
 	if command -v curl >/dev/null 2>&1; then
-		if [ -s "$3" ]; then curl -fsS --cacert "$3" -o "$2" "$1"; else curl -fsS -o "$2" "$1"; fi
+		if [ -s "$3" ]; then curl -gfsS --cacert "$3" -o "$2" "$1"; else curl -gfsS -o "$2" "$1"; fi
 	elif command -v wget >/dev/null 2>&1; then
 		if [ -s "$3" ]; then wget -q --ca-certificate="$3" -O "$2" "$1"; else wget -q -O "$2" "$1"; fi
 	else
