@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
@@ -179,6 +180,23 @@ func (a *app) message(level, text string) {
 	default:
 		fmt.Fprintf(a.stderr, "offk8s: %s: %s\n", level, text)
 	}
+}
+
+// maxInput bounds a file of the user, such as pack.yaml or a Lock, in bytes.
+const maxInput = 64 << 20
+
+// readInput reads a file of the user, or a pipe such as <(…).
+func readInput(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(reader.Limit(f, maxInput))
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", name, err)
+	}
+	return b, nil
 }
 
 // xdgDir returns the offk8s directory below an XDG base directory, such as

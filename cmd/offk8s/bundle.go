@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,8 +13,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/mirror"
 )
 
 // trustOptions are the flags of every command that opens a bundle.
@@ -25,7 +29,7 @@ type trustOptions struct {
 
 func (o *trustOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "public key to trust (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
-	cmd.Flags().BoolVar(&o.unsigned, "insecure-allow-unsigned", false, "accept an unsigned bundle")
+	cmd.Flags().BoolVar(&o.unsigned, "insecure-allow-unsigned", false, "accept a bundle without a signature or, if there is no key, without checking it")
 	freshFlag(cmd, &o.fresh)
 }
 
@@ -56,8 +60,9 @@ func (o trustOptions) publicKeys() ([]trust.PublicKey, error) {
 	return keys, err
 }
 
-// open opens the bundle at paths; if there are none, it uses findBundle.
-func (o trustOptions) open(ctx context.Context, paths []string) (*bundle.Bundle, error) {
+// openBundle opens the bundle at paths; if there are none, it uses findBundle. It
+// warns if no trusted key made the signature.
+func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*bundle.Bundle, error) {
 	paths, err := findBundle(paths)
 	if err != nil {
 		return nil, err
@@ -67,11 +72,89 @@ func (o trustOptions) open(ctx context.Context, paths []string) (*bundle.Bundle,
 		return nil, err
 	}
 	for _, name := range paths {
-		if _, err := os.Stat(name); err != nil {
-			return nil, usagef("bundle: %w", err)
+		if err := checkTarball(name); err != nil {
+			return nil, err
 		}
 	}
-	return bundle.Open(ctx, paths, bundle.OpenOptions{Keys: keys, AllowUnsigned: o.unsigned})
+	b, err := bundle.Open(ctx, paths, bundle.OpenOptions{Keys: keys, AllowUnsigned: o.unsigned})
+	if err != nil {
+		return nil, explainOpen(err)
+	}
+	if _, ok := b.Signer(); ok {
+		return b, nil
+	}
+	signed := b.HeadFile(bundle.MemberSignature) != nil
+	if !signed && len(o.keys) > 0 {
+		err := fmt.Errorf("bundle %q: %w, expected a signature by the given key", b.Path(), trust.ErrUnsigned)
+		return nil, errors.Join(withHint(err, "get the signed bundle; without --key, --insecure-allow-unsigned accepts this one"), b.Close())
+	}
+	a.warnf("bundle %q: %s; anyone may have altered it", b.Path(), unchecked(signed))
+	return b, nil
+}
+
+// unchecked describes the signature of a bundle that was opened without a key for
+// it.
+func unchecked(signed bool) string {
+	if signed {
+		return "signature NOT checked: no key"
+	}
+	return "NOT signed"
+}
+
+// signerOf is the fingerprint of the key that signed the bundle, or the reason why
+// there is none.
+func signerOf(b *bundle.Bundle) string {
+	if signer, ok := b.Signer(); ok {
+		return signer.Fingerprint()
+	}
+	return unchecked(b.HeadFile(bundle.MemberSignature) != nil)
+}
+
+// checkTarball returns an error unless name is a regular file.
+func checkTarball(name string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return usagef("bundle: %w", err)
+	}
+	if err := reader.Regular(info); err != nil {
+		err = usagef("bundle %q: %w", name, err)
+		if info.IsDir() {
+			err = withHint(err, "name the tarball: offk8s reads it in place, do not unpack it")
+		}
+		return err
+	}
+	return nil
+}
+
+// kindHints say what to do with a file that is no bundle.
+var kindHints = map[tarfile.Kind]string{
+	tarfile.KindEmpty:      "copy it again from the source",
+	tarfile.KindCompressed: "decompress it, for example with gunzip: a bundle is a plain tar",
+	tarfile.KindRepacked:   "use the file that offk8s pack wrote: one that was unpacked and packed again does not verify",
+	tarfile.KindForeign:    "name the tarball that offk8s pack wrote",
+}
+
+// explainOpen adds a hint to an error of bundle.Open if the one of its class does
+// not fit.
+func explainOpen(err error) error {
+	if kind, ok := errors.AsType[*tarfile.KindError](err); ok {
+		return withHint(err, "%s", kindHints[kind.Kind])
+	}
+	if errors.Is(err, trust.ErrUnsigned) && !errors.Is(err, trust.ErrEmptySignature) {
+		return withHint(err, "get a signed bundle; --insecure-allow-unsigned accepts this one")
+	}
+	return err
+}
+
+// newMirror returns a mirror of b: the checks that serve runs at start, for verify
+// too.
+func newMirror(b *bundle.Bundle, o mirror.Options) (*mirror.Mirror, error) {
+	m, err := mirror.New([]*bundle.Bundle{b}, o)
+	if err != nil {
+		return nil, withHint(fmt.Errorf("bundle %q: %w: %w", b.Path(), bundle.ErrVerify, err),
+			"no mirror can serve this bundle; pack it again without the names above")
+	}
+	return m, nil
 }
 
 // findBundle returns the bundle to use: the one given as an argument,

@@ -59,7 +59,7 @@ func (o *clusterOptions) hostFlags(cmd *cobra.Command) {
 
 // load reads cluster.yaml; --mirror overrides its mirror.url.
 func (o clusterOptions) load() (*manifests.Cluster, error) {
-	b, err := os.ReadFile(o.file)
+	b, err := readInput(o.file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, withHint(usagef("no %q here", o.file), "offk8s init cluster writes a commented one; or name yours with -f")
 	}

@@ -23,7 +23,7 @@ not hash the blobs; offk8s verify does.`,
   offk8s inspect --format json b.tar`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := o.open(cmd.Context(), args)
+			b, err := a.openBundle(cmd.Context(), o, args)
 			if err != nil {
 				return err
 			}
@@ -45,7 +45,7 @@ not hash the blobs; offk8s verify does.`,
 func writeSummary(w io.Writer, s bundle.Summary) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(tw, "name\t%s\nsequence\t%d\ncreated\t%s\nkubernetes\t%s\nroot\t%s\nsigner\t%s\n\n",
-		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, s.Signer)
+		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, cmp.Or(s.Signer, unchecked(s.Signed)))
 	fmt.Fprintln(tw, "KIND\tNAME\tVERSION\tFOR\tSIZE\tTRUST\tDIGEST")
 	for _, x := range s.Artifacts {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Kind, x.Name, x.Version, target(x.Platform, x.Distro), size(x.Bytes), x.Trust, x.Digest)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/offk8s/offk8s/bundle/durable"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -35,7 +37,7 @@ func (p *passphrase) read(a *app, prompt string, confirm bool) ([]byte, error) {
 		return nil, nil
 	}
 	if p.file != "" {
-		b, err := os.ReadFile(p.file)
+		b, err := readInput(p.file)
 		if err != nil {
 			return nil, usagef("--passphrase-file: %w", err)
 		}
@@ -134,34 +136,47 @@ func defaultKey() string { return filepath.Join(configDir(), "offk8s.key") }
 func publicPath(key string) string { return strings.TrimSuffix(key, ".key") + ".pub" }
 
 func (a *app) showKey(k *trust.KeyPair, path string) error {
-	v := map[string]string{"key": path, "publicKey": publicPath(path), "fingerprint": k.Fingerprint()}
+	ring, err := trust.ReadKeyring(k.OpenPGPPublic)
+	if err != nil {
+		return err
+	}
+	v := map[string]string{
+		"key": path, "publicKey": publicPath(path), "fingerprint": k.Fingerprint(),
+		"openPGP": strings.Join(ring.Fingerprints(), " "),
+	}
 	return a.result(v, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "key          %s\npublic key   %s\nfingerprint  %s\n", v["key"], v["publicKey"], v["fingerprint"])
+		_, err := fmt.Fprintf(w, "key          %s\npublic key   %s\nfingerprint  %s\nopenpgp      %s\n", v["key"], v["publicKey"], v["fingerprint"], v["openPGP"])
 		return err
 	})
 }
 
 func (a *app) keysShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "show [FILE]",
-		Short:   "Print the fingerprint of a public key",
-		Example: "  offk8s keys show offk8s.pub",
-		Args:    cobra.MaximumNArgs(1),
+		Use:   "show [FILE]",
+		Short: "Print the fingerprints of a key file",
+		Long: `Prints the fingerprint of every key in FILE (default: the public key of this user):
+an offk8s.pub, an OpenPGP key such as /offk8s.asc of a mirror, or an offk8s.key, of
+which it reads the public keys only. Compare them with the packing machine's.`,
+		Example: `  offk8s keys show offk8s.pub
+  offk8s keys show offk8s.asc`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := publicPath(defaultKey())
 			if len(args) == 1 {
 				name = args[0]
 			}
-			keys, err := readPublicKeys([]string{name})
+			keys, err := a.keysIn(name)
 			if errors.Is(err, os.ErrNotExist) {
 				return withHint(err, "offk8s keys generate writes one; so does the first offk8s pack")
 			}
 			if err != nil {
 				return err
 			}
-			return a.result(fingerprints(keys), func(w io.Writer) error {
-				for _, f := range fingerprints(keys) {
-					fmt.Fprintln(w, f)
+			return a.result(keys, func(w io.Writer) error {
+				for _, k := range keys {
+					if _, err := fmt.Fprintln(w, cmp.Or(k.Fingerprint, k.OpenPGP)); err != nil {
+						return err
+					}
 				}
 				return nil
 			})
@@ -169,31 +184,78 @@ func (a *app) keysShowCommand() *cobra.Command {
 	}
 }
 
-func fingerprints(keys []trust.PublicKey) []string {
-	out := make([]string, len(keys))
-	for i, k := range keys {
-		out[i] = k.Fingerprint()
-	}
-	return out
+// shownKey is a key as keys show prints it, with the fingerprint of its kind.
+type shownKey struct {
+	File        string `json:"file"`
+	Fingerprint string `json:"fingerprint,omitempty"` // "sha256:<hex>" of a key that signs bundles
+	OpenPGP     string `json:"openPGP,omitempty"`     // upper-case hex of a key that signs repositories
 }
+
+// keysIn returns the keys of a file of any kind.
+func (a *app) keysIn(name string) ([]shownKey, error) {
+	content, err := reader.ReadFile(name, maxPublicKeys)
+	if err != nil {
+		return nil, usagef("public key: %w", err)
+	}
+	var shown []shownKey
+	public, err := trust.ParsePublicKeys(content)
+	openPGP := content
+	if errors.Is(err, trust.ErrPrivate) {
+		var k trust.PublicKey
+		if k, openPGP, err = trust.PublicParts(content); err != nil {
+			return nil, publicKeyError(name, trust.ErrPrivate)
+		}
+		a.warnf("%q %v; give others %q and keep this file", name, trust.ErrPrivate, publicPath(name))
+		public = []trust.PublicKey{k}
+	}
+	for _, k := range public {
+		shown = append(shown, shownKey{File: name, Fingerprint: k.Fingerprint()})
+	}
+	ring, ringErr := trust.ReadKeyring(openPGP)
+	if ringErr == nil {
+		for _, f := range ring.Fingerprints() {
+			shown = append(shown, shownKey{File: name, OpenPGP: f})
+		}
+	}
+	if len(shown) == 0 {
+		return nil, publicKeyError(name, err)
+	}
+	return shown, nil
+}
+
+// maxPublicKeys bounds a file of public keys in bytes.
+const maxPublicKeys = 4 << 20
 
 // readPublicKeys reads every key of every file.
 func readPublicKeys(files []string) ([]trust.PublicKey, error) {
 	var keys []trust.PublicKey
 	var errs []error
 	for _, name := range files {
-		b, err := os.ReadFile(name)
+		b, err := reader.ReadFile(name, maxPublicKeys)
 		if err != nil {
-			errs = append(errs, usagef("public key: %w", err))
+			err = usagef("public key: %w", err)
+			if strings.HasPrefix(name, "sha256:") {
+				err = withHint(err, "give the file; offk8s keys show FILE prints its fingerprint to compare")
+			}
+			errs = append(errs, err)
 			continue
 		}
 		k, err := trust.ParsePublicKeys(b)
 		if err != nil {
-			errs = append(errs, usagef("public key %q: %w", name, err))
+			errs = append(errs, publicKeyError(name, err))
 		}
 		keys = append(keys, k...)
 	}
 	return keys, errors.Join(errs...)
+}
+
+// publicKeyError is the error of a file that holds no public key.
+func publicKeyError(name string, err error) error {
+	wrong := usagef("public key %q: %w", name, err)
+	if errors.Is(err, trust.ErrPrivate) {
+		return withHint(wrong, "give %s, which belongs to it; keep the signing key on the packing machine", publicPath(name))
+	}
+	return wrong
 }
 
 // signingKey loads the key before the long work, since it may ask for a

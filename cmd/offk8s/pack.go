@@ -149,7 +149,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 func (o packOptions) buildManifest() (manifests.Manifest, error) {
 	m := manifests.Manifest{APIVersion: manifests.APIVersion, Kind: manifests.KindManifest}
 	if o.file != "" {
-		b, err := os.ReadFile(o.file)
+		b, err := readInput(o.file)
 		if err != nil {
 			return m, usageError{err}
 		}
@@ -217,7 +217,7 @@ func (o packOptions) check(m manifests.Manifest) []error {
 // loadOrResolve reads the Lock that --lock names, or resolves the Manifest.
 func (a *app) loadOrResolve(ctx context.Context, o packOptions, m manifests.Manifest, ro bundle.ResolveOptions) (*manifests.Lock, error) {
 	if o.lock != "" {
-		b, err := os.ReadFile(o.lock)
+		b, err := readInput(o.lock)
 		if err != nil {
 			return nil, usageError{err}
 		}

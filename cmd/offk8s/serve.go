@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,7 +73,10 @@ key, or it has expired (with --require-fresh).`,
 }
 
 func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
-	b, err := o.trust.open(ctx, args)
+	if err := o.check(); err != nil {
+		return err
+	}
+	b, err := a.openBundle(ctx, o.trust, args)
 	if err != nil {
 		return err
 	}
@@ -78,9 +84,9 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 	if err := b.Lock().CheckAge(time.Now()); err != nil && o.trust.fresh {
 		return err // without --require-fresh the server warns
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
+	l, err := listen(ctx, "--listen", o.listen)
 	if err != nil {
-		return fmt.Errorf("serve: %w", err)
+		return err
 	}
 	defer l.Close()
 	cert, err := o.tls(l.Addr())
@@ -88,31 +94,76 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 		return err
 	}
 	base := baseURL(o, l.Addr())
-	m, err := mirror.New([]*bundle.Bundle{b}, mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Log: a.log()})
+	m, err := newMirror(b, mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Log: a.log()})
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	server := &mirror.Server{Mirror: m, Listeners: []net.Listener{l}, TLS: cert.config, VerifyFirst: o.verify}
 	if o.metrics != "" {
-		if server.Admin, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.metrics); err != nil {
-			return fmt.Errorf("serve: metrics: %w", err)
+		if server.Admin, err = listen(ctx, "--metrics", o.metrics); err != nil {
+			return err
 		}
+	}
+	if o.plainHTTP {
+		a.warnf("serving without TLS: clients cannot tell this mirror from another one")
 	}
 	if err := a.announce(b, m, base, cert.fingerprint); err != nil {
 		return err
 	}
-	return server.Run(ctx)
+	if err := server.Run(ctx); err != nil {
+		return err
+	}
+	a.notef("stopped")
+	return nil
+}
+
+// check returns an error for flags that do not make sense together or alone.
+func (o serveOptions) check() error {
+	var errs []error
+	addresses := map[string]string{"--listen": o.listen}
+	if o.metrics != "" {
+		addresses["--metrics"] = o.metrics
+	}
+	for flag, address := range addresses {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			errs = append(errs, withHint(usagef("%s %q: want HOST:PORT", flag, address), "for example :8443, 10.0.0.5:8443 or [fd00::5]:8443"))
+		}
+	}
+	if o.publicURL != "" {
+		if err := mirror.CheckURL(o.publicURL); err != nil {
+			errs = append(errs, usagef("--public-url: %w", err))
+		}
+	}
+	switch {
+	case o.keyFile == "" && o.certFile != "":
+		errs = append(errs, usagef("--tls-cert needs --tls-key, its private key"))
+	case o.certFile == "" && o.keyFile != "":
+		errs = append(errs, usagef("--tls-key needs --tls-cert, its certificate"))
+	}
+	return errors.Join(errs...)
+}
+
+// listen listens on the address of a flag.
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, withHint(fmt.Errorf("serve: %w", err), "is another offk8s serve running? %s HOST:PORT uses another port", flag)
+	case err != nil:
+		return nil, fmt.Errorf("serve: %s: %w", flag, err)
+	}
+	return l, nil
 }
 
 // announce prints the mirror's address and the configuration of its clients.
 func (a *app) announce(b *bundle.Bundle, m *mirror.Mirror, base, fingerprint string) error {
 	v := map[string]string{
-		"bundle": b.Path(), "root": b.Root().String(), "mirror": base, "fingerprint": fingerprint,
+		"bundle": b.Path(), "root": b.Root().String(), "signer": signerOf(b), "mirror": base, "fingerprint": fingerprint,
 	}
 	return a.result(v, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "bundle       %s\nroot         %s\nmirror       %s\nfingerprint  %s\n\n%s\n",
-			v["bundle"], v["root"], base, cmp.Or(fingerprint, "-"), m.ClientConfig(base))
+		_, err := fmt.Fprintf(w, "bundle       %s\nroot         %s\nsigner       %s\nmirror       %s\nfingerprint  %s\n\n%s\n",
+			v["bundle"], v["root"], v["signer"], base, cmp.Or(fingerprint, "-"), m.ClientConfig(base))
 		return err
 	})
 }
@@ -141,7 +192,11 @@ func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
 		return serverCert{config: &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}}, nil
 	}
 	dir := cmp.Or(o.state, filepath.Join(stateDir(), "mirror"))
-	names, err := serverNames(addr, o.names)
+	names := o.names
+	if u, err := url.Parse(o.publicURL); err == nil {
+		names = append(slices.Clone(names), u.Hostname())
+	}
+	names, err := serverNames(addr, names)
 	if err != nil {
 		return serverCert{}, err
 	}
@@ -170,7 +225,10 @@ func privateFile(name string) error {
 // serverNames returns the names and addresses for the certificate: the listening
 // address, or all addresses of this machine if it listens on all.
 func serverNames(addr net.Addr, extra []string) ([]string, error) {
-	names := append([]string{"localhost", "127.0.0.1"}, extra...)
+	names := []string{"localhost", "127.0.0.1"}
+	for _, name := range extra {
+		names = append(names, strings.Trim(name, "[]")) // of an IPv6 literal
+	}
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/mirror"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -16,14 +17,18 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify [BUNDLE]",
 		Short: "Check every byte of a bundle in place",
 		Long: `Checks the signature over index.json against the public key, and every other byte
-against index.json: nothing altered, missing, duplicate or extra passes.
+against index.json: nothing altered, missing, duplicate or extra passes. A bundle that
+offk8s serve would not start with does not pass either.
+
+With --insecure-allow-unsigned and no key, the result is "intact" instead of "good":
+the bytes belong together, but nothing shows who packed them.
 
 Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, no key to
 check it with, or expired (with --require-fresh).`,
 		Example: `  offk8s verify --key offk8s.pub b.tar`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := o.open(cmd.Context(), args)
+			b, err := a.openBundle(cmd.Context(), o, args)
 			if err != nil {
 				return err
 			}
@@ -44,12 +49,21 @@ check it with, or expired (with --require-fresh).`,
 			if err != nil {
 				return err
 			}
+			m, err := newMirror(b, mirror.Options{})
+			if err != nil {
+				return err
+			}
+			defer m.Close()
 			s, err := bundle.Inspect(b)
 			if err != nil {
 				return err
 			}
 			return a.result(s, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "%s: good\nroot    %s\nsigner  %s\n", b.Path(), s.Root, s.Signer)
+				verdict := "good"
+				if !s.SignatureChecked {
+					verdict = "intact; " + unchecked(s.Signed)
+				}
+				_, err := fmt.Fprintf(w, "%s: %s\nroot    %s\nsigner  %s\n", b.Path(), verdict, s.Root, signerOf(b))
 				return err
 			})
 		},
