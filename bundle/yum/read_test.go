@@ -255,6 +255,13 @@ func TestT22DecompressionBomb(t *testing.T) {
 	}
 }
 
+func TestEncodingOfMetadata(t *testing.T) {
+	err := (&Repo{}).readPrimary(strings.NewReader(monsters()["latin-1"]), "x86_64")
+	if err == nil || !strings.Contains(err.Error(), `metadata is in "ISO-8859-1", want UTF-8`) || strings.Contains(err.Error(), "CharsetReader") {
+		t.Fatalf("error %v, want the encoding", err)
+	}
+}
+
 func FuzzPrimary(f *testing.F) {
 	f.Add(writePrimary([]PackageMeta{{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm", files: []metaFile{{path: "/bin/a"}}}}, created))
 	f.Add([]byte(`<metadata><package><name>a</name><arch>noarch</arch><version epoch="0" ver="1" rel="1"/><checksum type="sha256">` +

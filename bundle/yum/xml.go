@@ -31,7 +31,11 @@ type decoder struct {
 
 func newDecoder(r io.Reader) *decoder {
 	budget := &tokenBudget{r: bufio.NewReaderSize(r, 64<<10)}
-	return &decoder{xml.NewTokenDecoder(&strictTokens{inner: xml.NewDecoder(budget), budget: budget}), budget}
+	inner := xml.NewDecoder(budget)
+	inner.CharsetReader = func(charset string, _ io.Reader) (io.Reader, error) {
+		return nil, fmt.Errorf("metadata is in %.40q, want UTF-8", charset)
+	}
+	return &decoder{xml.NewTokenDecoder(&strictTokens{inner: inner, budget: budget}), budget}
 }
 
 // tokenBudget is the byte reader below an xml.Decoder; it fails when one token
