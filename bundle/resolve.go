@@ -141,7 +141,13 @@ func (r *resolver) settle(cat *catalog.Catalog) {
 	if l.Name == "" {
 		l.Name = "kubernetes-" + l.Minor
 	}
-	l.Arches = sortedOr(r.m.Arches, release.Defaults.Arches)
+	arches := slices.Clone(r.m.Arches)
+	for i, a := range arches {
+		if goArch, ok := manifests.MachineArch(a); ok {
+			arches[i] = goArch
+		}
+	}
+	l.Arches = sortedOr(arches, release.Defaults.Arches)
 	l.Distros = sortedOr(r.m.Distros, release.Defaults.Distros)
 	l.CNI, l.Runtime = r.m.CNI, r.m.Runtime
 	if l.CNI == "" {
@@ -170,6 +176,12 @@ func (r *resolver) settleDistro(cat *catalog.Catalog, name string) {
 	if err != nil {
 		r.fail("distros", err)
 		return
+	}
+	switch warning, err := r.lock.Release.Fit(d); {
+	case err != nil:
+		r.fail(name, err)
+	case warning != "":
+		r.o.Log.Warn(warning)
 	}
 	if path := r.m.Keyrings[name]; path != "" {
 		if err := addUserKeyring(&d, path); err != nil {

@@ -61,7 +61,14 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
   offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return networkHint(a.pack(cmd.Context(), o)) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, name := range []string{"version", "os", "arch", "cni"} {
+				if f := cmd.Flags().Lookup(name); f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
+					return usagef("--%s: no value is given; without the flag, the default is used", name)
+				}
+			}
+			return networkHint(a.pack(cmd.Context(), o))
+		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "file", "f", "", "pack.yaml (see offk8s init pack); flags override it")
@@ -261,6 +268,9 @@ func selfBinaries(flags []string) (map[string]string, error) {
 		arch, file, ok := strings.Cut(s, "=")
 		if !ok || arch == "" || file == "" {
 			return nil, usagef("--self %q: want ARCH=FILE", s)
+		}
+		if goArch, ok := manifests.MachineArch(arch); ok {
+			arch = goArch
 		}
 		self[arch] = file
 	}

@@ -48,7 +48,11 @@ func (c *Catalog) Release(version string) (Release, error) {
 	}
 	r, ok := c.releases[v.MinorString()]
 	if !ok || v.Patch >= 0 && v.String() != r.Version {
-		return Release{}, fmt.Errorf("kubernetes %q is not in the catalog, which has %s", version, c.releaseNames())
+		only := ""
+		if ok {
+			only = fmt.Sprintf("; %s is the only %s", r.Version, r.Minor)
+		}
+		return Release{}, fmt.Errorf("kubernetes %q is not in the catalog, which has %s%s", version, c.releaseNames(), only)
 	}
 	r.DNSTemplate = c.DNSObjects
 	return r, nil
@@ -89,7 +93,7 @@ func (c *Catalog) CNINames() []string { return slices.Sorted(maps.Keys(c.cnis)) 
 func (c *Catalog) Distro(name string) (Distro, error) {
 	d, ok := c.distros[name]
 	if !ok {
-		return Distro{}, fmt.Errorf("distribution %q is not in the catalog, which has %s", name, strings.Join(c.DistroNames(), ", "))
+		return Distro{}, fmt.Errorf("distribution %q is not in the catalog, which has %s%s", name, strings.Join(c.DistroNames(), ", "), c.nearDistro(name))
 	}
 	return d, nil
 }

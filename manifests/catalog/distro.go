@@ -31,6 +31,14 @@ type Distro struct {
 	// Keys are the armoured OpenPGP public keys that KeyFiles of the sources
 	// name, by file name; read when the catalog is loaded.
 	Keys map[string]string `yaml:"-" json:"keys"`
+
+	// Kernel, Cgroups and Like are for pack, and a Lock does not contain them.
+	// Kernel is the version that the distribution came with ("3.10"), Cgroups the
+	// versions that a host can start with, the default first; empty means unknown.
+	Kernel  string `yaml:"kernel,omitempty" json:"-"`
+	Cgroups []int  `yaml:"cgroups,omitempty" json:"-"`
+	// Like are os-release IDs of relatives, to which a wrong name may belong.
+	Like []string `yaml:"like,omitempty" json:"-"`
 }
 
 // YumRepository is an upstream yum repository; "{arch}" in BaseURL is replaced by x86_64 or aarch64.
@@ -83,12 +91,16 @@ func (d Distro) validate(name string) []strict.Problem {
 			c.Add(p+".id", "%q: want lower case letters, digits and dashes", y.ID)
 		}
 		// Plain http is enough if the packages are signed.
+		validateBase(c, p+".baseURL", y.BaseURL)
 		c.URL(p+".baseURL", strings.ReplaceAll(y.BaseURL, "{arch}", "x86_64"), len(y.KeyFiles) > 0)
 		d.validateKeys(c, p, y.KeyFiles)
 	}
 	for i, a := range d.Apt {
 		p := fmt.Sprintf("apt[%d]", i)
-		if !strict.IsName(a.Archive) || !strict.IsName(a.Suite) || len(a.Components) == 0 {
+		switch {
+		case strings.HasSuffix(a.Suite, "/") || a.Suite != "" && len(a.Components) == 0:
+			c.Add(p, "suite %q without components is a flat archive, which offk8s cannot read: want one with dists/<suite>/<component>", a.Suite)
+		case !strict.IsName(a.Archive) || !strict.IsName(a.Suite) || len(a.Components) == 0:
 			c.Add(p, "want an archive, a suite and components")
 		}
 		d.validateKeys(c, p, a.KeyFiles)
@@ -101,12 +113,27 @@ func (d Distro) validate(name string) []strict.Problem {
 			c.Add(fmt.Sprintf("packages[%d]", i), "%q is not the name of a package", n)
 		}
 	}
+	checkKernel(c, d.Kernel)
+	for i, v := range d.Cgroups {
+		c.Among(fmt.Sprintf("cgroups[%d]", i), fmt.Sprint(v), "1", "2")
+	}
 	for i, g := range d.Exclude {
 		if _, err := path.Match(g, ""); err != nil {
 			c.Add(fmt.Sprintf("exclude[%d]", i), "%q: %v", g, err)
 		}
 	}
 	return c.Problems
+}
+
+// validateBase refuses what dnf would replace in a base URL, and what cannot stand
+// before a path.
+func validateBase(c *strict.Checks, p, base string) {
+	switch rest := strings.ReplaceAll(base, "{arch}", ""); {
+	case strings.ContainsAny(rest, "${}"):
+		c.Add(p, "%q: want no variable but {arch}, which stands for x86_64 or aarch64", base)
+	case strings.ContainsAny(rest, "?#"):
+		c.Add(p, "%q: want no query and no fragment, since the paths of files are added to it", base)
+	}
 }
 
 func (d Distro) validateKeys(c *strict.Checks, p string, files []string) {

@@ -32,6 +32,8 @@ type Release struct {
 	Args map[string]map[string]*string `yaml:"args,omitempty" json:"args,omitempty"`
 	// KubeletConfig fields of this minor, merged over the common set.
 	KubeletConfig map[string]any `yaml:"kubeletConfig,omitempty" json:"kubeletConfig,omitempty"`
+	// Kernel is the oldest kernel that its daemons run on ("4.15"); empty means any.
+	Kernel string `yaml:"kernel,omitempty" json:"kernel,omitempty"`
 	// Features are used by phases instead of comparing versions.
 	Features Features `yaml:"features" json:"features"`
 
@@ -106,6 +108,7 @@ func (r Release) validate(name string) []strict.Problem {
 	if _, err := time.Parse(time.DateOnly, r.EndOfLife); err != nil && r.EndOfLife != "" {
 		c.Add("endOfLife", "%q is not a date such as 2027-01-31", r.EndOfLife)
 	}
+	checkKernel(c, r.Kernel)
 	checkArches(c, "defaults.arches", r.Defaults.Arches)
 	if len(r.Defaults.Distros) == 0 {
 		c.Add("defaults.distros", "none given")

@@ -1,0 +1,98 @@
+package catalog
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestFit(t *testing.T) {
+	cat, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat.distros["old-1"] = Distro{Name: "old-1", Kernel: "5.4", Cgroups: []int{1}}
+	cat.distros["either-1"] = Distro{Name: "either-1", Cgroups: []int{1, 2}}
+	cat.distros["new-1"] = Distro{Name: "new-1", Cgroups: []int{2}}
+	cat.distros["unknown-1"] = Distro{Name: "unknown-1"}
+	for _, tt := range []struct{ minor, distro, warning, err string }{
+		{"1.16", "centos-7", "", ""},
+		{"1.16", "rocky-9", "systemd.unified_cgroup_hierarchy=0", ""},
+		{"1.16", "debian-12", "systemd.unified_cgroup_hierarchy=0", ""},
+		{"1.16", "new-1", "", "needs cgroup v1"},
+		{"1.16", "unknown-1", "", ""},
+		{"1.36", "centos-7", "", "needs kernel 4.15 or newer, centos-7 has 3.10"},
+		{"1.36", "rocky-9", "", ""},
+		{"1.36", "debian-12", "", ""},
+		{"1.36", "old-1", "failCgroupV1: false", ""},
+		{"1.36", "either-1", "systemd.unified_cgroup_hierarchy=1", ""},
+		{"1.36", "unknown-1", "", ""},
+	} {
+		r, err := cat.Release(tt.minor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := cat.Distro(tt.distro)
+		if err != nil {
+			t.Fatal(err)
+		}
+		warning, err := r.Fit(d)
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if (warning == "") != (tt.warning == "") || !strings.Contains(warning, tt.warning) || (text == "") != (tt.err == "") || !strings.Contains(text, tt.err) {
+			t.Errorf("%s on %s: warning %q, error %q; want %q, %q", tt.minor, tt.distro, warning, text, tt.warning, tt.err)
+		}
+	}
+}
+
+func TestNearMisses(t *testing.T) {
+	cat, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"CentOS-7": "did you mean centos-7?", "centos7": "did you mean centos-7?", "centos": "did you mean centos-7?",
+		"rocky9": "did you mean rocky-9?", "rocky-9.4": "did you mean rocky-9?", "debian-12.5": "did you mean debian-12?",
+		"rhel-9": "the nearest is rocky-9, which is for hosts of rocky 9 only", "almalinux-9": "the nearest is rocky-9",
+		"AlmaLinux 9.3": "the nearest is rocky-9", "rhel-8": "", "ubuntu-22.04": "", "9": "",
+	} {
+		_, err := cat.Distro(name)
+		if err == nil || !strings.Contains(err.Error(), want) || (want == "") != strings.HasSuffix(err.Error(), "rocky-9") {
+			t.Errorf("distribution %q: error %v, want %q", name, err, want)
+		}
+	}
+	for version, want := range map[string]string{"1.16.3": "; 1.16.15 is the only 1.16", "v1.36.0": "; 1.36.3 is the only 1.36", "1.99": "which has 1.16.15, 1.36.3"} {
+		if _, err := cat.Release(version); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("version %q: error %v, want %q", version, err, want)
+		}
+	}
+}
+
+func TestDistroAddresses(t *testing.T) {
+	cat, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rocky, debian := cat.distros["rocky-9"], cat.distros["debian-12"]
+	for base, want := range map[string]string{
+		"https://x.test/el9/$basearch/":       "want no variable but {arch}",
+		"https://x.test/el$releasever/{arch}": "want no variable but {arch}",
+		"https://x.test/{basearch}/":          "want no variable but {arch}",
+		"https://x.test/{arch}?token=abc":     "want no query",
+		"https://x.test/{arch}/#top":          "want no query",
+		"https://x.test/el9/{arch}/":          "",
+	} {
+		rocky.Yum = []YumRepository{{ID: "extra", BaseURL: base, KeyFiles: []string{"rocky-9.asc"}}}
+		problems := rocky.validate("rocky-9")
+		if (len(problems) == 0) != (want == "") || len(problems) > 0 && !strings.Contains(problems[0].Message, want) {
+			t.Errorf("baseURL %q: %v, want %q", base, problems, want)
+		}
+	}
+	for _, flat := range []AptSource{{Archive: "k8s", Suite: "/"}, {Archive: "k8s", Suite: "./"}, {Archive: "k8s", Suite: "stable"}, {Archive: "k8s", Suite: "deb/", Components: []string{"x"}}} {
+		debian.Apt = []AptSource{flat}
+		if problems := debian.validate("debian-12"); len(problems) == 0 || !strings.Contains(problems[0].Message, "is a flat archive, which offk8s cannot read") {
+			t.Errorf("%+v: %v", flat, problems)
+		}
+	}
+}
