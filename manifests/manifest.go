@@ -23,7 +23,8 @@ type Manifest struct {
 	Name string `yaml:"name,omitempty" json:"name,omitempty"`
 	// Kubernetes is a minor ("1.36") or a full version ("1.36.3") of the catalog.
 	Kubernetes string `yaml:"kubernetes" json:"kubernetes"`
-	// Arches in Go's spelling ("amd64", "arm64"); empty means the release's default.
+	// Arches in Go's spelling ("amd64", "arm64") or that of uname -m; empty means the
+	// release's default.
 	Arches []string `yaml:"arches,omitempty" json:"arches,omitempty"`
 	// Distros are catalog names ("centos-7"); empty means the release's default.
 	Distros []string `yaml:"distros,omitempty" json:"distros,omitempty"`
@@ -71,8 +72,18 @@ func (m *Manifest) Validate() []strict.Problem {
 	if _, err := catalog.ParseVersion(m.Kubernetes); err != nil {
 		c.Add("kubernetes", "%v", err)
 	}
-	c.Each("arches", m.Arches, func(p, s string) { c.Among(p, s, catalog.Arches...) })
-	c.Each("distros", m.Distros, func(p, s string) { c.Match(p, s, strict.IsName, "the name of a distribution such as rocky-9") })
+	c.Each("arches", m.Arches, func(p, s string) {
+		if _, ok := MachineArch(s); !ok {
+			c.Among(p, s, catalog.Arches...)
+		}
+	})
+	c.Each("distros", m.Distros, func(p, s string) {
+		want := "the name of a distribution such as rocky-9"
+		if lower := strings.ToLower(s); lower != s && strict.IsName(lower) {
+			want += "; did you mean " + lower + "?"
+		}
+		c.Match(p, s, strict.IsName, want)
+	})
 	for p, s := range map[string]string{"cni": m.CNI, "runtime": m.Runtime} {
 		if s != "" {
 			c.Match(p, s, strict.IsName, "a name of the catalog")
