@@ -68,6 +68,8 @@ func TestOwnedOverrides(t *testing.T) {
 		{"runtime: {config: {plugins: {io.containerd.cri.v1.images: {registry: {mirrors: {}}}}}}", `runtime.config.plugins["io.containerd.cri.v1.images"].registry.mirrors`, "mirror"},
 		{"hostPreparation: {sysctls: {net.ipv4.ip_forward: '0'}}", `hostPreparation.sysctls["net.ipv4.ip_forward"]`, "want 1"},
 
+		{"hostPreparation: {sysctls: {net/ipv4/ip_forward: '0'}}", `hostPreparation.sysctls["net/ipv4/ip_forward"]`, "want 1"},
+
 		// What operators change for good reasons.
 		{"runtime: {cgroupDriver: cgroupfs, config: {plugins: {io.containerd.cri.v1.runtime: {restrict_oom_score_adj: true}}}}", "", ""},
 		{"runtime: {config: {plugins: {io.containerd.cri.v1.runtime: {containerd: {default_runtime_name: nvidia, runtimes: {nvidia: {runtime_type: io.containerd.runc.v2, options: {BinaryName: /usr/bin/nvidia-container-runtime, SystemdCgroup: true}}}}}}}}", "", ""},

@@ -352,8 +352,8 @@ func (t Time) validate(ck *strict.Checks) {
 
 func (h HostPrep) validate(ck *strict.Checks) {
 	ck.Sysctls("hostPreparation.sysctls", h.Sysctls)
-	for _, k := range ownedSysctls {
-		if v, set := h.Sysctls[k]; set && strings.TrimSpace(v) != "1" {
+	for k, v := range h.Sysctls {
+		if slices.Contains(ownedSysctls, strings.ReplaceAll(k, "/", ".")) && strings.TrimSpace(v) != "1" {
 			ck.Add(strict.JoinPath("hostPreparation.sysctls", k), "found %q, want 1: the host forwards packets between pods", v)
 		}
 	}

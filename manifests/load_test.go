@@ -232,6 +232,8 @@ func FuzzLoadCluster(f *testing.F) {
 	f.Add([]byte(goodCluster))
 	f.Add(InitCluster())
 	f.Add([]byte("hosts: [{name: a, labels: {a/b: c}}]\nnetwork: {podCIDR: 10.0.0.0/33}"))
+	f.Add([]byte(goodCluster + "kubelet: {config: {cgroupDriver: ~, authentication: [x]}, args: {node-ip: 1}}\nruntime: {config: {plugins: {a: {containerd: {runtimes: {b: {options: {SystemdCgroup: x}}}}}}}}\n"))
+	f.Add([]byte(goodCluster + "network: {podCIDR: 'fd00::/56', serviceCIDR: '::ffff:10.0.0.0/112'}\ncontrolPlane: {endpoint: '[::1]:6443', sans: ['*.a.b']}\nssh: {user: 'A\\b@c'}\n"))
 	f.Add([]byte("? a\n: - - b\n<<: *x\nc: |2\n  d\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if _, err := LoadCluster("c.yaml", data); err != nil {

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Sysctl are kernel settings, now and after a reboot. Undo restores the previous
@@ -20,8 +21,6 @@ type Sysctl struct {
 	// after 99-sysctl.conf, usually a link to /etc/sysctl.conf.
 	File string `json:"file,omitempty"`
 }
-
-var sysctlRE = regexp.MustCompile(`^[a-z0-9_]+([./][A-Za-z0-9_*-]+)+$`)
 
 func (s *Sysctl) Kind() string { return "sysctl" }
 
@@ -38,7 +37,7 @@ func (s *Sysctl) Describe() string {
 func (s *Sysctl) Validate() error {
 	errs := []error{checkPath("file", s.file())}
 	for _, k := range slices.Sorted(maps.Keys(s.Values)) {
-		if !sysctlRE.MatchString(k) || strings.Contains(k, "*") {
+		if !strict.IsSysctl(k) {
 			errs = append(errs, fmt.Errorf("setting %q: not a sysctl name", k))
 		}
 		errs = append(errs, checkLine("value", s.Values[k]))
@@ -116,7 +115,7 @@ func (s *Sysctl) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 		return fmt.Errorf("sysctl: prior state: %w", err)
 	}
 	for k := range prior.Values {
-		if !sysctlRE.MatchString(k) {
+		if !strict.IsSysctl(k) {
 			return fmt.Errorf("sysctl: prior state: setting %q: not a sysctl name", k)
 		}
 	}

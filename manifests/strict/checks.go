@@ -101,7 +101,7 @@ func forbiddenInLine(r rune) bool {
 func (c *Checks) Sysctls(path string, values map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(values)) {
 		p := JoinPath(path, k)
-		c.Match(p, k, sysctlKey.MatchString, "a name such as net.ipv4.ip_forward")
+		c.Match(p, k, IsSysctl, "a name such as net.ipv4.ip_forward")
 		if strings.TrimSpace(values[k]) == "" {
 			c.Add(p, "no value is given")
 		}

@@ -18,7 +18,7 @@ var (
 	labelPart   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
 	argName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]*$`)
-	sysctlKey   = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)
+	sysctlKey   = regexp.MustCompile(`^[a-z0-9_]+([./][A-Za-z0-9_-]+)+$`)
 	entryName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
 )
 
@@ -49,6 +49,9 @@ func IsDNSName(s string) bool {
 	_, err := strconv.Atoi(last)
 	return err != nil || !strings.Contains(s, ".")
 }
+
+// IsSysctl reports the name of a kernel setting, with dots or slashes.
+func IsSysctl(s string) bool { return sysctlKey.MatchString(s) }
 
 // MaxNodeName is the largest length of a node's name: Kubernetes keeps it as the
 // value of the label kubernetes.io/hostname.
