@@ -90,18 +90,19 @@ func sourceOf(rawURL, pin string) (manifests.Source, error) {
 func (r *resolver) planSelf() {
 	version := r.o.Offk8sVersion
 	for _, arch := range r.lock.Arches {
+		label := "offk8s " + manifests.Platform(arch)
 		binary, ok := r.o.SelfBinaries[arch]
 		if !ok {
-			r.fail("offk8s "+manifests.Platform(arch), ErrNoSelf)
+			r.fail(label, ErrNoSelf)
 			continue
 		}
 		if err := selfbin.Check(binary, arch); err != nil {
-			r.fail("offk8s", err)
+			r.fail(label, err)
 			continue
 		}
 		d, size, err := fetch.DigestFile(binary)
 		if err != nil {
-			r.fail("offk8s", err)
+			r.fail(label, err)
 			continue
 		}
 		r.add(manifests.Artifact{

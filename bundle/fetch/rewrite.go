@@ -67,6 +67,12 @@ func cutPrefix(s, prefix string) (rest string, ok bool) {
 	return rest, true
 }
 
+// Matches reports whether r replaces the address or the repository s.
+func Matches(r manifests.Rewrite, s string) bool {
+	_, ok := cutPrefix(s, strings.TrimRight(r.From, "/"))
+	return ok
+}
+
 // rewrite applies the longest rewrite that matches s.
 func (c *Client) rewrite(s string) (string, bool) {
 	for _, r := range c.rewrites {

@@ -22,7 +22,7 @@ func Check(path, arch string) error {
 		err = static(f)
 	}
 	if err != nil {
-		return fmt.Errorf("offk8s binary for linux/%s: %q %w", arch, path, err)
+		return fmt.Errorf("%q %w", path, err)
 	}
 	return nil
 }

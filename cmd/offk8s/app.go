@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests/strict"
@@ -50,7 +49,8 @@ serves it inside an offline network, and installs clusters from there.
   targets   offk8s install                 a cluster from the mirror
 
 Every flag can be set as OFFK8S_<FLAG> (--cache-dir is OFFK8S_CACHE_DIR); a flag
-on the command line wins.
+on the command line wins. With --format json, an error is one JSON object on stderr:
+its code, message and hint.
 
 Exit status: 0 done; 1 error; 2 usage or configuration; 3 partly done; 4 verification
 failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
@@ -61,9 +61,9 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.Version = version()
+	root.SetVersionTemplate(versionLine() + "\n")
 	f := root.PersistentFlags()
 	f.StringVar(&a.format, "format", "text", "format of the result: text, json or yaml")
 	f.StringVar(&a.progress, "progress", "auto", "progress on stderr: auto, tty, plain, json or none")
@@ -80,37 +80,12 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	return root
 }
 
-// checkArguments turns errors about arguments into usage errors that name their
-// command. A command that only groups others prints its help.
-func checkArguments(cmd *cobra.Command) {
-	for _, c := range cmd.Commands() {
-		if !c.Runnable() {
-			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-		}
-		if check := c.Args; check != nil {
-			c.Args = func(cmd *cobra.Command, args []string) error {
-				err := check(cmd, args)
-				if err == nil || strings.Contains(err.Error(), cmd.CommandPath()) {
-					return asUsage(err)
-				}
-				return usagef("%s: %w", cmd.CommandPath(), err)
-			}
-		}
-		checkArguments(c)
-	}
-}
-
 // prepare sets flags from the environment and checks the global ones.
 func (a *app) prepare(cmd *cobra.Command) error {
-	var errs []error
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		name := "OFFK8S_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value, ok := os.LookupEnv(name); ok && !f.Changed && f.Name != "help" {
-			if err := cmd.Flags().Set(f.Name, value); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", name, err))
-			}
-		}
-	})
+	if !cmd.HasParent() {
+		return nil // only prints help; its --version is not that of pack
+	}
+	errs := []error{checkEmpty(cmd.Flags()), setFromEnvironment(cmd.Flags())}
 	for _, c := range []struct {
 		flag, value string
 		allowed     []string

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/metadata"
+	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
@@ -40,27 +43,31 @@ var classes = []class{
 	{is(agent.ErrLocked), exitLocked, "another offk8s is working on that host; wait until it ends"},
 	{is(agent.ErrIdentity), exitPolicy, "run it on the machine that installed the cluster, or copy that machine's state directory here and name it with --state"},
 	{is(agent.ErrUpgrade), exitPolicy, "serve the bundle that the cluster was installed from; offk8s cannot upgrade a cluster yet"},
-	{is(agent.ErrPolicy), exitPolicy, "--allow-downgrade accepts an older bundle"},
-	{as[*installer.MirrorCAError], exitVerify, "compare it with the fingerprint that offk8s serve prints now: without its old --state directory it has made a new CA, and mirror.caFingerprint must change; if they differ, someone may be intercepting the connection"},
-	{is(agent.ErrVerify), exitVerify, "the mirror serves content that the key did not sign; compare key, fingerprint and bundle"},
-	{is(installer.ErrPartial), exitPartial, "fix the cause and run the same command again; it continues where it stopped"},
-	{is(host.ErrUnknownHost), exitError, "log in once with ssh and compare the fingerprint, or set ssh.hostKey in cluster.yaml"},
-	{is(host.ErrChangedHost), exitError, "find out why the key changed before you accept it; someone may be intercepting the connection"},
-	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
-	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it, or give --cache-dir"},
 	{is(metadata.ErrAltered), exitVerify, "a repository's metadata was altered, has expired or is malformed: try another mirror with --rewrite FROM=TO; if the vendor has a new key, name it under keyrings: in pack.yaml"},
 	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; bring it from the packing machine separately from the bundle"},
 	{is(trust.ErrEmptySignature), exitPolicy, "do not use this bundle; copy it again from the source"},
 	{is(trust.ErrUnsigned), exitPolicy, "offk8s uses only signed content; find out why the signature is missing"},
 	{is(trust.ErrUnknownKey), exitVerify, "compare the fingerprint of your public key (offk8s keys show) with the packer's"},
 	{is(trust.ErrBadSignature), exitVerify, "do not use this bundle; copy it again from the source"},
-	{is(bundle.ErrPolicy), exitPolicy, ""},
+	{is(agent.ErrDowngrade), exitPolicy, "serve the newer bundle, or give --allow-downgrade to install the older one"},
+	{is(agent.ErrPolicy), exitPolicy, ""},
+	{as[*installer.MirrorCAError], exitVerify, "compare it with the fingerprint that offk8s serve prints now: without its old --state directory it has made a new CA, and mirror.caFingerprint must change; if they differ, someone may be intercepting the connection"},
+	{is(agent.ErrVerify), exitVerify, "run offk8s verify with this public key on the mirror's tarball; if it is good, run the same command again"},
+	{is(installer.ErrPartial), exitPartial, "fix the cause and run the same command again; it continues where it stopped"},
+	{is(host.ErrUnknownHost), exitError, "log in once with ssh and compare the fingerprint, or set ssh.hostKey in cluster.yaml"},
+	{is(host.ErrChangedHost), exitError, "find out why the key changed before you accept it; someone may be intercepting the connection"},
+	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
+	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it, or give --cache-dir"},
+	{is(bundle.ErrPolicy), exitPolicy, "pin its digest in a catalog of yours (--catalog), or pack without --require pinned"},
 	{is(manifests.ErrExpired), exitPolicy, "pack a newer one; without --require-fresh, offk8s only warns"},
 	{is(manifests.ErrClock), exitPolicy, "set this machine's clock; without --require-fresh, offk8s only warns"},
 	{is(fetch.ErrNoArchive), exitUsage, "give --rewrite apt:ARCHIVE=https://…; by default offk8s uses the apt sources of this machine if it runs that distribution"},
-	{is(bundle.ErrVerify), exitVerify, "do not use the files named above; fetch or copy them again from the source"},
-	{is(bundle.ErrInput), exitUsage, "offk8s versions lists the supported versions; --catalog adds more, --self ARCH=FILE gives the offk8s binary of another architecture"},
-	{as[*bundle.PartialError], exitPartial, "run the same command again; finished downloads are kept"},
+	{is(bundle.ErrVerify), exitVerify, "do not use this bundle; copy it again from the source"},
+	{is(selfbin.ErrDynamic), exitUsage, "build it with make build, or CGO_ENABLED=0 go build ./cmd/offk8s"},
+	{is(bundle.ErrNoSelf), exitUsage, "give --self ARCH=FILE; make dist builds the binaries of all architectures"},
+	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it"},
+	{partial(fetch.Temporary), exitPartial, "run the same command again; finished downloads are kept"},
+	{as[*bundle.PartialError], exitPartial, "trying again does not help; correct what is named above in pack.yaml, the flags or the catalog; finished downloads are kept"},
 }
 
 // class maps errors of the libraries to an exit code and a default hint.
@@ -81,6 +88,15 @@ func as[T error](err error) bool {
 	return ok
 }
 
+// partial returns a match for a *bundle.PartialError with a failure for which
+// cause holds.
+func partial(cause func(error) bool) func(error) bool {
+	return func(err error) bool {
+		p, ok := errors.AsType[*bundle.PartialError](err)
+		return ok && slices.ContainsFunc(p.Failed, cause)
+	}
+}
+
 // usageError is a mistake on the command line or in the environment.
 type usageError struct{ err error }
 
@@ -98,10 +114,12 @@ func asUsage(err error) error {
 	return usageError{err}
 }
 
-// hintError is an error with a hint that overrides the one of its class.
+// hintError is an error with a hint that overrides the one of its class, and
+// with an exit code unless it is 0.
 type hintError struct {
 	err  error
 	hint string
+	code int
 }
 
 func (e hintError) Error() string { return e.err.Error() }
@@ -112,7 +130,7 @@ func withHint(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	return hintError{err, fmt.Sprintf(format, args...)}
+	return hintError{err: err, hint: fmt.Sprintf(format, args...)}
 }
 
 // quietError sets the exit code if the command has already printed the outcome.
@@ -152,10 +170,10 @@ func classify(err error) (code int, hint string) {
 		}
 	}
 	if code == exitError && (as[usageError](err) || cobraUsage(err)) {
-		code, hint = exitUsage, "see --help"
+		code = exitUsage
 	}
 	if h, ok := errors.AsType[hintError](err); ok {
-		hint = h.hint
+		hint, code = h.hint, cmp.Or(h.code, code)
 	}
 	return code, hint
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/metadata"
+	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
@@ -30,24 +33,30 @@ var exitCases = []struct {
 	hint string
 }{
 	{"any other", errors.New("disk full"), 1, ""},
-	{"usage", usagef("bad flag"), 2, "--help"},
-	{"document", &strict.Error{Problems: []strict.Problem{{File: "cluster.yaml", Message: "x"}}}, 2, "offk8s init"},
+	{"usage", usagef("bad flag"), 2, ""},
+	{"document", &strict.Error{Problems: []strict.Problem{{File: "cluster.yaml", Message: "x"}}}, 2, "fix the lines"},
 	{"input of resolve", bundle.ErrInput, 2, "offk8s versions"},
+	{"own build is dynamic", errors.Join(bundle.ErrInput, selfbin.ErrDynamic), 2, "make build"},
+	{"no binary for an architecture", errors.Join(bundle.ErrInput, bundle.ErrNoSelf), 2, "--self"},
 	{"apt archive unknown", fetch.ErrNoArchive, 2, "--rewrite"},
 	{"some hosts", installer.ErrPartial, 3, "same command"},
-	{"some artifacts", &bundle.PartialError{Failed: []error{errors.New("404")}}, 3, "same command"},
+	{"some artifacts later", &bundle.PartialError{Failed: []error{errors.New("x"), &fetch.StatusError{Code: 503}}}, 3, "same command"},
+	{"some artifacts never", &bundle.PartialError{Failed: []error{&fetch.StatusError{Code: 404}}}, 3, "does not help"},
 	{"bundle altered", bundle.ErrVerify, 4, "again from the source"},
 	{"bad signature", trust.ErrBadSignature, 4, "do not use"},
 	{"unknown key", trust.ErrUnknownKey, 4, "fingerprint"},
-	{"mirror altered", agent.ErrVerify, 4, "fingerprint"},
+	{"mirror altered", agent.ErrVerify, 4, "offk8s verify"},
 	{"one artifact of many altered", &bundle.PartialError{Failed: []error{errors.New("404"), bundle.ErrVerify}}, 4, "again from the source"},
-	{"policy", bundle.ErrPolicy, 5, ""},
+	{"mirror with another CA", &installer.MirrorCAError{}, 4, "offk8s serve prints"},
+	{"altered repository", metadata.ErrAltered, 4, "--rewrite"},
+	{"policy", bundle.ErrPolicy, 5, "--require pinned"},
 	{"unsigned", trust.ErrUnsigned, 5, "only signed content"},
 	{"empty signature", trust.ErrEmptySignature, 5, "copy it again"},
 	{"no key", trust.ErrNoKey, 5, "--key"},
 	{"credentials of another cluster", agent.ErrIdentity, 5, "--state"},
 	{"other versions", agent.ErrUpgrade, 5, "installed from"},
-	{"rollback", agent.ErrPolicy, 5, "--allow-downgrade"},
+	{"rollback", agent.ErrDowngrade, 5, "--allow-downgrade"},
+	{"host of another cluster", agent.ErrPolicy, 5, ""},
 	{"expired", manifests.ErrExpired, 5, "--require-fresh"},
 	{"packed in the future", manifests.ErrClock, 5, "clock"},
 	{"preflight", &installer.PreflightError{}, 6, "ignorePreflight"},
@@ -104,7 +113,7 @@ func TestReport(t *testing.T) {
 		{"printed already", quietError{7}, "text", ""},
 		{"hint of the command wins", withHint(usagef("no %q", "x"), "name %s", "it"), "text", "offk8s: error: no \"x\"\noffk8s: hint: name it\n"},
 		{"several, one ends with a newline", errors.Join(errors.New("a\n"), errors.New("b")), "text", "offk8s: error: a\n  b\n"},
-		{"unknown command", errors.New(`unknown command "x" for "offk8s"`), "text", "offk8s: error: unknown command \"x\" for \"offk8s\"\noffk8s: hint: see --help\n"},
+		{"without a hint", usagef("--x: want a number"), "text", "offk8s: error: --x: want a number\n"},
 	}
 	for _, tt := range tests {
 		var stderr bytes.Buffer
@@ -132,7 +141,8 @@ func TestReportJSON(t *testing.T) {
 	}
 }
 
-func TestNetworkHint(t *testing.T) {
+// Hints of pack: one for what the network did, one for what it brought.
+func TestPackError(t *testing.T) {
 	partial := &bundle.PartialError{}
 	down := &url.Error{Op: "Get", URL: "https://x", Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}}
 	for _, tt := range []struct {
@@ -142,13 +152,50 @@ func TestNetworkHint(t *testing.T) {
 	}{
 		{fmt.Errorf("resolve: %w", down), exitError, "--rewrite"},
 		{errors.Join(partial, down), exitPartial, "--rewrite"},
-		{fmt.Errorf("pack: %w", partial), exitPartial, "same command"},
+		{fmt.Errorf("pack: %w", partial), exitPartial, "does not help"},
+		{&url.Error{Op: "Get", URL: "https://x", Err: x509.UnknownAuthorityError{}}, exitError, "SSL_CERT_FILE"},
+		{trust.ErrUnsigned, exitVerify, "vendor's signature"},
+		{trust.ErrBadSignature, exitVerify, "vendor's signature"},
+		{bundle.ErrVerify, exitVerify, "do not use"},
+		{errors.New("disk full"), exitError, ""},
 	} {
-		if code, hint := classify(networkHint(tt.err)); code != tt.code || !strings.Contains(hint, tt.hint) {
+		code, hint := classify(packError(tt.err))
+		if code != tt.code || !strings.Contains(hint, tt.hint) || strings.Contains(hint, "this bundle") || strings.Contains(hint, "--insecure") {
 			t.Errorf("%v: code %d, hint %q, want %d, %q", tt.err, code, hint, tt.code, tt.hint)
 		}
 	}
-	if err := networkHint(nil); err != nil {
+	if err := packError(nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A host that cannot be reached is one line, whatever was wanted from it.
+func TestByHost(t *testing.T) {
+	down := func(address, reason string) error {
+		return &url.Error{Op: "Get", URL: address, Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New(reason)}}
+	}
+	dns := &url.Error{Op: "Get", URL: "https://b.example/v2/", Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "b.example"}}}
+	artifact := func(name string, err error) error {
+		return &bundle.ArtifactError{Op: "fetch", Artifact: name, Err: err}
+	}
+	missing := artifact("c", &fetch.StatusError{URL: "https://c.example/c", Code: 404})
+	want := `cannot reach a.example:8443: dial tcp: refused (1 artifact)
+cannot reach b.example: no such host (2 artifacts)
+` + missing.Error()
+	list := []error{artifact("b1", dns), missing, artifact("a", down("https://a.example:8443/x", "refused")), artifact("b2", dns)}
+	for name, err := range map[string]error{
+		"resolve": errors.Join(list...),
+		"pack":    fmt.Errorf("pack: %w", &bundle.PartialError{Failed: list, Total: 9}),
+	} {
+		got := byHost(err)
+		if got.Error() != want {
+			t.Errorf("%s: got\n%v\nwant\n%s", name, got, want)
+		}
+		if !errors.Is(got, err) {
+			t.Errorf("%s: lost its causes", name)
+		}
+	}
+	if other := errors.New("disk full"); byHost(other) != other {
+		t.Errorf("changed %v", other)
 	}
 }

@@ -23,10 +23,9 @@ anyone who has it has every right in the cluster until the certificate expires.
 install writes the same kubeconfig into the directory --state.
 
 Exit status: 0 done; 2 usage, configuration, or no credentials there.`,
-		Example: `  offk8s kubeconfig > admin.kubeconfig
-  kubectl --kubeconfig admin.kubeconfig get nodes`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.kubeconfig(o) },
+		Example: `  offk8s kubeconfig > admin.kubeconfig`,
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.kubeconfig(o) },
 	}
 	o.fileFlag(cmd)
 	o.stateFlag(cmd)

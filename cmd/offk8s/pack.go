@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -61,14 +60,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
   offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, name := range []string{"version", "os", "arch", "cni"} {
-				if f := cmd.Flags().Lookup(name); f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
-					return usagef("--%s: no value is given; without the flag, the default is used", name)
-				}
-			}
-			return networkHint(a.pack(cmd.Context(), o))
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.pack(cmd.Context(), o)) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "file", "f", "", "pack.yaml (see offk8s init pack); flags override it")
@@ -94,18 +86,14 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 	return cmd
 }
 
-// networkHint adds a hint if an upstream cannot be reached.
-func networkHint(err error) error {
-	if as[*net.OpError](err) {
-		return withHint(err, "pack needs the internet; set HTTPS_PROXY, or give --rewrite FROM=TO for a mirror in your network; finished downloads are kept")
-	}
-	return err
-}
-
 func (a *app) pack(ctx context.Context, o packOptions) error {
 	m, err := o.buildManifest()
 	self, selfErr := selfBinaries(o.self)
-	client, clientErr := fetch.NewClient(fetch.Options{Rewrites: m.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log()})
+	progress, endProgress := a.newProgress()
+	defer endProgress()
+	client, clientErr := fetch.NewClient(fetch.Options{
+		Rewrites: m.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log(), Waiting: waiting(progress),
+	})
 	if err := errors.Join(err, selfErr, clientErr); err != nil {
 		return usageError{err}
 	}
@@ -118,8 +106,6 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	defer st.Close()
-	progress, endProgress := a.newProgress()
-	defer endProgress()
 	lock, err := a.loadOrResolve(ctx, o, m, bundle.ResolveOptions{
 		Client: client, Store: st, Created: created(), SelfBinaries: self, Offk8sVersion: version(),
 		RequirePinned: o.require == "pinned", Progress: progress, Log: a.log(),
@@ -127,6 +113,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err != nil {
 		return err
 	}
+	a.warnUnused(m.Rewrites[:len(o.rewrites)], lock)
 	if o.dryRun {
 		return a.result(lock, func(w io.Writer) error { return writeLock(w, lock) })
 	}
@@ -162,7 +149,7 @@ func (o packOptions) buildManifest() (manifests.Manifest, error) {
 		}
 		loaded, err := manifests.LoadManifest(o.file, b)
 		if err != nil {
-			return m, err
+			return m, withHint(err, "fix the lines above; offk8s init pack -o - prints a commented example")
 		}
 		m = *loaded
 	}
@@ -178,14 +165,16 @@ func (o packOptions) buildManifest() (manifests.Manifest, error) {
 	m.Images = append(m.Images, o.manifest.Images...)
 	m.Sequence = cmp.Or(o.manifest.Sequence, m.Sequence)
 	var errs []error
+	var rewrites []manifests.Rewrite // before those of the file: the first of two with the same From wins
 	for _, s := range o.rewrites {
 		from, to, ok := strings.Cut(s, "=")
 		if !ok || from == "" || to == "" {
 			errs = append(errs, fmt.Errorf("--rewrite %q: want FROM=TO", s))
 			continue
 		}
-		m.Rewrites = append(m.Rewrites, manifests.Rewrite{From: from, To: to})
+		rewrites = append(rewrites, manifests.Rewrite{From: from, To: to})
 	}
+	m.Rewrites = append(rewrites, m.Rewrites...)
 	return m, errors.Join(append(errs, o.check(m)...)...)
 }
 
@@ -280,7 +269,7 @@ func selfBinaries(flags []string) (map[string]string, error) {
 // printPacked prints path and digest of the bundle, and the artifacts trusted on first use.
 func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 	if n := len(res.FirstUse); n > 0 {
-		a.notef("%d artifacts had no pinned digest; the Lock records the one seen now: %s", n, strings.Join(res.FirstUse, ", "))
+		a.notef("%s had no pinned digest; the Lock records what was seen now: %s", count(n, "artifact"), strings.Join(res.FirstUse, ", "))
 	}
 	v := struct {
 		Path        string                         `json:"path"`

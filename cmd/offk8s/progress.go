@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -44,8 +45,37 @@ func (a *app) newProgress() (fetch.Progress, func()) {
 	}
 }
 
+// waiting returns the function that shows the pauses before downloads are tried
+// again, one line per host and pause: downloads that run in parallel wait for the
+// same host.
+func waiting(progress fetch.Progress) func(fetch.Wait) {
+	shower, ok := progress.(interface{ Waiting(host, text string) })
+	if !ok {
+		return nil
+	}
+	var mu sync.Mutex
+	until := map[string]time.Time{}
+	return func(w fetch.Wait) {
+		host, cause, ok := unreachable(w.Err)
+		if status, answered := errors.AsType[*fetch.StatusError](w.Err); answered {
+			host, cause = hostOf(status.URL), fmt.Sprintf("answered %d %s", status.Code, http.StatusText(status.Code))
+		} else if !ok {
+			host, cause = w.What, w.Err.Error()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if now := time.Now(); now.After(until[host]) {
+			until[host] = now.Add(w.For)
+			shower.Waiting(host, fmt.Sprintf("%s (attempt %d of %d, again in %s)", cause, w.Attempt, w.Attempts, w.For))
+		}
+	}
+}
+
 // bars draws one bar per item on a terminal and removes finished ones.
 type bars struct{ p *mpb.Progress }
+
+// Waiting writes a line above the bars.
+func (b bars) Waiting(host, text string) { fmt.Fprintf(b.p, "waiting   %s: %s\n", host, text) }
 
 func (b bars) Start(name string, size int64) fetch.Task {
 	bar := b.p.AddBar(size, mpb.BarRemoveOnComplete(),
@@ -77,7 +107,7 @@ func shorten(s string, n int) string {
 
 // lineEvent is one line of plain or JSON progress.
 type lineEvent struct {
-	Event string  `json:"event"` // progress, done, failed or stopped
+	Event string  `json:"event"` // progress, waiting, done, failed or stopped
 	Name  string  `json:"name"`
 	Bytes int64   `json:"bytes"`
 	Size  int64   `json:"size,omitempty"`
@@ -96,6 +126,11 @@ func (l *lines) emit(e lineEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.write(l.w, e)
+}
+
+// Waiting writes a line.
+func (l *lines) Waiting(host, text string) {
+	l.emit(lineEvent{Event: "waiting", Name: host, Error: text})
 }
 
 func (l *lines) Start(name string, size int64) fetch.Task {
@@ -144,8 +179,10 @@ func (t *lineTask) Done(err error) {
 func plainLine(w io.Writer, e lineEvent) {
 	switch {
 	case e.Event == "stopped": // by the user, or after an error that is reported
-	case e.Event == "failed":
-		fmt.Fprintf(w, "failed    %s: %s\n", e.Name, strings.ReplaceAll(e.Error, "\n", "; "))
+	case e.Event == "failed": // the reason is in the error at the end
+		fmt.Fprintf(w, "failed    %s\n", e.Name)
+	case e.Event == "waiting":
+		fmt.Fprintf(w, "waiting   %s: %s\n", e.Name, strings.ReplaceAll(e.Error, "\n", "; "))
 	case e.Event == "progress" && e.Size > 0:
 		fmt.Fprintf(w, "%-9s %s %s of %s\n", e.Event, e.Name, size(e.Bytes), size(e.Size))
 	case e.Bytes > 0:

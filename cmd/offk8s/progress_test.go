@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/step"
@@ -38,7 +41,7 @@ func TestPlainProgress(t *testing.T) {
 		want       string
 	}{
 		{"done", "plain", nil, "done      etcd v3 2.0 KiB\n"},
-		{"failed", "plain", errors.New("cut off"), "failed    etcd v3: cut off\n"},
+		{"failed", "plain", errors.New("cut off"), "failed    etcd v3\n"},
 		{"stopped by the user", "plain", fmt.Errorf("get: %w", context.Canceled), ""},
 		{"a pipe is no terminal", "auto", nil, "done      etcd v3 2.0 KiB\n"},
 		{"none", "none", nil, ""},
@@ -80,6 +83,25 @@ func TestLongTasksAreToldOf(t *testing.T) {
 	task.Add(1 << 19)
 	if got, want := out.String(), "progress  etcd 1.5 MiB of 3.0 MiB\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Parallel downloads that wait for the same host are one line.
+func TestWaitingLines(t *testing.T) {
+	var out bytes.Buffer
+	show := waiting(&lines{w: &out, write: plainLine})
+	down := &url.Error{Op: "Get", URL: "https://a.example/v2/", Err: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host"}}}
+	pause := fetch.Wait{What: "a.example/x:1", Attempt: 2, Attempts: 5, For: time.Hour, Err: down}
+	show(pause)
+	show(pause)
+	show(fetch.Wait{What: "https://b.example/f", Attempt: 1, Attempts: 5, For: time.Second, Err: &fetch.StatusError{Code: 503, URL: "https://b.example/f"}})
+	want := "waiting   a.example: no such host (attempt 2 of 5, again in 1h0m0s)\n" +
+		"waiting   b.example: answered 503 Service Unavailable (attempt 1 of 5, again in 1s)\n"
+	if got := out.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if waiting(fetch.Silent()) != nil {
+		t.Error("a display without lines shows pauses")
 	}
 }
 

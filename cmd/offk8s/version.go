@@ -18,7 +18,7 @@ func (a *app) versionCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 			return a.result(v, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "offk8s %s (%s, %s)\n", v["version"], v["go"], v["platform"])
+				_, err := fmt.Fprintln(w, versionLine())
 				return err
 			})
 		},
@@ -31,4 +31,9 @@ func version() string {
 		return strings.TrimPrefix(info.Main.Version, "v")
 	}
 	return "0.0.0-dev"
+}
+
+// versionLine is the output of offk8s version and offk8s --version.
+func versionLine() string {
+	return fmt.Sprintf("offk8s %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -25,23 +26,44 @@ func (a *app) versionsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			releases := cat.Versions()
-			return a.result(releases, func(w io.Writer) error { return writeVersions(w, releases) })
+			return a.result(cat.Versions(), func(w io.Writer) error { return writeVersions(w, cat) })
 		},
 	}
 	cmd.Flags().StringVar(&overlay, "catalog", "", "directory with catalog entries that add to or override the built-in ones")
 	return cmd
 }
 
-func writeVersions(w io.Writer, releases []catalog.Release) error {
+// writeVersions lists the releases, with the default operating systems and
+// architectures marked, and their notes.
+func writeVersions(w io.Writer, cat *catalog.Catalog) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "VERSION\tETCD\tRUNTIME\tCNI\tDISTROS\tARCHES\tEND OF LIFE")
-	for _, r := range releases {
+	fmt.Fprintln(tw, "VERSION\tETCD\tRUNTIME\tCNI\tOS\tARCH\tEND OF LIFE")
+	for _, r := range cat.Versions() {
 		fmt.Fprintf(tw, "%s\t%s\t%s %s\t%s\t%s\t%s\t%s\n", r.Version, component(r, "etcd"),
-			r.Defaults.Runtime, component(r, r.Defaults.Runtime), r.Defaults.CNI,
-			strings.Join(r.Defaults.Distros, ","), strings.Join(r.Defaults.Arches, ","), cmp.Or(r.EndOfLife, "-"))
+			r.Defaults.Runtime, component(r, r.Defaults.Runtime), marked(cat.CNINames(), r.Defaults.CNI),
+			marked(cat.DistroNames(), r.Defaults.Distros...), marked(catalog.Arches, r.Defaults.Arches...), cmp.Or(r.EndOfLife, "-"))
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "\n* default; choose others with --os, --arch and --cni of offk8s pack")
+	for _, r := range cat.Versions() {
+		if r.Notes != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", r.Version, r.Notes)
+		}
+	}
+	return nil
+}
+
+// marked lists names, with a * after the defaults.
+func marked(names []string, defaults ...string) string {
+	out := slices.Clone(names)
+	for i, n := range out {
+		if slices.Contains(defaults, n) {
+			out[i] += "*"
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 func component(r catalog.Release, name string) string {

@@ -120,6 +120,8 @@ var (
 	ErrIdentity = fmt.Errorf("%w: not the credentials of this cluster", ErrPolicy)
 	// ErrUpgrade: the bundle has other versions than the host. It is an ErrPolicy.
 	ErrUpgrade = fmt.Errorf("%w: this would be an upgrade", ErrPolicy)
+	// ErrDowngrade is the ErrPolicy of an older bundle, which Request.AllowDowngrade permits.
+	ErrDowngrade = fmt.Errorf("%w: an older bundle", ErrPolicy)
 	// ErrStep: a step failed; its event has the reason.
 	ErrStep = errors.New("a step failed")
 	// ErrRequest: the request is not valid.
@@ -127,12 +129,13 @@ var (
 )
 
 var codes = map[string]error{
-	"locked": ErrLocked, "identity": ErrIdentity, "upgrade": ErrUpgrade, "verify": ErrVerify, "policy": ErrPolicy, "step": ErrStep, "request": ErrRequest,
+	"locked": ErrLocked, "identity": ErrIdentity, "upgrade": ErrUpgrade, "downgrade": ErrDowngrade,
+	"verify": ErrVerify, "policy": ErrPolicy, "step": ErrStep, "request": ErrRequest,
 }
 
 // codeOf returns the code of an error, "" if it has none.
 func codeOf(err error) string {
-	for _, c := range []string{"locked", "identity", "upgrade", "verify", "policy", "step", "request"} {
+	for _, c := range []string{"locked", "identity", "upgrade", "downgrade", "verify", "policy", "step", "request"} {
 		if errors.Is(err, codes[c]) {
 			return c
 		}

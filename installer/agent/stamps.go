@@ -76,7 +76,7 @@ func checkRollback(env *step.Env, name string, sequence int64, allow bool) error
 		return err
 	}
 	if m := marks[name]; sequence < m.Sequence && !allow {
-		return fmt.Errorf("%w: bundle %q has sequence %d, this host has seen %d", ErrPolicy, name, sequence, m.Sequence)
+		return fmt.Errorf("%w: bundle %q has sequence %d, this host has seen %d", ErrDowngrade, name, sequence, m.Sequence)
 	}
 	return nil
 }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/offk8s/offk8s/manifests/catalog"
+	"github.com/offk8s/offk8s/manifests/strict"
+)
+
+// flagError turns an error of pflag into a usage error of cmd, with the nearest
+// flag as a hint if the flag is unknown.
+func flagError(cmd *cobra.Command, err error) error {
+	hint := cmd.CommandPath() + " --help lists the flags"
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				names = append(names, f.Name)
+			}
+		})
+		if best, near := strict.Nearest(unknown.GetSpecifiedName(), names); near && unknown.GetSpecifiedShortnames() == "" {
+			hint = fmt.Sprintf("did you mean --%s?", best)
+		}
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		err, hint = badValue("--"+invalid.GetFlag().Name, invalid), ""
+	}
+	return withHint(usagef("%s: %w", cmd.CommandPath(), err), "%s", hint)
+}
+
+// badValue describes a value that a flag does not take; name is the flag or its
+// environment variable.
+func badValue(name string, invalid *pflag.InvalidValueError) error {
+	want, ok := map[string]string{
+		"int": "a whole number", "int64": "a whole number", "count": "a whole number",
+		"bool": "true or false", "duration": "a duration such as 30s or 5m",
+	}[invalid.GetFlag().Value.Type()]
+	if !ok {
+		return fmt.Errorf("%s %q: %w", name, invalid.GetValue(), invalid.Unwrap())
+	}
+	return fmt.Errorf("%s %q: want %s", name, invalid.GetValue(), want)
+}
+
+// checkArguments turns errors about arguments into usage errors that name their
+// command. A command that only groups others prints its help.
+func checkArguments(cmd *cobra.Command) {
+	if !cmd.Runnable() {
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		cmd.Args = unknownCommand
+	} else if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return argumentError(cmd, args, err)
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		checkArguments(c)
+	}
+}
+
+// unknownCommand returns an error for the first argument of a command that only
+// groups others.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := cmd.CommandPath() + " --help lists the commands"
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))
+	}
+	return withHint(usagef("unknown command %q for %q", args[0], cmd.CommandPath()), "%s", hint)
+}
+
+// argumentError describes arguments that a command does not take.
+func argumentError(cmd *cobra.Command, args []string, err error) error {
+	extra := 0
+	switch err.Error() {
+	case fmt.Sprint(cobra.NoArgs(cmd, args)):
+	case fmt.Sprint(cobra.MaximumNArgs(1)(cmd, args)):
+		extra = 1
+	default:
+		return usagef("%s: %w", cmd.CommandPath(), err)
+	}
+	err = usagef("%s: unexpected argument %q", cmd.CommandPath(), args[extra])
+	if _, parse := catalog.ParseVersion(args[0]); parse == nil && cmd.Flags().Lookup("version") != nil {
+		return withHint(err, "did you mean --version %s?", args[0])
+	}
+	return err
+}
+
+// setFromEnvironment sets the flags that the command line does not set from
+// OFFK8S_<FLAG>.
+func setFromEnvironment(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "OFFK8S_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || f.Changed || f.Name == "help" {
+			return
+		}
+		err := flags.Set(f.Name, value)
+		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			err = badValue(name, invalid)
+		}
+		errs = append(errs, err)
+	})
+	return errors.Join(errs...)
+}
+
+// checkEmpty returns an error for each flag of the command line with an empty
+// value, which would silently mean its default.
+func checkEmpty(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.Visit(func(f *pflag.Flag) {
+		if v := f.Value.String(); v == "" || v == "[]" || v == `[""]` {
+			errs = append(errs, fmt.Errorf("--%s: no value is given; without the flag, the default is used", f.Name))
+		}
+	})
+	return errors.Join(errs...)
+}
