@@ -298,6 +298,12 @@ type filelistsPackage struct {
 // addFiles looks the wanted paths up in filelists and adds those found to the
 // packages that have them.
 func (r *Repo) addFiles(ctx context.Context, wanted map[string]bool) error {
+	return r.failure(r.each(ctx, kindFilelists, func(content io.Reader) error {
+		return r.readFilelists(content, wanted)
+	}))
+}
+
+func (r *Repo) readFilelists(content io.Reader, wanted map[string]bool) error {
 	byID := make(map[string]int, len(r.Packages))
 	for i := range r.Packages {
 		id := r.Packages[i].pkgid
@@ -305,25 +311,22 @@ func (r *Repo) addFiles(ctx context.Context, wanted map[string]bool) error {
 			byID[id] = i
 		}
 	}
-	err := r.each(ctx, kindFilelists, func(content io.Reader) error {
-		return eachElement(newDecoder(content), "filelists", "package", func(d *decoder, start xml.StartElement) error {
-			var x filelistsPackage
-			if err := decodeElement(d, &x, &start); err != nil {
-				return err
-			}
-			i, known := byID[strings.ToLower(x.ID)]
-			if !known {
-				return nil
-			}
-			for _, f := range x.Files {
-				if wanted[f] {
-					r.Packages[i].Files = append(r.Packages[i].Files, f)
-				}
-			}
+	return eachElement(newDecoder(content), "filelists", "package", func(d *decoder, start xml.StartElement) error {
+		var x filelistsPackage
+		if err := decodeElement(d, &x, &start); err != nil {
+			return err
+		}
+		i, known := byID[strings.ToLower(x.ID)]
+		if !known {
 			return nil
-		})
+		}
+		for _, f := range x.Files {
+			if wanted[f] {
+				r.Packages[i].Files = append(r.Packages[i].Files, f)
+			}
+		}
+		return nil
 	})
-	return r.failure(err)
 }
 
 // failure names the repository in an error of reading it.
