@@ -52,6 +52,7 @@ fuzz: ## fuzz every parser for FUZZTIME each
 	    echo "$$n ($$(dirname $$f))"; $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$n\$$" -fuzztime $(FUZZTIME) || exit 1; done; done
 
 demo: ## pack, verify, serve, read and plan with made-up artifacts; no root, no network (OUT=DIR keeps the files)
+	@echo 'the first run compiles for one to three minutes'
 	$(GO) run ./test/demo $(if $(OUT),-out '$(OUT)')
 
 e2e: ## the lab: real hosts, a real Kubernetes (root; the first run builds the components)

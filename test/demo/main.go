@@ -6,11 +6,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -51,6 +51,7 @@ func demo(ctx context.Context, out string) error {
 	w.env = append(foreign(os.Environ()), "HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_CACHE_HOME="+dir+"/cache",
 		"XDG_STATE_HOME="+dir+"/state", "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 
+	fmt.Println("demo: builds offk8s, then packs, verifies, serves and plans")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", w.bin, "./cmd/offk8s")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
@@ -80,6 +81,7 @@ func (w *world) pack(ctx context.Context) error {
 	if err := up.WriteCatalog(filepath.Join(w.dir, "catalog")); err != nil {
 		return err
 	}
+	fmt.Println("\nThe --rewrite flags lead to the small upstream in this program; a pack from the internet needs none.")
 	args := []string{"pack", "--version", "1.36", "--arch", "amd64", "--os", "rocky-9,debian-12", "-o", "bundle.tar", "--key", "offk8s.key", "--catalog", "catalog"}
 	for _, m := range up.Rewrites() {
 		args = append(args, "--rewrite", m.From+"="+m.To)
@@ -159,10 +161,13 @@ func show(args []string) {
 func (w *world) offk8s(ctx context.Context, want int, args ...string) error {
 	show(args)
 	cmd := exec.CommandContext(ctx, w.bin, args...)
-	stdout, stderr := &head{w: os.Stdout, max: 24}, &head{w: os.Stdout, max: 8}
+	var result bytes.Buffer // after the messages of the command, whatever the order of the two pipes
+	stdout, stderr := &head{w: &result, max: 24}, &head{w: os.Stdout, max: 8}
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, stdout, stderr
 	err := cmd.Run()
+	stderr.end()
 	stdout.end()
+	os.Stdout.Write(result.Bytes())
 	got := 0
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		got = exit.ExitCode()
@@ -200,33 +205,50 @@ func (w *world) serve(ctx context.Context) (*mirror, error) {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 	}}
-	ready := make(chan error, 1)
+	lines := make(chan string)
 	go func() {
-		sc := bufio.NewScanner(stdout)
-		for sc.Scan() {
-			fmt.Println(sc.Text())
-			key, value, _ := strings.Cut(sc.Text(), " ")
-			switch value = strings.TrimSpace(value); key {
-			case "mirror":
-				m.url = value
-			case "fingerprint":
-				m.fingerprint = value
-				ready <- nil
-			}
+		defer close(lines)
+		for sc := bufio.NewScanner(stdout); sc.Scan(); {
+			lines <- sc.Text()
 		}
-		ready <- errors.New("serve ended before it was ready")
-		_, _ = io.Copy(io.Discard, stdout)
 	}()
-	select {
-	case err = <-ready:
-	case <-time.After(30 * time.Second):
-		err = errors.New("serve: not ready within 30s")
-	}
+	err = m.ready(lines)
+	go func() {
+		for range lines { // so that serve never waits for a reader
+		}
+	}()
 	if err != nil {
 		m.stop()
 		return nil, err
 	}
 	return m, nil
+}
+
+// ready copies what serve prints at its start. Its end is a silence after the
+// fingerprint: serve goes on running.
+func (m *mirror) ready(lines <-chan string) error {
+	wait := 30 * time.Second
+	for {
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				return errors.New("serve ended before it was ready")
+			}
+			fmt.Println(line)
+			key, value, _ := strings.Cut(line, " ")
+			switch value = strings.TrimSpace(value); key {
+			case "mirror":
+				m.url = value
+			case "fingerprint":
+				m.fingerprint, wait = value, 500*time.Millisecond
+			}
+		case <-time.After(wait):
+			if m.fingerprint == "" {
+				return fmt.Errorf("serve: not ready within %s", wait)
+			}
+			return nil
+		}
+	}
 }
 
 var kept = []string{"bundle.tar", "bundle.tar.lock.json", "offk8s.pub", "cluster.yaml"}
