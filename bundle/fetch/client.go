@@ -3,14 +3,18 @@ package fetch
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -31,9 +35,12 @@ type Options struct {
 	// means 5. An attempt that received at least one new byte does not count, up
 	// to ten times as many.
 	Attempts int
-	// IdleTimeout ends an attempt if no byte is received for so long; zero means
+	// IdleTimeout ends an attempt if less than 64 KiB arrive within it; zero means
 	// a minute.
 	IdleTimeout time.Duration
+	// AllowPrivate follows redirects to loopback, link-local and private addresses,
+	// which are refused otherwise unless a rewrite names the host.
+	AllowPrivate bool
 	// Sleep waits between attempts; nil means a timer that ends with the context.
 	Sleep func(ctx context.Context, d time.Duration) error
 	// Transport sends the requests, for tests; nil means a transport with the
@@ -63,6 +70,7 @@ type Client struct {
 	rewrites []manifests.Rewrite // longest From first
 	http     *http.Client
 	tr       http.RoundTripper
+	warned   *sync.Map // credential helpers
 }
 
 const (
@@ -97,8 +105,16 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, rewrites: rewrites}
-	c.tr = &policyTransport{next: o.Transport, userAgent: o.UserAgent, idle: o.IdleTimeout}
+	c := &Client{o: o, rewrites: rewrites, warned: &sync.Map{}}
+	named := map[string]bool{}
+	for _, r := range rewrites {
+		_, rest, found := strings.Cut(r.To, "://")
+		if !found {
+			rest = r.To
+		}
+		named[host(rest)] = true
+	}
+	c.tr = &policyTransport{next: o.Transport, userAgent: o.UserAgent, idle: o.IdleTimeout, private: o.AllowPrivate, named: named}
 	if o.Transport == nil {
 		c.tr.(*policyTransport).next = newTransport(o.IdleTimeout)
 	}
@@ -113,7 +129,11 @@ func NewClient(o Options) (*Client, error) {
 func (c *Client) With(more []manifests.Rewrite) (*Client, error) {
 	o := c.o
 	o.Rewrites = append(append([]manifests.Rewrite(nil), c.o.Rewrites...), more...)
-	return NewClient(o)
+	with, err := NewClient(o)
+	if err == nil {
+		with.warned = c.warned
+	}
+	return with, err
 }
 
 // StatusError means that a server answered with an unexpected status.
@@ -213,7 +233,7 @@ func (c *Client) retry(ctx context.Context, what string, f func() (progressed bo
 			failures = 0
 		}
 		failures++
-		if !retriable(err) || failures >= c.o.Attempts || try >= 10*c.o.Attempts {
+		if !retriable(err) || failures >= 2 && hardlyHeals(err, failures == try) || failures >= c.o.Attempts || try >= 10*c.o.Attempts {
 			return err
 		}
 		wait := backoff(failures)
@@ -229,13 +249,31 @@ func (c *Client) retry(ctx context.Context, what string, f func() (progressed bo
 
 func retriable(err error) bool {
 	var p permanent
-	if errors.As(err, &p) || errors.Is(err, errPolicy) {
+	if errors.As(err, &p) || errors.Is(err, errPolicy) || errors.Is(err, ErrTooLarge) ||
+		strings.Contains(err.Error(), "response headers exceeded") { // net/http has no type for it
 		return false
 	}
 	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.temporary()
 	}
 	return true
+}
+
+// hardlyHeals reports whether one retry is enough: a name that does not exist, a
+// certificate that does not fit, and a port that nobody listens on at first
+// contact.
+func hardlyHeals(err error, firstContact bool) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	if ok && dns.IsNotFound {
+		return true
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return true
+	}
+	return firstContact && errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func backoff(failures int) time.Duration {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"mime"
 	"net/http"
 	"os"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/cavaliergopher/grab/v3"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // maxFileSize is the limit in bytes for a download of unknown size.
@@ -51,7 +54,8 @@ type download struct {
 	target  string // after rewrites; set by run if empty
 	noRange bool   // the server does not continue downloads
 	hash    hasher
-	counted int64 // bytes reported to task
+	counted int64  // bytes reported to task
+	answer  string // media type of the last answer
 }
 
 // run downloads into d.path and returns the digests of the file after checking
@@ -114,6 +118,9 @@ func (d *download) attempt(ctx context.Context) (s sums, progressed bool, err er
 	err = resp.Err()
 	after := d.partSize()
 	progressed = after > before
+	if errors.Is(err, reader.ErrTooSlow) {
+		progressed = after-before >= minWindow
+	}
 	if err != nil {
 		return sums{}, progressed, d.explain(err, after)
 	}
@@ -130,7 +137,7 @@ func (d *download) attempt(ctx context.Context) (s sums, progressed bool, err er
 func (d *download) prepare() (int64, error) {
 	n := d.partSize()
 	// Without a digest nothing would detect two halves of different files.
-	if d.want == "" || d.noRange || d.size > 0 && n > d.size {
+	if n == 0 || d.want == "" || d.noRange || d.size > 0 && n > d.size {
 		if err := removePart(d.path); err != nil {
 			return 0, err
 		}
@@ -177,7 +184,11 @@ func (d *download) check(s sums) error {
 		return nil
 	}
 	if got := s.of(d.want.Algorithm()); got != d.want {
-		return permanent{&MismatchError{What: "digest", Found: got.String(), Want: d.want.String()}}
+		found := got.String()
+		if d.answer == "text/html" {
+			found += " of a web page (text/html)"
+		}
+		return permanent{&MismatchError{What: "digest", Found: found, Want: d.want.String()}}
 	}
 	return nil
 }
@@ -190,7 +201,7 @@ func (d *download) sizeMismatch(found int64) error {
 // which grab does not, and hashes the body while it is read.
 func (d *download) Do(req *http.Request) (*http.Response, error) {
 	if req.Method == http.MethodHead {
-		return d.head(req)
+		return d.head(req), nil
 	}
 	if from := req.Header.Get("Range"); strings.HasSuffix(from, "-") && d.size > 0 {
 		// Some registries do not support open ranges.
@@ -208,22 +219,18 @@ func (d *download) Do(req *http.Request) (*http.Response, error) {
 }
 
 // head answers grab's request for size and ranges before a part file is
-// continued. The size is usually known. Many registries continue a blob without
-// announcing it; the answer to GET shows whether this one does.
-func (d *download) head(req *http.Request) (*http.Response, error) {
-	resp := &http.Response{StatusCode: http.StatusOK, ContentLength: d.size, Body: http.NoBody, Header: http.Header{}}
-	if d.size <= 0 {
-		var err error
-		if resp, err = d.http.Do(req); err != nil {
-			return nil, err
-		}
+// continued. No HEAD is sent: a signed address is valid for one method only, and
+// many registries continue a blob without announcing it. The answer to GET shows
+// whether this server does.
+func (d *download) head(req *http.Request) *http.Response {
+	size := d.size
+	if size <= 0 {
+		size = -1
 	}
-	resp.Header.Set("Accept-Ranges", "bytes")
-	// grab would send its GET to the target of the redirect. A signed address is
-	// valid for one method and for a few minutes, so GET follows the redirect
-	// again.
-	resp.Request = req
-	return resp, nil
+	return &http.Response{
+		StatusCode: http.StatusOK, ContentLength: size, Body: http.NoBody,
+		Header: http.Header{"Accept-Ranges": {"bytes"}}, Request: req,
+	}
 }
 
 func (d *download) accept(req *http.Request, resp *http.Response) error {
@@ -231,6 +238,7 @@ func (d *download) accept(req *http.Request, resp *http.Response) error {
 	if err != nil {
 		return err
 	}
+	d.answer, _, _ = mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	limit := int64(maxFileSize)
 	if d.size > 0 {
 		limit = d.size
@@ -262,6 +270,13 @@ func (d *download) start(req *http.Request, resp *http.Response) (int64, error) 
 		}
 		return 0, nil
 	}
+	if have := d.partSize(); resp.StatusCode == http.StatusRequestedRangeNotSatisfiable &&
+		resp.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", have) {
+		// The part file is the whole file: an answer without content.
+		resp.StatusCode, resp.ContentLength = http.StatusPartialContent, 0
+		resp.Body = &emptyBody{resp.Body}
+		return have, nil
+	}
 	if resp.StatusCode >= 400 && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
 		return 0, &StatusError{URL: d.target, Code: resp.StatusCode}
 	}
@@ -279,6 +294,11 @@ func (d *download) start(req *http.Request, resp *http.Response) (int64, error) 
 	}
 	return have, nil
 }
+
+// emptyBody is a body whose content is of no interest.
+type emptyBody struct{ io.Closer }
+
+func (*emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
 
 // hashedBody hashes and counts a body while grab reads it, and cuts it off when
 // it is longer than it may be.

@@ -3,13 +3,17 @@ package fetch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -221,6 +225,86 @@ func otherLock(t *testing.T, r *run) {
 	r.group[0].Blob = manifests.Descriptor{Digest: digest.FromString("something else"), Size: 14}
 	if err := r.fetch(context.Background()); !errors.Is(err, fetch.ErrMismatch) {
 		t.Fatalf("got %v, want %v", err, fetch.ErrMismatch)
+	}
+}
+
+// The part file of an earlier run is complete, and the size is not known.
+func completePart(t *testing.T, r *run) {
+	r.onPayload(func(_ int64, w http.ResponseWriter, q *http.Request) bool {
+		if q.Header.Get("Range") != "" {
+			panic(http.ErrAbortHandler)
+		}
+		r.answer(q).cut(w)
+		return true
+	})
+	if err := r.fetch(context.Background()); err == nil {
+		t.Fatal("fetched over a connection that is cut each time")
+	}
+	var whole []byte
+	n := r.onPayload(func(_ int64, w http.ResponseWriter, q *http.Request) bool {
+		asked := q.Header.Get("Range")
+		q.Header.Del("Range")
+		a := r.answer(q)
+		whole = a.body.Bytes()
+		if strings.HasPrefix(asked, fmt.Sprintf("bytes=%d-", len(whole))) {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", len(whole)))
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			return true
+		}
+		a.send(w, whole)
+		return true
+	})
+	path := r.partFile()
+	if err := r.fetch(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.mustBeComplete()
+	for i := range r.group {
+		r.group[i].Blob, r.group[i].Plain = manifests.Descriptor{}, manifests.Descriptor{}
+	}
+	s, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	path = filepath.Join(s.Dir(), "partial", filepath.Base(path))
+	r.env.Store = s
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writePart(t, path, whole)
+	before := n.Load()
+	if err := r.fetch(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.mustBeComplete()
+	if n.Load() > before+1 {
+		t.Errorf("%d requests for a file that was complete", n.Load()-before)
+	}
+}
+
+// HEAD is never asked for.
+func headRefused(t *testing.T, r *run) {
+	var heads, whole int
+	r.up.Hook(func(w http.ResponseWriter, q *http.Request) bool {
+		if q.Method == http.MethodHead {
+			heads++
+			http.Error(w, "no", http.StatusForbidden)
+			return true
+		}
+		if r.isPayload(q) && q.Header.Get("Range") == "" {
+			if whole++; whole == 1 {
+				r.answer(q).cut(w)
+			}
+		}
+		return false
+	})
+	if err := r.fetch(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.mustBeComplete()
+	if heads > 0 || whole != 1 {
+		t.Errorf("%d times HEAD, %d times from the start", heads, whole)
 	}
 }
 

@@ -1,10 +1,15 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -119,6 +124,32 @@ func (e Env) settle(group []*manifests.Artifact, member string, plain, blob mani
 	return nil
 }
 
+// checkSuffix returns an error if the name in the URL has the suffix of a format
+// that the file does not begin with, such as the web page of a login.
+func checkSuffix(path, rawURL, mediaType string) error {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return err
+	}
+	want, known := magic[strings.ToLower(filepath.Ext(u.Path))]
+	if !known {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, len(want))
+	if _, err := io.ReadFull(f, head); err == nil && string(head) == want {
+		return nil
+	}
+	return &MismatchError{
+		What: "content", Found: cmp.Or(mediaType, "another format"),
+		Want: fmt.Sprintf("the format that %q names", filepath.Base(u.Path)),
+	}
+}
+
 // FirstUse downloads url, whose digest is not known, and returns its digest and
 // size. The content stays in the store's directory for partial downloads under
 // that digest, for the following Fetch.
@@ -131,6 +162,9 @@ func (e Env) FirstUse(ctx context.Context, url string, task Task) (digest.Digest
 	s, err := d.run(ctx)
 	if err != nil {
 		return "", 0, err
+	}
+	if err := checkSuffix(part, url, d.answer); err != nil {
+		return "", 0, errors.Join(err, removePart(part))
 	}
 	final, err := e.partial(url, s.sha256)
 	if err != nil {

@@ -255,7 +255,7 @@ func pullArtifact(t *testing.T, h http.Handler, root digest.Digest, keychain aut
 	var sleeps atomic.Int64
 	env := newEnv(t, up, &sleeps)
 	env.Client = newClient(t, fetch.Options{
-		Attempts: 2, Keychain: keychain,
+		Attempts: 2, Keychain: keychain, AllowPrivate: true,
 		Rewrites: []manifests.Rewrite{{From: "example.com", To: s.URL}},
 	})
 	a := &manifests.Artifact{

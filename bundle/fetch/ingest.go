@@ -11,20 +11,21 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// compressed has the first bytes of formats that zstd would not make smaller.
-var compressed = [][]byte{
-	{0x1f, 0x8b},             // gzip
-	{0x28, 0xb5, 0x2f, 0xfd}, // zstd
-	{0xfd, '7', 'z', 'X', 'Z', 0},
-	{'B', 'Z', 'h'},
-	{'P', 'K', 3, 4},
-	{0xed, 0xab, 0xee, 0xdb}, // rpm
-	[]byte("!<arch>\n"),      // deb
+// magic has the first bytes of formats that zstd would not make smaller, by the
+// suffix of their files.
+var magic = map[string]string{
+	".gz": "\x1f\x8b", ".tgz": "\x1f\x8b",
+	".zst": "\x28\xb5\x2f\xfd",
+	".xz":  "\xfd7zXZ\x00", ".txz": "\xfd7zXZ\x00",
+	".bz2": "BZh",
+	".zip": "PK\x03\x04",
+	".rpm": "\xed\xab\xee\xdb",
+	".deb": "!<arch>\n",
 }
 
 func isCompressed(head []byte) bool {
-	for _, magic := range compressed {
-		if bytes.HasPrefix(head, magic) {
+	for _, first := range magic {
+		if bytes.HasPrefix(head, []byte(first)) {
 			return true
 		}
 	}

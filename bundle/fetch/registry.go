@@ -4,19 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/net/publicsuffix"
 
 	"github.com/offk8s/offk8s/bundle/image"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
@@ -83,9 +87,9 @@ func (c *Client) repository(repo string) (name.Repository, error) {
 
 // session is an authenticated connection to one repository.
 type session struct {
-	repo   name.Repository
-	http   *http.Client
-	puller *remote.Puller
+	repo name.Repository
+	http *http.Client
+	note error // why there are no credentials, nil if nothing went wrong
 }
 
 // registries keeps one session per repository, so that each needs only one
@@ -108,9 +112,9 @@ func (r *registries) session(ctx context.Context, repo name.Repository) (*sessio
 	if s != nil {
 		return s, nil
 	}
-	auth, err := r.client.o.Keychain.Resolve(repo)
+	auth, note, err := r.credentials(repo)
 	if err != nil {
-		return nil, fmt.Errorf("credentials for %q: %w", repo.RegistryStr(), err)
+		return nil, err
 	}
 	var tr http.RoundTripper
 	err = r.client.retry(ctx, repo.Name(), func() (bool, error) {
@@ -118,15 +122,9 @@ func (r *registries) session(ctx context.Context, repo name.Repository) (*sessio
 		return false, registryError(err)
 	})
 	if err != nil {
-		return nil, err // names the registry: a *url.Error or a *transport.Error
+		return nil, refused(err, note) // names the registry: a *url.Error or a *transport.Error
 	}
-	// With a transport that is set up already, remote neither logs in again nor
-	// retries.
-	puller, err := remote.NewPuller(remote.WithTransport(tr))
-	if err != nil {
-		return nil, err
-	}
-	s = &session{repo: repo, puller: puller, http: &http.Client{Transport: tr, CheckRedirect: r.client.http.CheckRedirect}}
+	s = &session{repo: repo, http: &http.Client{Transport: tr, CheckRedirect: r.client.http.CheckRedirect}, note: note}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sessions[repo] = s
@@ -137,10 +135,7 @@ func (r *registries) session(ctx context.Context, repo name.Repository) (*sessio
 // there is nothing to protect, and any registry may issue anonymous tokens, also
 // one that another registry redirects to.
 func (r *registries) guard(repo name.Repository, auth authn.Authenticator) http.RoundTripper {
-	if auth == authn.Anonymous {
-		return r.client.tr
-	}
-	return &realmGuard{registry: repo.RegistryStr(), next: r.client.tr}
+	return &realmGuard{registry: repo.RegistryStr(), anonymous: auth == authn.Anonymous, next: r.client.tr}
 }
 
 // manifest returns the bytes and the media type of a manifest. If ref has a
@@ -151,19 +146,46 @@ func (r *registries) manifest(ctx context.Context, ref name.Reference) (body []b
 		return nil, "", err
 	}
 	err = r.client.retry(ctx, ref.String(), func() (bool, error) {
-		d, err := s.puller.Get(ctx, ref)
-		if err != nil {
-			return false, registryError(err)
-		}
-		body, mediaType = d.Manifest, string(d.MediaType)
-		return false, nil
+		body, mediaType, err = s.manifest(ctx, ref)
+		return false, registryError(err)
 	})
+	return body, mediaType, refused(err, s.note)
+}
+
+var acceptManifests = []string{
+	ocispec.MediaTypeImageIndex, image.MediaTypeDockerIndex, ocispec.MediaTypeImageManifest, image.MediaTypeDockerManifest,
+}
+
+// manifest sends one request. The client of the registry library would read up
+// to 100 MiB and has no type for content with a wrong digest.
+func (s *session) manifest(ctx context.Context, ref name.Reference) (body []byte, mediaType string, err error) {
+	address := fmt.Sprintf("%s://%s/v2/%s/manifests/%s", s.repo.Scheme(), s.repo.RegistryStr(), s.repo.RepositoryStr(), ref.Identifier())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, "", permanent{err}
+	}
+	req.Header.Set("Accept", strings.Join(acceptManifests, ","))
+	resp, err := s.http.Do(req)
 	if err != nil {
 		return nil, "", err
 	}
-	if len(body) > image.MaxSize {
-		return nil, "", fmt.Errorf("%w: manifest has %d bytes, limit %d", ErrTooLarge, len(body), image.MaxSize)
+	defer resp.Body.Close()
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		return nil, "", err
 	}
+	if body, err = io.ReadAll(reader.Limit(resp.Body, image.MaxSize)); errors.Is(err, ErrTooLarge) {
+		return nil, "", fmt.Errorf("%w: manifest has more than %d bytes", ErrTooLarge, image.MaxSize)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("manifest %s: %w", ref, err)
+	}
+	if byDigest, ok := ref.(name.Digest); ok {
+		want := digest.Digest(byDigest.DigestStr())
+		if got := want.Algorithm().FromBytes(body); got != want {
+			return nil, "", permanent{&MismatchError{What: "manifest digest", Found: got.String(), Want: want.String()}}
+		}
+	}
+	mediaType, _, _ = strings.Cut(resp.Header.Get("Content-Type"), ";")
 	return body, mediaType, nil
 }
 
@@ -201,41 +223,43 @@ func (c *Client) ResolveImage(ctx context.Context, ref ImageRef) (digest.Digest,
 // address of the token service comes from the registry's answer, which may be
 // hostile (CVE-2026-33540 in distribution).
 type realmGuard struct {
-	registry string
-	next     http.RoundTripper
+	registry  string
+	anonymous bool
+	next      http.RoundTripper
 }
 
 func (g *realmGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	// Tokens for the registry are sent to its host only. The rest are a password
 	// for the token service and the form of a refresh token.
 	carries := req.Header.Get("Authorization") != "" || req.Method == http.MethodPost
-	if carries && !sameSite(g.registry, req.URL.Host) {
+	if carries && !g.anonymous && !sameSite(g.registry, req.URL.Host) {
 		return nil, fmt.Errorf("%w: registry %q sends its credentials to %q", errPolicy, g.registry, req.URL.Host)
+	}
+	if req.Response == nil && req.URL.Host != g.registry {
+		req = req.WithContext(context.WithValue(req.Context(), realmHost{}, true))
 	}
 	return g.next.RoundTrip(req)
 }
+
+// tenants are domains whose names belong to different customers but that are no
+// public suffixes.
+var tenants = []string{"amazonaws.com", "amazonaws.com.cn", "azurecr.io", "azurecr.cn", "azurecr.us", "jfrog.io"}
 
 // sameSite reports whether b may receive the credentials of a: it is the same
 // host and port, or a name in the same registered domain ("index.docker.io",
 // "auth.docker.io").
 func sameSite(a, b string) bool {
-	if a == b {
-		return true
+	return a == b || site(a) != "" && site(a) == site(b)
+}
+
+func site(hostport string) string {
+	h := hostport
+	if name, _, err := net.SplitHostPort(hostport); err == nil {
+		h = name
 	}
-	site := func(hostport string) string {
-		h := hostport
-		if name, _, err := net.SplitHostPort(hostport); err == nil {
-			h = name
-		}
-		labels := strings.Split(strings.ToLower(h), ".")
-		if net.ParseIP(h) != nil || len(labels) < 2 {
-			return ""
-		}
-		keep := 2
-		if len(labels) > 2 && len(labels[len(labels)-2]) <= 3 { // "co.uk", "com.au"
-			keep = 3
-		}
-		return strings.Join(labels[len(labels)-keep:], ".")
+	domain, err := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(h))
+	if err != nil || net.ParseIP(h) != nil || slices.Contains(tenants, domain) {
+		return ""
 	}
-	return site(a) != "" && site(a) == site(b)
+	return domain
 }

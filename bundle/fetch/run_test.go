@@ -53,6 +53,8 @@ func runSuite(t *testing.T, c suiteCase) {
 		"range of other content":       rangeOfOther,
 		"server error, then it works":  serverError,
 		"lock says something else":     otherLock,
+		"complete part file":           completePart,
+		"HEAD is refused":              headRefused,
 		"damaged part file starts new": damagedPart,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, newRun(t, c)) })

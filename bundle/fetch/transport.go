@@ -1,13 +1,19 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"syscall"
 	"time"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // errPolicy marks requests that are refused and not retried.
@@ -17,7 +23,7 @@ var errPolicy = errors.New("refused")
 func newTransport(idle time.Duration) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           dial,
 		TLSHandshakeTimeout:   30 * time.Second,
 		ResponseHeaderTimeout: headerTimeout,
 		ExpectContinueTimeout: time.Second,
@@ -33,20 +39,40 @@ func newTransport(idle time.Duration) *http.Transport {
 	}
 }
 
+// pace is how slowly a body may arrive: a link of a few kilobytes a second is
+// enough, a byte a second is not.
+func pace(idle time.Duration) reader.Pace {
+	return reader.Pace{Bytes: minWindow, Within: idle, Total: maxBodyTime}
+}
+
+const (
+	minWindow   = 64 << 10 // bytes within Options.IdleTimeout
+	maxBodyTime = 24 * time.Hour
+)
+
 // policyTransport applies the rules for every request of every client.
 type policyTransport struct {
 	next      http.RoundTripper
 	userAgent string
 	idle      time.Duration
+	private   bool            // redirects to private addresses are followed
+	named     map[string]bool // hosts, with ports, of the rewrites
 }
 
-// RoundTrip refuses a redirect from https to http and ends a body that pauses
-// for too long.
+// RoundTrip refuses redirects from https to http and into private networks, and
+// ends a body that is too slow.
 func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := checkHop(req); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(req.Context())
+	parent := req.Context()
+	if t.elsewhere(req) {
+		if err := checkPublic(req.URL.Hostname()); err != nil {
+			return nil, err
+		}
+		parent = context.WithValue(parent, publicOnly{}, hostPort(req.URL))
+	}
+	ctx, cancel := context.WithCancelCause(parent)
 	req = req.Clone(ctx)
 	req.Header.Set("User-Agent", t.userAgent)
 	resp, err := t.next.RoundTrip(req)
@@ -54,8 +80,66 @@ func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = newIdleBody(resp.Body, t.idle, cancel)
+	resp.Body = &pacedBody{reader.Paced(resp.Body, pace(t.idle), cancel), resp.Body, cancel}
 	return resp, nil
+}
+
+// elsewhere reports whether an upstream, not the user, chose the host of req.
+func (t *policyTransport) elsewhere(req *http.Request) bool {
+	if t.private || t.named[req.URL.Host] || req.Response == nil && req.Context().Value(realmHost{}) == nil {
+		return false
+	}
+	first := req
+	for first.Response != nil && first.Response.Request != nil {
+		first = first.Response.Request
+	}
+	return first.URL.Host != req.URL.Host || req.Context().Value(realmHost{}) != nil
+}
+
+// Keys of contexts.
+type (
+	publicOnly struct{} // the host and port that must not have a private address
+	realmHost  struct{} // set if a registry chose the host, as that of a token service
+)
+
+func hostPort(u *url.URL) string {
+	defaults := map[string]string{"http": "80", "https": "443"}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaults[u.Scheme]))
+}
+
+// dial refuses a private address for a host that an upstream chose. It looks at
+// the address that is dialed: the answer of another look-up may differ. A proxy
+// is not such a host.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	if ctx.Value(publicOnly{}) == address {
+		d.Control = func(_, address string, _ syscall.RawConn) error {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return err
+			}
+			return checkPublic(host)
+		}
+	}
+	return d.DialContext(ctx, network, address)
+}
+
+// ErrPrivate means that an upstream redirects into the network of this machine.
+var ErrPrivate = errors.New("upstream redirects to a private address")
+
+var sharedRange = netip.MustParsePrefix("100.64.0.0/10")
+
+// checkPublic returns an error if host is a private address. A name is no address.
+func checkPublic(host string) error {
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return nil
+	}
+	ip = ip.Unmap()
+	if ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() || sharedRange.Contains(ip) {
+		return fmt.Errorf("%w: %w %s", errPolicy, ErrPrivate, ip)
+	}
+	return nil
 }
 
 // checkHop is not in CheckRedirect because the registry client has its own
@@ -67,6 +151,9 @@ func checkHop(req *http.Request) error {
 		if hops++; hops > maxRedirects {
 			return fmt.Errorf("%w: more than %d redirects", errPolicy, maxRedirects)
 		}
+		if req.URL.Scheme != "https" && req.URL.Scheme != "http" {
+			return fmt.Errorf("%w: redirect from %q to the scheme %q", errPolicy, from.Request.URL.Redacted(), req.URL.Scheme)
+		}
 		if from.Request.URL.Scheme == "https" && req.URL.Scheme != "https" {
 			return fmt.Errorf("%w: redirect from %q to %q leaves TLS", errPolicy, from.Request.URL.Redacted(), req.URL.Redacted())
 		}
@@ -74,34 +161,15 @@ func checkHop(req *http.Request) error {
 	return nil
 }
 
-// idleBody cancels its request if no byte was received for a while. The size
-// limits bound bodies that are merely slow.
-type idleBody struct {
-	io.ReadCloser
-	idle   time.Duration
-	timer  *time.Timer
+// pacedBody is a body whose request ends when it is too slow.
+type pacedBody struct {
+	io.Reader
+	body   io.Closer
 	cancel context.CancelCauseFunc
 }
 
-func newIdleBody(rc io.ReadCloser, idle time.Duration, cancel context.CancelCauseFunc) *idleBody {
-	b := &idleBody{ReadCloser: rc, idle: idle, cancel: cancel}
-	b.timer = time.AfterFunc(idle, func() {
-		cancel(fmt.Errorf("no data for %s", idle))
-	})
-	return b
-}
-
-func (b *idleBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
-		b.timer.Reset(b.idle)
-	}
-	return n, err
-}
-
-func (b *idleBody) Close() error {
-	b.timer.Stop()
-	err := b.ReadCloser.Close()
+func (b *pacedBody) Close() error {
+	err := b.body.Close()
 	b.cancel(nil)
 	return err
 }

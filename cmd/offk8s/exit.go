@@ -61,6 +61,8 @@ var classes = []class{
 	{is(bundle.ErrPolicy), exitPolicy, "pin its digest in a catalog of yours (--catalog), or pack without --require pinned"},
 	{is(manifests.ErrExpired), exitPolicy, "pack a newer one; without --require-fresh, offk8s only warns"},
 	{is(manifests.ErrClock), exitPolicy, "set this machine's clock; without --require-fresh, offk8s only warns"},
+	{is(fetch.ErrPrivate), exitError, "--allow-private-upstreams follows such redirects; a --rewrite to that host does too"},
+	{is(fetch.ErrCredentials), exitError, "correct that file, or set DOCKER_CONFIG to an empty directory to pull without credentials"},
 	{is(fetch.ErrNoArchive), exitUsage, "give --rewrite apt:ARCHIVE=https://…; by default offk8s uses the apt sources of this machine if it runs that distribution"},
 	{is(bundle.ErrVerify), exitVerify, "do not use this bundle; copy it again from the source"},
 	{is(selfbin.ErrDynamic), exitUsage, "build it with make build, or CGO_ENABLED=0 go build ./cmd/offk8s"},

@@ -38,6 +38,8 @@ var exitCases = []struct {
 	{"input of resolve", bundle.ErrInput, 2, "offk8s versions"},
 	{"own build is dynamic", errors.Join(bundle.ErrInput, selfbin.ErrDynamic), 2, "make build"},
 	{"no binary for an architecture", errors.Join(bundle.ErrInput, bundle.ErrNoSelf), 2, "--self"},
+	{"redirect into a private network", fetch.ErrPrivate, 1, "--allow-private-upstreams"},
+	{"Docker configuration", fetch.ErrCredentials, 1, "DOCKER_CONFIG"},
 	{"apt archive unknown", fetch.ErrNoArchive, 2, "--rewrite"},
 	{"some hosts", installer.ErrPartial, 3, "same command"},
 	{"some artifacts later", &bundle.PartialError{Failed: []error{errors.New("x"), &fetch.StatusError{Code: 503}}}, 3, "same command"},

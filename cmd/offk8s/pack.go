@@ -39,6 +39,7 @@ type packOptions struct {
 	parallel int
 	reread   bool
 	dryRun   bool
+	private  bool
 }
 
 func (a *app) packCommand() *cobra.Command {
@@ -72,6 +73,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 	f.StringSliceVar(&o.manifest.Images, "image", nil, "additional images")
 	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
 	f.StringArrayVar(&o.rewrites, "rewrite", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
+	f.BoolVar(&o.private, "allow-private-upstreams", false, "follow redirects of upstreams to loopback, link-local and private addresses")
 	f.StringVar(&o.catalog, "catalog", "", "directory with catalog entries that add to or override the built-in ones")
 	f.StringVar(&o.lock, "lock", "", "pack exactly this Lock instead of resolving")
 	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, generated on first use)")
@@ -92,7 +94,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	progress, endProgress := a.newProgress()
 	defer endProgress()
 	client, clientErr := fetch.NewClient(fetch.Options{
-		Rewrites: m.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log(), Waiting: waiting(progress),
+		Rewrites: m.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log(), Waiting: waiting(progress), AllowPrivate: o.private,
 	})
 	if err := errors.Join(err, selfErr, clientErr); err != nil {
 		return usageError{err}
