@@ -24,7 +24,7 @@ func TestInspect(t *testing.T) {
 	}
 	want := bundle.Summary{
 		Name: "kubernetes-1.36", Sequence: 1, Created: bundletest.Created, Root: b.Root(),
-		Signed: true, Signer: bundletest.Key(t).Fingerprint(),
+		Signed: true, SignatureChecked: true, Signer: bundletest.Key(t).Fingerprint(),
 		Kubernetes: "1.36.3", Arches: []string{"amd64"}, Distros: []string{"rocky-9", "debian-12"}, CNI: "flannel", Runtime: "containerd",
 		Blobs: len(b.Blobs()),
 		Kinds: []bundle.KindSummary{{Kind: "image", Count: 2}, {Kind: "file", Count: 2}, {Kind: "rpm", Count: 1}, {Kind: "deb", Count: 1}, {Kind: "metadata", Count: 4}},
