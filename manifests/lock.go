@@ -217,6 +217,9 @@ func (l *Lock) Validate() error {
 	if y := l.Expires.Year(); !l.Expires.IsZero() && (y < 1970 || y > 9999) {
 		bad("expires %v: not a date", l.Expires)
 	}
+	if !l.Expires.IsZero() && !l.Expires.After(l.Created) {
+		bad("expires %s: not after created %s", l.Expires.Format(time.RFC3339), l.Created.Format(time.RFC3339))
+	}
 	if err := strict.CheckDigest(l.Previous); err != nil {
 		bad("previous: %w", err)
 	}

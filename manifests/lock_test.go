@@ -90,6 +90,7 @@ func TestT11LoadLockRefuses(t *testing.T) {
 		{"kind", "want \"offk8s.dev/v1\"", func(l *Lock) { l.Kind = "Bundle" }},
 		{"name", "name", func(l *Lock) { l.Name = "../x" }},
 		{"sequence", "sequence 0", func(l *Lock) { l.Sequence = 0 }},
+		{"expired when it was packed", "not after created", func(l *Lock) { l.Expires = l.Created.Add(-time.Hour) }},
 		{"created", "created", func(l *Lock) { l.Created = time.Time{} }},
 		{"version", "want a full version", func(l *Lock) { l.Kubernetes = "v1.36.3" }},
 		{"minor", "minor", func(l *Lock) { l.Minor = "1.35" }},
