@@ -210,7 +210,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"a file named like the registry", func(s *sample) { s.Files()[0].Group = "v2" }, "cannot be served", Options{}},
 		{"a traversal", func(s *sample) { s.Files()[0].Path = "../x" }, "cannot be served", Options{}},
-		{"a bad image name", func(s *sample) { s.Images()[0].Name = "registry.k8s.io/Pause:1" }, "not a repository name", Options{}},
+		{"a bad image name", func(s *sample) { s.Images()[0].Name = "registry.k8s.io/Pause:1" }, `repository "Pause"`, Options{}},
 		{"a damaged manifest", func(s *sample) { damage(t, s.Bundle, s.manifest.Digest) }, "content has digest", Options{}},
 		{"a public URL with a path", func(*sample) {}, "public URL", Options{PublicURL: "https://dmz/x"}},
 	}

@@ -55,7 +55,7 @@ func FuzzRedactor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, secret, before, after string) {
 		secret = string(bytes.TrimSpace([]byte(secret)))
 		if len(secret) < 6 || bytes.Contains([]byte(secret), []byte("*")) {
-			t.Skip()
+			return
 		}
 		r := newRedactor(map[string][]byte{"token": []byte(secret)})
 		if got := r.text(before + secret + after); bytes.Count([]byte(got), []byte(secret)) > bytes.Count([]byte(before+after), []byte(secret)) {
