@@ -24,7 +24,7 @@ SHA256: 0000000000000000000000000000000000000000000000000000000000000000
 func ExampleClosure() {
 	// Suites come from ReadSuite, which verifies them; this one is read from text.
 	suite := &Suite{Name: "bookworm"}
-	if err := suite.readPackages(strings.NewReader(examplePackages), "https://deb.debian.org/debian", "amd64"); err != nil {
+	if err := suite.readPackages(strings.NewReader(examplePackages), "https://archive.example.org/debian", "amd64"); err != nil {
 		fmt.Println(err)
 		return
 	}
