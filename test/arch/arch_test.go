@@ -7,8 +7,11 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/offk8s/offk8s/test/testenv"
 )
 
 const module = "github.com/offk8s/offk8s/"
@@ -137,6 +140,25 @@ func TestEachLibraryBehindOnePackage(t *testing.T) {
 					t.Errorf("%s imports %s; only %v may", p.ImportPath, imp, owners)
 				}
 			}
+		}
+	}
+}
+
+// Everything in the repository has its place in the layout; a program that was built
+// at the top level must not get in.
+func TestTopLevel(t *testing.T) {
+	testenv.NeedTool(t, "git")
+	cmd := exec.Command("git", "ls-files")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Skipf("git ls-files: %v: this is no checkout", err)
+	}
+	allowed := strings.Fields("cmd bundle mirror manifests installer test docs go.mod go.sum Makefile README.md README.zh-CN.md CHANGELOG.md LICENSE")
+	for _, file := range strings.Fields(string(out)) {
+		top, _, _ := strings.Cut(file, "/")
+		if !strings.HasPrefix(top, ".") && !slices.Contains(allowed, top) {
+			t.Errorf("%s: want nothing at the top level but %v and dot files", file, allowed)
 		}
 	}
 }
