@@ -56,8 +56,8 @@ func pushIndex(rt *rapid.T, upstream, ref string) error {
 	return remote.WriteIndex(tag, index)
 }
 
-// What resolve and pack accept of a generated index opens, verifies, is planned with
-// and is served.
+// If resolve and pack accept a generated index, the bundle opens and verifies, and plan
+// and the mirror accept it.
 func TestAcceptedIndexesAreServed(t *testing.T) {
 	up := startUpstream(t)
 	p := newPacker(t, up)

@@ -206,8 +206,8 @@ func ReadLock(index []byte, read image.Reader) (*manifests.Lock, []byte, error) 
 	return a.lock, a.openPGP, nil
 }
 
-// parseRoot parses index.json: the images, then the content index. Everybody who
-// looks for the Lock of a bundle does it with parseRoot. A descriptor has the
+// parseRoot parses index.json: the images, then the content index. Every reader that
+// looks for the Lock of a bundle uses it. A descriptor has the
 // fields that Seal writes and no others: an image with the artifact type of the
 // content index would be a second Lock for a reader that looks for the type, and
 // urls or data would be a second source of the content.

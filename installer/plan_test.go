@@ -88,7 +88,7 @@ func TestPlanTellsAllErrors(t *testing.T) {
 	}
 }
 
-// A cause that several phases share is told once a host, with one name of the phase.
+// A cause that several phases share is reported once per host, with one name of the phase.
 func TestPlanTellsErrorsOnce(t *testing.T) {
 	l := newLab(t, "a", "b")
 	in := phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{Distros: []string{"rocky-9"}}}

@@ -70,7 +70,7 @@ func TestOwnedOverrides(t *testing.T) {
 
 		{"hostPreparation: {sysctls: {net/ipv4/ip_forward: '0'}}", `hostPreparation.sysctls["net/ipv4/ip_forward"]`, "want 1"},
 
-		// What operators change for good reasons.
+		// Settings that operators change for good reasons.
 		{"runtime: {cgroupDriver: cgroupfs, config: {plugins: {io.containerd.cri.v1.runtime: {restrict_oom_score_adj: true}}}}", "", ""},
 		{"runtime: {config: {plugins: {io.containerd.cri.v1.runtime: {containerd: {default_runtime_name: nvidia, runtimes: {nvidia: {runtime_type: io.containerd.runc.v2, options: {BinaryName: /usr/bin/nvidia-container-runtime, SystemdCgroup: true}}}}}}}}", "", ""},
 		{"runtime: {config: {plugins: {io.containerd.cri.v1.runtime: {enable_selinux: true, containerd: {snapshotter: native}}, io.containerd.gc.v1.scheduler: {pause_threshold: 0.02}}, debug: {level: warn}, metrics: {address: '127.0.0.1:1338'}}}", "", ""},

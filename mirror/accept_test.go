@@ -30,7 +30,7 @@ var imageNames = rapid.Custom(func(t *rapid.T) string {
 	return path + tag
 })
 
-// What pack accepts as --image can be sealed, opened, verified, served and pulled:
+// If pack accepts an --image, it can be sealed, opened, verified, served and pulled:
 // nothing is refused for the first time behind the gap.
 func TestAcceptedImagesAreServed(t *testing.T) {
 	accepted := 0

@@ -174,7 +174,7 @@ func TestRepositoriesWithoutFilelists(t *testing.T) {
 	}
 }
 
-// What is kept of a repository is bounded, whatever its packages are like.
+// The memory that a repository takes is bounded, regardless of its packages.
 func TestBudgetOfPackages(t *testing.T) {
 	const each = 1 << 16
 	entry := `<package><name>a</name><arch>noarch</arch><format><requires>` + strings.Repeat(`<entry name="x"/>`, each) + `</requires></format></package>`

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,18 +30,11 @@ func Guard(i *facts.Installed, identity string, components map[string]string) er
 	var changed []string
 	for _, name := range slices.Sorted(maps.Keys(i.Components)) {
 		if was, is := i.Components[name], components[name]; was != is {
-			changed = append(changed, fmt.Sprintf("%s %s, the bundle has %s", name, was, orNone(is)))
+			changed = append(changed, fmt.Sprintf("%s %s, the bundle has %s", name, was, cmp.Or(is, "none")))
 		}
 	}
 	if len(changed) > 0 {
 		return fmt.Errorf("%w: this host has %s", ErrUpgrade, strings.Join(changed, "; "))
 	}
 	return nil
-}
-
-func orNone(version string) string {
-	if version == "" {
-		return "none"
-	}
-	return version
 }

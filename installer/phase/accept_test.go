@@ -9,7 +9,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// What Cluster.Validate accepts, the phases plan, and the checks without facts pass:
+// If Cluster.Validate accepts a cluster, the phases plan it and the checks without facts pass:
 // nothing is refused only when hosts are asked. Generated clusters mix usual values
 // with odd ones, which Validate may refuse.
 func TestAcceptedClustersArePlanned(t *testing.T) {

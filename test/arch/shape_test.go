@@ -34,7 +34,7 @@ type tree struct {
 }
 
 // The comments of this tree are written as those of the Go standard library are:
-// conditions with if and when, directories that are no folders. `make measure`
+// conditions with if and when, and "directory". `make measure`
 // prints the whole table, to be compared before and after a change; SHAPE names
 // another checkout.
 func TestShape(t *testing.T) {
