@@ -19,7 +19,7 @@ import (
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/installer"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/mirror"
 )
@@ -96,8 +96,8 @@ func TestAcceptedIndexesAreServed(t *testing.T) {
 			Roles: []manifests.Role{manifests.RoleControlPlane, manifests.RoleEtcd, manifests.RoleWorker},
 		}}}
 		c.SetDefaults(b.Lock().Release)
-		in := phase.Input{Cluster: c, Lock: b.Lock(), Root: b.Root(), OpenPGPKey: []byte("key")}
-		if _, err := installer.NewPlan(in, phase.All()); err != nil {
+		in := stage.Input{Cluster: c, Lock: b.Lock(), Root: b.Root(), OpenPGPKey: []byte("key")}
+		if _, err := installer.NewPlan(in, stage.All()); err != nil {
 			rt.Fatalf("plan: %v", err)
 		}
 		served, err := mirror.New([]*bundle.Bundle{b}, mirror.Options{})

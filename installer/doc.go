@@ -7,9 +7,9 @@
 //	Run              applies them, or compares only (dry run)
 //	Reset            restores the state before
 //
-// A Plan is data: phases in order, and per host a list of steps with reasons. Run
-// sends each host its steps of one phase at a time; the agent there
-// (installer/agent) compares and applies them. All hosts end a phase before the
-// next one begins, so that a phase may rely on the phases before it on all hosts.
-// If a host fails, the others finish the phase and the run ends.
+// A Plan is data: stages in order, and per host a list of steps with reasons. Run
+// sends each host its steps of one stage at a time; the agent there
+// (installer/agent) compares and applies them. All hosts end a stage before the
+// next one begins, so that a stage may rely on the stages before it on all hosts.
+// If a host fails, the others finish the stage and the run ends.
 package installer

@@ -11,8 +11,8 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
-	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -39,7 +39,7 @@ func Example() {
 			return nil, err
 		}
 		defer fleet.Close()
-		in := phase.Input{
+		in := stage.Input{
 			Cluster: cluster, Lock: mirror.Lock, Root: mirror.Root,
 			MirrorCA: []byte(mirror.Agent.CAPEM), OpenPGPKey: mirror.OpenPGPKey,
 		}
@@ -47,7 +47,7 @@ func Example() {
 		if err != nil {
 			return nil, err
 		}
-		plan, err := installer.NewPlan(in, phase.All())
+		plan, err := installer.NewPlan(in, stage.All())
 		if err != nil {
 			return nil, err
 		}
@@ -58,23 +58,23 @@ func Example() {
 	_ = install
 }
 
-// A plan needs no host. The phases of an installation are phase.All; this is one
+// A plan needs no host. The stages of an installation are stage.All; this is one
 // of the caller.
 func ExampleNewPlan() {
-	swap := phase.Phase{Name: "swap", Title: "no swap", Steps: func(_ phase.Input, h manifests.Host) ([]step.Item, error) {
+	swap := stage.Stage{Name: "swap", Title: "no swap", Steps: func(_ stage.Input, h manifests.Host) ([]step.Item, error) {
 		if !h.IsNode() {
 			return nil, nil
 		}
 		return []step.Item{{ID: "swap/off", Why: "the kubelet refuses to start with swap on", Step: &step.Swap{}}}, nil
 	}}
-	in := phase.Input{
+	in := stage.Input{
 		Cluster: &manifests.Cluster{Name: "lab", Hosts: []manifests.Host{
 			{Name: "etcd-1", Address: "10.0.0.1", Roles: []manifests.Role{manifests.RoleEtcd}},
 			{Name: "node-1", Address: "10.0.0.2", Roles: []manifests.Role{manifests.RoleWorker}},
 		}},
 		Lock: &manifests.Lock{Name: "kubernetes-1.36", Kubernetes: "1.36.3"},
 	}
-	plan, err := installer.NewPlan(in, []phase.Phase{swap})
+	plan, err := installer.NewPlan(in, []stage.Stage{swap})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -7,13 +7,13 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/facts"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
 
 // Guard names every host that another state directory was used for.
 func TestGuard(t *testing.T) {
-	in := phase.Input{
+	in := stage.Input{
 		Cluster: &manifests.Cluster{Name: "prod", Hosts: []manifests.Host{{Name: "a"}, {Name: "b"}, {Name: "new"}, {Name: "foreign"}}},
 		Lock:    &manifests.Lock{Kubernetes: "1.36.3"},
 		Facts: map[string]facts.Facts{

@@ -19,7 +19,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer/agent"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -95,8 +95,8 @@ func fetchCA(ctx context.Context, m manifests.ClusterMirror) ([]byte, error) {
 
 // Complete checks that the mirror serves everything that the plan needs, so that an
 // omission shows before any host is changed. The error lists the missing artifacts.
-func (m *Mirror) Complete(ctx context.Context, in phase.Input) error {
-	paths, err := phase.Paths(in)
+func (m *Mirror) Complete(ctx context.Context, in stage.Input) error {
+	paths, err := stage.Paths(in)
 	if err != nil {
 		return err
 	}

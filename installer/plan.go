@@ -8,7 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -19,49 +19,49 @@ type Plan struct {
 	Bundle     string        `json:"bundle"` // name
 	Root       digest.Digest `json:"root,omitempty"`
 	Kubernetes string        `json:"kubernetes"`
-	Phases     []PlanPhase   `json:"phases"`
+	Stages     []PlanStage   `json:"stages"`
 }
 
-// PlanPhase is one phase of a plan.
-type PlanPhase struct {
+// PlanStage is one stage of a plan.
+type PlanStage struct {
 	Name  string     `json:"name"`
 	Title string     `json:"title"`
 	Hosts []PlanHost `json:"hosts"` // with at least one step, in the order of cluster.yaml
 }
 
-// PlanHost is the steps of a phase on one host.
+// PlanHost is the steps of a stage on one host.
 type PlanHost struct {
 	Host  string      `json:"host"`
 	Items []step.Item `json:"items"`
 }
 
-// NewPlan returns the plan that the phases make of in, without phases that have no
-// steps. It is pure. The error joins the errors of all phases and hosts, in that order.
-func NewPlan(in phase.Input, phases []phase.Phase) (*Plan, error) {
+// NewPlan returns the plan that the stages make of in, without stages that have no
+// steps. It is pure. The error joins the errors of all stages and hosts, in that order.
+func NewPlan(in stage.Input, stages []stage.Stage) (*Plan, error) {
 	p := &Plan{
 		Cluster: in.Cluster.Name, Bundle: in.Lock.Name, Root: in.Root, Kubernetes: in.Lock.Kubernetes,
 	}
 	seen := map[string]bool{}
 	var errs []error
-	for _, ph := range phases {
-		if ph.Steps == nil {
+	for _, st := range stages {
+		if st.Steps == nil {
 			continue
 		}
-		out := PlanPhase{Name: ph.Name, Title: ph.Title}
+		out := PlanStage{Name: st.Name, Title: st.Title}
 		for _, h := range in.Cluster.Hosts {
-			items, err := ph.Steps(in, h)
+			items, err := st.Steps(in, h)
 			if err != nil {
-				// The cause may concern several phases.
+				// The cause may concern several stages.
 				if key := h.Name + " " + err.Error(); !seen[key] {
-					errs = append(errs, fmt.Errorf("plan: phase %q: host %q: %w", ph.Name, h.Name, err))
+					errs = append(errs, fmt.Errorf("plan: stage %q: host %q: %w", st.Name, h.Name, err))
 					seen[key] = true
 				}
 				continue
 			}
 			for _, it := range items {
-				// The journal of a host is keyed by ID over all phases.
+				// The journal of a host is keyed by ID over all stages.
 				if key := h.Name + " " + it.ID; seen[key] {
-					errs = append(errs, fmt.Errorf("plan: phase %q: host %q: step %q twice", ph.Name, h.Name, it.ID))
+					errs = append(errs, fmt.Errorf("plan: stage %q: host %q: step %q twice", st.Name, h.Name, it.ID))
 				} else {
 					seen[key] = true
 				}
@@ -71,7 +71,7 @@ func NewPlan(in phase.Input, phases []phase.Phase) (*Plan, error) {
 			}
 		}
 		if len(out.Hosts) > 0 {
-			p.Phases = append(p.Phases, out)
+			p.Stages = append(p.Stages, out)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -83,8 +83,8 @@ func NewPlan(in phase.Input, phases []phase.Phase) (*Plan, error) {
 // Steps returns the number of steps on all hosts.
 func (p *Plan) Steps() int {
 	n := 0
-	for _, ph := range p.Phases {
-		for _, h := range ph.Hosts {
+	for _, st := range p.Stages {
+		for _, h := range st.Hosts {
 			n += len(h.Items)
 		}
 	}
@@ -95,9 +95,9 @@ func (p *Plan) Steps() int {
 func (p *Plan) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "cluster %s, Kubernetes %s, bundle %s\n", p.Cluster, p.Kubernetes, p.Bundle)
-	for _, ph := range p.Phases {
-		fmt.Fprintf(b, "\n%s: %s\n", ph.Name, ph.Title)
-		for _, h := range ph.Hosts {
+	for _, st := range p.Stages {
+		fmt.Fprintf(b, "\n%s: %s\n", st.Name, st.Title)
+		for _, h := range st.Hosts {
 			fmt.Fprintf(b, "  %s\n", h.Host)
 			for _, it := range h.Items {
 				fmt.Fprintf(b, "    %s\n", it.Step.Describe())

@@ -20,7 +20,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/mirror"
@@ -34,7 +34,7 @@ func TestPlan(t *testing.T) {
 		}
 		return []step.Item{{ID: "two/swap", Step: &step.Swap{}}}
 	})
-	p := l.plan(files("one"), onlyFirst, phase.Phase{Name: "gate only"}, each("none", func(manifests.Host) []step.Item { return nil }))
+	p := l.plan(files("one"), onlyFirst, stage.Stage{Name: "gate only"}, each("none", func(manifests.Host) []step.Item { return nil }))
 	const want = `cluster lab, Kubernetes 1.36.3, bundle b
 
 one: the one
@@ -61,7 +61,7 @@ two: the two
 	if p.Steps() != 5 {
 		t.Errorf("%d steps, want 5", p.Steps())
 	}
-	got, err := json.Marshal(p.Phases[1])
+	got, err := json.Marshal(p.Stages[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,11 +73,11 @@ two: the two
 
 func TestPlanTellsAllErrors(t *testing.T) {
 	l := newLab(t, "a", "b")
-	bad := phase.Phase{Name: "bad", Steps: func(_ phase.Input, h manifests.Host) ([]step.Item, error) {
+	bad := stage.Stage{Name: "bad", Steps: func(_ stage.Input, h manifests.Host) ([]step.Item, error) {
 		return nil, errors.New("no file for " + h.Name)
 	}}
-	in := phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{}}
-	_, err := installer.NewPlan(in, []phase.Phase{bad, files("one"), files("one")})
+	in := stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{}}
+	_, err := installer.NewPlan(in, []stage.Stage{bad, files("one"), files("one")})
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -88,17 +88,17 @@ func TestPlanTellsAllErrors(t *testing.T) {
 	}
 }
 
-// A cause that several phases share is reported once per host, with one name of the phase.
+// A cause that several stages share is reported once per host, with one name of the stage.
 func TestPlanTellsErrorsOnce(t *testing.T) {
 	l := newLab(t, "a", "b")
-	in := phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{Distros: []string{"rocky-9"}}}
+	in := stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{Distros: []string{"rocky-9"}}}
 	in.Cluster.Hosts[0].OS = "ubuntu-22.04"
-	_, err := installer.NewPlan(in, phase.All())
+	_, err := installer.NewPlan(in, stage.All())
 	if err == nil || strings.Count(err.Error(), "ubuntu-22.04") != 1 {
 		t.Errorf("got %v", err)
 	}
 	for line := range strings.SplitSeq(fmt.Sprint(err), "\n") {
-		if strings.Count(line, "host ") > 1 || strings.Count(line, "phase ") > 1 {
+		if strings.Count(line, "host ") > 1 || strings.Count(line, "stage ") > 1 {
 			t.Errorf("doubled: %s", line)
 		}
 	}
@@ -107,23 +107,23 @@ func TestPlanTellsErrorsOnce(t *testing.T) {
 func TestT48Clocks(t *testing.T) {
 	tests := []struct {
 		ahead time.Duration
-		want  phase.Verdict
+		want  stage.Verdict
 	}{
-		{0, phase.Pass},
-		{-4 * time.Second, phase.Pass},
-		{10 * time.Second, phase.Warn},
-		{-10 * time.Second, phase.Warn},
-		{10 * time.Minute, phase.Fail},
-		{-24 * time.Hour, phase.Fail},
-		{2 * 365 * 24 * time.Hour, phase.Fail},
+		{0, stage.Pass},
+		{-4 * time.Second, stage.Pass},
+		{10 * time.Second, stage.Warn},
+		{-10 * time.Second, stage.Warn},
+		{10 * time.Minute, stage.Fail},
+		{-24 * time.Hour, stage.Fail},
+		{2 * 365 * 24 * time.Hour, stage.Fail},
 	}
 	for _, tt := range tests {
 		l := newLab(t, "cp-1")
 		l.hosts["cp-1"].ahead = tt.ahead
 		f := l.connect()
-		in := phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{}}
+		in := stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{}}
 		_, checks, err := f.Preflight(t.Context(), in)
-		var clock phase.Check
+		var clock stage.Check
 		for _, c := range checks {
 			if c.Name == "clock" {
 				clock = c
@@ -136,8 +136,8 @@ func TestT48Clocks(t *testing.T) {
 			t.Fatalf("error %v, want *PreflightError", err)
 		}
 		gate := installer.CheckClocks(f, in)(t.Context())
-		if (gate != nil) != (tt.want == phase.Fail) {
-			t.Errorf("%s ahead: gate after the time phase: %v", tt.ahead, gate)
+		if (gate != nil) != (tt.want == stage.Fail) {
+			t.Errorf("%s ahead: gate after the time stage: %v", tt.ahead, gate)
 		}
 	}
 }

@@ -11,13 +11,13 @@ import (
 
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/facts"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 )
 
-// Preflight collects the facts of all hosts and runs the checks of all phases:
+// Preflight collects the facts of all hosts and runs the checks of all stages:
 // clocks, hosts, contents of the bundle. It changes nothing. It returns in with the
 // facts and all checks; if a check failed, the error is a *PreflightError.
-func (f *Fleet) Preflight(ctx context.Context, in phase.Input) (phase.Input, []phase.Check, error) {
+func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []stage.Check, error) {
 	seen, err := f.facts(ctx)
 	if err != nil {
 		return in, nil, err
@@ -29,20 +29,20 @@ func (f *Fleet) Preflight(ctx context.Context, in phase.Input) (phase.Input, []p
 	for name, s := range seen {
 		in.Facts[name] = s.facts
 	}
-	checks := append(checkClocks(in, seen, phase.Skew), gates(in)...)
+	checks := append(checkClocks(in, seen, stage.Skew), gates(in)...)
 	return in, checks, preflightError(checks)
 }
 
-// Judge runs the checks of all phases on in as it is: without facts those that need
+// Judge runs the checks of all stages on in as it is: without facts those that need
 // no host. It returns all checks; if one failed, the error is a *PreflightError.
-func Judge(in phase.Input) ([]phase.Check, error) {
+func Judge(in stage.Input) ([]stage.Check, error) {
 	checks := gates(in)
 	return checks, preflightError(checks)
 }
 
-func gates(in phase.Input) []phase.Check {
-	var out []phase.Check
-	for _, p := range phase.All() {
+func gates(in stage.Input) []stage.Check {
+	var out []stage.Check
+	for _, p := range stage.All() {
 		if p.Gate != nil {
 			out = append(out, p.Gate(in)...)
 		}
@@ -54,7 +54,7 @@ func gates(in phase.Input) []phase.Check {
 // credentials and the versions of the bundle, see agent.Guard. The error lists every
 // host, in the order of cluster.yaml. The agents check the same before they change
 // anything; Guard refuses before the credentials of a cluster that runs are replaced.
-func Guard(in phase.Input, identity string) error {
+func Guard(in stage.Input, identity string) error {
 	components := in.Lock.Components()
 	var errs []error
 	for _, h := range in.Cluster.Hosts {
@@ -69,15 +69,15 @@ func Guard(in phase.Input, identity string) error {
 	return errors.Join(errs...)
 }
 
-// CheckClocks returns a function for RunOptions.After of the time phase. It checks
+// CheckClocks returns a function for RunOptions.After of the time stage. It checks
 // the clocks again when chrony runs, before certificates depend on them.
-func CheckClocks(f *Fleet, in phase.Input) func(ctx context.Context) error {
+func CheckClocks(f *Fleet, in stage.Input) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		seen, err := f.facts(ctx)
 		if err != nil {
 			return err
 		}
-		return preflightError(checkClocks(in, seen, phase.SkewAfterSync))
+		return preflightError(checkClocks(in, seen, stage.SkewAfterSync))
 	}
 }
 
@@ -118,8 +118,8 @@ func (f *Fleet) facts(ctx context.Context) (map[string]hostFacts, error) {
 }
 
 // checkClocks checks the clocks of all hosts.
-func checkClocks(in phase.Input, seen map[string]hostFacts, check func(phase.Input, string, time.Duration) phase.Check) []phase.Check {
-	var out []phase.Check
+func checkClocks(in stage.Input, seen map[string]hostFacts, check func(stage.Input, string, time.Duration) stage.Check) []stage.Check {
+	var out []stage.Check
 	for _, h := range in.Cluster.Hosts {
 		if s, ok := seen[h.Name]; ok {
 			out = append(out, check(in, h.Name, s.ahead))
@@ -129,7 +129,7 @@ func checkClocks(in phase.Input, seen map[string]hostFacts, check func(phase.Inp
 }
 
 // PreflightError lists the checks that failed.
-type PreflightError struct{ Checks []phase.Check }
+type PreflightError struct{ Checks []stage.Check }
 
 func (e *PreflightError) Error() string {
 	var b strings.Builder
@@ -144,8 +144,8 @@ func (e *PreflightError) Error() string {
 	return b.String()
 }
 
-func preflightError(checks []phase.Check) error {
-	if failed := phase.Failed(checks); len(failed) > 0 {
+func preflightError(checks []stage.Check) error {
+	if failed := stage.Failed(checks); len(failed) > 0 {
 		return &PreflightError{failed}
 	}
 	return nil

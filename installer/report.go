@@ -21,14 +21,14 @@ type Report struct {
 	Mode    agent.Mode    `json:"mode"` // apply, check (dry run) or undo
 	Started time.Time     `json:"started"`
 	Took    time.Duration `json:"took"` // nanoseconds
-	Phases  []PhaseReport `json:"phases"`
+	Stages  []StageReport `json:"stages"`
 	Hosts   []HostReport  `json:"hosts"` // in the order of cluster.yaml
 
 	mu sync.Mutex
 }
 
-// PhaseReport is the outcome of a phase on all its hosts.
-type PhaseReport struct {
+// StageReport is the outcome of a stage on all its hosts.
+type StageReport struct {
 	Name   string        `json:"name"`
 	Title  string        `json:"title"`
 	Took   time.Duration `json:"took"`
@@ -57,7 +57,7 @@ type HostReport struct {
 
 // StepReport is the outcome of a step.
 type StepReport struct {
-	Phase    string        `json:"phase,omitempty"`
+	Stage    string        `json:"stage,omitempty"`
 	ID       string        `json:"id"`
 	Describe string        `json:"describe,omitempty"`
 	State    step.State    `json:"state"`
@@ -152,7 +152,7 @@ func (r *Report) Unaffected() []string {
 }
 
 // errorIn returns a *PartialError with the errors of all hosts, nil if there is none.
-func (r *Report) errorIn(phaseName string) error {
+func (r *Report) errorIn(stageName string) error {
 	var errs []*HostError
 	for _, h := range r.Hosts {
 		if h.err != nil {
@@ -162,12 +162,12 @@ func (r *Report) errorIn(phaseName string) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return &PartialError{Phase: phaseName, Errs: errs, Unaffected: r.Unaffected()}
+	return &PartialError{Stage: stageName, Errs: errs, Unaffected: r.Unaffected()}
 }
 
-// PartialError lists the hosts that failed in a phase.
+// PartialError lists the hosts that failed in a stage.
 type PartialError struct {
-	Phase      string
+	Stage      string
 	Errs       []*HostError
 	Unaffected []string
 }
@@ -175,7 +175,7 @@ type PartialError struct {
 func (e *PartialError) Error() string {
 	lines := make([]string, len(e.Errs))
 	for i, h := range e.Errs {
-		lines[i] = fmt.Sprintf("%s: phase %q: %v", h.Host, e.Phase, h.Err)
+		lines[i] = fmt.Sprintf("%s: stage %q: %v", h.Host, e.Stage, h.Err)
 	}
 	s := strings.Join(lines, "\n")
 	if len(e.Unaffected) > 0 {

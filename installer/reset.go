@@ -18,11 +18,11 @@ type ResetOptions struct {
 // that stay on purpose. Errors are as of Run.
 func Reset(ctx context.Context, f *Fleet, o ResetOptions) (*Report, error) {
 	r := newRunner(f, agent.ModeUndo, o.Progress)
-	ph := PlanPhase{Name: "reset", Title: "restore what was there before"}
+	st := PlanStage{Name: "reset", Title: "restore what was there before"}
 	for _, name := range names(f.cluster) {
-		ph.Hosts = append(ph.Hosts, PlanHost{Host: name})
+		st.Hosts = append(st.Hosts, PlanHost{Host: name})
 	}
-	err := r.phase(ctx, ph, func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error {
+	err := r.stage(ctx, st, func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error {
 		req := agent.Request{Mode: agent.ModeUndo, Cluster: f.cluster.Name, Host: h.Host}
 		if err := m.call(ctx, req, on); err != nil {
 			return err

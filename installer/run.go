@@ -16,12 +16,12 @@ import (
 // Progress receives the events of a run as they happen. Its methods are called
 // from several goroutines.
 type Progress interface {
-	// PhaseStart reports that a phase begins on so many hosts.
-	PhaseStart(name, title string, hosts int)
+	// StageStart reports that a stage begins on so many hosts.
+	StageStart(name, title string, hosts int)
 	// Event reports an event of a host's agent.
-	Event(phase, host string, e agent.Event)
-	// PhaseEnd reports that a phase has ended.
-	PhaseEnd(p PhaseReport)
+	Event(stage, host string, e agent.Event)
+	// StageEnd reports that a stage has ended.
+	StageEnd(p StageReport)
 }
 
 // RunOptions configure Run.
@@ -39,15 +39,15 @@ type RunOptions struct {
 	Identity string
 	// AllowDowngrade accepts a bundle that is older than the one a host has seen.
 	AllowDowngrade bool
-	// After holds functions by the name of a phase. Each is called when its phase
+	// After holds functions by the name of a stage. Each is called when its stage
 	// has ended on all hosts, but not in a dry run; an error ends the run.
 	After map[string]func(ctx context.Context) error
 	// Progress may be nil.
 	Progress Progress
 }
 
-// Run runs a plan on the fleet, phase by phase. It returns a complete report even
-// with an error. If a host fails, the other hosts finish the phase and the run ends
+// Run runs a plan on the fleet, stage by stage. It returns a complete report even
+// with an error. If a host fails, the other hosts finish the stage and the run ends
 // with a *PartialError; the next run continues there. If ctx is cancelled, each
 // agent finishes its step and stops.
 func Run(ctx context.Context, p *Plan, f *Fleet, o RunOptions) (*Report, error) {
@@ -64,7 +64,7 @@ func Run(ctx context.Context, p *Plan, f *Fleet, o RunOptions) (*Report, error) 
 	return r.report, err
 }
 
-// runner runs phases on the hosts of a fleet and reports on them.
+// runner runs stages on the hosts of a fleet and reports on them.
 type runner struct {
 	fleet    *Fleet
 	progress Progress
@@ -81,18 +81,18 @@ func newRunner(f *Fleet, mode agent.Mode, p Progress) *runner {
 // silent discards all events.
 type silent struct{}
 
-func (silent) PhaseStart(string, string, int)   {}
+func (silent) StageStart(string, string, int)   {}
 func (silent) Event(_, _ string, _ agent.Event) {}
-func (silent) PhaseEnd(PhaseReport)             {}
+func (silent) StageEnd(StageReport)             {}
 
 func (r *runner) run(ctx context.Context, p *Plan, o RunOptions) error {
 	var differs atomic.Bool
-	for i, ph := range p.Phases {
+	for i, st := range p.Stages {
 		// A step may wait for a change on another host. In a dry run it cannot
-		// succeed if a phase before would have made that change; changes of the
-		// same phase are for the agent to consider.
+		// succeed if a stage before would have made that change; changes of the
+		// same stage are for the agent to consider.
 		pending := differs.Load()
-		err := r.phase(ctx, ph, func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error {
+		err := r.stage(ctx, st, func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error {
 			req, err := request(h, o)
 			if err != nil {
 				return err
@@ -105,59 +105,59 @@ func (r *runner) run(ctx context.Context, p *Plan, o RunOptions) error {
 				on(e)
 			})
 		})
-		if after := o.After[ph.Name]; err == nil && after != nil && !o.DryRun {
+		if after := o.After[st.Name]; err == nil && after != nil && !o.DryRun {
 			if err = after(ctx); err != nil {
-				err = fmt.Errorf("after phase %q: %w", ph.Name, err)
+				err = fmt.Errorf("after stage %q: %w", st.Name, err)
 			}
 		}
 		if err != nil {
-			r.notRun(p.Phases[i+1:])
+			r.notRun(p.Stages[i+1:])
 			return err
 		}
 	}
 	return nil
 }
 
-// phase calls work for all hosts of a phase in parallel. It counts the events that
+// stage calls work for all hosts of a stage in parallel. It counts the events that
 // work passes to on. An error on one host does not stop the others.
-func (r *runner) phase(ctx context.Context, ph PlanPhase, work func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error) error {
+func (r *runner) stage(ctx context.Context, st PlanStage, work func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error) error {
 	start := time.Now()
 	hosts := map[string]PlanHost{}
 	var order []string
-	for _, h := range ph.Hosts {
+	for _, h := range st.Hosts {
 		hosts[h.Host], order = h, append(order, h.Host)
 	}
-	r.progress.PhaseStart(ph.Name, ph.Title, len(order))
+	r.progress.StageStart(st.Name, st.Title, len(order))
 	_ = r.fleet.each(ctx, order, func(ctx context.Context, name string) error {
 		m, err := r.fleet.member(name)
 		if err == nil {
-			err = work(ctx, m, hosts[name], func(e agent.Event) { r.event(ph.Name, hosts[name], e) })
+			err = work(ctx, m, hosts[name], func(e agent.Event) { r.event(st.Name, hosts[name], e) })
 		}
 		if err != nil {
 			r.report.fail(name, err)
 		}
 		return err
 	})
-	rep := PhaseReport{Name: ph.Name, Title: ph.Title, Took: time.Since(start)}
+	rep := StageReport{Name: st.Name, Title: st.Title, Took: time.Since(start)}
 	for _, h := range r.report.Hosts {
 		if h.err != nil {
 			rep.Failed = append(rep.Failed, h.Host)
 		}
 	}
-	r.report.Phases = append(r.report.Phases, rep)
-	r.progress.PhaseEnd(rep)
+	r.report.Stages = append(r.report.Stages, rep)
+	r.progress.StageEnd(rep)
 	if err := context.Cause(ctx); err != nil {
-		return fmt.Errorf("phase %q: %w", ph.Name, err)
+		return fmt.Errorf("stage %q: %w", st.Name, err)
 	}
-	return r.report.errorIn(ph.Name)
+	return r.report.errorIn(st.Name)
 }
 
 // event reports an event of a host's agent.
-func (r *runner) event(phaseName string, h PlanHost, e agent.Event) {
-	r.progress.Event(phaseName, h.Host, e)
+func (r *runner) event(stageName string, h PlanHost, e agent.Event) {
+	r.progress.Event(stageName, h.Host, e)
 	switch e.Type {
 	case agent.EventStep:
-		s := StepReport{Phase: phaseName, ID: e.ID, State: e.State, Reason: e.Reason, Took: e.Took}
+		s := StepReport{Stage: stageName, ID: e.ID, State: e.State, Reason: e.Reason, Took: e.Took}
 		if i := slices.IndexFunc(h.Items, func(it step.Item) bool { return it.ID == e.ID }); i >= 0 {
 			s.Describe = h.Items[i].Step.Describe()
 		}
@@ -167,12 +167,12 @@ func (r *runner) event(phaseName string, h PlanHost, e agent.Event) {
 	}
 }
 
-// notRun reports the steps of phases that did not begin.
-func (r *runner) notRun(phases []PlanPhase) {
-	for _, ph := range phases {
-		for _, h := range ph.Hosts {
+// notRun reports the steps of stages that did not begin.
+func (r *runner) notRun(stages []PlanStage) {
+	for _, st := range stages {
+		for _, h := range st.Hosts {
 			for _, it := range h.Items {
-				r.report.step(h.Host, StepReport{Phase: ph.Name, ID: it.ID, Describe: it.Step.Describe(), State: agent.NotRun})
+				r.report.step(h.Host, StepReport{Stage: st.Name, ID: it.ID, Describe: it.Step.Describe(), State: agent.NotRun})
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func TestRunTwiceDryRunAndReset(t *testing.T) {
 	}
 }
 
-// progress notes the order of phases and events.
+// progress notes the order of stages and events.
 type progress struct {
 	mu    sync.Mutex
 	lines []string
@@ -83,15 +83,15 @@ func (p *progress) add(s string) {
 	p.lines = append(p.lines, s)
 }
 
-func (p *progress) PhaseStart(name, _ string, hosts int) { p.add(fmt.Sprintf("+%s %d", name, hosts)) }
-func (p *progress) PhaseEnd(r installer.PhaseReport)     { p.add("-" + r.Name) }
-func (p *progress) Event(phase, _ string, e agent.Event) {
+func (p *progress) StageStart(name, _ string, hosts int) { p.add(fmt.Sprintf("+%s %d", name, hosts)) }
+func (p *progress) StageEnd(r installer.StageReport)     { p.add("-" + r.Name) }
+func (p *progress) Event(stage, _ string, e agent.Event) {
 	if e.Type == agent.EventStep {
-		p.add(phase)
+		p.add(stage)
 	}
 }
 
-// inOrder: no event of the second phase before the first one's end.
+// inOrder: no event of the second stage before the first one's end.
 func (p *progress) inOrder(t *testing.T) {
 	t.Helper()
 	want := []string{"+one 3", "one", "one", "one", "one", "one", "one", "-one", "+two 3", "two", "two", "two", "two", "two", "two", "-two"}
@@ -122,7 +122,7 @@ func TestT66OneOfFiveFails(t *testing.T) {
 	if !errors.Is(err, installer.ErrPartial) || !errors.Is(err, agent.ErrStep) {
 		t.Fatalf("error %v, want ErrPartial and ErrStep", err)
 	}
-	for _, want := range []string{`c: phase "two"`, `"two/fail"`, "disk full", "unaffected: a, b, d, e"} {
+	for _, want := range []string{`c: stage "two"`, `"two/fail"`, "disk full", "unaffected: a, b, d, e"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q lacks %q", err, want)
 		}
@@ -137,8 +137,8 @@ func TestT66OneOfFiveFails(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", h.Host, diff)
 		}
 	}
-	if len(rep.Phases) != 2 || !cmp.Equal(rep.Phases[1].Failed, []string{"c"}) {
-		t.Errorf("phases: %+v", rep.Phases)
+	if len(rep.Stages) != 2 || !cmp.Equal(rep.Stages[1].Failed, []string{"c"}) {
+		t.Errorf("stages: %+v", rep.Stages)
 	}
 	if _, err := json.Marshal(rep); err != nil {
 		t.Error(err)
@@ -271,8 +271,8 @@ func TestResetWithoutADeadHost(t *testing.T) {
 	}
 	defer f.Close()
 	rep, err := installer.Reset(t.Context(), f, installer.ResetOptions{})
-	if !errors.Is(err, installer.ErrPartial) || !slices.Equal(rep.Phases[0].Failed, []string{"b"}) {
-		t.Errorf("error %v, phases %+v", err, rep.Phases)
+	if !errors.Is(err, installer.ErrPartial) || !slices.Equal(rep.Stages[0].Failed, []string{"b"}) {
+		t.Errorf("error %v, stages %+v", err, rep.Stages)
 	}
 	var text bytes.Buffer
 	if err := rep.WriteText(&text); err != nil || !strings.Contains(text.String(), "no route") {
@@ -307,7 +307,7 @@ func TestRunCancelled(t *testing.T) {
 	}
 	for n, h := range l.hosts {
 		if _, ok := h.world.Tree(t)["etc/two"]; ok {
-			t.Errorf("%s: the next phase was begun", n)
+			t.Errorf("%s: the next stage was begun", n)
 		}
 	}
 }
@@ -319,7 +319,7 @@ func TestAfterStopsTheRun(t *testing.T) {
 		"one": func(context.Context) error { return errors.New("clock is wrong") },
 	}}
 	rep, err := installer.Run(t.Context(), l.plan(files("one"), files("two")), f, o)
-	if err == nil || !strings.Contains(err.Error(), `after phase "one": clock is wrong`) {
+	if err == nil || !strings.Contains(err.Error(), `after stage "one": clock is wrong`) {
 		t.Errorf("error %v", err)
 	}
 	if rep.Hosts[0].NotRun != 2 {

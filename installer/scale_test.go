@@ -12,7 +12,7 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -58,11 +58,11 @@ func runSimulated(t testing.TB, program string, hosts int) *installer.Report {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var phases []phase.Phase
+	var stages []stage.Stage
 	for i := range 10 {
-		phases = append(phases, files(fmt.Sprintf("phase-%d", i)))
+		stages = append(stages, files(fmt.Sprintf("stage-%d", i)))
 	}
-	plan, err := installer.NewPlan(phase.Input{Cluster: c, Lock: &manifests.Lock{}}, phases)
+	plan, err := installer.NewPlan(stage.Input{Cluster: c, Lock: &manifests.Lock{}}, stages)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestThousandHosts(t *testing.T) {
 			t.Fatalf("%+v, want 20 steps ok", h)
 		}
 	}
-	t.Logf("1000 hosts, 10 phases: %s", rep.Took)
+	t.Logf("1000 hosts, 10 stages: %s", rep.Took)
 }
 
 // BenchmarkHosts shows that the operator's cost per host is flat.

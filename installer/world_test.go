@@ -19,7 +19,7 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 	"github.com/offk8s/offk8s/manifests"
@@ -158,24 +158,24 @@ func (l *lab) connect() *installer.Fleet {
 	return f
 }
 
-func (l *lab) plan(phases ...phase.Phase) *installer.Plan {
+func (l *lab) plan(stages ...stage.Stage) *installer.Plan {
 	l.t.Helper()
-	p, err := installer.NewPlan(phase.Input{Cluster: l.cluster, Lock: &manifests.Lock{Name: "b", Kubernetes: "1.36.3"}}, phases)
+	p, err := installer.NewPlan(stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{Name: "b", Kubernetes: "1.36.3"}}, stages)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	return p
 }
 
-// each is a phase that gives every host the steps of fn.
-func each(name string, fn func(h manifests.Host) []step.Item) phase.Phase {
-	return phase.Phase{Name: name, Title: "the " + name, Steps: func(_ phase.Input, h manifests.Host) ([]step.Item, error) {
+// each is a stage that gives every host the steps of fn.
+func each(name string, fn func(h manifests.Host) []step.Item) stage.Stage {
+	return stage.Stage{Name: name, Title: "the " + name, Steps: func(_ stage.Input, h manifests.Host) ([]step.Item, error) {
 		return fn(h), nil
 	}}
 }
 
-// file is a phase with one file per host, and a second one.
-func files(name string) phase.Phase {
+// file is a stage with one file per host, and a second one.
+func files(name string) stage.Stage {
 	return each(name, func(h manifests.Host) []step.Item {
 		return []step.Item{
 			{ID: name + "/a", Why: "because", Step: &step.File{Path: "/etc/" + name + "/a", Content: h.Name}},

@@ -119,7 +119,7 @@ type Time struct {
 	MaxSkew string `yaml:"maxSkew,omitempty" json:"maxSkew,omitempty"`
 }
 
-// HostPrep holds the settings of the host phase.
+// HostPrep holds the settings of the host stage.
 type HostPrep struct {
 	Sysctls map[string]string `yaml:"sysctls,omitempty" json:"sysctls,omitempty"`
 	// Skip names groups of steps to leave out: "hostname", "hosts", "swap",

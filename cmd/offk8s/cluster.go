@@ -18,7 +18,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/host"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -84,8 +84,8 @@ func (o clusterOptions) stateDir(c *manifests.Cluster) string {
 
 // openMirror verifies the bundle that the mirror serves. It returns the mirror,
 // the trusted keys (PEM) and the input of a plan.
-func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*installer.Mirror, string, phase.Input, error) {
-	in := phase.Input{Cluster: c}
+func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*installer.Mirror, string, stage.Input, error) {
+	in := stage.Input{Cluster: c}
 	switch {
 	case c.Mirror.URL == "":
 		return nil, "", in, withHint(usagef("%q names no mirror", o.file), "set mirror.url, or give --mirror URL")

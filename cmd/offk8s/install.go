@@ -10,8 +10,8 @@ import (
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
-	"github.com/offk8s/offk8s/installer/phase"
 	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -31,7 +31,7 @@ func (a *app) installCommand() *cobra.Command {
 		Short: "Install a cluster on the hosts in cluster.yaml",
 		Long: `Connects to every host (over SSH, or directly if the host is marked "local"), verifies
 the mirror's bundle against the public key, checks that the hosts are suitable, and then
-runs the phases: host preparation, time, packages, certificates, etcd, container runtime,
+runs the stages: host preparation, time, packages, certificates, etcd, container runtime,
 control plane, nodes, network, DNS, and a smoke test with real pods. Every host verifies
 every byte that it uses against the signed bundle.
 
@@ -94,7 +94,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	if err != nil {
 		return err
 	}
-	plan, err := installer.NewPlan(in, phase.All())
+	plan, err := installer.NewPlan(in, stage.All())
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 // credentials opens the cluster's credentials in dir and compares them and the bundle
 // with what runs on the hosts. The identity is empty if the credentials do not exist.
 // A dry run leaves dir as it is.
-func (o installOptions) credentials(c *manifests.Cluster, dir string, in phase.Input) (*pki.Credentials, string, error) {
+func (o installOptions) credentials(c *manifests.Cluster, dir string, in stage.Input) (*pki.Credentials, string, error) {
 	credentials, err := pki.Open(pki.Options{Dir: dir, DryRun: o.dryRun, Cluster: c})
 	if err != nil {
 		return nil, "", fmt.Errorf("state directory: %w", err)
@@ -143,9 +143,9 @@ func (o installOptions) credentials(c *manifests.Cluster, dir string, in phase.I
 }
 
 // warnings prints the checks that warn.
-func (a *app) warnings(checks []phase.Check) {
+func (a *app) warnings(checks []stage.Check) {
 	for _, c := range checks {
-		if c.Verdict == phase.Warn {
+		if c.Verdict == stage.Warn {
 			a.warnf("%s", c)
 		}
 	}

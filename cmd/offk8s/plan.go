@@ -4,7 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/installer"
-	"github.com/offk8s/offk8s/installer/phase"
+	"github.com/offk8s/offk8s/installer/stage"
 )
 
 func (a *app) planCommand() *cobra.Command {
@@ -34,7 +34,7 @@ Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not 
 			if _, err := installer.Judge(in); err != nil {
 				return err
 			}
-			plan, err := installer.NewPlan(in, phase.All())
+			plan, err := installer.NewPlan(in, stage.All())
 			if err != nil {
 				return err
 			}

@@ -124,15 +124,15 @@ func TestShorten(t *testing.T) {
 	}
 }
 
-// runOf shows one phase with a changed, a done and a failed step.
+// runOf shows one stage with a changed, a done and a failed step.
 func runOf(p installer.Progress) {
-	p.PhaseStart("etcd", "etcd", 2)
+	p.StageStart("etcd", "etcd", 2)
 	p.Event("etcd", "cp-1", agent.Event{Type: agent.EventStep, ID: "unit-etcd", State: step.Changed})
 	p.Event("etcd", "cp-1", agent.Event{Type: agent.EventStep, ID: "dir-etcd", State: step.OK})
 	p.Event("etcd", "cp-2", agent.Event{Type: agent.EventStep, ID: "wait-etcd", State: step.Failed, Reason: "no answer"})
 	p.Event("etcd", "cp-2", agent.Event{Type: agent.EventLog, Level: "INFO", Text: "asked"})
 	p.Event("etcd", "cp-2", agent.Event{Type: agent.EventLog, Level: "WARN", Text: "slow"})
-	p.PhaseEnd(installer.PhaseReport{Name: "etcd", Failed: []string{"cp-2"}})
+	p.StageEnd(installer.StageReport{Name: "etcd", Failed: []string{"cp-2"}})
 }
 
 func TestRunLines(t *testing.T) {
@@ -176,11 +176,11 @@ func TestRunJSON(t *testing.T) {
 			t.Fatalf("%q: %v", line, err)
 		}
 		events = append(events, v["event"].(string))
-		if v["event"] == "host" && (v["phase"] != "etcd" || v["host"] == "") {
-			t.Errorf("%q lacks phase or host", line)
+		if v["event"] == "host" && (v["stage"] != "etcd" || v["host"] == "") {
+			t.Errorf("%q lacks stage or host", line)
 		}
 	}
-	want := []string{"phase", "host", "host", "host", "host", "host", "phaseEnd"}
+	want := []string{"stage", "host", "host", "host", "host", "host", "stageEnd"}
 	if diff := cmp.Diff(want, events); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

@@ -24,7 +24,7 @@ func (a *app) newRunProgress() installer.Progress {
 	}
 }
 
-// runLines writes a line per phase, change and failure; with -v, one per step.
+// runLines writes a line per stage, change and failure; with -v, one per step.
 type runLines struct {
 	mu      sync.Mutex
 	w       io.Writer
@@ -37,7 +37,7 @@ func (p *runLines) printf(format string, args ...any) {
 	fmt.Fprintf(p.w, format+"\n", args...)
 }
 
-func (p *runLines) PhaseStart(name, title string, hosts int) {
+func (p *runLines) StageStart(name, title string, hosts int) {
 	p.printf("%s  %-12s %s (%d hosts)", time.Now().Format(time.TimeOnly), name, title, hosts)
 }
 
@@ -57,7 +57,7 @@ func reason(s string) string {
 	return ": " + s
 }
 
-func (p *runLines) PhaseEnd(r installer.PhaseReport) {
+func (p *runLines) StageEnd(r installer.StageReport) {
 	if len(r.Failed) > 0 {
 		p.printf("%s  %-12s failed on %v", time.Now().Format(time.TimeOnly), r.Name, r.Failed)
 	}
@@ -75,19 +75,19 @@ func (p *runJSON) emit(v any) {
 	_ = json.NewEncoder(p.w).Encode(v)
 }
 
-func (p *runJSON) PhaseStart(name, title string, hosts int) {
-	p.emit(map[string]any{"event": "phase", "phase": name, "title": title, "hosts": hosts})
+func (p *runJSON) StageStart(name, title string, hosts int) {
+	p.emit(map[string]any{"event": "stage", "stage": name, "title": title, "hosts": hosts})
 }
 
-func (p *runJSON) Event(phase, host string, e agent.Event) {
+func (p *runJSON) Event(stage, host string, e agent.Event) {
 	p.emit(struct {
 		Kind  string `json:"event"`
-		Phase string `json:"phase"`
+		Stage string `json:"stage"`
 		Host  string `json:"host"`
 		agent.Event
-	}{"host", phase, host, e})
+	}{"host", stage, host, e})
 }
 
-func (p *runJSON) PhaseEnd(r installer.PhaseReport) {
-	p.emit(map[string]any{"event": "phaseEnd", "phase": r.Name, "took": r.Took.Seconds(), "failed": r.Failed})
+func (p *runJSON) StageEnd(r installer.StageReport) {
+	p.emit(map[string]any{"event": "stageEnd", "stage": r.Name, "took": r.Took.Seconds(), "failed": r.Failed})
 }

@@ -9,6 +9,6 @@
 // artifact against that Lock, so that it need not trust the mirror and the network.
 // A journal in StateDir records the state before each change; Undo restores it.
 //
-// The agent knows neither phases nor the layout of the cluster: the Request has all
+// The agent knows neither stages nor the layout of the cluster: the Request has all
 // the steps.
 package agent

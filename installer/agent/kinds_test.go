@@ -51,8 +51,8 @@ func TestJournalKeys(t *testing.T) {
 	}
 	kinds := step.All().With(kube.Kinds())
 	for _, tt := range tests {
-		if got := keyOf(step.Item{ID: "phase/id", Step: tt.step}); got != "phase/id "+tt.want {
-			t.Errorf("key %q, want %q", got, "phase/id "+tt.want)
+		if got := keyOf(step.Item{ID: "stage/id", Step: tt.step}); got != "stage/id "+tt.want {
+			t.Errorf("key %q, want %q", got, "stage/id "+tt.want)
 		}
 		delete(kinds, tt.step.Kind())
 	}

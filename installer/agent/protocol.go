@@ -51,7 +51,7 @@ type Request struct {
 	Secrets map[string][]byte `json:"secrets,omitempty"`
 	// AllowDowngrade accepts a bundle of a lower sequence than the host has seen.
 	AllowDowngrade bool `json:"allowDowngrade,omitempty"`
-	// Pending reports, for ModeCheck, that earlier phases have changes to make, so that
+	// Pending reports, for ModeCheck, that earlier stages have changes to make, so that
 	// a check that fails counts as a difference.
 	Pending bool `json:"pending,omitempty"`
 	// Hold makes the end of standard input stop the agent: the operator keeps it open

@@ -38,7 +38,7 @@ var (
 	filePace     = reader.Pace{Bytes: 64 << 10, Within: 30 * time.Second, Total: 6 * time.Hour}
 )
 
-// cacheDir keeps documents of the bundle for the next phase. Every use verifies them.
+// cacheDir keeps documents of the bundle for the next stage. Every use verifies them.
 const cacheDir = StateDir + "/bundle"
 
 // RemoteBundle is a verified bundle on a mirror.

@@ -131,7 +131,7 @@ func TestDryRunAfterPendingChanges(t *testing.T) {
 	req := w.request(agent.ModeCheck, probe)
 	req.Pending = true
 	if _, err := w.do(req); err != nil {
-		t.Errorf("pending from an earlier phase: %v", err)
+		t.Errorf("pending from an earlier stage: %v", err)
 	}
 }
 

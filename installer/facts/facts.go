@@ -3,7 +3,7 @@
 //
 //	f, err := facts.Collect(ctx, env)
 //
-// The agent collects the facts; preflight and planning (installer/phase) read them.
+// The agent collects the facts; preflight and planning (installer/stage) read them.
 // The package neither changes a host nor judges the facts.
 package facts
 

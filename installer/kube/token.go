@@ -13,7 +13,7 @@ import (
 )
 
 // Group is the group, in addition to system:bootstrappers, of nodes that join with a
-// bootstrap token. The role bindings of the controlplane phase use it.
+// bootstrap token. The role bindings of the controlplane stage use it.
 const Group = "system:bootstrappers:offk8s"
 
 // tokenLabel selects the token Secrets of offk8s.

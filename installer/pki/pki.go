@@ -12,7 +12,7 @@
 //
 // A certificate is reused if its contents are still right and it is valid for at
 // least 30 more days; otherwise it is issued again. Certificates are backdated by a
-// day, because a host's clock may be wrong until the time phase.
+// day, because a host's clock may be wrong until the time stage.
 //
 // The package is the only importer of cfssl. It does not connect to hosts.
 package pki

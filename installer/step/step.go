@@ -2,7 +2,7 @@
 // kind.
 //
 // A Step is pure data until an agent runs it: the operator's side builds steps
-// (installer/phase), prints them (dry run) and sends them as JSON. The agent on the
+// (installer/stage), prints them (dry run) and sends them as JSON. The agent on the
 // host calls Check, and Apply if Check reports a difference. It journals the prior
 // state with every change, so that Undo can restore it. A step never contains a
 // secret but a reference to one; the value travels beside the steps (Env.Secret).

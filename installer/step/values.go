@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Paths on a host that phases and steps share.
+// Paths on a host that stages and steps share.
 const (
 	BinDir   = "/usr/local/bin" // all programs of the bundle
 	Etcdctl  = BinDir + "/etcdctl"

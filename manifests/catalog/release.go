@@ -28,13 +28,13 @@ type Release struct {
 	Images map[string]Image `yaml:"images" json:"images"`
 
 	// Args are flags by daemon ("kube-apiserver" …) that this minor needs. They are
-	// merged over the common set of installer/phase; nil (~) removes a flag.
+	// merged over the common set of installer/stage; nil (~) removes a flag.
 	Args map[string]map[string]*string `yaml:"args,omitempty" json:"args,omitempty"`
 	// KubeletConfig fields of this minor, merged over the common set.
 	KubeletConfig map[string]any `yaml:"kubeletConfig,omitempty" json:"kubeletConfig,omitempty"`
 	// Kernel is the oldest kernel that its daemons run on ("4.15"); empty means any.
 	Kernel string `yaml:"kernel,omitempty" json:"kernel,omitempty"`
-	// Features are used by phases instead of comparing versions.
+	// Features are used by stages instead of comparing versions.
 	Features Features `yaml:"features" json:"features"`
 
 	// DNSTemplate is the template of the cluster DNS objects for RenderObjects. The

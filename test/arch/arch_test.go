@@ -25,9 +25,9 @@ var forbidden = map[string][]string{
 	"mirror":    {"installer", "cmd"},
 	"installer": {"mirror", "cmd"},
 	// Planning is pure: it reads facts and makes steps, and executes neither.
-	"installer/phase": {"installer/agent", "installer/host"},
-	"installer/facts": {"installer/phase", "installer/agent"},
-	"installer/step":  {"installer/facts", "installer/kube", "installer/phase", "installer/agent"},
+	"installer/stage": {"installer/agent", "installer/host"},
+	"installer/facts": {"installer/stage", "installer/agent"},
+	"installer/step":  {"installer/facts", "installer/kube", "installer/stage", "installer/agent"},
 }
 
 // upstreamSide lists the packages of bundle that connect to upstreams or read their formats.
@@ -36,14 +36,14 @@ var upstreamSide = []string{"bundle/fetch", "bundle/unpack", "bundle/yum", "bund
 // soleImporter names the one package that may import a third-party library
 // directly, so that each can be swapped in one place.
 var soleImporter = map[string][]string{
-	"github.com/BurntSushi/toml":          {"installer/phase"},
+	"github.com/BurntSushi/toml":          {"installer/stage"},
 	"github.com/mholt/archiver/v4":        {"bundle/unpack"},
 	"github.com/cavaliergopher/grab/v3":   {"bundle/fetch"},
 	"github.com/cloudflare/cfssl":         {"installer/pki"},
 	"github.com/ProtonMail/go-crypto":     {"bundle/trust"},
 	"github.com/vbauerster/mpb/v8":        {"cmd/offk8s"},
 	"github.com/spf13/cobra":              {"cmd/offk8s"},
-	"github.com/goccy/go-yaml":            {"manifests/strict", "installer/kube", "installer/phase"},
+	"github.com/goccy/go-yaml":            {"manifests/strict", "installer/kube", "installer/stage"},
 	"golang.org/x/crypto/ssh":             {"installer/host"},
 	"pault.ag/go/debian":                  {"bundle/apt"},
 	"github.com/secure-systems-lab/go-se": {"bundle/trust"},

@@ -264,7 +264,7 @@ func (r *road) dryRun(t *testing.T) {
 }
 
 // killedInstall kills the operator's process in the middle of the control plane
-// phase; the install after it must find its way from there.
+// stage; the install after it must find its way from there.
 func (r *road) killedInstall(t *testing.T) {
 	argv := in("operator", r.bin, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
 	cmd := exec.Command(argv[0], argv[1:]...)

@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"slices"
@@ -27,7 +27,7 @@ const (
 // too. The kubelet requests its client certificate with the bootstrap token and
 // renews it.
 func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "node"}
+	l := &list{stage: "node"}
 	if !h.IsNode() {
 		return l.done()
 	}

@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"strings"
@@ -11,9 +11,9 @@ import (
 const etcdData = "/var/lib/etcd"
 
 // etcdSteps returns the steps that start the member. They do not wait for it, because
-// members become ready together; the next phase waits.
+// members become ready together; the next stage waits.
 func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "etcd"}
+	l := &list{stage: "etcd"}
 	if !h.HasRole(manifests.RoleEtcd) {
 		return l.done()
 	}
@@ -83,7 +83,7 @@ func etcdFlags(in Input, h manifests.Host) flags {
 
 // quorumSteps returns the steps that wait until the member answers with a quorum.
 func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "quorum"}
+	l := &list{stage: "quorum"}
 	if !h.HasRole(manifests.RoleEtcd) {
 		return l.done()
 	}

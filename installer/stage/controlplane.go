@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"encoding/json"
@@ -29,7 +29,7 @@ var tlsCiphers = []string{
 // controlPlaneSteps returns the steps that start API server, controller manager and
 // scheduler, and create the access rules and the token with which nodes join.
 func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "controlplane"}
+	l := &list{stage: "controlplane"}
 	if !h.HasRole(manifests.RoleControlPlane) {
 		return l.done()
 	}
@@ -45,7 +45,7 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("healthy", &step.Wait{
 		Argv:   []string{kube.Kubectl, "--kubeconfig", kube.AdminConf, "get", "--raw", "/healthz"},
 		Expect: "ok", Timeout: step.Duration(3 * time.Minute), Text: "the API server is healthy",
-	}).Why = "all later phases use it"
+	}).Why = "all later stages use it"
 	l.add("kube-controller-manager-unit", controllerManager(in).step(managerConf, kubeCA, kubePKI+"/ca.key",
 		kubePKI+"/service-account.key"))
 	l.add("kube-scheduler-unit", scheduler(in).step(schedulerConf))

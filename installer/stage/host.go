@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"maps"
@@ -12,7 +12,7 @@ import (
 // hostSteps returns the steps that prepare the operating system. The user can skip
 // each group by name.
 func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "host"}
+	l := &list{stage: "host"}
 	sourceSteps(l, in, h)
 	if !in.skips("hostname") {
 		l.add("hostname", &step.Hostname{Name: h.Name}).Why = "it is the node's name"

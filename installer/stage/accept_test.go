@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// If Cluster.Validate accepts a cluster, the phases plan it and the checks without facts pass:
+// If Cluster.Validate accepts a cluster, the stages plan it and the checks without facts pass:
 // nothing is refused only when hosts are asked. Generated clusters mix usual values
 // with odd ones, which Validate may refuse.
 func TestAcceptedClustersArePlanned(t *testing.T) {
@@ -39,7 +39,7 @@ func TestAcceptedClustersArePlanned(t *testing.T) {
 				}
 				items, err := p.Steps(in, h)
 				if err != nil {
-					t.Fatalf("seed %d: phase %q: host %q: %v\n%+v", seed, p.Name, h.Name, err, in.Cluster)
+					t.Fatalf("seed %d: stage %q: host %q: %v\n%+v", seed, p.Name, h.Name, err, in.Cluster)
 				}
 				for _, it := range items {
 					if key := h.Name + " " + it.ID; ids[key] {

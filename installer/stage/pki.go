@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"github.com/offk8s/offk8s/installer/kube"
@@ -24,7 +24,7 @@ const (
 // pkiSteps returns the steps that write the credentials of the host's daemons, and
 // none of other hosts. Only root can read them, the certificates too.
 func pkiSteps(_ Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "pki"}
+	l := &list{stage: "pki"}
 	if h.HasRole(manifests.RoleEtcd) {
 		l.add("etc/etcd", &step.Directory{Path: etcdDir, Mode: 0o700})
 		l.add("etc/etcd/pki", &step.Directory{Path: etcdPKI, Mode: 0o700})

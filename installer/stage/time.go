@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 // timeSteps returns the steps that install and configure chrony, before any step that
 // depends on dates. Control planes serve the time, and all other hosts follow them.
 func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "time"}
+	l := &list{stage: "time"}
 	d, err := in.distro(h)
 	if err != nil {
 		l.fail(err)

@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"encoding/json"
@@ -66,15 +66,15 @@ func TestOverrides(t *testing.T) {
 	in.Cluster.Proxy.Config = table{"conntrack": table{"min": 7}}
 	in.Cluster.APIServer.Args = map[string]string{"anonymous-auth": "true"}
 	in.Cluster.Time.Args = []string{"-x"}
-	content := func(phase, id string) string {
+	content := func(stage, id string) string {
 		t.Helper()
-		switch s := steps(t, in, phase, "node-1")[id].Step.(type) {
+		switch s := steps(t, in, stage, "node-1")[id].Step.(type) {
 		case *step.File:
 			return s.Content
 		case *step.Unit:
 			return s.Content
 		}
-		t.Fatalf("no step %s/%s", phase, id)
+		t.Fatalf("no step %s/%s", stage, id)
 		return ""
 	}
 	for _, tt := range []struct{ got, want string }{
@@ -127,8 +127,8 @@ func TestForward(t *testing.T) {
 func TestObjectsRunByDigest(t *testing.T) {
 	for _, minor := range []string{"1.16", "1.36"} {
 		in := testInput(t, minor)
-		for _, p := range []struct{ phase, id string }{{"network", "flannel"}, {"dns", "coredns"}} {
-			b, err := json.Marshal(steps(t, in, p.phase, "cp-1")[p.id].Step)
+		for _, p := range []struct{ stage, id string }{{"network", "flannel"}, {"dns", "coredns"}} {
+			b, err := json.Marshal(steps(t, in, p.stage, "cp-1")[p.id].Step)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,9 +145,9 @@ func TestObjectsRunByDigest(t *testing.T) {
 func TestRoles(t *testing.T) {
 	in := testInput(t, "1.36")
 	in.Cluster.Hosts = append(in.Cluster.Hosts, manifests.Host{Name: "etcd-only", Address: "10.0.0.14", Roles: []manifests.Role{manifests.RoleEtcd}})
-	for _, phase := range []string{"runtime", "images", "controlplane", "node", "join", "network", "dns", "smoke"} {
-		if s := steps(t, in, phase, "etcd-only"); len(s) > 0 {
-			t.Errorf("an etcd host has %d steps in phase %q", len(s), phase)
+	for _, stage := range []string{"runtime", "images", "controlplane", "node", "join", "network", "dns", "smoke"} {
+		if s := steps(t, in, stage, "etcd-only"); len(s) > 0 {
+			t.Errorf("an etcd host has %d steps in stage %q", len(s), stage)
 		}
 	}
 	for id := range steps(t, in, "pki", "etcd-only") {

@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"flag"
@@ -126,12 +126,12 @@ func testLock(t *testing.T, cat *catalog.Catalog, minor, network string) *manife
 	return l
 }
 
-// steps returns the steps of one phase on one host by id without the phase.
-func steps(t *testing.T, in Input, phase, host string) map[string]step.Item {
+// steps returns the steps of one stage on one host by id without the stage.
+func steps(t *testing.T, in Input, stage, host string) map[string]step.Item {
 	t.Helper()
 	out := map[string]step.Item{}
 	for _, p := range All() {
-		if p.Name != phase {
+		if p.Name != stage {
 			continue
 		}
 		for _, h := range in.Cluster.Hosts {
@@ -143,7 +143,7 @@ func steps(t *testing.T, in Input, phase, host string) map[string]step.Item {
 				t.Fatal(err)
 			}
 			for _, it := range items {
-				out[strings.TrimPrefix(it.ID, phase+"/")] = it
+				out[strings.TrimPrefix(it.ID, stage+"/")] = it
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"os"
@@ -16,11 +16,11 @@ import (
 )
 
 // flagsIn reads a unit's arguments back.
-func flagsIn(t *testing.T, in Input, phase, host, id string) map[string]string {
+func flagsIn(t *testing.T, in Input, stage, host, id string) map[string]string {
 	t.Helper()
-	u, ok := steps(t, in, phase, host)[id].Step.(*step.Unit)
+	u, ok := steps(t, in, stage, host)[id].Step.(*step.Unit)
 	if !ok {
-		t.Fatalf("%s on %s has no unit %q", phase, host, id)
+		t.Fatalf("%s on %s has no unit %q", stage, host, id)
 	}
 	out := map[string]string{}
 	for line := range strings.Lines(u.Content) {
@@ -36,7 +36,7 @@ func flagsIn(t *testing.T, in Input, phase, host, id string) map[string]string {
 // What makes a cluster permissive is off in every minor: points of the CIS
 // benchmarks 1.5 and 1.6, by their groups.
 func TestT45Hardening(t *testing.T) {
-	tests := []struct{ phase, host, unit, flag, want, cis string }{
+	tests := []struct{ stage, host, unit, flag, want, cis string }{
 		{"controlplane", "cp-1", "kube-apiserver-unit", "anonymous-auth", "false", "1.2.1"},
 		{"controlplane", "cp-1", "kube-apiserver-unit", "kubelet-certificate-authority", kubeCA, "1.2.6"},
 		{"controlplane", "cp-1", "kube-apiserver-unit", "kubelet-client-certificate", kubePKI + "/apiserver-kubelet-client.crt", "1.2.5"},
@@ -70,7 +70,7 @@ func TestT45Hardening(t *testing.T) {
 	for _, minor := range []string{"1.16", "1.36"} {
 		in := testInput(t, minor)
 		for _, tt := range tests {
-			if got := flagsIn(t, in, tt.phase, tt.host, tt.unit)[tt.flag]; got != tt.want {
+			if got := flagsIn(t, in, tt.stage, tt.host, tt.unit)[tt.flag]; got != tt.want {
 				t.Errorf("%s: CIS %s: %s --%s=%q, want %q", minor, tt.cis, tt.unit, tt.flag, got, tt.want)
 			}
 		}

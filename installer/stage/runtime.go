@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"fmt"
@@ -24,7 +24,7 @@ const (
 // runtimeSteps returns the steps that install containerd, runc and the CNI plugins on
 // every node.
 func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "runtime"}
+	l := &list{stage: "runtime"}
 	if !h.IsNode() {
 		return l.done()
 	}

@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"errors"

@@ -1,8 +1,8 @@
-// Package phase computes the steps of a host from the Cluster, the Lock, the facts of
-// the hosts and the host's roles. Each phase is a pure function in a file of its name.
+// Package stage computes the steps of a host from the Cluster, the Lock, the facts of
+// the hosts and the host's roles. Each stage is a pure function in a file of its name.
 //
-//	Cluster + Lock + Facts ──Phase.Steps──▶ []step.Item per host
-//	                       ──Phase.Gate───▶ []Check before any host is changed
+//	Cluster + Lock + Facts ──Stage.Steps──▶ []step.Item per host
+//	                       ──Stage.Gate───▶ []Check before any host is changed
 //
 // Nothing here connects to a host or reads a secret: steps name secrets by the
 // references of installer/pki. Differences between Kubernetes minors come from the
@@ -19,10 +19,10 @@
 //	/etc/containerd                configuration, certs.d for the mirror
 //	/var/lib/{kubelet,containerd}  state, emptied by reset
 //
-// A phase ends on all its hosts before the next one starts. If a step waits for
-// several hosts (quorum, join), it is in a later phase than the steps that start
+// A stage ends on all its hosts before the next one starts. If a step waits for
+// several hosts (quorum, join), it is in a later stage than the steps that start
 // them, so that the number of hosts in use at a time does not matter.
-package phase
+package stage
 
 import (
 	"github.com/opencontainers/go-digest"
@@ -48,20 +48,20 @@ type Input struct {
 	OpenPGPKey []byte
 }
 
-// Phase is one intent over all hosts.
-type Phase struct {
+// Stage is one intent over all hosts.
+type Stage struct {
 	Name  string // "etcd"
 	Title string // for users, "etcd members"
-	// Gate, if set, returns the checks that run before the first step of any phase.
+	// Gate, if set, returns the checks that run before the first step of any stage.
 	Gate func(Input) []Check
-	// Steps returns the steps for a host in order, none if the phase does not concern it.
+	// Steps returns the steps for a host in order, none if the stage does not concern it.
 	Steps func(Input, manifests.Host) ([]step.Item, error)
 }
 
-// All returns the phases in order. The installer itself does the work of the first
+// All returns the stages in order. The installer itself does the work of the first
 // two, connect and facts. Load balancers and addons have no steps yet.
-func All() []Phase {
-	return []Phase{
+func All() []Stage {
+	return []Stage{
 		{Name: "connect", Title: "reach every host"},
 		{Name: "facts", Title: "look at every host"},
 		{Name: "preflight", Title: "hosts fit the plan", Gate: preflight},
@@ -85,17 +85,17 @@ func All() []Phase {
 	}
 }
 
-// list collects the steps of a phase on one host.
+// list collects the steps of a stage on one host.
 type list struct {
-	phase string
+	stage string
 	items []step.Item
 	err   error
 }
 
 // add appends a step and returns its item, so that the caller can set Why or
-// Unless; id is within the phase.
+// Unless; id is within the stage.
 func (l *list) add(id string, s step.Step) *step.Item {
-	l.items = append(l.items, step.Item{ID: l.phase + "/" + id, Step: s})
+	l.items = append(l.items, step.Item{ID: l.stage + "/" + id, Step: s})
 	return &l.items[len(l.items)-1]
 }
 
@@ -107,7 +107,7 @@ func (l *list) fail(err error) {
 }
 
 // done returns the steps after validating them, or the first error. The caller of
-// Steps knows phase and host.
+// Steps knows stage and host.
 func (l *list) done() ([]step.Item, error) {
 	if l.err != nil {
 		return nil, l.err

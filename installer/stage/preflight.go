@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"cmp"
@@ -292,7 +292,7 @@ func checkForeign(c *checks, in Input, h manifests.Host, f facts.Facts) {
 	if h.IsNode() && f.SwapBytes > 0 {
 		c.require(!in.skips("swap"), Check{
 			Name: "swap", Found: mib(f.SwapBytes), Want: "none",
-			Hint: "the host phase switches swap off unless it is skipped",
+			Hint: "the host stage switches swap off unless it is skipped",
 		})
 	}
 }
@@ -303,7 +303,7 @@ func Skew(in Input, host string, ahead time.Duration) Check {
 	return skew(in, host, ahead, "set the clock of the host or of this machine: certificates would not be valid yet, or not any more")
 }
 
-// SkewAfterSync checks a host's clock as Skew does, but after the time phase, when
+// SkewAfterSync checks a host's clock as Skew does, but after the time stage, when
 // nothing will correct it any more.
 func SkewAfterSync(in Input, host string, ahead time.Duration) Check {
 	return skew(in, host, ahead, "the hosts agree among themselves; this machine's clock or the control plane's is wrong")

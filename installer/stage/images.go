@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"maps"
@@ -10,10 +10,10 @@ import (
 )
 
 // imageSteps returns the steps that pull the images of the cluster to every node, so
-// that later phases need not wait for them. Images that the user added are pulled
+// that later stages need not wait for them. Images that the user added are pulled
 // when a pod needs them.
 func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "images"}
+	l := &list{stage: "images"}
 	if !h.IsNode() {
 		return l.done()
 	}

@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"crypto/sha256"
@@ -13,7 +13,7 @@ import (
 // smokeSteps returns the step that tests whether the cluster runs pods. A passed test
 // is not repeated until the bundle or the Cluster changes.
 func smokeSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "smoke"}
+	l := &list{stage: "smoke"}
 	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}

@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ import (
 
 // networkSteps returns the steps that start the pod network and wait until nodes are ready.
 func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "network"}
+	l := &list{stage: "network"}
 	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}
@@ -28,7 +28,7 @@ func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 
 // dnsSteps returns the steps that start the cluster's DNS.
 func dnsSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "dns"}
+	l := &list{stage: "dns"}
 	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}

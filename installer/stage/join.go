@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"maps"
@@ -12,7 +12,7 @@ import (
 // they wait for the nodes to register, approve their serving certificates, set their
 // labels and taints, and remove the token.
 func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "join"}
+	l := &list{stage: "join"}
 	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}

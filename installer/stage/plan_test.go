@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"encoding/json"
@@ -125,7 +125,7 @@ func TestT48Order(t *testing.T) {
 	for _, n := range order {
 		i := slices.Index(names, n)
 		if i <= last {
-			t.Errorf("phase %q is not after the ones before it in %v", n, order)
+			t.Errorf("stage %q is not after the ones before it in %v", n, order)
 		}
 		last = i
 	}

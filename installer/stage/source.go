@@ -1,4 +1,4 @@
-package phase
+package stage
 
 import (
 	"maps"
@@ -86,7 +86,7 @@ func packages(in Input, d distro.Distro, names ...string) *step.Packages {
 // packageSteps returns the step that installs the packages of the catalog for the
 // host's distribution.
 func packageSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{phase: "packages"}
+	l := &list{stage: "packages"}
 	d, err := in.distro(h)
 	if err != nil {
 		l.fail(err)
