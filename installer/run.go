@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // Progress receives the events of a run as they happen. Its methods are called
@@ -39,6 +41,8 @@ type RunOptions struct {
 	Identity string
 	// AllowDowngrade accepts a bundle that is older than the one a host has seen.
 	AllowDowngrade bool
+	// Operator is the "user@machine" that runs the plan, for the journals of the hosts.
+	Operator string
 	// After holds functions by the name of a stage. Each is called when its stage
 	// has ended on all hosts, but not in a dry run; an error ends the run.
 	After map[string]func(ctx context.Context) error
@@ -98,6 +102,8 @@ func (r *runner) run(ctx context.Context, p *Plan, o RunOptions) error {
 				return err
 			}
 			req.Mode, req.Cluster, req.Pending = r.report.Mode, p.Cluster, pending
+			req.Started, req.Operator, req.Hosts = r.report.Started, o.Operator, members(r.fleet.cluster)
+			req.Roles = rolesOf(req.Hosts, h.Host)
 			return m.call(ctx, req, func(e agent.Event) {
 				if e.Type == agent.EventStep && e.State == step.Differs {
 					differs.Store(true)
@@ -204,4 +210,29 @@ func request(h PlanHost, o RunOptions) (agent.Request, error) {
 		}
 	}
 	return req, nil
+}
+
+// members returns the hosts of the cluster as the journals record them.
+func members(c *manifests.Cluster) []facts.Member {
+	var out []facts.Member
+	for _, h := range c.Hosts {
+		m := facts.Member{
+			Name: h.Name, Address: h.Address, Local: h.Local,
+			SSHAddress: h.SSH.Address, SSHPort: h.SSH.Port, SSHUser: h.SSH.User, SSHHostKey: h.SSH.HostKey,
+		}
+		for _, r := range h.Roles {
+			m.Roles = append(m.Roles, string(r))
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// rolesOf returns the roles of a host.
+func rolesOf(members []facts.Member, host string) []string {
+	i := slices.IndexFunc(members, func(m facts.Member) bool { return m.Name == host })
+	if i < 0 {
+		return nil
+	}
+	return members[i].Roles
 }

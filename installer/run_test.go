@@ -179,6 +179,28 @@ func TestT64ConnectionLostAfterEachEvent(t *testing.T) {
 	}
 }
 
+func TestRequestsNameTheRun(t *testing.T) {
+	l := newLab(t, "a", "b")
+	l.cluster.Hosts[1].SSH = manifests.SSH{User: "admin", KeyFile: "~/.ssh/private"}
+	rep, err := installer.Run(t.Context(), l.plan(files("one"), files("two")), l.connect(), installer.RunOptions{Operator: "ann@desk"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, h := range l.hosts {
+		for _, req := range h.requests {
+			if req.Operator != "ann@desk" || !req.Started.Equal(rep.Started) || !slices.Equal(req.Roles, []string{"worker"}) {
+				t.Errorf("%s: %q %s %q", n, req.Operator, req.Started, req.Roles)
+			}
+			if len(req.Hosts) != 2 || req.Hosts[1].Name != "b" || req.Hosts[1].Address != "10.0.0.2" || req.Hosts[1].SSHUser != "admin" {
+				t.Errorf("%s: hosts %+v", n, req.Hosts)
+			}
+			if raw, err := json.Marshal(req); err != nil || strings.Contains(string(raw), "private") {
+				t.Errorf("%s: the operator's key file is in the request (error %v)", n, err)
+			}
+		}
+	}
+}
+
 func TestT43SecretsGoOnlyWhereTheyAreNamed(t *testing.T) {
 	l := newLab(t, "a", "b")
 	f := l.connect()

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"os/user"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -108,7 +111,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	}
 	report, err := installer.Run(ctx, plan, fleet, installer.RunOptions{
 		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
-		Secrets: credentials.Resolve, Identity: identity, AllowDowngrade: o.downgrade, Progress: a.newRunProgress(),
+		Secrets: credentials.Resolve, Identity: identity, Operator: operator(), AllowDowngrade: o.downgrade, Progress: a.newRunProgress(),
 		After: map[string]func(context.Context) error{"time": installer.CheckClocks(fleet, in)},
 	})
 	var reach access
@@ -122,6 +125,16 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 		return quietError{exitPending}
 	}
 	return err
+}
+
+// operator returns the "user@machine" that runs this program, behind sudo too.
+func operator() string {
+	name := os.Getenv("SUDO_USER")
+	if u, err := user.Current(); err == nil && name == "" {
+		name = u.Username
+	}
+	machine, _ := os.Hostname()
+	return cmp.Or(name, "unknown") + "@" + cmp.Or(machine, "unknown")
 }
 
 // credentials opens the cluster's credentials in dir and compares them and the bundle

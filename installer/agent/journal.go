@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"syscall"
 	"time"
@@ -202,12 +202,26 @@ func (j *journal) undone(r *record) error {
 	return j.write(entry{Op: opUndone, ID: r.ID, Key: r.Key})
 }
 
-// setOwner records the cluster and bundle of this host, if they have changed.
+// setOwner records the cluster and bundle of this host as a new generation, unless it
+// differs from the last one only in the run that applied it.
 func (j *journal) setOwner(o facts.Installed) error {
-	if j.owner != nil && reflect.DeepEqual(*j.owner, o) {
-		return nil
+	o.Generation = 1
+	if j.owner != nil {
+		last := *j.owner
+		last.Generation, last.Time, last.Operator = o.Generation, o.Time, o.Operator
+		if sameJSON(last, o) {
+			return nil
+		}
+		o.Generation = j.owner.Generation + 1
 	}
 	return j.write(entry{Op: opOwner, Owner: &o})
+}
+
+// sameJSON reports whether a and b are the same after a trip through the journal.
+func sameJSON(a, b any) bool {
+	x, err := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err == nil && err2 == nil && bytes.Equal(x, y)
 }
 
 // write appends an entry and returns once it is on disk.

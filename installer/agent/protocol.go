@@ -42,9 +42,16 @@ type Request struct {
 	Host     string `json:"host,omitempty"`    // name in the inventory
 	// Identity is the one of the operator's credentials for the cluster; a host of this
 	// cluster that was installed with others refuses ModeApply.
-	Identity string   `json:"identity,omitempty"`
-	Bundle   Bundle   `json:"bundle,omitzero"`
-	Mirror   Endpoint `json:"mirror,omitzero"`
+	Identity string `json:"identity,omitempty"`
+	// Started is when the run began, and Operator the "user@machine" that began it. All
+	// requests of a run have the same.
+	Started  time.Time `json:"started,omitzero"`
+	Operator string    `json:"operator,omitempty"`
+	// Roles are those of the host, and Hosts the hosts of the cluster, for the journal.
+	Roles  []string       `json:"roles,omitempty"`
+	Hosts  []facts.Member `json:"hosts,omitempty"`
+	Bundle Bundle         `json:"bundle,omitzero"`
+	Mirror Endpoint       `json:"mirror,omitzero"`
 	// Items are step.Items as JSON, in order.
 	Items []json.RawMessage `json:"items,omitempty"`
 	// Secrets are the values of the references in Items, base64 in JSON.

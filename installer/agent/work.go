@@ -100,7 +100,8 @@ func (s *session) useBundle(ctx context.Context, j *journal) error {
 	}
 	return j.setOwner(facts.Installed{
 		Cluster: s.req.Cluster, Host: s.req.Host, Bundle: name, Root: c.Root.String(), Sequence: seq,
-		Identity: s.req.Identity, Components: components,
+		Identity: s.req.Identity, Components: components, Roles: s.req.Roles, Hosts: s.req.Hosts,
+		Time: s.req.Started.UTC(), Operator: s.req.Operator,
 	})
 }
 

@@ -92,6 +92,26 @@ type Installed struct {
 	Identity string `json:"identity,omitempty"`
 	// Components are the versions of the bundle by component (manifests.Lock.Components).
 	Components map[string]string `json:"components,omitempty"`
+	Roles      []string          `json:"roles,omitempty"` // of this host
+	// Hosts are the hosts of the cluster.yaml that was applied.
+	Hosts []Member `json:"hosts,omitempty"`
+	// Generation counts the runs that changed what is wanted on this host, from 1. Time
+	// is when the last of them began, and Operator its "user@machine".
+	Generation int       `json:"generation,omitempty"`
+	Time       time.Time `json:"time,omitzero"`
+	Operator   string    `json:"operator,omitempty"`
+}
+
+// Member is a host of a cluster and how to connect to it, as manifests.Host.
+type Member struct {
+	Name       string   `json:"name"`
+	Address    string   `json:"address"`
+	Roles      []string `json:"roles,omitempty"`
+	Local      bool     `json:"local,omitempty"`
+	SSHAddress string   `json:"sshAddress,omitempty"`
+	SSHPort    int      `json:"sshPort,omitempty"`
+	SSHUser    string   `json:"sshUser,omitempty"`
+	SSHHostKey string   `json:"sshHostKey,omitempty"`
 }
 
 // HasAddress reports whether a is an address of the host.
