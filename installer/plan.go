@@ -91,21 +91,14 @@ func (p *Plan) Steps() int {
 	return n
 }
 
-// WriteText writes the plan for people.
+// WriteText writes the plan for people. Steps of a stage that read the same on several
+// hosts are written once; those of one host are in order.
 func (p *Plan) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "cluster %s, Kubernetes %s, bundle %s\n", p.Cluster, p.Kubernetes, p.Bundle)
 	for _, st := range p.Stages {
 		fmt.Fprintf(b, "\n%s: %s\n", st.Name, st.Title)
-		for _, h := range st.Hosts {
-			fmt.Fprintf(b, "  %s\n", h.Host)
-			for _, it := range h.Items {
-				fmt.Fprintf(b, "    %s\n", it.Step.Describe())
-				if it.Why != "" {
-					fmt.Fprintf(b, "      %s\n", it.Why)
-				}
-			}
-		}
+		writeHosts(b, st.Hosts, p.hosts())
 	}
 	return b.Flush()
 }

@@ -38,11 +38,7 @@ func TestPlan(t *testing.T) {
 	const want = `cluster lab, Kubernetes 1.36.3, bundle b
 
 one: the one
-  cp-1
-    file /etc/one/a 0644
-      because
-    file /etc/one/b 0644
-  w-1
+  all hosts (2)
     file /etc/one/a 0644
       because
     file /etc/one/b 0644

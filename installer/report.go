@@ -1,11 +1,8 @@
 package installer
 
 import (
-	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +56,7 @@ type HostReport struct {
 type StepReport struct {
 	Stage    string        `json:"stage,omitempty"`
 	ID       string        `json:"id"`
+	Kind     string        `json:"kind,omitempty"`
 	Describe string        `json:"describe,omitempty"`
 	State    step.State    `json:"state"`
 	Reason   string        `json:"reason,omitempty"`
@@ -191,39 +189,4 @@ func (e *PartialError) Unwrap() []error {
 		errs = append(errs, h)
 	}
 	return errs
-}
-
-// WriteText writes the report for people: pending changes, failures, packages that
-// stay, and a line of numbers per host. It leaves out the changes made, which a
-// Progress has shown; the JSON form has them.
-func (r *Report) WriteText(w io.Writer) error {
-	b := bufio.NewWriter(w)
-	for _, h := range r.Hosts {
-		for _, s := range h.Steps {
-			if s.State == agent.NotRun || s.State == step.Changed {
-				continue
-			}
-			fmt.Fprintf(b, "%s: %s: %s", h.Host, s.State, cmp.Or(s.Describe, s.ID))
-			if s.Reason != "" {
-				fmt.Fprintf(b, " (%s)", s.Reason)
-			}
-			fmt.Fprintln(b)
-		}
-		if h.Error != "" {
-			fmt.Fprintf(b, "%s: %s\n", h.Host, h.Error)
-		}
-		if len(h.Stays) > 0 {
-			fmt.Fprintf(b, "%s: stay installed: %s\n", h.Host, strings.Join(h.Stays, " "))
-		}
-	}
-	for _, h := range r.Hosts {
-		fmt.Fprintf(b, "%s: ok %d, ", h.Host, h.OK)
-		if r.Mode == agent.ModeCheck {
-			fmt.Fprintf(b, "would change %d", h.Differs)
-		} else {
-			fmt.Fprintf(b, "changed %d", h.Changed)
-		}
-		fmt.Fprintf(b, ", verified %d, skipped %d, failed %d, not run %d\n", h.Verified, h.Skipped, h.Failed, h.NotRun)
-	}
-	return b.Flush()
 }

@@ -165,7 +165,7 @@ func (r *runner) event(stageName string, h PlanHost, e agent.Event) {
 	case agent.EventStep:
 		s := StepReport{Stage: stageName, ID: e.ID, State: e.State, Reason: e.Reason, Took: e.Took}
 		if i := slices.IndexFunc(h.Items, func(it step.Item) bool { return it.ID == e.ID }); i >= 0 {
-			s.Describe = h.Items[i].Step.Describe()
+			s.Kind, s.Describe = h.Items[i].Step.Kind(), h.Items[i].Step.Describe()
 		}
 		r.report.step(h.Host, s)
 	case agent.EventStays:

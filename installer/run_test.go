@@ -144,8 +144,15 @@ func TestT66OneOfFiveFails(t *testing.T) {
 		t.Error(err)
 	}
 	var text bytes.Buffer
-	if err := rep.WriteText(&text); err != nil || !strings.Contains(text.String(), "c: failed: run work (") {
-		t.Errorf("text: %v\n%s", err, text.String())
+	if err := errors.Join(rep.WriteText(&text), rep.WriteCounts(&text)); err != nil || strings.Contains(text.String(), "disk full") {
+		t.Errorf("the failure, which is in the run's error, is repeated: %v\n%s", err, text.String())
+	}
+	if !strings.Contains(text.String(), "c: ok 0, changed 3, verified 0, skipped 0, failed 1, not run 3\n") {
+		t.Errorf("counts:\n%s", text.String())
+	}
+	failed := slices.IndexFunc(rep.Hosts[2].Steps, func(s installer.StepReport) bool { return s.State == step.Failed })
+	if s := rep.Hosts[2].Steps[failed]; s.Stage != "two" || s.ID != "two/fail" || s.Kind != "command" || !strings.Contains(s.Reason, "disk full") {
+		t.Errorf("failed step: %+v", s)
 	}
 }
 
@@ -296,9 +303,8 @@ func TestResetWithoutADeadHost(t *testing.T) {
 	if !errors.Is(err, installer.ErrPartial) || !slices.Equal(rep.Stages[0].Failed, []string{"b"}) {
 		t.Errorf("error %v, stages %+v", err, rep.Stages)
 	}
-	var text bytes.Buffer
-	if err := rep.WriteText(&text); err != nil || !strings.Contains(text.String(), "no route") {
-		t.Errorf("report %q, error %v", text.String(), err)
+	if !strings.Contains(rep.Hosts[1].Error, "no route") {
+		t.Errorf("report %+v", rep.Hosts)
 	}
 	if _, ok := l.hosts["a"].world.Tree(t)["etc/one"]; ok {
 		t.Error("the living host was not reset")

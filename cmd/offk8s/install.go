@@ -178,6 +178,11 @@ func (a *app) runResult(r *installer.Report, reach access) error {
 		if err := r.WriteText(w); err != nil {
 			return err
 		}
+		if a.verbose > 0 || v.Failed > 0 {
+			if err := r.WriteCounts(w); err != nil {
+				return err
+			}
+		}
 		_, err := fmt.Fprintf(w, "changed: %d, would change: %d, hosts failed: %d\n", v.Changed, v.Pending, v.Failed)
 		if err != nil || reach == (access{}) {
 			return err

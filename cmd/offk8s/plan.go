@@ -9,6 +9,7 @@ import (
 
 func (a *app) planCommand() *cobra.Command {
 	var o clusterOptions
+	var host string
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Print what install would do, without connecting to any host",
@@ -17,15 +18,24 @@ runs the operating system given as "os:", or the first one in the bundle if ther
 none. It refuses everything that install refuses without connecting to a host;
 install --dry-run also checks the hosts and reports what differs.
 
+Steps of a stage that read the same on several hosts are printed once; --host prints
+those of one host, all in order.
+
 Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not allowed;
 6 the bundle does not suit the cluster.`,
 		Example: `  offk8s plan -f cluster.yaml --key offk8s.pub
+  offk8s plan --host cp-1 --key offk8s.pub
   offk8s plan --format json > plan.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.load()
 			if err != nil {
 				return err
+			}
+			if host != "" {
+				if _, err := findHost(c, host); err != nil {
+					return usagef("--host %q: %w", host, err)
+				}
 			}
 			_, _, in, err := o.openMirror(cmd.Context(), c)
 			if err != nil {
@@ -38,10 +48,14 @@ Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not 
 			if err != nil {
 				return err
 			}
+			if host != "" {
+				plan = plan.Only(host)
+			}
 			return a.result(plan, plan.WriteText)
 		},
 	}
 	o.fileFlag(cmd)
 	o.mirrorFlags(cmd)
+	cmd.Flags().StringVar(&host, "host", "", "print only the steps of this host")
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -72,14 +73,26 @@ Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 func selectHosts(c *manifests.Cluster, hosts []string) error {
 	var errs []error
 	for _, name := range hosts {
-		if !slices.ContainsFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name }) {
-			errs = append(errs, fmt.Errorf("--host %q: the cluster %q has no such host", name, c.Name))
+		if _, err := findHost(c, name); err != nil {
+			errs = append(errs, fmt.Errorf("--host %q: %w", name, err))
 		}
 	}
 	if len(hosts) > 0 {
 		c.Hosts = slices.DeleteFunc(c.Hosts, func(h manifests.Host) bool { return !slices.Contains(hosts, h.Name) })
 	}
 	return asUsage(errors.Join(errs...))
+}
+
+// findHost returns the host of that name. The error lists the names that there are.
+func findHost(c *manifests.Cluster, name string) (manifests.Host, error) {
+	var names []string
+	for _, h := range c.Hosts {
+		if h.Name == name {
+			return h, nil
+		}
+		names = append(names, h.Name)
+	}
+	return manifests.Host{}, fmt.Errorf("the cluster %q has no such host, want one of %s", c.Name, strings.Join(names, ", "))
 }
 
 // confirmReset asks for the cluster's name. Without a terminal it fails: reset

@@ -1,0 +1,115 @@
+package installer
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// grouped collects lines of text by the hosts that they apply to, so that what is
+// equal on many hosts is written once.
+type grouped struct {
+	hosts []string            // all that may have a line, in order
+	lines []string            // distinct, in the order of their first host
+	on    map[string][]string // the hosts of a line
+}
+
+func newGrouped(hosts []string) *grouped { return &grouped{hosts: hosts, on: map[string][]string{}} }
+
+// add adds a line of a host. A line that a host has already is not added again.
+func (g *grouped) add(host, line string) {
+	on := g.on[line]
+	if on == nil {
+		g.lines = append(g.lines, line)
+	}
+	if !slices.Contains(on, host) {
+		g.on[line] = append(on, host)
+	}
+}
+
+// write writes the lines in groups of the same hosts, below a heading that names
+// them. It keeps the order of the lines within a group.
+func (g *grouped) write(w io.Writer, indent string) {
+	var heads []string
+	groups := map[string][]string{}
+	for _, line := range g.lines {
+		head := hostList(g.on[line], g.hosts)
+		if groups[head] == nil {
+			heads = append(heads, head)
+		}
+		groups[head] = append(groups[head], line)
+	}
+	for _, head := range heads {
+		fmt.Fprintf(w, "%s%s\n", indent, head)
+		for _, line := range groups[head] {
+			fmt.Fprintf(w, "%s  %s\n", indent, strings.ReplaceAll(line, "\n", "\n"+indent+"    "))
+		}
+	}
+}
+
+// maxNamed is the number of hosts that hostList names one by one.
+const maxNamed = 8
+
+// hostList names some of all hosts: "cp-1", "cp-1, cp-2 (2)", "all hosts (6)",
+// "all hosts but cp-1 (99)".
+func hostList(some, all []string) string {
+	others := slices.DeleteFunc(slices.Clone(all), func(h string) bool { return slices.Contains(some, h) })
+	switch {
+	case len(some) == 1:
+		return some[0]
+	case len(others) == 0:
+		return fmt.Sprintf("all hosts (%d)", len(some))
+	case len(some) > maxNamed && len(others) <= maxNamed:
+		return fmt.Sprintf("all hosts but %s (%d)", strings.Join(others, ", "), len(some))
+	default:
+		return fmt.Sprintf("%s (%d)", strings.Join(some, ", "), len(some))
+	}
+}
+
+// writeHosts writes the steps of a stage. Steps that read the same on several hosts
+// are written once; all are the hosts of the plan.
+func writeHosts(w io.Writer, hosts []PlanHost, all []string) {
+	g := newGrouped(all)
+	for _, h := range hosts {
+		for _, it := range h.Items {
+			g.add(h.Host, describe(it))
+		}
+	}
+	g.write(w, "  ")
+}
+
+func describe(it step.Item) string {
+	if it.Why == "" {
+		return it.Step.Describe()
+	}
+	return it.Step.Describe() + "\n" + it.Why
+}
+
+// hosts returns the hosts of the plan in the order of their first stage.
+func (p *Plan) hosts() []string {
+	var out []string
+	for _, st := range p.Stages {
+		for _, h := range st.Hosts {
+			if !slices.Contains(out, h.Host) {
+				out = append(out, h.Host)
+			}
+		}
+	}
+	return out
+}
+
+// Only returns the part of the plan that concerns one host.
+func (p *Plan) Only(host string) *Plan {
+	out := *p
+	out.Stages = nil
+	for _, st := range p.Stages {
+		st.Hosts = slices.DeleteFunc(slices.Clone(st.Hosts), func(h PlanHost) bool { return h.Host != host })
+		if len(st.Hosts) > 0 {
+			out.Stages = append(out.Stages, st)
+		}
+	}
+	return &out
+}
