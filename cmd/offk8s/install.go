@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -150,6 +151,9 @@ func (o installOptions) credentials(c *manifests.Cluster, dir string, in stage.I
 		return nil, "", fmt.Errorf("state directory: %w", err)
 	}
 	if err := installer.Guard(in, identity); err != nil {
+		if missing, merr := credentials.Missing(); merr == nil && len(missing) > 0 {
+			err = fmt.Errorf("%s is missing: %w", strings.Join(missing, ", "), err)
+		}
 		return nil, "", fmt.Errorf("state directory %q: %w", dir, err)
 	}
 	return credentials, identity, nil

@@ -11,6 +11,13 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
+// The files of what is made once, beside the authorities; serviceAccountFile has a
+// .key and a .pub.
+const (
+	serviceAccountFile = "service-account"
+	encryptionFile     = "encryption-config.yaml"
+)
+
 // storedToken is the bootstrap token in the state directory.
 type storedToken struct {
 	Token string    `json:"token"`
@@ -62,8 +69,7 @@ func randomText(n int) string {
 // encryption returns the API server's EncryptionConfiguration. It is created once,
 // because without its key the cluster's Secrets are lost.
 func (s *Credentials) encryption() (trust.Secret, error) {
-	const file = "encryption-config.yaml"
-	b, err := s.dir.read(file)
+	b, err := s.dir.read(encryptionFile)
 	if err != nil || b != nil {
 		return b, err
 	}
@@ -80,12 +86,12 @@ resources:
               secret: %s
       - identity: {}
 `, base64.StdEncoding.EncodeToString(key))
-	return b, s.dir.write(file, b)
+	return b, s.dir.write(encryptionFile, b)
 }
 
 // serviceAccount returns the key pair of service account tokens, which is created once.
 func (s *Credentials) serviceAccount() (priv trust.Secret, pub []byte, err error) {
-	const base = "service-account"
+	const base = serviceAccountFile
 	if pub, err = s.dir.read(base + ".pub"); err != nil {
 		return nil, nil, err
 	}

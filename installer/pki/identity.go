@@ -5,43 +5,77 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"path/filepath"
 )
 
 // Identity returns the identity of the cluster, "sha256:<hex>" over the certificates
-// of its authorities and the public key of its service account tokens. It is "" if one
-// of them does not exist: a cluster that runs cannot have been installed with them.
-// Hosts record it, so that they refuse credentials of another cluster of that name.
+// of its authorities and the public key of its service account tokens. It is "" if
+// anything of what Establish creates is missing: with the rest alone, nobody may change
+// a running cluster. Hosts record it, so that they refuse credentials of another
+// cluster of that name.
 func (s *Credentials) Identity() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity()
 }
 
-func (s *Credentials) identity() (string, error) {
+// Missing returns the names of the files without which there is no identity, nil if
+// all exist or none does.
+func (s *Credentials) Missing() ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dir.missing()
+}
+
+func (s *Credentials) identity() (string, error) { return s.dir.identity() }
+
+func (d stateDir) identity() (string, error) {
 	sum := sha256.New()
-	for _, file := range identityFiles() {
-		b, err := s.dir.read(file)
+	for _, file := range irreplaceable() {
+		b, err := d.read(file)
 		if err != nil {
 			return "", err
 		}
 		if b == nil {
 			return "", nil
 		}
+		if ext := filepath.Ext(file); ext != ".crt" && ext != ".pub" {
+			continue
+		}
 		block, _ := pem.Decode(b)
 		if block == nil {
-			return "", fmt.Errorf("%q in %q: not PEM", file, s.dir.path)
+			return "", fmt.Errorf("%q in %q: not PEM", file, d.path)
 		}
 		_, _ = sum.Write(block.Bytes) // never fails
 	}
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-func identityFiles() []string {
+func (d stateDir) missing() ([]string, error) {
+	var out []string
+	for _, file := range irreplaceable() {
+		b, err := d.read(file)
+		if err != nil {
+			return nil, err
+		}
+		if b == nil {
+			out = append(out, file)
+		}
+	}
+	if len(out) == len(irreplaceable()) {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// irreplaceable returns the names of the files that a running cluster cannot do
+// without: what Establish creates. The identity covers the public ones, in this order.
+func irreplaceable() []string {
 	var out []string
 	for _, ca := range authorities() {
-		out = append(out, caName(ca)+".crt")
+		out = append(out, caName(ca)+".crt", caName(ca)+".key")
 	}
-	return append(out, "service-account.pub")
+	return append(out, serviceAccountFile+".pub", serviceAccountFile+".key", encryptionFile)
 }
 
 // Establish creates what cannot be created again for a running cluster: the

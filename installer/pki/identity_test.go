@@ -30,20 +30,41 @@ func TestIdentity(t *testing.T) {
 	if other, err := open(t, t.TempDir(), time.Now(), nil).Establish(); other == id || err != nil {
 		t.Errorf("another directory: %q, %v, want another identity", other, err)
 	}
-	for _, f := range identityFiles() {
-		b, err := os.ReadFile(filepath.Join(dir, f))
-		if err != nil {
+}
+
+// Without any one of the files that cannot be made again there is no identity, so that
+// a run does not make that file again for a running cluster.
+func TestIdentityNeedsEveryFile(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, time.Now(), nil)
+	id, err := s.Establish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{
+		"kubernetes-ca.crt", "kubernetes-ca.key", "etcd-ca.crt", "etcd-ca.key", "front-proxy-ca.crt", "front-proxy-ca.key",
+		"service-account.key", "service-account.pub", "encryption-config.yaml",
+	}
+	for _, f := range files {
+		path := filepath.Join(dir, f)
+		if err := os.Rename(path, path+".away"); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Remove(filepath.Join(dir, f)); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := again.Identity(); got != "" || err != nil {
+		if got, err := s.Identity(); got != "" || err != nil {
 			t.Errorf("without %s: %q, %v, want none", f, got, err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, f), b, 0o600); err != nil {
+		if missing, err := s.Missing(); len(missing) != 1 || missing[0] != f || err != nil {
+			t.Errorf("without %s: missing %q, %v", f, missing, err)
+		}
+		if err := os.Rename(path+".away", path); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if got, err := s.Identity(); got != id || err != nil {
+		t.Errorf("complete again: %q, %v, want %q", got, err, id)
+	}
+	if missing, err := open(t, t.TempDir(), time.Now(), nil).Missing(); missing != nil || err != nil {
+		t.Errorf("an empty directory: missing %q, %v, want none", missing, err)
 	}
 }
 
