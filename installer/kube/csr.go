@@ -65,7 +65,7 @@ func (a *ApproveCSRs) Check(ctx context.Context, env *step.Env) (step.Result, er
 // that do not match the inventory stay pending; the error or the log names them.
 func (a *ApproveCSRs) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	approved, refused := 0, map[string]string{}
-	err := step.Poll(ctx, timeout(a.Timeout, 5*time.Minute), interval, "serving certificates of the kubelets",
+	err := step.Poll(ctx, env, timeout(a.Timeout, 5*time.Minute), interval, "serving certificates of the kubelets",
 		func(ctx context.Context) (string, error) {
 			n, err := a.approve(ctx, env, refused)
 			approved += n

@@ -50,7 +50,7 @@ func (n *Nodes) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 }
 
 func (n *Nodes) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
-	err := step.Poll(ctx, timeout(n.Timeout, 5*time.Minute), interval, "nodes "+n.word(),
+	err := step.Poll(ctx, env, timeout(n.Timeout, 5*time.Minute), interval, "nodes "+n.word(),
 		func(ctx context.Context) (string, error) { return n.look(ctx, env) })
 	if err != nil {
 		return step.Result{}, err

@@ -69,7 +69,7 @@ func (r *Rollout) Check(ctx context.Context, env *step.Env) (step.Result, error)
 
 func (r *Rollout) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	for _, w := range r.Workloads {
-		err := step.Poll(ctx, timeout(r.Timeout, 5*time.Minute), interval, "pods of "+w.String(),
+		err := step.Poll(ctx, env, timeout(r.Timeout, 5*time.Minute), interval, "pods of "+w.String(),
 			func(ctx context.Context) (string, error) { return workloadReady(ctx, env, w) })
 		if err != nil {
 			return step.Result{}, errors.Join(err, podTrouble(ctx, env, w.Namespace))

@@ -141,7 +141,7 @@ func (r *smokeRun) clean(ctx context.Context) error {
 }
 
 func (r *smokeRun) wait(ctx context.Context, what string, done func(context.Context) (string, error)) error {
-	return step.Poll(ctx, timeout(r.Timeout, 3*time.Minute), interval, what, done)
+	return step.Poll(ctx, r.env, timeout(r.Timeout, 3*time.Minute), interval, what, done)
 }
 
 func (r *smokeRun) apply(ctx context.Context, objects ...any) error {

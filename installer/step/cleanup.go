@@ -113,7 +113,7 @@ func endContainers(ctx context.Context, env *Env) error {
 			}
 		}
 	}
-	return Poll(ctx, 30*time.Second, 300*time.Millisecond, "end of all containers",
+	return Poll(ctx, env, 30*time.Second, 300*time.Millisecond, "end of all containers",
 		func(context.Context) (string, error) {
 			pids, err := processes(env.Root)
 			if err != nil || len(pids) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -12,14 +13,14 @@ const lastLook = 10 * time.Second
 
 // Poll calls look every interval until it returns no reason to wait longer. After
 // timeout it returns an error that names what was waited for and the last reason,
-// or error, of look. If ctx ends, Poll returns its cause.
-func Poll(ctx context.Context, timeout, interval time.Duration, what string, look func(context.Context) (reason string, err error)) error {
+// or error, of look. If ctx ends, Poll returns its cause. It logs the reasons to env.
+func Poll(ctx context.Context, env *Env, timeout, interval time.Duration, what string, look func(context.Context) (reason string, err error)) error {
 	// A look that has begun may finish, so that there is always a last reason.
 	lookCtx, cancel := context.WithTimeout(ctx, timeout+lastLook)
 	defer cancel()
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
-	last := "nothing was seen"
+	last, wait := "nothing was seen", patience{log: env.Log}
 	for {
 		reason, err := look(lookCtx)
 		switch {
@@ -30,6 +31,7 @@ func Poll(ctx context.Context, timeout, interval time.Duration, what string, loo
 		case lookCtx.Err() == nil:
 			last = err.Error()
 		}
+		wait.longer(ctx, last)
 		t := time.NewTimer(interval)
 		select {
 		case <-ctx.Done():
@@ -41,6 +43,20 @@ func Poll(ctx context.Context, timeout, interval time.Duration, what string, loo
 		case <-t.C:
 		}
 	}
+}
+
+// patience logs why a step waits longer, when the reason changes: the operator sees
+// what the step is waiting for.
+type patience struct {
+	log  *slog.Logger
+	last string
+}
+
+func (p *patience) longer(ctx context.Context, reason string) {
+	if reason != p.last {
+		p.log.DebugContext(ctx, "not yet: "+reason)
+	}
+	p.last = reason
 }
 
 // CheckResult turns a look at a service into the Result of Check: OK if nothing

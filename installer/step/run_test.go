@@ -1,9 +1,11 @@
 package step_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -98,6 +100,44 @@ func TestWait(t *testing.T) {
 	}
 	if (&step.Wait{URL: "https://x"}).Validate() == nil {
 		t.Error("accepts https without a CA")
+	}
+}
+
+// A step that waits logs its reason when that changes, so that the operator sees it.
+func TestWaitLogsReasons(t *testing.T) {
+	answers := []string{"refused", "refused", "starting", "ready"}
+	w := steptest.New(t)
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		said := answers[0]
+		answers = answers[1:]
+		if said == "ready" {
+			return steptest.Say(said)
+		}
+		return steptest.Exit(c.Argv, 1, said)
+	}
+	var log bytes.Buffer
+	env := w.Env()
+	env.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	wait := &step.Wait{Argv: []string{"ask"}, Interval: step.Duration(time.Millisecond)}
+	if _, err := wait.Apply(t.Context(), env); err != nil {
+		t.Fatal(err)
+	}
+	reasons := []string{"no pods", "no pods", "1 of 2", ""}
+	err := step.Poll(t.Context(), env, time.Minute, time.Millisecond, "pods", func(context.Context) (string, error) {
+		r := reasons[0]
+		reasons = reasons[1:]
+		return r, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"refused", "starting", "not yet: no pods", "not yet: 1 of 2"} {
+		if n := strings.Count(log.String(), want); n != 1 {
+			t.Errorf("%q is logged %d times, want 1:\n%s", want, n, log.String())
+		}
+	}
+	if n := strings.Count(log.String(), "level=DEBUG"); n != 4 {
+		t.Errorf("%d lines, want 4:\n%s", n, log.String())
 	}
 }
 

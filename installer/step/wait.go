@@ -123,6 +123,7 @@ func (w *Wait) Apply(ctx context.Context, env *Env) (Result, error) {
 	start := time.Now()
 	limit := time.NewTimer(w.timeout())
 	defer limit.Stop()
+	wait := patience{log: env.Log}
 	for {
 		// Each attempt has a separate timeout and limit only prevents the next one, so
 		// that the last error always comes from the other side.
@@ -130,6 +131,7 @@ func (w *Wait) Apply(ctx context.Context, env *Env) (Result, error) {
 		if last == nil {
 			return Result{State: Verified, Reason: fmt.Sprintf("after %s", time.Since(start).Round(100*time.Millisecond))}, nil
 		}
+		wait.longer(ctx, env.tail(last.Error(), 300))
 		select {
 		case <-ctx.Done():
 			return Result{}, context.Cause(ctx)
