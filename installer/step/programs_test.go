@@ -219,14 +219,39 @@ func TestRoute(t *testing.T) {
 		case "show":
 			return steptest.Say(have)
 		case "replace":
-			have = strings.Join(c.Argv[3:], " ") + " \n"
+			// ip adds the scope of a directly connected network.
+			have = strings.Replace(strings.Join(c.Argv[3:], " "), " src", " scope link src", 1) + " \n"
 		case "del":
 			have = ""
 		}
 		return steptest.Say("")
 	}
-	steptest.Suite(t, steptest.Case{Name: "unreachable", Step: &step.Route{Destination: "169.254.169.254"}, World: w})
-	if have != "" {
-		t.Errorf("after undo: %q", have)
+	service := &step.Route{Destination: "10.96.0.0/16", Device: "eth0", Source: "10.66.0.11"}
+	const other = "10.96.0.0/16 via 10.66.0.1 dev eth0 src 10.66.0.11"
+	for _, tt := range []struct {
+		name, before string
+		step         step.Step
+	}{
+		{"unreachable", "", &step.Route{Destination: "169.254.169.254"}},
+		{"device", "", service},
+		{"by a gateway", other, service},
+		{"by another interface", "10.96.0.0/16 dev eth1 scope link src 10.66.0.11", service},
+		{"from another address", "10.96.0.0/16 dev eth0 scope link src 10.66.0.110", service},
+	} {
+		have = tt.before
+		steptest.Suite(t, steptest.Case{Name: tt.name, Step: tt.step, World: w})
+		// The fake adds the scope to what it is given back too.
+		if strings.Replace(strings.TrimSpace(have), " scope link", "", -1) != strings.Replace(tt.before, " scope link", "", -1) {
+			t.Errorf("%s: after undo %q, want %q", tt.name, have, tt.before)
+		}
+	}
+	for _, bad := range []*step.Route{
+		{Destination: "services"},
+		{Destination: "10.96.0.0/16", Device: "eth0"},
+		{Destination: "10.96.0.0/16", Device: "eth0 via", Source: "10.66.0.11"},
+	} {
+		if bad.Validate() == nil {
+			t.Errorf("%+v is valid", bad)
+		}
 	}
 }

@@ -5,15 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
-// Route is an entry of the host's routing table until the next boot. A unit that sets
-// it at boot is another step.
+// Route is an entry of the host's routing table until the next boot. The unit that
+// sets it at boot runs Replace.
 type Route struct {
 	Destination string `json:"destination"` // address or network, "169.254.169.254"
-	// Via is the gateway; without one the destination is unreachable.
-	Via string `json:"via,omitempty"`
+	// Device is the interface that leads to the destination; without one the
+	// destination is unreachable.
+	Device string `json:"device,omitempty"`
+	// Source is the address that packets by Device come from.
+	Source string `json:"source,omitempty"`
 }
 
 func (r *Route) Kind() string { return "route" }
@@ -21,20 +25,27 @@ func (r *Route) Kind() string { return "route" }
 func (r *Route) Target() Target { return Target{Destination: r.Destination} }
 
 func (r *Route) Describe() string {
-	if r.Via == "" {
+	if r.Device == "" {
 		return fmt.Sprintf("route %s unreachable", r.Destination)
 	}
-	return fmt.Sprintf("route %s via %s", r.Destination, r.Via)
+	return fmt.Sprintf("route %s dev %s from %s", r.Destination, r.Device, r.Source)
 }
 
 func (r *Route) Validate() error {
 	_, err := parseNet(r.Destination)
-	errs := []error{err}
-	if r.Via != "" {
-		_, err := parseNet(r.Via)
-		errs = append(errs, err)
+	if r.Device == "" {
+		return err
 	}
-	return errors.Join(errs...)
+	_, sourceErr := netip.ParseAddr(r.Source)
+	return errors.Join(err, CheckName("device", r.Device), sourceErr)
+}
+
+// Replace returns the program call that sets the route.
+func (r *Route) Replace() []string {
+	if r.Device == "" {
+		return []string{"ip", "route", "replace", "unreachable", r.Destination}
+	}
+	return []string{"ip", "route", "replace", r.Destination, "dev", r.Device, "src", r.Source}
 }
 
 func (r *Route) Check(ctx context.Context, env *Env) (Result, error) {
@@ -57,13 +68,7 @@ func (r *Route) Apply(ctx context.Context, env *Env) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	argv := []string{"ip", "route", "replace"}
-	if r.Via == "" {
-		argv = append(argv, "unreachable", r.Destination)
-	} else {
-		argv = append(argv, r.Destination, "via", r.Via)
-	}
-	if _, err := env.Run.Run(ctx, Cmd{Argv: argv}); err != nil {
+	if _, err := env.Run.Run(ctx, Cmd{Argv: r.Replace()}); err != nil {
 		return Result{}, fmt.Errorf("set route: %w", err)
 	}
 	return Result{State: Changed, Reason: "set", Prior: priorJSON(routePrior{have})}, nil
@@ -81,7 +86,7 @@ func (r *Route) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {
 	argv := append([]string{"ip", "route", "replace"}, strings.Fields(prior.Was)...)
 	if prior.Was == "" {
 		argv = []string{"ip", "route", "del"}
-		if r.Via == "" {
+		if r.Device == "" {
 			argv = append(argv, "unreachable")
 		}
 		argv = append(argv, r.Destination)
@@ -105,8 +110,9 @@ func (r *Route) show(ctx context.Context, env *Env) (string, error) {
 }
 
 func (r *Route) is(line string) bool {
-	if r.Via == "" {
+	if r.Device == "" {
 		return strings.HasPrefix(line, "unreachable ")
 	}
-	return strings.Contains(line+" ", " via "+r.Via+" ")
+	words := " " + line + " "
+	return strings.Contains(words, " dev "+r.Device+" ") && strings.Contains(words, " src "+r.Source+" ") && !strings.Contains(words, " via ")
 }
