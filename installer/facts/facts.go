@@ -49,6 +49,8 @@ type Facts struct {
 
 	Listening []Listener `json:"listening,omitempty"`
 	Addresses []Address  `json:"addresses,omitempty"`
+	// DefaultRoutes are sorted by metric; nil if the kernel does not list routes.
+	DefaultRoutes []Route `json:"defaultRoutes"`
 	// Manager is the package manager: "apt", "dnf", "yum" or "".
 	Manager string `json:"manager,omitempty"`
 	// State lists the paths that an earlier Kubernetes, etcd or container runtime left.
@@ -79,6 +81,16 @@ type Listener struct {
 type Address struct {
 	Interface string       `json:"interface"`
 	Prefix    netip.Prefix `json:"prefix"`
+	MTU       int          `json:"mtu,omitempty"` // bytes
+	// ReversePath is the rp_filter that applies: 0 off, 1 strict, 2 loose.
+	ReversePath int `json:"reversePath,omitempty"`
+}
+
+// Route is a default route for IPv4.
+type Route struct {
+	Interface string     `json:"interface"`
+	Gateway   netip.Addr `json:"gateway,omitzero"`
+	Metric    int        `json:"metric,omitempty"`
 }
 
 // Installed is the owner of the host's journal: a cluster, and the bundle applied last.
@@ -114,9 +126,14 @@ type Member struct {
 	SSHHostKey string   `json:"sshHostKey,omitempty"`
 }
 
-// HasAddress reports whether a is an address of the host.
-func (f Facts) HasAddress(a netip.Addr) bool {
-	return slices.ContainsFunc(f.Addresses, func(x Address) bool { return x.Prefix.Addr() == a })
+// Interface returns the interface that has the address, and reports whether there is one.
+func (f Facts) Interface(address string) (Address, bool) {
+	a, err := netip.ParseAddr(address)
+	i := slices.IndexFunc(f.Addresses, func(x Address) bool { return x.Prefix.Addr() == a })
+	if err != nil || i < 0 {
+		return Address{}, false
+	}
+	return f.Addresses[i], true
 }
 
 // ListensOn reports whether a socket listens on the port.
@@ -154,7 +171,9 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	errs = append(errs, err)
 	f.Listening, err = listeners(env)
 	errs = append(errs, err)
-	f.Addresses, err = addresses()
+	f.Addresses, err = addresses(env)
+	errs = append(errs, err)
+	f.DefaultRoutes, err = defaultRoutes(env)
 	errs = append(errs, err)
 	f.ResolvConf, f.Resolvers = resolvers(env)
 	for _, p := range statePaths {
@@ -276,7 +295,7 @@ func manager(env *step.Env) string {
 	return ""
 }
 
-func addresses() ([]Address, error) {
+func addresses(env *step.Env) ([]Address, error) {
 	ifs, err := net.Interfaces()
 	if err != nil {
 		return nil, err
@@ -292,7 +311,7 @@ func addresses() ([]Address, error) {
 		}
 		for _, a := range list {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				out = append(out, Address{i.Name, p})
+				out = append(out, Address{i.Name, p, i.MTU, reversePath(env, i.Name)})
 			}
 		}
 	}

@@ -54,8 +54,9 @@ func testFacts(h manifests.Host, id, version string) facts.Facts {
 	return facts.Facts{
 		OS: catalog.OSRelease{ID: id, Version: version, Name: id + " " + version}, Arch: "amd64", Kernel: "6.1.0", CPUs: 4,
 		MemoryBytes: 8 << 30, Systemd: 252, Cgroups: []int{1, 2},
-		Disks:     []facts.Disk{{Path: "/var/lib", FreeBytes: 100 << 30}, {Path: "/usr/local/bin", FreeBytes: 100 << 30}},
-		Addresses: []facts.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix(h.Address + "/24")}},
+		Disks:         []facts.Disk{{Path: "/var/lib", FreeBytes: 100 << 30}, {Path: "/usr/local/bin", FreeBytes: 100 << 30}},
+		Addresses:     []facts.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix(h.Address + "/24"), MTU: 1500}},
+		DefaultRoutes: []facts.Route{{Interface: "eth0", Gateway: netip.MustParseAddr("10.0.0.1")}},
 	}
 }
 

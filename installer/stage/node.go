@@ -16,12 +16,13 @@ const (
 	proxyCfg    = kubeDir + "/kube-proxy.json"
 	kubeletConf = kubeletDir + "/kubeconfig" // written by the kubelet
 	bootstrap   = kubeDir + "/bootstrap-kubelet.conf"
-	// metadata is the address of the metadata service of clouds; closed networks drop
-	// its packets.
-	metadata = "169.254.169.254"
 	// resolvConf is the default of kubelet and containerd.
 	resolvConf = "/etc/resolv.conf"
 )
+
+// metadataRoute leads nowhere: closed networks drop packets to the metadata service of
+// clouds.
+var metadataRoute = &step.Route{Destination: "169.254.169.254"}
 
 // nodeSteps returns the steps that start kubelet and kube-proxy, on control planes
 // too. The kubelet requests its client certificate with the bootstrap token and
@@ -33,9 +34,10 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	l.install(in, h, step.BinDir, "kubelet", "kube-proxy")
 	if in.Lock.Release.Features.MetadataRoute {
-		l.add("metadata-route", &step.Route{
-			Destination: metadata,
-		}).Why = "a kubelet of this version connects to it and hangs for 20 s if the network drops packets"
+		l.add("metadata-route", metadataRoute).Why = "a kubelet of this version connects to it and hangs for 20 s if the network drops packets"
+	}
+	if r := in.serviceRoute(h); r != nil {
+		l.add("service-route", r).Why = "without a default route, programs of the host cannot connect to services"
 	}
 	if f, ok := in.Facts[h.Name]; ok && f.ResolvConf == "" {
 		it := l.add("resolv-conf", &step.Block{
@@ -78,7 +80,10 @@ func kubelet(in Input, h manifests.Host) daemon {
 	}
 	service := []string{"CPUAccounting=yes", "MemoryAccounting=yes", "KillMode=process"}
 	if in.Lock.Release.Features.MetadataRoute {
-		service = append(service, "ExecStartPre=-/sbin/ip route replace unreachable "+metadata)
+		service = append(service, atStart(metadataRoute))
+	}
+	if r := in.serviceRoute(h); r != nil {
+		service = append(service, atStart(r))
 	}
 	return daemon{
 		name: "kubelet", about: "kubelet, the node agent of Kubernetes", after: []string{"containerd.service"},

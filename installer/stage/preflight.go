@@ -31,6 +31,7 @@ const (
 func preflight(in Input) []Check {
 	c := &checks{ignore: in.Cluster.HostPrep.IgnorePreflight}
 	checkCluster(c, in)
+	least := in.leastMTU()
 	for _, h := range in.Cluster.Hosts {
 		c.host = h.Name
 		f, ok := in.Facts[h.Name]
@@ -40,6 +41,7 @@ func preflight(in Input) []Check {
 		}
 		checkSystem(c, in, h, f)
 		checkResources(c, h, f)
+		checkNetwork(c, in, h, f, least)
 		checkKernel(c, in, h, f)
 		checkPorts(c, in, h, f)
 		checkForeign(c, in, h, f)
@@ -163,8 +165,7 @@ func checkSystem(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		Name: "firewall", Found: cmp.Or(f.Firewall, "none"), Want: "firewalld, ufw or none",
 		Hint: "its rules are yours: allow the ports of the step firewall-hosts, and forward packets of pods and services",
 	})
-	a, err := netip.ParseAddr(h.Address)
-	assigned := err == nil && f.HasAddress(a)
+	_, assigned := f.Interface(h.Address)
 	found := h.Address
 	if !assigned {
 		found += ", which is on no interface"
