@@ -75,13 +75,9 @@ func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Flee
 	if f.binary == nil {
 		f.binary = runningProgram
 	}
-	dial := o.Dial
-	if dial == nil {
-		dial = o.dial
-	}
 	err := f.each(ctx, names(c), func(ctx context.Context, name string) error {
 		i := slices.IndexFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name })
-		m, err := f.connect(ctx, c.Hosts[i], dial)
+		m, err := f.connect(ctx, c.Hosts[i], o)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if err != nil {
@@ -98,8 +94,8 @@ func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Flee
 }
 
 // connect connects to one host and installs the agent's program on it.
-func (f *Fleet) connect(ctx context.Context, c manifests.Host, dial func(context.Context, manifests.Host) (host.Host, error)) (*member, error) {
-	h, err := dial(ctx, c)
+func (f *Fleet) connect(ctx context.Context, c manifests.Host, o ConnectOptions) (*member, error) {
+	h, err := Dial(ctx, c, o)
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +106,11 @@ func (f *Fleet) connect(ctx context.Context, c manifests.Host, dial func(context
 	return m, nil
 }
 
-// dial connects to a host as cluster.yaml describes.
-func (o ConnectOptions) dial(ctx context.Context, h manifests.Host) (host.Host, error) {
+// Dial connects to a host as cluster.yaml describes, and installs nothing there.
+func Dial(ctx context.Context, h manifests.Host, o ConnectOptions) (host.Host, error) {
+	if o.Dial != nil {
+		return o.Dial(ctx, h)
+	}
 	if h.Local {
 		return host.NewLocal(h.Name), nil
 	}

@@ -1,0 +1,19 @@
+package stage
+
+import "github.com/offk8s/offk8s/manifests"
+
+// Units returns the names of the units, without ".service", that offk8s runs on a host
+// with the roles of h. Stages may add others that come from packages.
+func Units(h manifests.Host) []string {
+	var out []string
+	if h.HasRole(manifests.RoleEtcd) {
+		out = append(out, "etcd")
+	}
+	if h.HasRole(manifests.RoleControlPlane) {
+		out = append(out, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "offk8s-approver")
+	}
+	if h.IsNode() {
+		out = append(out, "containerd", "kubelet", "kube-proxy")
+	}
+	return out
+}

@@ -1,0 +1,41 @@
+package stage
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// Units lists every unit that a stage writes.
+func TestUnits(t *testing.T) {
+	for _, minor := range []string{"1.16", "1.36"} {
+		in := testInput(t, minor)
+		for _, h := range in.Cluster.Hosts {
+			found := 0
+			for _, s := range All() {
+				if s.Steps == nil {
+					continue
+				}
+				items, err := s.Steps(in, h)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, it := range items {
+					u, ok := it.Step.(*step.Unit)
+					if !ok || u.Content == "" {
+						continue
+					}
+					found++
+					if name := strings.TrimSuffix(u.Name, ".service"); !slices.Contains(Units(h), name) {
+						t.Errorf("%s: %s: step %s writes the unit %q, which is not in Units", minor, h.Name, it.ID, name)
+					}
+				}
+			}
+			if found == 0 {
+				t.Errorf("%s: %s: no units", minor, h.Name)
+			}
+		}
+	}
+}
