@@ -1,10 +1,14 @@
 package main
 
 import (
+	"log/slog"
+
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/approver"
 	"github.com/offk8s/offk8s/installer/kube/smokeserver"
+	"github.com/offk8s/offk8s/installer/step"
 )
 
 // agentCommand is started by install on a host. It reads requests from stdin and
@@ -22,6 +26,24 @@ func (a *app) agentCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// approverCommand runs as offk8s-approver.service on the control planes.
+func (a *app) approverCommand() *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use:    "approver",
+		Short:  "Approve kubelets' requests for serving certificates (a service of the control planes)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Approvals are worth a line without -v.
+			log := slog.New(slog.NewTextHandler(a.stderr, nil))
+			return approver.Run(cmd.Context(), approver.Options{Config: config, Runner: step.Exec{}, Log: log})
+		},
+	}
+	c.Flags().StringVar(&config, "config", "", "file with the inventory and the path of the kubeconfig")
+	return c
 }
 
 // smokeServerCommand runs in the pods of the smoke test.

@@ -41,7 +41,7 @@ func TestJournalKeys(t *testing.T) {
 		{&step.Wait{URL: "tcp://a:1"}, `wait    `},
 		{&step.Cleanup{Files: []string{"/a/b"}}, `kube-cleanup    `},
 		{&kube.Apply{Text: "a"}, `kube-apply    `},
-		{&kube.ApproveCSRs{}, `kube-csr    `},
+		{&kube.ServingCertificates{}, `kube-csr    `},
 		{&kube.Node{Name: "a"}, `kube-node  "a"  `},
 		{&kube.Nodes{Names: []string{"a"}}, `kube-nodes    `},
 		{&kube.Rollout{}, `kube-rollout    `},

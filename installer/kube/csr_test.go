@@ -1,26 +1,22 @@
 package kube
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
-	"math/big"
 	"net"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/offk8s/offk8s/installer/step"
 )
 
 type request struct {
+	name     string // default "csr-1"
 	cn, org  string
 	dns      []string
 	ips      []string
@@ -61,7 +57,7 @@ func (r request) object(t *testing.T) string {
 		t.Fatal(err)
 	}
 	b, err := json.Marshal(map[string]any{
-		"kind": "CSR", "metadata": map[string]any{"name": "csr-1"},
+		"kind": "CSR", "metadata": map[string]any{"name": cmp.Or(r.name, "csr-1")},
 		"spec": map[string]any{
 			"request":  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
 			"username": r.username, "groups": r.groups, "usages": r.usages, "signerName": r.signer,
@@ -96,6 +92,7 @@ func TestServingRequests(t *testing.T) {
 		{"requester is a user", func(r *request) { r.username = "n1" }, "not a node of the inventory"},
 		{"not in the group", func(r *request) { r.groups = nil }, "not in group"},
 		{"other organization", func(r *request) { r.org = "system:masters" }, "not the requester"},
+		{"name that is an option", func(r *request) { r.name = "--all" }, "not a name"},
 		{"client usage as well", func(r *request) { r.usages = append(r.usages, "client auth") }, "client auth"},
 	}
 	nodes := []NodeAddress{{"n1", "127.0.0.1"}, {"n2", "127.0.0.2"}}
@@ -105,85 +102,38 @@ func TestServingRequests(t *testing.T) {
 			r := goodRequest()
 			tt.change(&r)
 			f.put(r.object(t))
-			refused := map[string]string{}
-			n, err := (&ApproveCSRs{Nodes: nodes}).approve(t.Context(), w.Env(), refused)
+			got, err := admin(w.Env()).ServingRequests(t.Context(), nodes)
 			if err != nil {
 				t.Fatal(err)
 			}
-			why := refused["csr-1"]
 			switch {
-			case tt.want == "" && n != 1:
-				t.Errorf("left alone: %s", why)
-			case tt.want != "" && n != 0:
+			case tt.want == "-":
+				if len(got) > 0 {
+					t.Errorf("looked at: %+v", got)
+				}
+			case len(got) != 1:
+				t.Errorf("%d requests, want one", len(got))
+			case tt.want == "":
+				if got[0].Refused != nil || got[0].Node != "n1" {
+					t.Errorf("node %q, refused: %v", got[0].Node, got[0].Refused)
+				}
+			case got[0].Refused == nil || !strings.Contains(got[0].Refused.Error(), tt.want):
+				t.Errorf("refused: %v, want %q", got[0].Refused, tt.want)
+			case admin(w.Env()).Approve(t.Context(), got[0]) == nil:
 				t.Error("approved")
-			case tt.want == "-" && why != "", tt.want != "" && tt.want != "-" && !strings.Contains(why, tt.want):
-				t.Errorf("reason %q, want %q", why, tt.want)
 			}
 		})
 	}
 }
 
-// It is done when the kubelet serves what the cluster's authority signed, not
-// when a request was approved.
-func TestApproveCSRs(t *testing.T) {
+// A request names its text: the reason stays short whatever it asks for.
+func TestLongRefusal(t *testing.T) {
 	f, w := newCluster(t)
-	f.put(goodRequest().object(t))
-	ca, serve := authority(t)
-	w.Write(t, "/etc/kubernetes/pki/ca.crt", string(ca), 0o600)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	r := goodRequest()
+	r.dns = []string{strings.Repeat("n", 100_000)}
+	f.put(r.object(t))
+	got, err := admin(w.Env()).ServingRequests(t.Context(), []NodeAddress{{"n1", "127.0.0.1"}})
+	if err != nil || len(got) != 1 || got[0].Refused == nil || len(got[0].Refused.Error()) > maxRefusal {
+		t.Errorf("%d requests, %v", len(got), err)
 	}
-	defer l.Close()
-	var approved bool
-	f.on = func(args []string) { approved = approved || args[0] == "certificate" }
-	conf := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if !approved {
-			return nil, fmt.Errorf("no serving certificate yet")
-		}
-		return serve, nil
-	}}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _ = tls.Server(c, conf).Handshake(); _ = c.Close() }()
-		}
-	}()
-	a := &ApproveCSRs{
-		Nodes: []NodeAddress{{"n1", "127.0.0.1"}}, CAFile: "/etc/kubernetes/pki/ca.crt", Port: l.Addr().(*net.TCPAddr).Port,
-	}
-	if res, err := a.Check(t.Context(), w.Env()); err != nil || res.State != step.Differs {
-		t.Fatalf("before: %+v, %v", res, err)
-	}
-	if res, err := a.Apply(t.Context(), w.Env()); err != nil || res.State != step.Changed {
-		t.Fatalf("apply: %+v, %v", res, err)
-	}
-	if res, err := a.Check(t.Context(), w.Env()); err != nil || res.State != step.OK {
-		t.Errorf("after: %+v, %v", res, err)
-	}
-	other, _ := authority(t)
-	w.Write(t, "/etc/kubernetes/pki/ca.crt", string(other), 0o600)
-	if res, _ := a.Check(t.Context(), w.Env()); res.State == step.OK {
-		t.Error("a certificate of another authority is accepted")
-	}
-}
-
-func authority(t *testing.T) (caPEM []byte, leaf *tls.Certificate) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, Subject: pkix.Name{CommonName: "ca"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

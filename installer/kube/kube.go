@@ -31,17 +31,25 @@ func Kinds() step.Kinds {
 		"kube-rollout":    func() step.Step { return &Rollout{} },
 		"kube-nodes":      func() step.Step { return &Nodes{} },
 		"kube-node":       func() step.Step { return &Node{} },
-		"kube-csr":        func() step.Step { return &ApproveCSRs{} },
+		"kube-csr":        func() step.Step { return &ServingCertificates{} },
 		"kube-token":      func() step.Step { return &Token{} },
 		"kube-token-gone": func() step.Step { return &TokenGone{} },
 		"kube-smoke":      func() step.Step { return &Smoke{} },
 	}
 }
 
-// kubectl runs the bundle's kubectl as admin.
-func kubectl(ctx context.Context, env *step.Env, stdin []byte, args ...string) ([]byte, error) {
-	argv := append([]string{Kubectl, "--kubeconfig", AdminConf}, args...)
-	out, err := env.Run.Run(ctx, step.Cmd{Argv: argv, Stdin: stdin})
+// Client runs the bundle's kubectl with a credential.
+type Client struct {
+	Run        step.Runner
+	Kubeconfig string
+}
+
+// admin returns the client of the steps, which run on a control plane.
+func admin(env *step.Env) Client { return Client{Run: env.Run, Kubeconfig: AdminConf} }
+
+func (c Client) kubectl(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
+	argv := append([]string{Kubectl, "--kubeconfig", c.Kubeconfig}, args...)
+	out, err := c.Run.Run(ctx, step.Cmd{Argv: argv, Stdin: stdin})
 	if err != nil {
 		return out.Stdout, fmt.Errorf("kubectl %s: %w", args[0], err)
 	}
@@ -49,8 +57,8 @@ func kubectl(ctx context.Context, env *step.Env, stdin []byte, args ...string) (
 }
 
 // get reads an object or a list as JSON; into stays as it is if there is none.
-func get(ctx context.Context, env *step.Env, into any, args ...string) error {
-	out, err := kubectl(ctx, env, nil, append([]string{"get", "-o", "json"}, args...)...)
+func (c Client) get(ctx context.Context, into any, args ...string) error {
+	out, err := c.kubectl(ctx, nil, append([]string{"get", "-o", "json"}, args...)...)
 	if err != nil {
 		return err
 	}
@@ -61,6 +69,16 @@ func get(ctx context.Context, env *step.Env, into any, args ...string) error {
 		return fmt.Errorf("kubectl get %s: %w", strings.Join(args, " "), err)
 	}
 	return nil
+}
+
+// kubectl runs the bundle's kubectl as admin.
+func kubectl(ctx context.Context, env *step.Env, stdin []byte, args ...string) ([]byte, error) {
+	return admin(env).kubectl(ctx, stdin, args...)
+}
+
+// get is Client.get as admin.
+func get(ctx context.Context, env *step.Env, into any, args ...string) error {
+	return admin(env).get(ctx, into, args...)
 }
 
 // interval is the time between two looks at the cluster.

@@ -60,7 +60,7 @@ func TestChecksOnBareHost(t *testing.T) {
 	w.Secrets["t"] = "abcdef.0123456789abcdef"
 	for _, s := range []step.Step{
 		&Apply{Objects: raw(`{"kind":"X","metadata":{"name":"x"}}`)}, &Rollout{Workloads: []ObjectKey{{"Deployment", "n", "x"}}},
-		&Nodes{Names: []string{"n"}}, &Node{Name: "n"}, &ApproveCSRs{CAFile: "/etc/ca.crt"}, &Token{Ref: "t", Nodes: []string{"n"}},
+		&Nodes{Names: []string{"n"}}, &Node{Name: "n"}, &ServingCertificates{CAFile: "/etc/ca.crt"}, &Token{Ref: "t", Nodes: []string{"n"}},
 		&TokenGone{}, &Smoke{Fingerprint: "x"}, &step.Image{Name: "a/b:c", Digest: "sha256:0"},
 	} {
 		res, err := s.Check(t.Context(), w.Env())
@@ -223,7 +223,7 @@ func TestValidate(t *testing.T) {
 		&Rollout{Workloads: []ObjectKey{{"Job", "n", "x"}}}, &Rollout{},
 		&Nodes{Names: []string{"--all"}}, &Node{Name: "n", Taints: []string{"key"}},
 		&Node{Name: "n", Labels: map[string]string{"--all": "x"}}, &Node{Name: "n", Labels: map[string]string{"a": "b-"}},
-		&ApproveCSRs{CAFile: "ca.crt"}, &ApproveCSRs{CAFile: "/ca.crt", Nodes: []NodeAddress{{"n", "host"}}},
+		&ServingCertificates{CAFile: "ca.crt"}, &ServingCertificates{CAFile: "/ca.crt", Nodes: []NodeAddress{{"n", "host"}}},
 		&Token{}, &Token{Ref: "x", TTL: step.Duration(48 * time.Hour)},
 		&Smoke{},
 	}

@@ -101,6 +101,7 @@ func controlPlaneCredentials(h manifests.Host, server credential) []credential {
 			Usage: usageClient, Server: local,
 		},
 		{Name: Name("scheduler", h), CA: Kubernetes, CommonName: "system:kube-scheduler", Usage: usageClient, Server: local},
+		{Name: Name("approver", h), CA: Kubernetes, CommonName: Approver, Usage: usageClient, Server: local},
 		{
 			Name: Name(Admin, h), CA: Kubernetes, CommonName: "kubernetes-admin",
 			Organizations: []string{"system:masters"}, Usage: usageClient, Server: local,
@@ -112,6 +113,7 @@ func controlPlaneCredentials(h manifests.Host, server credential) []credential {
 const (
 	KubeletClient    = "kube-apiserver-kubelet-client"
 	FrontProxyClient = "front-proxy-client"
+	Approver         = "offk8s-approver"
 )
 
 // apiServer returns the serving certificate of every control plane, with all names

@@ -92,6 +92,7 @@ func TestCredentials(t *testing.T) {
 		"front-proxy-client-cp-1 front-proxy client front-proxy-client",
 		"controller-manager-cp-1 kubernetes client system:kube-controller-manager",
 		"scheduler-cp-1 kubernetes client system:kube-scheduler",
+		"approver-cp-1 kubernetes client offk8s-approver",
 		"admin-cp-1 kubernetes client kubernetes-admin",
 		"kube-proxy-cp-1 kubernetes client system:kube-proxy",
 		"kube-proxy-node-1 kubernetes client system:kube-proxy",

@@ -32,7 +32,7 @@ func merge(base, over map[string]any) map[string]any {
 
 // jsonConfig returns v as a configuration file. JSON is also YAML, and its keys are
 // sorted.
-func jsonConfig(v map[string]any) (string, error) {
+func jsonConfig(v any) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -61,6 +61,7 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 			Ref: pki.RefToken, Nodes: in.nodeNames(), TTL: step.Duration(pki.TokenLifetime),
 		}).Why = "nodes join with it"
 	}
+	l.approver(in, h)
 	return l.done()
 }
 
@@ -175,25 +176,18 @@ func scheduler(in Input) daemon {
 	}
 }
 
-// rbacObjects returns bindings of roles that are part of Kubernetes. They do not
-// approve serving certificates; kube.ApproveCSRs does, which knows the hosts.
+// rbacObjects returns bindings of roles that are part of Kubernetes, and the role of the
+// approver, because none of the others approves serving certificates.
 func rbacObjects() ([]json.RawMessage, error) {
-	binding := func(name, role, kind, subject string) table {
-		return table{
-			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-			"metadata": table{"name": name},
-			"roleRef":  table{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-			"subjects": []any{table{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": subject}},
-		}
-	}
 	const csr = "system:certificates.k8s.io:certificatesigningrequests:"
+	objects := append([]table{
+		clusterRoleBinding("offk8s:node-bootstrapper", "system:node-bootstrapper", "Group", kube.Group),
+		clusterRoleBinding("offk8s:node-autoapprove-bootstrap", csr+"nodeclient", "Group", kube.Group),
+		clusterRoleBinding("offk8s:node-autoapprove-renewal", csr+"selfnodeclient", "Group", "system:nodes"),
+		clusterRoleBinding("offk8s:apiserver-kubelet-client", "system:kubelet-api-admin", "User", pki.KubeletClient),
+	}, approverRole()...)
 	var out []json.RawMessage
-	for _, o := range []table{
-		binding("offk8s:node-bootstrapper", "system:node-bootstrapper", "Group", kube.Group),
-		binding("offk8s:node-autoapprove-bootstrap", csr+"nodeclient", "Group", kube.Group),
-		binding("offk8s:node-autoapprove-renewal", csr+"selfnodeclient", "Group", "system:nodes"),
-		binding("offk8s:apiserver-kubelet-client", "system:kubelet-api-admin", "User", pki.KubeletClient),
-	} {
+	for _, o := range objects {
 		b, err := json.Marshal(o)
 		if err != nil {
 			return nil, err
@@ -201,4 +195,13 @@ func rbacObjects() ([]json.RawMessage, error) {
 		out = append(out, b)
 	}
 	return out, nil
+}
+
+func clusterRoleBinding(name, role, kind, subject string) table {
+	return table{
+		"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+		"metadata": table{"name": name},
+		"roleRef":  table{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+		"subjects": []any{table{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": subject}},
+	}
 }

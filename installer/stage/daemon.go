@@ -32,8 +32,10 @@ func mergeFlags(in Input, daemon string, common, user flags) flags {
 type daemon struct {
 	name  string // of the program and of the unit
 	about string
-	flags flags
-	after []string // units
+	// command is the subcommand of the program; usually empty.
+	command string
+	flags   flags
+	after   []string // units
 	// kind is the Type of the unit; if empty, simple.
 	kind string
 	// service holds further lines of the [Service] section.
@@ -52,7 +54,7 @@ func (d daemon) unit() string {
 	for _, s := range d.service {
 		b.WriteString(s + "\n")
 	}
-	b.WriteString("ExecStart=" + step.BinDir + "/" + d.name)
+	b.WriteString(strings.TrimSpace("ExecStart=" + step.BinDir + "/" + d.name + " " + d.command))
 	for _, k := range slices.Sorted(maps.Keys(d.flags)) {
 		b.WriteString(" \\\n  " + quoteArg("--"+k+"="+d.flags[k]))
 	}

@@ -113,6 +113,10 @@ func testLock(t *testing.T, cat *catalog.Catalog, minor, network string) *manife
 			})
 		}
 	}
+	l.Artifacts = append(l.Artifacts, manifests.Artifact{
+		Kind: manifests.KindFile, Name: "offk8s", Version: "test", Platform: "linux/amd64", Group: "files",
+		Path: "offk8s/test/amd64/offk8s", Mode: 0o755, Plain: manifests.Descriptor{Digest: digest.FromString("offk8s")},
+	})
 	images := []string{"offk8s.dev/smoke:test"}
 	for _, m := range []map[string]catalog.Image{release.Images, cniRelease.Images} {
 		for _, i := range m {

@@ -9,20 +9,16 @@ import (
 )
 
 // joinSteps returns the steps on the control plane after all kubelets have started:
-// they wait for the nodes to register, approve their serving certificates, set their
-// labels and taints, and remove the token.
+// they wait for the nodes to register and to serve TLS, set their labels and taints,
+// and remove the token.
 func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "join"}
 	if !in.isFirstControlPlane(h) {
 		return l.done()
 	}
 	l.add("registered", &kube.Nodes{Names: in.nodeNames()})
-	var nodes []kube.NodeAddress
-	for _, n := range in.Cluster.Nodes() {
-		nodes = append(nodes, kube.NodeAddress{Name: n.Name, Address: n.Address})
-	}
-	l.add("serving-certificates", &kube.ApproveCSRs{
-		Nodes: nodes, CAFile: kubeCA,
+	l.add("serving-certificates", &kube.ServingCertificates{
+		Nodes: in.inventory(), CAFile: kubeCA,
 	}).Why = "logs and exec use TLS that the API server verifies"
 	for _, n := range in.Cluster.Nodes() {
 		labels := maps.Clone(n.Labels)

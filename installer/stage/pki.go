@@ -18,6 +18,7 @@ const (
 	proxyConf     = kubeDir + "/kube-proxy.conf"
 	managerConf   = kubeDir + "/controller-manager.conf"
 	schedulerConf = kubeDir + "/scheduler.conf"
+	approverConf  = kubeDir + "/offk8s-approver.conf"
 	encryption    = kubeDir + "/encryption-config.yaml"
 )
 
@@ -59,6 +60,7 @@ func controlPlanePKI(l *list, h manifests.Host) {
 	l.secret(encryption, pki.RefEncryption)
 	l.secret(managerConf, pki.KubeconfigRef(pki.Name("controller-manager", h)))
 	l.secret(schedulerConf, pki.KubeconfigRef(pki.Name("scheduler", h)))
+	l.secret(approverConf, pki.KubeconfigRef(pki.Name("approver", h)))
 	l.secret(kube.AdminConf, pki.KubeconfigRef(pki.Name(pki.Admin, h)))
 }
 

@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -208,8 +210,8 @@ func TestUnitsVerify(t *testing.T) {
 				}
 			}
 		}
-		if len(units) != 7 {
-			t.Errorf("%d units, want 7: %v", len(units), units)
+		if len(units) != 8 {
+			t.Errorf("%d units, want 8: %v", len(units), units)
 		}
 		cmd := exec.Command("systemd-analyze", append([]string{"verify"}, units...)...)
 		cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
@@ -217,6 +219,50 @@ func TestUnitsVerify(t *testing.T) {
 		lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool { return !strings.Contains(l, dir) })
 		if err != nil || len(lines) > 0 {
 			t.Errorf("%s: systemd-analyze verify: %v\n%s", minor, err, out)
+		}
+	}
+}
+
+// The access rules, above all the approver's: it reads requests and approves those of two
+// signers, and nothing else.
+func TestRBAC(t *testing.T) {
+	objects, err := rbacObjects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	for _, o := range objects {
+		if err := json.Indent(&out, o, "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		out.WriteByte('\n')
+	}
+	golden(t, "rbac.json", out.String())
+}
+
+// Every control plane runs the approver, with the program of the bundle, and no other host.
+func TestApprover(t *testing.T) {
+	in := testInput(t, "1.36")
+	in.Cluster.Hosts[1].Roles = append(in.Cluster.Hosts[1].Roles, manifests.RoleControlPlane)
+	for host, want := range map[string]bool{"cp-1": true, "node-1": true, "node-2": false} {
+		items := steps(t, in, "controlplane", host)
+		if _, ok := items["offk8s-approver-unit"]; ok != want {
+			t.Errorf("%s: approver %t, want %t", host, ok, want)
+		}
+		if !want {
+			continue
+		}
+		u := items["offk8s-approver-unit"].Step.(*step.Unit)
+		// It reads its inventory again by itself.
+		if slices.Contains(u.Triggers, approverConfig) || !slices.Contains(u.Triggers, approverConf) {
+			t.Errorf("%s: restarted by %v", host, u.Triggers)
+		}
+		program, err := in.file(in.Cluster.Hosts[0], "offk8s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := items["offk8s-approver"].Step.(*step.Artifact); a.Digest != plain(program) {
+			t.Errorf("%s: program %s", host, a.Digest)
 		}
 	}
 }
