@@ -31,6 +31,7 @@ func TestJournalKeys(t *testing.T) {
 		{&step.Modules{Names: []string{"a"}}, `modules    `},
 		{&step.Modules{File: "/a"}, `modules    "/a"`},
 		{&step.Packages{Names: []string{"a"}}, `packages    `},
+		{&step.Present{Files: []string{"/a/b"}}, `present    `},
 		{&step.Route{Destination: "::1"}, `route   "::1" `},
 		{&step.SELinux{}, `selinux    `},
 		{&step.Swap{}, `swap    `},

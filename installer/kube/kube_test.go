@@ -119,6 +119,7 @@ func TestNodes(t *testing.T) {
 	f, w := newCluster(t)
 	f.put(readyNode("n1"))
 	f.put(`{"kind":"Node","metadata":{"name":"n2"},"status":{"conditions":[{"type":"Ready","status":"False","message":"no network"}]}}`)
+	f.put(`{"kind":"Node","metadata":{"name":"n9"},"status":{"conditions":[{"type":"Ready","status":"True"},{"type":"NetworkUnavailable","status":"True","message":"agent is down"}]}}`)
 	tests := []struct {
 		step Nodes
 		want string
@@ -126,6 +127,7 @@ func TestNodes(t *testing.T) {
 		{Nodes{Names: []string{"n1", "n2"}}, ""},
 		{Nodes{Names: []string{"n1"}, Ready: true}, ""},
 		{Nodes{Names: []string{"n1", "n2"}, Ready: true}, "n2 is not ready: no network"},
+		{Nodes{Names: []string{"n9"}, Ready: true}, "n9 is not ready: agent is down"},
 		{Nodes{Names: []string{"n3"}}, "n3 is not registered"},
 	}
 	for _, tt := range tests {

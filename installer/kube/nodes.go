@@ -99,17 +99,21 @@ type taint struct {
 	Effect string `json:"effect"`
 }
 
-// notReady returns the reason, "" if the node is ready.
+// notReady returns the reason, "" if the node is ready and no pod network reports that
+// it is not.
 func (n node) notReady() string {
+	reason := "it has not reported yet"
 	for _, c := range n.Status.Conditions {
-		if c.Type == "Ready" {
-			if c.Status == "True" {
-				return ""
-			}
+		switch {
+		case c.Type == "NetworkUnavailable" && c.Status == "True":
 			return c.Message
+		case c.Type == "Ready" && c.Status == "True":
+			reason = ""
+		case c.Type == "Ready":
+			reason = c.Message
 		}
 	}
-	return "it has not reported yet"
+	return reason
 }
 
 func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {

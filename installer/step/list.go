@@ -31,6 +31,7 @@ func All() Kinds {
 		"kube-cleanup": func() Step { return &Cleanup{} },
 		"modules":      func() Step { return &Modules{} },
 		"packages":     func() Step { return &Packages{} },
+		"present":      func() Step { return &Present{} },
 		"route":        func() Step { return &Route{} },
 		"selinux":      func() Step { return &SELinux{} },
 		"swap":         func() Step { return &Swap{} },
