@@ -30,6 +30,8 @@ releases:
     images: {agent: {ref: "registry.example/tunnel:v1.0.0"}}
     template: objects.yaml
     ports: [51820/udp]
+    ready: [/sys/class/net/tunnel0]
+    logs: [/var/log/pods/kube-system_tunnel-*/*/*.log]
     modules: [wireguard, geneve]
     sysctls: {net.ipv4.conf.all.rp_filter: "0"}
     interfaces: [tunnel0]
@@ -75,6 +77,13 @@ spec:
 	apply := steps(t, in, "network", "cp-1")["tunnel"].Step.(*kube.Apply)
 	if len(apply.Objects) != 1 || !strings.Contains(string(apply.Objects[0]), "registry.example/tunnel@sha256:") {
 		t.Errorf("objects %s", apply.Objects)
+	}
+	// Every node observes its network, not the control plane alone.
+	for _, h := range in.Cluster.Nodes() {
+		up, _ := steps(t, in, "network", h.Name)["up"].Step.(*step.Present)
+		if up == nil || !slices.Equal(up.Files, []string{"/sys/class/net/tunnel0"}) || !slices.Equal(up.Logs, []string{"/var/log/pods/kube-system_tunnel-*/*/*.log"}) {
+			t.Errorf("%s waits for %+v", h.Name, up)
+		}
 	}
 	for _, p := range All() {
 		if p.Steps == nil {

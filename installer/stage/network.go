@@ -15,14 +15,18 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// networkSteps returns the steps that start the pod network and wait until nodes are ready.
+// networkSteps returns the steps that start the pod network and wait until nodes are
+// ready. Every node waits for its network: pods without a probe count as ready before
+// they have done anything.
 func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "network"}
-	if !in.isFirstControlPlane(h) {
-		return l.done()
+	if in.isFirstControlPlane(h) {
+		templateSteps(l, in, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
+		l.add("ready", &kube.Nodes{Names: in.nodeNames(), Ready: true})
 	}
-	templateSteps(l, in, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
-	l.add("ready", &kube.Nodes{Names: in.nodeNames(), Ready: true})
+	if cni := in.Lock.CNIRelease; h.IsNode() && len(cni.Ready) > 0 {
+		l.add("up", &step.Present{Files: cni.Ready, Logs: cni.Logs, Text: "the pod network is up on this node"})
+	}
 	return l.done()
 }
 

@@ -36,6 +36,11 @@ type CNIRelease struct {
 	// Sysctls are set on every node, cluster.yaml's over them.
 	Modules []string          `yaml:"modules,omitempty" json:"modules,omitempty"`
 	Sysctls map[string]string `yaml:"sysctls,omitempty" json:"sysctls,omitempty"`
+	// Ready are files that a node has when its pod network is up, and not before; an
+	// interface is /sys/class/net/NAME. Logs are patterns of the logs that tell why it
+	// is not, "/var/log/pods/*_kube-flannel-ds-*/*/*.log".
+	Ready []string `yaml:"ready,omitempty" json:"ready,omitempty"`
+	Logs  []string `yaml:"logs,omitempty" json:"logs,omitempty"`
 	// Reset removes the interfaces, the files and directories, the iptables chains
 	// by their prefix ("FLANNEL-"), and the rules of other chains by the prefix of
 	// their comment ("flanneld").
@@ -97,10 +102,12 @@ func (r CNIRelease) validate(c *strict.Checks, p string) {
 	if _, err := RenderObjects(r.Objects, sampleData(roles...)); err != nil || r.Objects == "" {
 		c.Add(p+".template", "%q is not a template of objects beside cni.yaml: %v", r.Template, err)
 	}
-	for i, f := range r.Files {
-		// Reset removes these, so a directory that others share must not be here.
-		if path.Clean(f) != f || strings.Count(f, "/") < 2 || !path.IsAbs(f) || strings.ContainsFunc(f, strict.Unprintable) {
-			c.Add(fmt.Sprintf("%s.files[%d]", p, i), "%q: want an absolute path of two levels or more", f)
+	for field, list := range map[string][]string{"files": r.Files, "ready": r.Ready, "logs": r.Logs} {
+		for i, f := range list {
+			// Reset removes files, so a directory that others share must not be here.
+			if path.Clean(f) != f || strings.Count(f, "/") < 2 || !path.IsAbs(f) || strings.ContainsFunc(f, strict.Unprintable) {
+				c.Add(fmt.Sprintf("%s.%s[%d]", p, field, i), "%q: want an absolute path of two levels or more", f)
+			}
 		}
 	}
 	for _, x := range []struct {

@@ -149,6 +149,7 @@ func TestOverlayRefuses(t *testing.T) {
 		{"member outside", "kubernetes/1.36.yaml", releaseHead + "components: [{name: etcd, members: [../etcd]}]\n", "plain relative path"},
 		{"unknown key file", "distro/rocky-9.yaml", "apiVersion: offk8s.dev/v1\nkind: Distro\nyum: [{id: rocky9-baseos, keyFiles: [x.asc]}]\n", "keys/x.asc is not in the catalog"},
 		{"shared folder", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', files: [/etc]}]\n", "two levels"},
+		{"network that is always ready", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ready: [subnet.env]}]\n", "ready[0]"},
 		{"chain of the kernel", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', chains: [INPUT]}]\n", `chains[0]: found "INPUT"`},
 		{"comment with a quote", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ruleComments: ['a\"b']}]\n", "ruleComments[0]: found"},
 		{"module with an option", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', modules: ['-r']}]\n", "modules[0]: found"},
