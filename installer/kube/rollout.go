@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +74,7 @@ func (r *Rollout) Apply(ctx context.Context, env *step.Env) (step.Result, error)
 		err := step.Poll(ctx, env, timeout(r.Timeout, 5*time.Minute), interval, "pods of "+w.String(),
 			func(ctx context.Context) (string, error) { return workloadReady(ctx, env, w) })
 		if err != nil {
-			return step.Result{}, errors.Join(err, podTrouble(ctx, env, w.Namespace))
+			return step.Result{}, errors.Join(err, podTrouble(ctx, env, w.Namespace, selector(ctx, env, w)))
 		}
 	}
 	return step.Result{State: step.Verified, Reason: "all pods are ready"}, nil
@@ -85,6 +87,9 @@ type workload struct {
 	} `json:"metadata"`
 	Spec struct {
 		Replicas *int64 `json:"replicas"`
+		Selector struct {
+			MatchLabels map[string]string `json:"matchLabels"`
+		} `json:"selector"`
 	} `json:"spec"`
 	Status struct {
 		ObservedGeneration     int64 `json:"observedGeneration"`
@@ -95,6 +100,18 @@ type workload struct {
 		UpdatedNumberScheduled int64 `json:"updatedNumberScheduled"`
 		NumberAvailable        int64 `json:"numberAvailable"`
 	} `json:"status"`
+}
+
+// selector returns the labels of a workload's pods, "k8s-app=flannel", "" if it cannot
+// be read.
+func selector(ctx context.Context, env *step.Env, k ObjectKey) string {
+	var w workload
+	_ = get(ctx, env, &w, "-n", k.Namespace, strings.ToLower(k.Kind), k.Name)
+	var out []string
+	for _, l := range slices.Sorted(maps.Keys(w.Spec.Selector.MatchLabels)) {
+		out = append(out, l+"="+w.Spec.Selector.MatchLabels[l])
+	}
+	return strings.Join(out, ",")
 }
 
 func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (reason string, err error) {
@@ -121,38 +138,6 @@ func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (reason stri
 	return "", nil
 }
 
-// podTrouble returns the states, events and logs of a namespace's pods as an error to
-// join.
-func podTrouble(ctx context.Context, env *step.Env, namespace string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-	defer cancel()
-	var notes []string
-	for _, args := range [][]string{
-		{"get", "pods", "-n", namespace, "-o", "wide"},
-		{"get", "events", "-n", namespace, "--field-selector", "type=Warning", "--sort-by", ".lastTimestamp"},
-	} {
-		out, err := kubectl(ctx, env, nil, args...)
-		if err == nil {
-			notes = append(notes, lastLines(string(out), 15))
-		}
-	}
-	var pods struct{ Items []podStatus }
-	if get(ctx, env, &pods, "pods", "-n", namespace) == nil {
-		for _, p := range pods.Items {
-			if !p.ready() && p.Status.Phase != "Pending" && p.Status.Phase != "Succeeded" && len(notes) < 6 {
-				out, err := kubectl(ctx, env, nil, "logs", "-n", namespace, p.Metadata.Name, "--all-containers", "--tail=10")
-				if err == nil {
-					notes = append(notes, "logs of "+p.Metadata.Name+":\n"+lastLines(string(out), 10))
-				}
-			}
-		}
-	}
-	if len(notes) == 0 {
-		return nil
-	}
-	return errors.New(strings.Join(notes, "\n"))
-}
-
 type podStatus struct {
 	Metadata struct {
 		Name              string            `json:"name"`
@@ -169,6 +154,8 @@ type podStatus struct {
 			Type   string `json:"type"`
 			Status string `json:"status"`
 		} `json:"conditions"`
+		InitContainerStatuses []container `json:"initContainerStatuses"`
+		ContainerStatuses     []container `json:"containerStatuses"`
 	} `json:"status"`
 }
 
@@ -182,12 +169,4 @@ func (p podStatus) ready() bool {
 		}
 	}
 	return false
-}
-
-func lastLines(s string, n int) string {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	if len(lines) > n {
-		lines = lines[len(lines)-n:]
-	}
-	return strings.Join(lines, "\n")
 }

@@ -77,7 +77,7 @@ func (s *Smoke) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 			continue
 		}
 		err = fmt.Errorf("smoke: %s: %w", p.name, err)
-		err = errors.Join(err, podTrouble(ctx, env, smokeA), podTrouble(ctx, env, smokeB))
+		err = errors.Join(err, podTrouble(ctx, env, smokeA, ""), podTrouble(ctx, env, smokeB, ""))
 		// After a cancelled run too; the next run deletes the rest first.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()

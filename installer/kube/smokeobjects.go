@@ -139,5 +139,5 @@ func (r *smokeRun) outcome(ctx context.Context, name string) error {
 	if len(said) == 0 {
 		return errors.New("the client pod failed without output")
 	}
-	return fmt.Errorf("the client pod failed: %s", lastLines(string(said), 5))
+	return fmt.Errorf("the client pod failed: %s", r.env.LastLines(string(said), 5))
 }
