@@ -2,6 +2,7 @@ package step
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,8 @@ const maxOutput = 8 << 20
 type Exec struct{}
 
 // Run starts the program in a new process group with a minimal environment, without
-// proxies and preloads. When ctx ends, the group gets SIGTERM and five seconds later
-// SIGKILL.
+// proxies and preloads. When ctx ends, the group gets SIGTERM and the program five seconds
+// later SIGKILL.
 func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
 	if err := checkArgv("argv", c.Argv); err != nil {
 		return Output{}, err
@@ -31,19 +32,26 @@ func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	stdout, stderr := reader.Head{Max: maxOutput}, reader.Head{Max: maxOutput}
 	cmd := exec.CommandContext(ctx, name, c.Argv[1:]...)
 	cmd.Args[0] = c.Argv[0]
 	cmd.Env = append(minimalEnv(), c.Env...)
 	cmd.Dir = c.Dir
-	cmd.Stdin = bytes.NewReader(c.Stdin)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if len(c.Stdin) > 0 {
+		cmd.Stdin = bytes.NewReader(c.Stdin)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
-	err = cmd.Run()
-	out := Output{stdout.Bytes(), stderr.Bytes()}
-	if ctx.Err() != nil {
+	var out Output
+	if c.Finish > 0 {
+		out, err = detached(cmd)
+	} else {
+		stdout, stderr := reader.Head{Max: maxOutput}, reader.Head{Max: maxOutput}
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err = cmd.Run()
+		out = Output{stdout.Bytes(), stderr.Bytes()}
+	}
+	if ctx.Err() != nil && err != nil {
 		return out, fmt.Errorf("%q: %w", c.Argv[0], context.Cause(ctx))
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -95,11 +103,12 @@ type ExitError struct {
 
 // NewExitError returns an ExitError with the output of the program.
 func NewExitError(argv []string, code int, out Output) *ExitError {
-	said := strings.TrimSpace(string(out.Stderr))
-	if said == "" {
-		said = strings.TrimSpace(string(out.Stdout))
-	}
-	return &ExitError{Program: argv[0], Code: code, Stderr: said}
+	return &ExitError{Program: argv[0], Code: code, Stderr: said(out)}
+}
+
+// said returns what a program says about its failure.
+func said(out Output) string {
+	return cmp.Or(strings.TrimSpace(string(out.Stderr)), strings.TrimSpace(string(out.Stdout)))
 }
 
 func (e *ExitError) Error() string {

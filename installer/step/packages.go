@@ -157,16 +157,27 @@ func (p *Packages) yumInstall(ctx context.Context, env *Env, names []string) err
 	}
 	// The long option, since dnf 5 knows no -c.
 	base := []string{p.Manager, "-y", "--config=" + conf, "--disablerepo=*", "--enablerepo=offk8s*"}
-	for _, args := range [][]string{
-		// The mirror may serve another bundle than when the cache was filled.
-		{"-q", "clean", "expire-cache"},
-		append([]string{"install"}, names...),
-	} {
-		if _, err := env.Run.Run(ctx, Cmd{Argv: slices.Concat(base, args)}); err != nil {
-			return err
-		}
+	// The mirror may serve another bundle than when the cache was filled.
+	if _, err := env.Run.Run(ctx, Cmd{Argv: slices.Concat(base, []string{"-q", "clean", "expire-cache"})}); err != nil {
+		return err
 	}
-	return nil
+	return transaction(ctx, env, Cmd{Argv: slices.Concat(base, []string{"install"}, names)})
+}
+
+// The limits of a package manager: of its downloads, of a transaction, and of one that
+// goes on after the end of its context.
+const (
+	downloadLimit     = 2 * time.Hour
+	transactionLimit  = 30 * time.Minute
+	transactionFinish = 10 * time.Minute
+)
+
+// transaction runs a package manager that changes the database of packages. Interrupted,
+// it may leave packages in part and a database that needs repair.
+func transaction(ctx context.Context, env *Env, c Cmd) error {
+	c.Timeout, c.Finish = transactionLimit, transactionFinish
+	_, err := env.Run.Run(ctx, c)
+	return err
 }
 
 // yumConf returns the main configuration for yum 3 and dnf, see yum.conf(5) and
@@ -204,27 +215,16 @@ func (p *Packages) aptInstall(ctx context.Context, env *Env, names []string) err
 		return err
 	}
 	environ := []string{"APT_CONFIG=" + conf, "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1"}
-	get := func(ctx context.Context, args ...string) error {
-		argv := append([]string{"apt-get", "-q"}, args...)
-		_, err := env.Run.Run(ctx, Cmd{Argv: argv, Env: environ})
-		return err
-	}
-	// apt accepts any speed of a mirror that does not stall. Only what a limit may
-	// interrupt has one.
-	limited, cancel := context.WithTimeoutCause(ctx, aptLimit, fmt.Errorf("not finished within %s", aptLimit))
-	defer cancel()
-	if err := get(limited, "update"); err != nil {
-		return err
-	}
+	get := []string{"apt-get", "-q"}
 	install := append([]string{"-y", "--no-install-recommends", "install"}, names...)
-	if err := get(limited, append([]string{"--download-only"}, install...)...); err != nil {
-		return err
+	// apt accepts any speed of a mirror that does not stall, so the downloads come first.
+	for _, args := range [][]string{{"update"}, append([]string{"--download-only"}, install...)} {
+		if _, err := env.Run.Run(ctx, Cmd{Argv: slices.Concat(get, args), Env: environ, Timeout: downloadLimit}); err != nil {
+			return err
+		}
 	}
-	return get(ctx, install...)
+	return transaction(ctx, env, Cmd{Argv: slices.Concat(get, install), Env: environ})
 }
-
-// aptLimit is the longest time for all downloads of apt.
-const aptLimit = 2 * time.Hour
 
 // aptConf returns the configuration, see apt.conf(5). apt reads APT_CONFIG first, so
 // Parts and Main keep it from the host's files. Any error of update is fatal, since

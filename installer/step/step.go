@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -152,6 +153,12 @@ type Cmd struct {
 	Stdin []byte
 	Env   []string // added to a minimal environment (PATH, LANG=C, HOME); no proxies
 	Dir   string
+	// Timeout is the time limit; 0 means DefaultTimeout.
+	Timeout time.Duration
+	// Finish is for programs that must not be interrupted, such as the transaction of a
+	// package manager: when ctx ends, they go on for that long, and the loss of the agent
+	// does not end them either.
+	Finish time.Duration
 }
 
 // Output is the output of a program.
