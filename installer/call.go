@@ -1,98 +1,56 @@
 package installer
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 
-	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/host"
 )
 
-// call runs the agent on a host with one request and passes its events to on, in
-// order. The error is the agent's, which may be agent.ErrStep and the like, or says
-// that there was no answer.
+// call sends one request to the agent of a host and passes the events of its answer to
+// on, in order. The error is the agent's, which may be agent.ErrStep and the like, or says
+// that there was no answer. When ctx ends, call waits until the agent has stopped: it may
+// have to finish the transaction of a package manager.
+//
+// All calls have one agent, which the first one starts. If the connection was lost, or
+// the agent has ended, the next call connects and starts it again.
 func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Event)) error {
-	req.Protocol, req.Hold = agent.Protocol, true
+	req.Protocol = agent.Protocol
 	line, err := json.Marshal(req)
 	if err != nil {
 		return err
 	}
-	released := make(chan struct{})
-	defer close(released)
-	// The agent stops when its input ends.
-	stdin := io.MultiReader(bytes.NewReader(append(line, '\n')), hold(released))
-	answer := &eventWriter{on: on, noise: reader.Head{Max: maxNoise}}
-	stderr := reader.Head{Max: maxNoise}
-	err = m.Run(ctx, []string{AgentPath, "agent"}, stdin, answer, &stderr)
-	if answer.end != nil {
-		// The agent's error says more than its exit code, unless the context was
-		// cancelled: then it says only that the agent had to stop.
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	m.busy.Lock()
+	defer m.busy.Unlock()
+	if m.lost {
+		_ = m.Host.Close() // what is left of it
+		h, err := m.dial(ctx)
+		if err != nil {
+			return fmt.Errorf("agent: connect again: %w", err)
 		}
-		return answer.end.Err()
+		m.Host, m.lost = h, false
 	}
-	if err == nil {
-		err = errors.New("no answer")
+	if m.session == nil {
+		m.session = startSession(ctx, m.Host)
 	}
-	if output := strings.TrimSpace(stderr.String() + "\n" + answer.noise.String()); output != "" {
-		err = fmt.Errorf("%w: %s", err, output)
+	err = m.session.call(ctx, append(line, '\n'), on)
+	if ended, cause := m.session.over(); ended {
+		_, exited := errors.AsType[*host.ExitError](cause)
+		m.session, m.lost = nil, cause != nil && !exited
 	}
-	return fmt.Errorf("agent: %w", err)
+	return err
 }
 
-// hold is a reader without data that ends when the channel is closed.
-type hold <-chan struct{}
-
-func (h hold) Read([]byte) (int, error) {
-	<-h
-	return 0, io.EOF
-}
-
-const (
-	maxEvent = 4 << 20 // bytes of a line of an agent's answer
-	maxNoise = 4 << 10 // bytes of other output that an error message quotes
-)
-
-// eventWriter splits an agent's output into events. Lines that are not events, such
-// as a login banner, are kept for the error message.
-type eventWriter struct {
-	on    func(agent.Event)
-	buf   []byte
-	noise reader.Head
-	end   *agent.Event
-}
-
-func (w *eventWriter) Write(b []byte) (int, error) {
-	n := len(b)
-	for len(b) > 0 {
-		i := bytes.IndexByte(b, '\n')
-		if i < 0 {
-			if w.buf = append(w.buf, b...); len(w.buf) > maxEvent {
-				return 0, fmt.Errorf("agent: an event of more than %d bytes", maxEvent)
-			}
-			break
-		}
-		w.line(append(w.buf, b[:i]...))
-		w.buf, b = nil, b[i+1:]
+// close ends the agent and the connection.
+func (m *member) close() error {
+	m.busy.Lock()
+	defer m.busy.Unlock()
+	if m.session != nil {
+		m.session.close()
+		m.session = nil
 	}
-	return n, nil
-}
-
-func (w *eventWriter) line(b []byte) {
-	var e agent.Event
-	if json.Unmarshal(b, &e) != nil || e.Type == "" {
-		_, _ = w.noise.Write(append(b, '\n'))
-		return
-	}
-	if e.Type == agent.EventEnd {
-		w.end = &e
-		return
-	}
-	w.on(e)
+	return m.Host.Close()
 }

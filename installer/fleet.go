@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -51,7 +52,12 @@ type Fleet struct {
 // member is a connected host.
 type member struct {
 	host.Host
-	rtt time.Duration // of a short command
+	rtt  time.Duration // of a short command
+	dial func(ctx context.Context) (host.Host, error)
+
+	busy    sync.Mutex // held by the call in work; it protects what follows
+	session *session   // nil before the first call
+	lost    bool       // the connection is of no use any more
 }
 
 // HostError is an error on one host.
@@ -95,11 +101,12 @@ func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Flee
 
 // connect connects to one host and installs the agent's program on it.
 func (f *Fleet) connect(ctx context.Context, c manifests.Host, o ConnectOptions) (*member, error) {
-	h, err := Dial(ctx, c, o)
+	m := &member{dial: func(ctx context.Context) (host.Host, error) { return Dial(ctx, c, o) }}
+	h, err := m.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m := &member{Host: h}
+	m.Host = h
 	if err := f.installAgent(ctx, m); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
@@ -180,14 +187,16 @@ func (f *Fleet) member(name string) (*member, error) {
 	return nil, fmt.Errorf("host %q: not connected", name)
 }
 
-// Close closes all connections.
+// Close ends the agents and closes all connections. It waits for calls in work.
 func (f *Fleet) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var errs []error
-	for _, m := range f.hosts {
-		errs = append(errs, m.Close())
+	errs := make([]error, len(f.hosts))
+	var wg sync.WaitGroup
+	for i, name := range slices.Sorted(maps.Keys(f.hosts)) {
+		wg.Go(func() { errs[i] = f.hosts[name].close() })
 	}
+	wg.Wait()
 	f.hosts = map[string]*member{}
 	return errors.Join(errs...)
 }

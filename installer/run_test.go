@@ -278,7 +278,9 @@ func TestConnectTellsAllFailures(t *testing.T) {
 // from being reset, and its failure is reported.
 func TestResetWithoutADeadHost(t *testing.T) {
 	l := newLab(t, "a", "b")
-	if _, err := installer.Run(t.Context(), l.plan(files("one")), l.connect(), installer.RunOptions{}); err != nil {
+	first := l.connect()
+	_, err := installer.Run(t.Context(), l.plan(files("one")), first, installer.RunOptions{})
+	if err := errors.Join(err, first.Close()); err != nil {
 		t.Fatal(err)
 	}
 	dead := map[string]bool{"b": true}

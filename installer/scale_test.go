@@ -1,7 +1,6 @@
 package installer_test
 
 import (
-	"bufio"
 	"context"
 	"debug/elf"
 	"encoding/json"
@@ -24,21 +23,22 @@ func simulated(t testing.TB, name string) host.Host {
 	h.Say("stat ", "0 41ed\n")
 	h.Say("sha256sum ", "") // an upload follows
 	h.On(installer.AgentPath+" agent", func(_ context.Context, _ []string, stdin io.Reader, stdout, _ io.Writer) error {
-		line, err := bufio.NewReader(stdin).ReadBytes('\n')
-		if err != nil {
-			return err
-		}
-		var req agent.Request
-		if err := json.Unmarshal(line, &req); err != nil {
-			return err
-		}
 		enc := json.NewEncoder(stdout)
-		for i := range req.Items {
-			if err := enc.Encode(agent.Event{Type: agent.EventStep, ID: fmt.Sprint(i), State: step.OK}); err != nil {
+		// All requests of the run arrive here.
+		for dec := json.NewDecoder(stdin); ; {
+			var req agent.Request
+			if err := dec.Decode(&req); err != nil {
+				return nil
+			}
+			for i := range req.Items {
+				if err := enc.Encode(agent.Event{Type: agent.EventStep, ID: fmt.Sprint(i), State: step.OK}); err != nil {
+					return err
+				}
+			}
+			if err := enc.Encode(agent.Event{Type: agent.EventEnd}); err != nil {
 				return err
 			}
 		}
-		return enc.Encode(agent.Event{Type: agent.EventEnd})
 	})
 	return h
 }

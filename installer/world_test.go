@@ -40,6 +40,7 @@ type labHost struct {
 	// cutAfter, when positive, loses the connection after so many events.
 	cutAfter int
 	mu       sync.Mutex
+	agents   int // that were started
 	requests []agent.Request
 	output   bytes.Buffer
 }
@@ -74,29 +75,15 @@ var errCut = errors.New("connection lost")
 
 // agent answers as the program on the host would.
 func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout, _ io.Writer) error {
-	line := make([]byte, 0, 4096)
-	for b := make([]byte, 1); ; {
-		if _, err := stdin.Read(b); err != nil {
-			return err
-		}
-		if line = append(line, b[0]); b[0] == '\n' {
-			break
-		}
-	}
-	var req agent.Request
-	if err := json.Unmarshal(line, &req); err != nil {
-		return err
-	}
 	h.mu.Lock()
-	h.requests = append(h.requests, req)
+	h.agents++
+	out := &wire{h: h, w: stdout, left: h.cutAfter}
 	h.mu.Unlock()
 	// What a login shell may print first is no event.
 	if _, err := io.WriteString(stdout, "Welcome!\n"); err != nil {
 		return err
 	}
-	out := &wire{h: h, w: stdout, left: h.cutAfter}
-	in := io.MultiReader(bytes.NewReader(line), stdin)
-	err := agent.Serve(ctx, in, out, agent.Options{Root: h.world.Root, Run: h.world.Env().Run})
+	err := agent.Serve(ctx, &tap{h: h, r: stdin}, out, agent.Options{Root: h.world.Root, Run: h.world.Env().Run})
 	if out.left < 0 {
 		return errCut
 	}
@@ -104,6 +91,30 @@ func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout
 		return &host.ExitError{Program: "offk8s", Code: 1}
 	}
 	return nil
+}
+
+// tap notes the requests that it carries.
+type tap struct {
+	h    *labHost
+	r    io.Reader
+	line []byte
+}
+
+func (t *tap) Read(b []byte) (int, error) {
+	n, err := t.r.Read(b)
+	for _, c := range b[:n] {
+		if t.line = append(t.line, c); c != '\n' {
+			continue
+		}
+		var req agent.Request
+		if json.Unmarshal(t.line, &req) == nil {
+			t.h.mu.Lock()
+			t.h.requests = append(t.h.requests, req)
+			t.h.mu.Unlock()
+		}
+		t.line = nil
+	}
+	return n, err
 }
 
 // wire carries events, shifts the clock in facts and loses the connection.

@@ -2,6 +2,9 @@ package main
 
 import (
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +23,9 @@ func (a *app) agentCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// The loss of the connection must not end the agent in the middle of a step.
+			// Programs that it starts do not inherit a signal that is caught.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
 			if err := agent.Serve(cmd.Context(), a.stdin, a.stdout, agent.Options{}); err != nil {
 				return quietError{exitError} // the last event carries the error
 			}
@@ -39,7 +45,7 @@ func (a *app) approverCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// Approvals are worth a line without -v.
 			log := slog.New(slog.NewTextHandler(a.stderr, nil))
-			return approver.Run(cmd.Context(), approver.Options{Config: config, Runner: step.Exec{}, Log: log})
+			return approver.Run(cmd.Context(), approver.Options{Config: config, Runner: step.Limited{Runner: step.Exec{}, Log: log}, Log: log})
 		},
 	}
 	c.Flags().StringVar(&config, "config", "", "file with the inventory and the path of the kubeconfig")

@@ -14,7 +14,15 @@ import (
 
 // Protocol is the version of Request and Event. An agent refuses other versions; since
 // the operator installs the agent's binary, both ends normally agree.
-const Protocol = "offk8s-agent/1"
+const Protocol = "offk8s-agent/2"
+
+// Each end sends a sign of life every Beat, also while nothing else happens: the agent an
+// EventAlive, the operator an empty line. An end that receives nothing for Silence counts
+// as gone.
+const (
+	Beat    = 5 * time.Second
+	Silence = 45 * time.Second
+)
 
 // StateDir holds the journal, the lock, the stamps and documents of the bundle. Undo
 // removes it last.
@@ -34,7 +42,8 @@ const (
 	ModeUndo  Mode = "undo"  // restore everything in the journal, newest first
 )
 
-// Request is one line of JSON on the agent's standard input.
+// Request is one line of JSON on the agent's standard input. The agent answers requests
+// one after the other; the end of its input ends it.
 type Request struct {
 	Protocol string `json:"protocol"`
 	Mode     Mode   `json:"mode"`
@@ -61,9 +70,6 @@ type Request struct {
 	// Pending reports, for ModeCheck, that earlier stages have changes to make, so that
 	// a check that fails counts as a difference.
 	Pending bool `json:"pending,omitempty"`
-	// Hold makes the end of standard input stop the agent: the operator keeps it open
-	// for as long as the work should continue.
-	Hold bool `json:"hold,omitempty"`
 }
 
 // Bundle identifies and authenticates the bundle.
@@ -90,6 +96,7 @@ const (
 	EventLog   EventType = "log"
 	EventFacts EventType = "facts"
 	EventStays EventType = "stays" // what Undo retains
+	EventAlive EventType = "alive" // a sign of life, not part of an answer
 	EventEnd   EventType = "end"
 )
 

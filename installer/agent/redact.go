@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/pem"
@@ -9,12 +10,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// redactor replaces secrets in text that leaves the host.
-type redactor struct{ r *strings.Replacer }
+// redactor replaces secrets in text that leaves the host. The zero value knows no
+// secrets. Safe for concurrent use.
+type redactor struct {
+	mu    sync.RWMutex
+	words []string // the longest first, since a word may be part of another
+	r     *strings.Replacer
+}
 
 // hidden is the replacement of a secret.
 const hidden = "***"
@@ -23,9 +30,9 @@ const hidden = "***"
 // of a kubeconfig.
 var opaque = regexp.MustCompile(`[A-Za-z0-9+/=_.-]{16,}`)
 
-// newRedactor returns a redactor for the values of secrets. Certificates are public. It
-// hides every opaque word of a value too, since programs quote single lines.
-func newRedactor(secrets map[string][]byte) redactor {
+// add hides the values of secrets too. Certificates are public. It hides every opaque word
+// of a value, since programs quote single lines.
+func (r *redactor) add(secrets map[string][]byte) {
 	var words []string
 	for ref, v := range secrets {
 		text := strings.TrimSpace(string(v))
@@ -41,13 +48,16 @@ func newRedactor(secrets map[string][]byte) redactor {
 		}
 		words = append(words, pemLines(v)...)
 	}
-	// The longest first, since a word may be part of another.
-	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	words = append(words, r.words...)
+	slices.SortFunc(words, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	r.words = slices.Compact(words)
 	var pairs []string
-	for _, w := range slices.Compact(words) {
+	for _, w := range r.words {
 		pairs = append(pairs, w, hidden)
 	}
-	return redactor{strings.NewReplacer(pairs...)}
+	r.r = strings.NewReplacer(pairs...)
 }
 
 // pemLines returns the lines of base64 of PEM blocks, also the last one, which may be
@@ -72,7 +82,7 @@ func pemLines(v []byte) []string {
 // shortens it.
 type discreet struct {
 	step.Runner
-	hide redactor
+	hide *redactor
 }
 
 func (d discreet) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
@@ -80,11 +90,16 @@ func (d discreet) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
 	if exit, ok := errors.AsType[*step.ExitError](err); ok {
 		exit.Stderr = d.hide.text(exit.Stderr)
 	}
+	if late, ok := errors.AsType[*step.TimeoutError](err); ok {
+		late.Output = d.hide.text(late.Output)
+	}
 	return out, err
 }
 
 // text returns s without secrets.
-func (r redactor) text(s string) string {
+func (r *redactor) text(s string) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	if r.r == nil {
 		return s
 	}
@@ -92,7 +107,7 @@ func (r redactor) text(s string) string {
 }
 
 // event returns e with the secrets removed from its texts.
-func (r redactor) event(e Event) Event {
+func (r *redactor) event(e Event) Event {
 	e.Reason, e.Text, e.Error = r.text(e.Reason), r.text(e.Text), r.text(e.Error)
 	return e
 }

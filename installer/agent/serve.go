@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +13,6 @@ import (
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
-	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Options replace parts of the host in tests; the zero value is a real host.
@@ -29,56 +26,91 @@ type Options struct {
 	Kinds step.Kinds
 }
 
-// session is the work on one request.
+// session is the work on the requests of an operator, one after the other.
 type session struct {
-	req   Request
-	env   *step.Env
 	kinds step.Kinds
 	out   *events
+	// req is the request in work, and env the host with what the request brings.
+	req Request
+	env *step.Env
+
+	// The lock of the host, from the first request that needs it to the end of the
+	// session, so that nobody else works between two requests.
+	unlock func() error
+	// journal is protected by the lock. It is nil before, and after an error, which may
+	// have left it incomplete.
+	journal *journal
+	// The verified bundle and its origin.
+	remote *RemoteBundle
+	origin origin
 }
 
-// Serve reads one Request from in, executes it and writes Events to out. The last
-// event is EventEnd with the error that Serve returns. Serve stops early if ctx ends
-// or, with Request.Hold, if in ends; the journal then has the changes that were begun,
-// and the next run finishes them.
+// origin is the part of a request that identifies its bundle.
+type origin struct {
+	Bundle
+	Endpoint
+}
+
+// Serve reads Requests from in and writes the Events of their answers to out, one request
+// after the other, until in ends. The last event of an answer is EventEnd. If in ends
+// during a request, or ctx, Serve stops early: it starts no other program, but lets those
+// finish that should (step.Cmd.Finish). The journal has the changes that were begun, and
+// the next run finishes them. The error is the one of the last answer.
 func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
-	ev := &events{w: out}
-	err := serve(ctx, in, ev, o)
-	end := Event{Type: EventEnd}
-	if err != nil {
-		end.Error, end.Code = err.Error(), codeOf(err)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := newSession(out, cancel, o)
+	defer s.release()
+	var beating sync.WaitGroup
+	done := make(chan struct{})
+	beating.Go(func() { s.out.beat(done) })
+	defer beating.Wait()
+	defer close(done)
+	lines := listen(ctx, in, cancel)
+	var err error
+	for {
+		select {
+		case <-ctx.Done():
+			return err
+		case l := <-lines:
+			err = s.answer(ctx, l)
+		}
 	}
-	return errors.Join(err, ev.send(end))
 }
 
-func serve(ctx context.Context, in io.Reader, out *events, o Options) error {
-	br := bufio.NewReaderSize(in, 64<<10)
-	req, err := readRequest(br)
-	if err != nil {
-		return err
-	}
-	out.hide = newRedactor(req.Secrets)
-	if req.Hold {
-		var cancel context.CancelCauseFunc
-		ctx, cancel = context.WithCancelCause(ctx)
-		defer cancel(nil)
-		go func() {
-			_, _ = io.Copy(io.Discard, br)
-			cancel(errors.New("the operator went away"))
-		}()
-	}
-	s := &session{req: req, out: out, kinds: o.Kinds, env: &step.Env{
-		Root: o.Root, Run: o.Run, Log: slog.New(&logHandler{out: out}),
-		Secret: secrets(req.Secrets), Hide: out.hide.text, Fetch: noBundle,
-	}}
+func newSession(out io.Writer, gone context.CancelCauseFunc, o Options) *session {
+	s := &session{out: &events{w: out, gone: gone}, kinds: o.Kinds}
 	if s.kinds == nil {
 		s.kinds = step.All().With(kube.Kinds())
 	}
-	if s.env.Run == nil {
-		s.env.Run = step.Exec{}
+	log := slog.New(&logHandler{out: s.out})
+	run := o.Run
+	if run == nil {
+		run = step.Exec{}
 	}
-	s.env.Run = discreet{s.env.Run, out.hide}
-	return s.run(ctx)
+	s.env = &step.Env{
+		Root: o.Root, Log: log, Hide: s.out.hide.text, Fetch: noBundle,
+		Run: discreet{step.Limited{Runner: run, Log: log}, &s.out.hide},
+	}
+	return s
+}
+
+// answer handles a line of the input and sends the answer.
+func (s *session) answer(ctx context.Context, l line) error {
+	err := l.err
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrRequest, err)
+	} else if s.req, err = parseRequest(l.text); err == nil {
+		s.out.hide.add(s.req.Secrets)
+		s.env.Secret, s.env.Fetch = secrets(s.req.Secrets), noBundle
+		err = s.run(ctx)
+	}
+	end := Event{Type: EventEnd}
+	if err != nil {
+		end.Error, end.Code = err.Error(), codeOf(err)
+		s.closeJournal()
+	}
+	return errors.Join(err, s.out.send(end))
 }
 
 func (s *session) run(ctx context.Context) error {
@@ -89,17 +121,34 @@ func (s *session) run(ctx context.Context) error {
 	default:
 		return fmt.Errorf("%w: mode %q", ErrRequest, s.req.Mode)
 	}
-	unlock, err := lock(s.env)
-	if err != nil {
+	if err := s.open(); err != nil {
 		return err
 	}
-	defer unlock()
+	if err := s.sameCluster(s.journal); err != nil {
+		return err
+	}
+	if s.req.Mode == ModeUndo {
+		if err := s.undo(ctx, s.journal); err != nil {
+			return err
+		}
+		s.release() // there is nothing left to lock
+		return nil
+	}
+	return s.work(ctx, s.journal)
+}
+
+// open locks the host and reads its journal and stamps, unless it has done so.
+func (s *session) open() (err error) {
+	if s.unlock == nil {
+		if s.unlock, err = lock(s.env); err != nil {
+			return err
+		}
+	}
+	if s.journal != nil {
+		return nil
+	}
 	j, err := openJournal(s.env)
 	if err != nil {
-		return err
-	}
-	defer j.close()
-	if err := s.sameCluster(j); err != nil {
 		return err
 	}
 	marks, err := openStamps(s.env)
@@ -107,10 +156,25 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	s.env.Stamp, s.env.SetStamp = marks.get, marks.set
-	if s.req.Mode == ModeUndo {
-		return s.undo(ctx, j)
+	s.journal = j
+	return nil
+}
+
+// closeJournal makes the next request read the journal again.
+func (s *session) closeJournal() {
+	if s.journal != nil {
+		_ = s.journal.close() // its entries are on disk
 	}
-	return s.work(ctx, j)
+	s.journal = nil
+}
+
+// release ends the work on the host.
+func (s *session) release() {
+	s.closeJournal()
+	if s.unlock != nil {
+		_ = s.unlock() // the end of the process unlocks it too
+	}
+	s.unlock, s.remote = nil, nil
 }
 
 // sameCluster refuses a host of another cluster.
@@ -127,52 +191,28 @@ func (s *session) facts(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("collect facts: %w", err)
 	}
-	j, err := openJournal(s.env)
-	if err != nil {
-		return err
+	j := s.journal
+	if j == nil { // not locked: only look
+		if j, err = openJournal(s.env); err != nil {
+			return err
+		}
 	}
 	f.Installed = j.owner
 	return s.out.send(Event{Type: EventFacts, Facts: &f})
 }
 
-// readRequest reads the first line.
-func readRequest(br *bufio.Reader) (Request, error) {
-	var req Request
-	line, err := readLine(br, maxRequest)
+// verified returns the bundle of the request. It verifies a bundle once in a session.
+func (s *session) verified(ctx context.Context) (*RemoteBundle, error) {
+	from := origin{s.req.Bundle, s.req.Mirror}
+	if s.remote != nil && s.origin == from {
+		return s.remote, nil
+	}
+	c, err := openRemote(ctx, s.env, from.Bundle, from.Endpoint)
 	if err != nil {
-		return req, fmt.Errorf("%w: %w", ErrRequest, err)
+		return nil, err
 	}
-	// The version first: another version may have fields that are unknown here.
-	var v struct {
-		Protocol string `json:"protocol"`
-	}
-	if err := json.Unmarshal(line, &v); err != nil {
-		return req, fmt.Errorf("%w: %w", ErrRequest, err)
-	}
-	if v.Protocol != Protocol {
-		return req, fmt.Errorf("%w: protocol %q, this agent speaks %q", ErrRequest, v.Protocol, Protocol)
-	}
-	if err := strict.DecodeJSON(line, &req); err != nil {
-		return req, fmt.Errorf("%w: %w", ErrRequest, err)
-	}
-	return req, nil
-}
-
-// readLine returns a line of at most limit bytes; the last line may lack its newline.
-func readLine(br *bufio.Reader, limit int) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := br.ReadSlice('\n')
-		if line = append(line, part...); len(line) > limit {
-			return nil, fmt.Errorf("more than %d bytes", limit)
-		}
-		switch {
-		case err == nil, errors.Is(err, io.EOF) && len(line) > 0:
-			return line, nil
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return nil, err
-		}
-	}
+	s.remote, s.origin = c, from
+	return c, nil
 }
 
 func secrets(values map[string][]byte) func(step.SecretRef) ([]byte, error) {
@@ -187,49 +227,3 @@ func secrets(values map[string][]byte) func(step.SecretRef) ([]byte, error) {
 func noBundle(context.Context, digest.Digest) (io.ReadCloser, error) {
 	return nil, errors.New("the request names no bundle")
 }
-
-// events writes events as lines of JSON, without secrets. Safe for concurrent use.
-type events struct {
-	mu   sync.Mutex
-	w    io.Writer
-	hide redactor
-}
-
-func (e *events) send(ev Event) error {
-	b, err := json.Marshal(e.hide.event(ev))
-	if err != nil {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, err = e.w.Write(append(b, '\n'))
-	return err
-}
-
-// logHandler turns log records into events.
-type logHandler struct {
-	out   *events
-	attrs string
-}
-
-func (h *logHandler) Enabled(context.Context, slog.Level) bool { return true }
-
-func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
-	text := r.Message + h.attrs
-	r.Attrs(func(a slog.Attr) bool {
-		text += fmt.Sprintf(" %s=%q", a.Key, a.Value.Resolve().String())
-		return true
-	})
-	return h.out.send(Event{Type: EventLog, Level: r.Level.String(), Text: text})
-}
-
-func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	next := *h
-	for _, a := range attrs {
-		next.attrs += fmt.Sprintf(" %s=%q", a.Key, a.Value.Resolve().String())
-	}
-	return &next
-}
-
-// WithGroup implements slog.Handler; steps use no groups.
-func (h *logHandler) WithGroup(string) slog.Handler { return h }

@@ -2,12 +2,9 @@ package agent_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -135,73 +132,9 @@ func TestDryRunAfterPendingChanges(t *testing.T) {
 	}
 }
 
-func TestT63Locked(t *testing.T) {
-	w := newWorld(t, 1)
-	entered, leave := make(chan struct{}), make(chan struct{})
-	w.Programs = func(context.Context, step.Cmd) (step.Output, error) {
-		close(entered)
-		<-leave
-		return steptest.Say("")
-	}
-	slow := w.request(agent.ModeApply, item("slow", &step.Command{Argv: []string{"slow"}, Once: true}))
-	done := make(chan error, 1)
-	go func() {
-		b, _ := json.Marshal(slow)
-		done <- agent.Serve(context.WithoutCancel(t.Context()), strings.NewReader(string(b)), io.Discard,
-			agent.Options{Root: w.Root, Run: w.Env().Run})
-	}()
-	<-entered
-	_, err := w.do(w.request(agent.ModeCheck))
-	if !errors.Is(err, agent.ErrLocked) || !strings.Contains(err.Error(), "process ") {
-		t.Errorf("error %v, want ErrLocked that names the process", err)
-	}
-	close(leave)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.do(w.request(agent.ModeCheck)); err != nil {
-		t.Errorf("after the first ended: %v", err)
-	}
-}
-
-func TestHoldEndsWithTheOperator(t *testing.T) {
-	w := newWorld(t, 1)
-	entered := make(chan struct{})
-	w.Programs = func(ctx context.Context, _ step.Cmd) (step.Output, error) {
-		close(entered)
-		<-ctx.Done()
-		return step.Output{}, context.Cause(ctx)
-	}
-	req := w.request(agent.ModeApply,
-		item("slow", &step.Command{Argv: []string{"slow"}, Once: true}), item("next", &step.File{Path: "/next"}))
-	req.Hold = true
-	b, err := json.Marshal(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pr, pw := io.Pipe()
-	go func() {
-		_, _ = pw.Write(append(b, '\n'))
-		<-entered
-		_ = pw.Close() // the connection is gone
-	}()
-	start := time.Now()
-	events, err := w.send(t.Context(), pr)
-	if err == nil || !strings.Contains(err.Error(), "operator went away") {
-		t.Errorf("error %v", err)
-	}
-	if diff := cmp.Diff([]string{"slow failed", "next not run"}, states(events)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if time.Since(start) > 10*time.Second {
-		t.Error("not prompt")
-	}
-}
-
 func TestRequestRefused(t *testing.T) {
 	w := newWorld(t, 1)
 	for name, in := range map[string]string{
-		"empty":         "",
 		"no JSON":       "hello",
 		"old protocol":  `{"protocol":"offk8s-agent/0","mode":"facts"}`,
 		"unknown field": `{"protocol":"` + agent.Protocol + `","mode":"facts","sudo":true}`,

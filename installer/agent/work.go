@@ -79,7 +79,7 @@ func (s *session) useBundle(ctx context.Context, j *journal) error {
 	if s.req.Bundle == (Bundle{}) {
 		return nil
 	}
-	c, err := openRemote(ctx, s.env, s.req.Bundle, s.req.Mirror)
+	c, err := s.verified(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (s *session) apply(ctx context.Context, j *journal, it step.Item, env *step
 	if err := j.done(it, res.Prior); err != nil {
 		return res, err
 	}
-	if res.State != step.Changed {
+	if res.State != step.Changed || ctx.Err() != nil { // the next run checks again
 		return res, nil
 	}
 	env.Owned = true

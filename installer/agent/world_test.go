@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/offk8s/offk8s/bundle"
@@ -104,21 +106,16 @@ func (w *world) do(req agent.Request) ([]agent.Event, error) {
 	return w.send(w.t.Context(), bytes.NewReader(b))
 }
 
-// send runs the agent and returns its events; the last must be the end and
-// carry the error that Serve returned.
+// send runs the agent with one request and returns its events; the last must be the end
+// and carry the error that Serve returned.
 func (w *world) send(ctx context.Context, in io.Reader) ([]agent.Event, error) {
 	w.t.Helper()
-	var out bytes.Buffer
-	err := agent.Serve(ctx, in, &out, agent.Options{Root: w.Root, Run: w.Env().Run})
-	w.output.Write(out.Bytes())
-	var events []agent.Event
-	for line := range strings.Lines(out.String()) {
-		var e agent.Event
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			w.t.Fatalf("output %q: %v", line, err)
-		}
-		events = append(events, e)
-	}
+	var out answers
+	ended := out.until(agent.EventEnd)
+	// The operator's side stays open until the answer ends.
+	err := agent.Serve(ctx, io.MultiReader(in, strings.NewReader("\n"), hold(ended)), &out, w.options())
+	w.output.WriteString(out.text())
+	events := out.all(w.t)
 	if len(events) == 0 {
 		w.t.Fatalf("no events, error %v", err)
 	}
@@ -127,6 +124,74 @@ func (w *world) send(ctx context.Context, in io.Reader) ([]agent.Event, error) {
 		w.t.Errorf("last event %+v, error %v", end, err)
 	}
 	return events, err
+}
+
+func (w *world) options() agent.Options {
+	return agent.Options{Root: w.Root, Run: w.Env().Run}
+}
+
+// hold is a reader without data that ends when the channel is closed.
+type hold <-chan struct{}
+
+func (h hold) Read([]byte) (int, error) {
+	<-h
+	return 0, io.EOF
+}
+
+// answers collects what an agent writes.
+type answers struct {
+	mu    sync.Mutex
+	b     bytes.Buffer
+	wants []want
+}
+
+type want struct {
+	t    agent.EventType
+	seen chan struct{}
+}
+
+// until returns a channel that is closed when the next event of the type arrives.
+func (a *answers) until(t agent.EventType) <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := want{t, make(chan struct{})}
+	a.wants = append(a.wants, w)
+	return w.seen
+}
+
+func (a *answers) Write(line []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var e agent.Event
+	if err := json.Unmarshal(line, &e); err != nil {
+		return 0, err
+	}
+	a.wants = slices.DeleteFunc(a.wants, func(w want) bool {
+		if w.t == e.Type {
+			close(w.seen)
+		}
+		return w.t == e.Type
+	})
+	return a.b.Write(line)
+}
+
+func (a *answers) text() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.b.String()
+}
+
+func (a *answers) all(t *testing.T) []agent.Event {
+	t.Helper()
+	var events []agent.Event
+	for line := range strings.Lines(a.text()) {
+		var e agent.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("output %q: %v", line, err)
+		}
+		events = append(events, e)
+	}
+	return events
 }
 
 // states returns the state of each step in order, "id state".

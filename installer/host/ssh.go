@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -50,6 +51,7 @@ type SSH struct {
 	conf   SSHConfig
 	client *ssh.Client
 	stop   chan struct{}
+	close  sync.Once
 }
 
 // DialSSH connects and logs in. Errors about the host's key are *HostKeyError.
@@ -181,6 +183,6 @@ func (s *SSH) Upload(ctx context.Context, r io.Reader, size int64, dest string, 
 }
 
 func (s *SSH) Close() error {
-	close(s.stop)
+	s.close.Do(func() { close(s.stop) })
 	return ignoreClosed(s.client.Close())
 }
