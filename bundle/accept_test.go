@@ -97,7 +97,7 @@ func TestAcceptedIndexesAreServed(t *testing.T) {
 		}}}
 		c.SetDefaults(b.Lock().Release)
 		in := stage.Input{Cluster: c, Lock: b.Lock(), Root: b.Root(), OpenPGPKey: []byte("key")}
-		if _, err := installer.NewPlan(in, stage.All()); err != nil {
+		if _, err := installer.NewPlan(in, stage.Install()); err != nil {
 			rt.Fatalf("plan: %v", err)
 		}
 		served, err := mirror.New([]*bundle.Bundle{b}, mirror.Options{})

@@ -47,7 +47,7 @@ func Example() {
 		if err != nil {
 			return nil, err
 		}
-		plan, err := installer.NewPlan(in, stage.All())
+		plan, err := installer.NewPlan(in, stage.Install())
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func Example() {
 	_ = install
 }
 
-// A plan needs no host. The stages of an installation are stage.All; this is one
+// A plan needs no host. The stages of an installation are stage.Install; this is one
 // of the caller.
 func ExampleNewPlan() {
 	swap := stage.Stage{Name: "swap", Title: "no swap", Steps: func(_ stage.Input, h manifests.Host) ([]step.Item, error) {
@@ -74,7 +74,7 @@ func ExampleNewPlan() {
 		}},
 		Lock: &manifests.Lock{Name: "kubernetes-1.36", Kubernetes: "1.36.3"},
 	}
-	plan, err := installer.NewPlan(in, []stage.Stage{swap})
+	plan, err := installer.NewPlan(in, stage.Operation{Stages: []stage.Stage{swap}})
 	if err != nil {
 		log.Fatal(err)
 	}

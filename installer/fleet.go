@@ -60,13 +60,19 @@ type member struct {
 	lost    bool       // the connection is of no use any more
 }
 
-// HostError is an error on one host.
+// HostError is an error on one host, in a stage if Stage is set.
 type HostError struct {
-	Host string
-	Err  error
+	Host  string
+	Stage string
+	Err   error
 }
 
-func (e *HostError) Error() string { return fmt.Sprintf("%s: %v", e.Host, e.Err) }
+func (e *HostError) Error() string {
+	if e.Stage != "" {
+		return fmt.Sprintf("%s: stage %q: %v", e.Host, e.Stage, e.Err)
+	}
+	return fmt.Sprintf("%s: %v", e.Host, e.Err)
+}
 
 func (e *HostError) Unwrap() error { return e.Err }
 
@@ -166,13 +172,29 @@ func (f *Fleet) each(ctx context.Context, hosts []string, fn func(ctx context.Co
 				err = fn(ctx, name)
 			}
 			if err != nil {
-				errs[i] = &HostError{name, err}
+				errs[i] = &HostError{Host: name, Err: err}
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // its functions return no error
 	return errors.Join(errs...)
+}
+
+// Missing returns the hosts that could not be connected, by name, with the reasons.
+func (f *Fleet) Missing() map[string]error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.missing)
+}
+
+// away returns the hosts that could not be connected, as stage.Input has them.
+func (f *Fleet) away() map[string]bool {
+	out := map[string]bool{}
+	for name := range f.Missing() {
+		out[name] = true
+	}
+	return out
 }
 
 func (f *Fleet) member(name string) (*member, error) {

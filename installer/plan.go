@@ -5,16 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // Plan is the ordered list of steps for all hosts. Its JSON is stable: the same
 // Input gives the same bytes. It refers to secrets by name and does not contain them.
 type Plan struct {
+	Operation  string        `json:"operation"`
 	Cluster    string        `json:"cluster"`
 	Bundle     string        `json:"bundle"` // name
 	Root       digest.Digest `json:"root,omitempty"`
@@ -26,66 +29,122 @@ type Plan struct {
 type PlanStage struct {
 	Name  string     `json:"name"`
 	Title string     `json:"title"`
-	Hosts []PlanHost `json:"hosts"` // with at least one step, in the order of cluster.yaml
+	Work  stage.Work `json:"work,omitempty"`
+	// AnyOf: the first of Hosts that is there and whose gates hold does the work for all.
+	AnyOf bool `json:"anyOf,omitempty"`
+	// AtATime is how many hosts may be changed at the same time, the first one alone; 0
+	// means all.
+	AtATime int        `json:"atATime,omitempty"`
+	Hosts   []PlanHost `json:"hosts"` // in order, with at least one step each unless Work says otherwise
 }
 
 // PlanHost is the steps of a stage on one host.
 type PlanHost struct {
-	Host  string      `json:"host"`
-	Items []step.Item `json:"items"`
+	Host string `json:"host"`
+	// Optional: a failure on this host does not stop the others. The rest of the run
+	// leaves it out.
+	Optional bool         `json:"optional,omitempty"`
+	Before   []stage.Gate `json:"before,omitempty"`
+	Items    []step.Item  `json:"items"`
+	After    []stage.Gate `json:"after,omitempty"`
 }
 
-// NewPlan returns the plan that the stages make of in, without stages that have no
+// NewPlan returns the plan that the operation makes of in, without stages that have no
 // steps. It is pure. The error joins the errors of all stages and hosts, in that order.
-func NewPlan(in stage.Input, stages []stage.Stage) (*Plan, error) {
-	p := &Plan{
-		Cluster: in.Cluster.Name, Bundle: in.Lock.Name, Root: in.Root, Kubernetes: in.Lock.Kubernetes,
+func NewPlan(in stage.Input, op stage.Operation) (*Plan, error) {
+	p := &Plan{Operation: op.Name, Cluster: in.Cluster.Name}
+	if in.Lock != nil {
+		p.Bundle, p.Root, p.Kubernetes = in.Lock.Name, in.Root, in.Lock.Kubernetes
 	}
-	seen := map[string]bool{}
-	var errs []error
-	for _, st := range stages {
-		if st.Steps == nil {
-			continue
-		}
-		out := PlanStage{Name: st.Name, Title: st.Title}
-		for _, h := range in.Cluster.Hosts {
-			items, err := st.Steps(in, h)
-			if err != nil {
-				// The cause may concern several stages.
-				if key := h.Name + " " + err.Error(); !seen[key] {
-					errs = append(errs, fmt.Errorf("plan: stage %q: host %q: %w", st.Name, h.Name, err))
-					seen[key] = true
-				}
-				continue
-			}
-			for _, it := range items {
-				// The journal of a host is keyed by ID over all stages.
-				if key := h.Name + " " + it.ID; seen[key] {
-					errs = append(errs, fmt.Errorf("plan: stage %q: host %q: step %q twice", st.Name, h.Name, it.ID))
-				} else {
-					seen[key] = true
-				}
-			}
-			if len(items) > 0 {
-				out.Hosts = append(out.Hosts, PlanHost{h.Name, items})
-			}
-		}
-		if len(out.Hosts) > 0 {
+	pl := planner{in: in, seen: map[string]bool{}}
+	for _, st := range op.Stages {
+		if out := pl.stage(st); len(out.Hosts) > 0 {
 			p.Stages = append(p.Stages, out)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(pl.errs...); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// Steps returns the number of steps on all hosts.
+// planner collects what is wrong with the plan.
+type planner struct {
+	in   stage.Input
+	seen map[string]bool
+	errs []error
+}
+
+func (p *planner) stage(st stage.Stage) PlanStage {
+	out := PlanStage{Name: st.Name, Title: st.Title, Work: st.Work, AnyOf: st.AnyOf}
+	if st.Steps == nil && st.Work == stage.Apply {
+		return out
+	}
+	if st.AtATime != nil {
+		out.AtATime = st.AtATime(p.in)
+	}
+	hosts := p.in.Cluster.Hosts
+	if st.Hosts != nil {
+		hosts = st.Hosts(p.in)
+	}
+	for _, h := range hosts {
+		if p.in.Away[h.Name] {
+			continue
+		}
+		ph := PlanHost{Host: h.Name, Items: p.items(st, h), Optional: out.AtATime == 0 && !st.AnyOf && optional(h)}
+		if len(ph.Items) == 0 && st.Work == stage.Apply {
+			continue
+		}
+		if st.Before != nil && (st.AnyOf || out.AtATime > 0) {
+			ph.Before = st.Before(p.in, h)
+		}
+		if st.After != nil && out.AtATime > 0 {
+			ph.After = st.After(p.in, h)
+		}
+		out.Hosts = append(out.Hosts, ph)
+	}
+	return out
+}
+
+// optional reports whether the cluster works without the host.
+func optional(h manifests.Host) bool {
+	return !h.HasRole(manifests.RoleControlPlane) && !h.HasRole(manifests.RoleEtcd)
+}
+
+// items returns the steps of a stage on a host and notes errors.
+func (p *planner) items(st stage.Stage, h manifests.Host) []step.Item {
+	if st.Steps == nil {
+		return nil
+	}
+	items, err := st.Steps(p.in, h)
+	if err != nil {
+		// The cause may concern several stages.
+		if key := h.Name + " " + err.Error(); !p.seen[key] {
+			p.errs = append(p.errs, fmt.Errorf("plan: stage %q: host %q: %w", st.Name, h.Name, err))
+			p.seen[key] = true
+		}
+		return nil
+	}
+	for _, it := range items {
+		// The journal of a host is keyed by ID over all stages.
+		if key := h.Name + " " + it.ID; p.seen[key] {
+			p.errs = append(p.errs, fmt.Errorf("plan: stage %q: host %q: step %q twice", st.Name, h.Name, it.ID))
+		} else {
+			p.seen[key] = true
+		}
+	}
+	return items
+}
+
+// Steps returns the number of steps on all hosts, without gates.
 func (p *Plan) Steps() int {
 	n := 0
 	for _, st := range p.Stages {
 		for _, h := range st.Hosts {
 			n += len(h.Items)
+			if st.AnyOf {
+				break
+			}
 		}
 	}
 	return n
@@ -97,8 +156,29 @@ func (p *Plan) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "cluster %s, Kubernetes %s, bundle %s\n", p.Cluster, p.Kubernetes, p.Bundle)
 	for _, st := range p.Stages {
-		fmt.Fprintf(b, "\n%s: %s\n", st.Name, st.Title)
-		writeHosts(b, st.Hosts, p.hosts())
+		fmt.Fprintf(b, "\n%s: %s%s\n", st.Name, st.Title, st.order())
+		hosts := st.Hosts
+		if st.AnyOf {
+			hosts = hosts[:1] // the others have the same steps
+		}
+		writeHosts(b, hosts, p.hosts())
 	}
 	return b.Flush()
+}
+
+// order says in which order the hosts have their turn; "" if it is all together.
+func (st PlanStage) order() string {
+	switch {
+	case st.AnyOf && len(st.Hosts) > 1:
+		var names []string
+		for _, h := range st.Hosts {
+			names = append(names, h.Host)
+		}
+		return ", on the first that answers of " + strings.Join(names, ", ")
+	case st.AtATime == 1:
+		return ", one host after the other"
+	case st.AtATime > 1:
+		return fmt.Sprintf(", the first host alone, then %d at a time", st.AtATime)
+	}
+	return ""
 }

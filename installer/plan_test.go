@@ -61,7 +61,7 @@ two: the two
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantJSON := `{"name":"two","title":"the two","hosts":[{"host":"cp-1","items":[{"id":"two/swap","kind":"swap","spec":{}}]}]}`
+	wantJSON := `{"name":"two","title":"the two","hosts":[{"host":"cp-1","optional":true,"items":[{"id":"two/swap","kind":"swap","spec":{}}]}]}`
 	if diff := cmp.Diff(wantJSON, string(got)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
@@ -73,7 +73,7 @@ func TestPlanTellsAllErrors(t *testing.T) {
 		return nil, errors.New("no file for " + h.Name)
 	}}
 	in := stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{}}
-	_, err := installer.NewPlan(in, []stage.Stage{bad, files("one"), files("one")})
+	_, err := installer.NewPlan(in, stage.Operation{Stages: []stage.Stage{bad, files("one"), files("one")}})
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -89,7 +89,7 @@ func TestPlanTellsErrorsOnce(t *testing.T) {
 	l := newLab(t, "a", "b")
 	in := stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{Distros: []string{"rocky-9"}}}
 	in.Cluster.Hosts[0].OS = "ubuntu-22.04"
-	_, err := installer.NewPlan(in, stage.All())
+	_, err := installer.NewPlan(in, stage.Install())
 	if err == nil || strings.Count(err.Error(), "ubuntu-22.04") != 1 {
 		t.Errorf("got %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -74,8 +75,14 @@ func hostList(some, all []string) string {
 func writeHosts(w io.Writer, hosts []PlanHost, all []string) {
 	g := newGrouped(all)
 	for _, h := range hosts {
+		for _, x := range h.Before {
+			g.add(h.Host, describeGate("before", x))
+		}
 		for _, it := range h.Items {
 			g.add(h.Host, describe(it))
+		}
+		for _, x := range h.After {
+			g.add(h.Host, describeGate("after", x))
 		}
 	}
 	g.write(w, "  ")
@@ -86,6 +93,10 @@ func describe(it step.Item) string {
 		return it.Step.Describe()
 	}
 	return it.Step.Describe() + "\n" + it.Why
+}
+
+func describeGate(when string, g stage.Gate) string {
+	return fmt.Sprintf("gate %s, seen from %s: %s", when, strings.Join(g.On, " or "), g.Item.Step.Describe())
 }
 
 // hosts returns the hosts of the plan in the order of their first stage.

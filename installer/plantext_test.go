@@ -44,11 +44,11 @@ func TestPlanTextGroups(t *testing.T) {
 	}
 	p := &Plan{Cluster: "c", Bundle: "b", Kubernetes: "1.36.3", Stages: []PlanStage{
 		{Name: "one", Title: "the one", Hosts: []PlanHost{
-			{"cp-1", []step.Item{file("/a", ""), file("/cp", ""), file("/z", "")}},
-			{"w-1", []step.Item{file("/a", ""), file("/w", "because"), file("/z", "")}},
-			{"w-2", []step.Item{file("/a", ""), file("/w", "because"), file("/z", "")}},
+			{Host: "cp-1", Items: []step.Item{file("/a", ""), file("/cp", ""), file("/z", "")}},
+			{Host: "w-1", Items: []step.Item{file("/a", ""), file("/w", "because"), file("/z", "")}},
+			{Host: "w-2", Items: []step.Item{file("/a", ""), file("/w", "because"), file("/z", "")}},
 		}},
-		{Name: "two", Title: "the two", Hosts: []PlanHost{{"w-2", []step.Item{file("/b", "")}}}},
+		{Name: "two", Title: "the two", Hosts: []PlanHost{{Host: "w-2", Items: []step.Item{file("/b", "")}}}},
 	}}
 	const want = `cluster c, Kubernetes 1.36.3, bundle b
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +17,8 @@ import (
 
 // Preflight collects the facts of all hosts and runs the checks of all stages:
 // clocks, hosts, contents of the bundle. It changes nothing. It returns in with the
-// facts and all checks; if a check failed, the error is a *PreflightError.
+// facts, with the hosts that are away, and all checks. The error joins a
+// *PreflightError, if a check failed, and why the hosts that are there are too few.
 func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []stage.Check, error) {
 	seen, err := f.facts(ctx)
 	if err != nil {
@@ -29,25 +31,43 @@ func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []s
 	for name, s := range seen {
 		in.Facts[name] = s.facts
 	}
-	checks := append(checkClocks(in, seen, stage.Skew), gates(in)...)
-	return in, checks, preflightError(checks)
+	in.Away = f.away()
+	checks := append(checkClocks(in, seen, stage.Skew), checksOf(in)...)
+	return in, checks, errors.Join(f.enough(in), preflightError(checks))
 }
 
 // Judge runs the checks of all stages on in as it is: without facts those that need
 // no host. It returns all checks; if one failed, the error is a *PreflightError.
 func Judge(in stage.Input) ([]stage.Check, error) {
-	checks := gates(in)
+	checks := checksOf(in)
 	return checks, preflightError(checks)
 }
 
-func gates(in stage.Input) []stage.Check {
+func checksOf(in stage.Input) []stage.Check {
 	var out []stage.Check
-	for _, p := range stage.All() {
-		if p.Gate != nil {
-			out = append(out, p.Gate(in)...)
+	for _, st := range stage.Install().Stages {
+		if st.Checks != nil {
+			out = append(out, st.Checks(in)...)
 		}
 	}
 	return out
+}
+
+// enough refuses a run if hosts that cannot be reached are needed: the error is why,
+// with the errors of all connections.
+func (f *Fleet) enough(in stage.Input) error {
+	why := stage.Enough(in)
+	if why == nil {
+		return nil
+	}
+	errs := []error{why}
+	missing := f.Missing()
+	for _, name := range names(f.cluster) {
+		if err := missing[name]; err != nil {
+			errs = append(errs, &HostError{Host: name, Err: err})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Guard compares the facts of the hosts with the identity of the operator's
@@ -63,7 +83,7 @@ func Guard(in stage.Input, identity string) error {
 			continue // Preflight refuses a host of another cluster
 		}
 		if err := agent.Guard(i, identity, components); err != nil {
-			errs = append(errs, &HostError{h.Name, err})
+			errs = append(errs, &HostError{Host: h.Name, Err: err})
 		}
 	}
 	return errors.Join(errs...)
@@ -89,11 +109,13 @@ type hostFacts struct {
 	ahead time.Duration
 }
 
-// facts returns the facts of all hosts by name.
+// facts returns the facts of all connected hosts by name.
 func (f *Fleet) facts(ctx context.Context) (map[string]hostFacts, error) {
 	var mu sync.Mutex
 	out := map[string]hostFacts{}
-	err := f.each(ctx, names(f.cluster), func(ctx context.Context, name string) error {
+	away := f.away()
+	hosts := slices.DeleteFunc(names(f.cluster), func(name string) bool { return away[name] })
+	err := f.each(ctx, hosts, func(ctx context.Context, name string) error {
 		m, err := f.member(name)
 		if err != nil {
 			return err

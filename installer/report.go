@@ -18,8 +18,10 @@ type Report struct {
 	Mode    agent.Mode    `json:"mode"` // apply, check (dry run) or undo
 	Started time.Time     `json:"started"`
 	Took    time.Duration `json:"took"` // nanoseconds
-	Stages  []StageReport `json:"stages"`
-	Hosts   []HostReport  `json:"hosts"` // in the order of cluster.yaml
+	// Done reports that every stage has ended, perhaps without optional hosts.
+	Done   bool          `json:"done"`
+	Stages []StageReport `json:"stages"`
+	Hosts  []HostReport  `json:"hosts"` // in the order of cluster.yaml
 
 	mu sync.Mutex
 }
@@ -42,8 +44,9 @@ type HostReport struct {
 	Skipped  int    `json:"skipped"`
 	Failed   int    `json:"failed"`
 	NotRun   int    `json:"notRun"`
-	// Error is the reason why the host failed; empty if it did not.
+	// Error is the reason why the host failed, and Stage where; empty if it did not.
 	Error string `json:"error,omitempty"`
+	Stage string `json:"stage,omitempty"`
 	// Steps lists the steps that were not already up to date.
 	Steps []StepReport `json:"steps,omitempty"`
 	// Stays lists the packages that reset left on purpose.
@@ -110,11 +113,26 @@ func (r *Report) step(hostName string, s StepReport) {
 	h.Steps = append(h.Steps, s)
 }
 
-func (r *Report) fail(hostName string, err error) {
+// fail records the first error of a host.
+func (r *Report) fail(hostName, stageName string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := r.host(hostName)
-	h.err, h.Error = err, err.Error()
+	if h := r.host(hostName); h.err == nil {
+		h.err, h.Error, h.Stage = err, err.Error(), stageName
+	}
+}
+
+// failed returns the hosts that failed, by name.
+func (r *Report) failed() map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]bool{}
+	for _, h := range r.Hosts {
+		if h.err != nil {
+			out[h.Host] = true
+		}
+	}
+	return out
 }
 
 func (r *Report) stays(hostName string, names []string) {
@@ -149,23 +167,22 @@ func (r *Report) Unaffected() []string {
 	return out
 }
 
-// errorIn returns a *PartialError with the errors of all hosts, nil if there is none.
-func (r *Report) errorIn(stageName string) error {
+// err returns a *PartialError with the errors of all hosts, nil if there is none.
+func (r *Report) err() error {
 	var errs []*HostError
 	for _, h := range r.Hosts {
 		if h.err != nil {
-			errs = append(errs, &HostError{h.Host, h.err})
+			errs = append(errs, &HostError{Host: h.Host, Stage: h.Stage, Err: h.err})
 		}
 	}
 	if len(errs) == 0 {
 		return nil
 	}
-	return &PartialError{Stage: stageName, Errs: errs, Unaffected: r.Unaffected()}
+	return &PartialError{Errs: errs, Unaffected: r.Unaffected()}
 }
 
-// PartialError lists the hosts that failed in a stage.
+// PartialError lists the hosts that failed, with the stage of each.
 type PartialError struct {
-	Stage      string
 	Errs       []*HostError
 	Unaffected []string
 }
@@ -173,7 +190,7 @@ type PartialError struct {
 func (e *PartialError) Error() string {
 	lines := make([]string, len(e.Errs))
 	for i, h := range e.Errs {
-		lines[i] = fmt.Sprintf("%s: stage %q: %v", h.Host, e.Stage, h.Err)
+		lines[i] = h.Error()
 	}
 	s := strings.Join(lines, "\n")
 	if len(e.Unaffected) > 0 {

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -43,6 +46,9 @@ type RunOptions struct {
 	AllowDowngrade bool
 	// Operator is the "user@machine" that runs the plan, for the journals of the hosts.
 	Operator string
+	// Replan, if set, returns the plan without the hosts in away, which failed and are
+	// optional. Without it, the run ends at the stage in which a host failed.
+	Replan func(away map[string]bool) (*Plan, error)
 	// After holds functions by the name of a stage. Each is called when its stage
 	// has ended on all hosts, but not in a dry run; an error ends the run.
 	After map[string]func(ctx context.Context) error
@@ -50,20 +56,31 @@ type RunOptions struct {
 	Progress Progress
 }
 
-// Run runs a plan on the fleet, stage by stage. It returns a complete report even
-// with an error. If a host fails, the other hosts finish the stage and the run ends
-// with a *PartialError; the next run continues there. If ctx is cancelled, each
-// agent finishes its step and stops.
+// Run runs a plan on the fleet, stage by stage, in the order that each stage gives. It
+// returns a complete report even with an error. If a host fails, the hosts that work at
+// the same time finish the stage. Then the run ends, or goes on without the host if it
+// is optional. The error is a *PartialError in both cases; the next run continues
+// there. If ctx is cancelled, each agent finishes its step and stops.
 func Run(ctx context.Context, p *Plan, f *Fleet, o RunOptions) (*Report, error) {
 	mode := agent.ModeApply
 	if o.DryRun {
 		mode = agent.ModeCheck
 	}
+	return run(ctx, p, f, mode, o)
+}
+
+func run(ctx context.Context, p *Plan, f *Fleet, mode agent.Mode, o RunOptions) (*Report, error) {
 	if o.Bundle.PublicKeys != "" && o.Bundle.Root == "" {
 		o.Bundle.Root = p.Root
 	}
-	r := newRunner(f, mode, o.Progress)
-	err := r.run(ctx, p, o)
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	r := &runner{fleet: f, progress: o.Progress, o: o, plan: p, report: newReport(f.cluster.Name, mode, names(f.cluster))}
+	for name, err := range f.Missing() {
+		r.report.fail(name, "connect", err)
+	}
+	err := r.run(ctx)
 	r.report.Took = time.Since(r.report.Started)
 	return r.report, err
 }
@@ -73,13 +90,10 @@ type runner struct {
 	fleet    *Fleet
 	progress Progress
 	report   *Report
-}
-
-func newRunner(f *Fleet, mode agent.Mode, p Progress) *runner {
-	if p == nil {
-		p = silent{}
-	}
-	return &runner{fleet: f, progress: p, report: newReport(f.cluster.Name, mode, names(f.cluster))}
+	o        RunOptions
+	plan     *Plan
+	// differs reports that a step of this run changes something.
+	differs atomic.Bool
 }
 
 // silent discards all events.
@@ -89,64 +103,80 @@ func (silent) StageStart(string, string, int)   {}
 func (silent) Event(_, _ string, _ agent.Event) {}
 func (silent) StageEnd(StageReport)             {}
 
-func (r *runner) run(ctx context.Context, p *Plan, o RunOptions) error {
-	var differs atomic.Bool
-	for i, st := range p.Stages {
-		// A step may wait for a change on another host. In a dry run it cannot
-		// succeed if a stage before would have made that change; changes of the
-		// same stage are for the agent to consider.
-		pending := differs.Load()
-		err := r.stage(ctx, st, func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error {
-			req, err := request(h, o)
-			if err != nil {
-				return err
-			}
-			req.Mode, req.Cluster, req.Pending = r.report.Mode, p.Cluster, pending
-			req.Started, req.Operator, req.Hosts = r.report.Started, o.Operator, members(r.fleet.cluster)
-			req.Roles = rolesOf(req.Hosts, h.Host)
-			return m.call(ctx, req, func(e agent.Event) {
-				if e.Type == agent.EventStep && e.State == step.Differs {
-					differs.Store(true)
-				}
-				on(e)
-			})
-		})
-		if after := o.After[st.Name]; err == nil && after != nil && !o.DryRun {
+func (r *runner) run(ctx context.Context) error {
+	failed := len(r.report.failed())
+	for i := 0; i < len(r.plan.Stages); i++ {
+		st := r.plan.Stages[i]
+		err := r.stage(ctx, st)
+		if after := r.o.After[st.Name]; err == nil && after != nil && !r.o.DryRun {
 			if err = after(ctx); err != nil {
 				err = fmt.Errorf("after stage %q: %w", st.Name, err)
 			}
 		}
+		if now := r.report.failed(); err == nil && len(now) > failed {
+			failed = len(now)
+			err = r.replan(st.Name, now)
+		}
 		if err != nil {
-			r.notRun(p.Stages[i+1:])
+			r.notRun(r.plan.Stages[i+1:])
 			return err
 		}
 	}
+	r.report.Done = true
+	return r.report.err()
+}
+
+// replan replaces the stages after the one named by those without the failed hosts.
+func (r *runner) replan(after string, failed map[string]bool) error {
+	at := func(p *Plan) int {
+		return slices.IndexFunc(p.Stages, func(st PlanStage) bool { return st.Name == after })
+	}
+	if r.o.Replan == nil {
+		return r.report.err()
+	}
+	next, err := r.o.Replan(failed)
+	if err != nil {
+		return err
+	}
+	done := at(r.plan) + 1
+	for _, st := range r.plan.Stages[done:] {
+		st.Hosts = slices.DeleteFunc(slices.Clone(st.Hosts), func(h PlanHost) bool { return !failed[h.Host] })
+		st.AnyOf = false
+		r.notRun([]PlanStage{st})
+	}
+	// A stage may have lost all its hosts.
+	rest := slices.Clone(next.Stages)
+	for i, st := range r.plan.Stages {
+		if i < done {
+			rest = slices.DeleteFunc(rest, func(x PlanStage) bool { return x.Name == st.Name })
+		}
+	}
+	plan := *r.plan
+	plan.Stages = append(slices.Clone(r.plan.Stages[:done]), rest...)
+	r.plan = &plan
 	return nil
 }
 
-// stage calls work for all hosts of a stage in parallel. It counts the events that
-// work passes to on. An error on one host does not stop the others.
-func (r *runner) stage(ctx context.Context, st PlanStage, work func(ctx context.Context, m *member, h PlanHost, on func(agent.Event)) error) error {
-	start := time.Now()
-	hosts := map[string]PlanHost{}
-	var order []string
-	for _, h := range st.Hosts {
-		hosts[h.Host], order = h, append(order, h.Host)
+// stage does the work of a stage in its order.
+func (r *runner) stage(ctx context.Context, st PlanStage) error {
+	start, count := time.Now(), len(st.Hosts)
+	if st.AnyOf {
+		count = 1
 	}
-	r.progress.StageStart(st.Name, st.Title, len(order))
-	_ = r.fleet.each(ctx, order, func(ctx context.Context, name string) error {
-		m, err := r.fleet.member(name)
-		if err == nil {
-			err = work(ctx, m, hosts[name], func(e agent.Event) { r.event(st.Name, hosts[name], e) })
-		}
-		if err != nil {
-			r.report.fail(name, err)
-		}
-		return err
-	})
+	before := r.report.failed()
+	r.progress.StageStart(st.Name, st.Title, count)
+	var err error
+	switch {
+	case st.AnyOf:
+		err = r.anyOf(ctx, st)
+	case st.AtATime > 0 && !r.o.DryRun:
+		err = r.rolling(ctx, st)
+	default:
+		err = r.together(ctx, st, st.Hosts)
+	}
 	rep := StageReport{Name: st.Name, Title: st.Title, Took: time.Since(start)}
 	for _, h := range r.report.Hosts {
-		if h.err != nil {
+		if h.err != nil && !before[h.Host] {
 			rep.Failed = append(rep.Failed, h.Host)
 		}
 	}
@@ -155,7 +185,192 @@ func (r *runner) stage(ctx context.Context, st PlanStage, work func(ctx context.
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("stage %q: %w", st.Name, err)
 	}
-	return r.report.errorIn(st.Name)
+	return err
+}
+
+// together does the work on hosts at the same time. An error on one host does not
+// stop the others; the error is nil if all that failed are optional.
+func (r *runner) together(ctx context.Context, st PlanStage, hosts []PlanHost) error {
+	pending := r.differs.Load()
+	return r.each(ctx, st, hosts, func(ctx context.Context, m *member, h PlanHost) error {
+		return r.work(ctx, m, st, h, r.report.Mode, pending, func(e agent.Event) { r.event(st.Name, h, e) })
+	})
+}
+
+func (r *runner) each(ctx context.Context, st PlanStage, hosts []PlanHost, work func(context.Context, *member, PlanHost) error) error {
+	byName := map[string]PlanHost{}
+	var order []string
+	for _, h := range hosts {
+		byName[h.Host], order = h, append(order, h.Host)
+	}
+	var stop atomic.Bool
+	_ = r.fleet.each(ctx, order, func(ctx context.Context, name string) error {
+		m, err := r.fleet.member(name)
+		if err == nil {
+			err = work(ctx, m, byName[name])
+		}
+		if err != nil {
+			r.report.fail(name, st.Name, err)
+			if !byName[name].Optional {
+				stop.Store(true)
+			}
+		}
+		return err
+	})
+	if stop.Load() {
+		return r.report.err()
+	}
+	return nil
+}
+
+// rolling changes the hosts of a stage after each other, the first one alone and then
+// st.AtATime at a time, each between its gates. It ends at the first failure. Hosts on
+// which nothing differs have no turn.
+func (r *runner) rolling(ctx context.Context, st PlanStage) error {
+	var mu sync.Mutex
+	turn := map[string]bool{}
+	err := r.each(ctx, st, st.Hosts, func(ctx context.Context, m *member, h PlanHost) error {
+		var events []agent.Event
+		differs := false
+		err := r.work(ctx, m, st, h, agent.ModeCheck, false, func(e agent.Event) {
+			events = append(events, e)
+			differs = differs || e.Type == agent.EventStep && e.State == step.Differs
+		})
+		if err == nil && differs {
+			mu.Lock()
+			defer mu.Unlock()
+			turn[h.Host] = true
+			return nil
+		}
+		for _, e := range events {
+			r.event(st.Name, h, e)
+		}
+		return err
+	})
+	hosts := slices.DeleteFunc(slices.Clone(st.Hosts), func(h PlanHost) bool { return !turn[h.Host] })
+	for n := 1; err == nil && len(hosts) > 0; n = st.AtATime {
+		batch := hosts[:min(n, len(hosts))]
+		if err = r.batch(ctx, st, batch); err == nil {
+			hosts = hosts[len(batch):]
+		} else {
+			hosts = hosts[len(batch):] // the others have no turn
+			break
+		}
+	}
+	if err != nil {
+		st.Hosts, st.AnyOf = hosts, false
+		r.notRun([]PlanStage{st})
+	}
+	return err
+}
+
+// batch changes some hosts at the same time, between their gates.
+func (r *runner) batch(ctx context.Context, st PlanStage, hosts []PlanHost) error {
+	gates := func(when string, of func(PlanHost) []stage.Gate) error {
+		for _, h := range hosts {
+			for _, g := range of(h) {
+				if err := r.gate(ctx, st, g, r.event); err != nil {
+					r.report.fail(h.Host, st.Name, fmt.Errorf("gate %s: %w", when, err))
+					return r.report.err()
+				}
+			}
+		}
+		return nil
+	}
+	if err := gates("before the change", func(h PlanHost) []stage.Gate { return h.Before }); err != nil {
+		return err
+	}
+	if err := r.together(ctx, st, hosts); err != nil {
+		return err
+	}
+	return gates("after the change", func(h PlanHost) []stage.Gate { return h.After })
+}
+
+// gate makes an observation on the first host that can make it.
+func (r *runner) gate(ctx context.Context, st PlanStage, g stage.Gate, on func(stage string, h PlanHost, e agent.Event)) error {
+	failed := r.report.failed()
+	for _, name := range g.On {
+		m, err := r.fleet.member(name)
+		if err != nil || failed[name] {
+			continue
+		}
+		h := PlanHost{Host: name, Items: []step.Item{g.Item}}
+		return r.work(ctx, m, PlanStage{Name: st.Name}, h, agent.ModeApply, false, func(e agent.Event) { on(st.Name, h, e) })
+	}
+	return fmt.Errorf("%s: none of %s can be reached to look", g.Item.Step.Describe(), strings.Join(g.On, ", "))
+}
+
+// anyOf does the work of a stage on the first host that is there and whose gates hold.
+func (r *runner) anyOf(ctx context.Context, st PlanStage) error {
+	failed := r.report.failed()
+	var first *PlanHost
+	var notes []error
+	for _, h := range st.Hosts {
+		if _, err := r.fleet.member(h.Host); err != nil || failed[h.Host] {
+			continue
+		}
+		if first == nil {
+			first = &h
+		}
+		err := r.leads(ctx, st, h)
+		if err == nil {
+			return r.together(ctx, st, []PlanHost{h})
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		notes = append(notes, &HostError{Host: h.Host, Err: err})
+	}
+	st.AnyOf = true
+	r.notRun([]PlanStage{st})
+	if first == nil {
+		return fmt.Errorf("stage %q: no host is left to do it: %w", st.Name, r.report.err())
+	}
+	r.report.fail(first.Host, st.Name, fmt.Errorf("no host can do it: %w", errors.Join(notes...)))
+	return r.report.err()
+}
+
+// leads reports whether the gates of a host hold; a dry run passes none.
+func (r *runner) leads(ctx context.Context, st PlanStage, h PlanHost) error {
+	if r.o.DryRun {
+		return nil
+	}
+	for _, g := range h.Before {
+		var events []agent.Event
+		err := r.gate(ctx, st, g, func(_ string, _ PlanHost, e agent.Event) { events = append(events, e) })
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			r.event(st.Name, PlanHost{Host: h.Host, Items: []step.Item{g.Item}}, e)
+		}
+	}
+	return nil
+}
+
+// work sends a host its part of a stage. pending: an earlier stage has changes to make,
+// so that a step that waits for them cannot succeed in a dry run.
+func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, mode agent.Mode, pending bool, on func(agent.Event)) error {
+	if st.Work == stage.Undo {
+		req := agent.Request{Mode: agent.ModeUndo, Cluster: r.plan.Cluster, Host: h.Host}
+		if err := m.call(ctx, req, on); err != nil {
+			return err
+		}
+		return removeAgent(ctx, m)
+	}
+	req, err := request(h, r.o)
+	if err != nil {
+		return err
+	}
+	req.Mode, req.Cluster, req.Pending = mode, r.plan.Cluster, pending
+	req.Started, req.Operator, req.Hosts = r.report.Started, r.o.Operator, members(r.fleet.cluster)
+	req.Roles = rolesOf(req.Hosts, h.Host)
+	return m.call(ctx, req, func(e agent.Event) {
+		if e.Type == agent.EventStep && e.State == step.Differs {
+			r.differs.Store(true)
+		}
+		on(e)
+	})
 }
 
 // event reports an event of a host's agent.
@@ -179,6 +394,9 @@ func (r *runner) notRun(stages []PlanStage) {
 		for _, h := range st.Hosts {
 			for _, it := range h.Items {
 				r.report.step(h.Host, StepReport{Stage: st.Name, ID: it.ID, Describe: it.Step.Describe(), State: agent.NotRun})
+			}
+			if st.AnyOf {
+				break
 			}
 		}
 	}

@@ -62,7 +62,7 @@ func runSimulated(t testing.TB, program string, hosts int) *installer.Report {
 	for i := range 10 {
 		stages = append(stages, files(fmt.Sprintf("stage-%d", i)))
 	}
-	plan, err := installer.NewPlan(stage.Input{Cluster: c, Lock: &manifests.Lock{}}, stages)
+	plan, err := installer.NewPlan(stage.Input{Cluster: c, Lock: &manifests.Lock{}}, stage.Operation{Name: "test", Stages: stages})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,7 +160,7 @@ func (l *lab) connect() *installer.Fleet {
 	l.t.Helper()
 	f, err := installer.Connect(l.t.Context(), l.cluster, installer.ConnectOptions{
 		Dial:   func(_ context.Context, h manifests.Host) (host.Host, error) { return l.hosts[h.Name], nil },
-		Binary: func(string) (string, error) { return elfFile(l.t, elf.EM_X86_64), nil },
+		Binary: l.binary(),
 	})
 	if err != nil {
 		l.t.Fatal(err)
@@ -169,9 +169,14 @@ func (l *lab) connect() *installer.Fleet {
 	return f
 }
 
+// binary returns a program that fits the hosts.
+func (l *lab) binary() func(string) (string, error) {
+	return func(string) (string, error) { return elfFile(l.t, elf.EM_X86_64), nil }
+}
+
 func (l *lab) plan(stages ...stage.Stage) *installer.Plan {
 	l.t.Helper()
-	p, err := installer.NewPlan(stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{Name: "b", Kubernetes: "1.36.3"}}, stages)
+	p, err := installer.NewPlan(stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{Name: "b", Kubernetes: "1.36.3"}}, stage.Operation{Name: "test", Stages: stages})
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -3,11 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,11 +87,15 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 		}
 		defer unlock()
 	}
-	fleet, err := a.connect(ctx, o.cluster, c, false)
+	fleet, err := a.connect(ctx, o.cluster, c, true)
 	if err != nil {
 		return err
 	}
 	defer fleet.Close()
+	missing := fleet.Missing()
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		a.warnf("%s cannot be reached; the run goes on without it if the others are enough: %v", name, missing[name])
+	}
 	in, checks, err := fleet.Preflight(ctx, in)
 	credentials, identity, cerr := o.credentials(c, dir, in)
 	if cerr != nil {
@@ -98,7 +105,7 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	if err != nil {
 		return err
 	}
-	plan, err := installer.NewPlan(in, stage.All())
+	plan, err := installer.NewPlan(in, stage.Install())
 	if err != nil {
 		return err
 	}
@@ -106,18 +113,29 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 		return err
 	}
 	if identity == "" {
+		if len(missing) > 0 && !o.dryRun {
+			return withHint(fmt.Errorf("state directory %q: has no credentials of the cluster, and %s cannot be reached", dir,
+				strings.Join(slices.Sorted(maps.Keys(missing)), ", ")),
+				"new ones are made only if every host is there, since a host may belong to the cluster already")
+		}
 		if identity, err = credentials.Establish(); err != nil {
 			return fmt.Errorf("state directory: %w", err)
 		}
 	}
 	report, err := installer.Run(ctx, plan, fleet, installer.RunOptions{
 		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
+		Replan: func(away map[string]bool) (*installer.Plan, error) {
+			in.Away = away
+			return installer.NewPlan(in, stage.Install())
+		},
 		Secrets: credentials.Resolve, Identity: identity, Operator: operator(), AllowDowngrade: o.downgrade, Progress: a.newRunProgress(),
 		After: map[string]func(context.Context) error{"time": installer.CheckClocks(fleet, in)},
 	})
 	var reach access
-	if err == nil && !o.dryRun {
-		reach, err = writeKubeconfig(c, credentials, dir)
+	if report.Done && !o.dryRun {
+		var rerr error
+		reach, rerr = writeKubeconfig(c, credentials, dir)
+		err = errors.Join(err, rerr)
 	}
 	if werr := a.runResult(report, reach); err == nil {
 		err = werr

@@ -44,7 +44,7 @@ Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not 
 			if _, err := installer.Judge(in); err != nil {
 				return err
 			}
-			plan, err := installer.NewPlan(in, stage.All())
+			plan, err := installer.NewPlan(in, stage.Install())
 			if err != nil {
 				return err
 			}

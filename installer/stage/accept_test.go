@@ -32,7 +32,7 @@ func TestAcceptedClustersArePlanned(t *testing.T) {
 			}
 		}
 		ids := map[string]bool{}
-		for _, p := range All() {
+		for _, p := range Install().Stages {
 			for _, h := range in.Cluster.Hosts {
 				if p.Steps == nil {
 					continue

@@ -22,7 +22,7 @@ func (l *list) approver(in Input, h manifests.Host) {
 		l.fail(err)
 		return
 	}
-	config, err := jsonConfig(approver.Config{Kubeconfig: approverConf, Nodes: in.inventory()})
+	config, err := jsonConfig(approver.Config{Kubeconfig: approverConf, Nodes: inventory(in.Cluster.Nodes())})
 	l.fail(err)
 	l.add(approverName, &step.Artifact{Digest: plain(program), Path: step.BinDir + "/" + approverName, Mode: 0o755})
 	l.add(approverName+"-config", &step.File{Path: approverConfig, Content: config, Mode: 0o600})
@@ -40,9 +40,9 @@ func approverDaemon() daemon {
 }
 
 // inventory returns the nodes with the addresses that their certificates may contain.
-func (in Input) inventory() []kube.NodeAddress {
+func inventory(nodes []manifests.Host) []kube.NodeAddress {
 	var out []kube.NodeAddress
-	for _, n := range in.Cluster.Nodes() {
+	for _, n := range nodes {
 		out = append(out, kube.NodeAddress{Name: n.Name, Address: n.Address})
 	}
 	return out

@@ -80,12 +80,12 @@ spec:
 	}
 	// Every node observes its network, not the control plane alone.
 	for _, h := range in.Cluster.Nodes() {
-		up, _ := steps(t, in, "network", h.Name)["up"].Step.(*step.Present)
+		up, _ := steps(t, in, "nodenetwork", h.Name)["up"].Step.(*step.Present)
 		if up == nil || !slices.Equal(up.Files, []string{"/sys/class/net/tunnel0"}) || !slices.Equal(up.Logs, []string{"/var/log/pods/kube-system_tunnel-*/*/*.log"}) {
 			t.Errorf("%s waits for %+v", h.Name, up)
 		}
 	}
-	for _, p := range All() {
+	for _, p := range Install().Stages {
 		if p.Steps == nil {
 			continue
 		}

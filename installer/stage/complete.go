@@ -46,7 +46,7 @@ func completeness(in Input) []Check {
 func needs(in Input) ([]digest.Digest, []error) {
 	found := map[digest.Digest]bool{}
 	var errs []error
-	for _, p := range All() {
+	for _, p := range Install().Stages {
 		if p.Steps == nil {
 			continue
 		}

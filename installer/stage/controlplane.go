@@ -3,7 +3,6 @@ package stage
 import (
 	"encoding/json"
 	"strings"
-	"time"
 
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/pki"
@@ -27,7 +26,7 @@ var tlsCiphers = []string{
 }
 
 // controlPlaneSteps returns the steps that start API server, controller manager and
-// scheduler, and create the access rules and the token with which nodes join.
+// scheduler.
 func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "controlplane"}
 	if !h.HasRole(manifests.RoleControlPlane) {
@@ -42,26 +41,31 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		kubePKI+"/apiserver.crt", kubePKI+"/apiserver.key", kubePKI+"/apiserver-etcd-client.crt",
 		kubePKI+"/apiserver-kubelet-client.crt", kubePKI+"/front-proxy-client.crt", kubePKI+"/front-proxy-ca.crt",
 		kubePKI+"/etcd-ca.crt", kubePKI+"/service-account.key"))
-	l.add("healthy", &step.Wait{
-		Argv:   []string{kube.Kubectl, "--kubeconfig", kube.AdminConf, "get", "--raw", "/healthz"},
-		Expect: "ok", Timeout: step.Duration(3 * time.Minute), Text: "the API server is healthy",
-	}).Why = "all later stages use it"
+	l.add("healthy", apiHealthy()).Why = "all later stages use it"
 	l.add("kube-controller-manager-unit", controllerManager(in).step(managerConf, kubeCA, kubePKI+"/ca.key",
 		kubePKI+"/service-account.key"))
 	l.add("kube-scheduler-unit", scheduler(in).step(schedulerConf))
 	l.add("kube-controller-manager-up", &step.Wait{URL: "tcp://127.0.0.1:10257", Text: "the controller manager listens"})
 	l.add("kube-scheduler-up", &step.Wait{URL: "tcp://127.0.0.1:10259", Text: "the scheduler listens"})
-	if in.isFirstControlPlane(h) {
-		objects, err := rbacObjects()
-		l.fail(err)
-		l.add("rbac", &kube.Apply{
-			Objects: objects, Text: "access rules for nodes",
-		}).Why = "kubelets may request certificates, the API server may connect to kubelets"
-		l.add("token", &kube.Token{
-			Ref: pki.RefToken, Nodes: in.nodeNames(), TTL: step.Duration(pki.TokenLifetime),
-		}).Why = "nodes join with it"
-	}
 	l.approver(in, h)
+	return l.done()
+}
+
+// accessSteps returns the steps that create the access rules and the token with which
+// nodes join.
+func accessSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{stage: "access"}
+	if !h.HasRole(manifests.RoleControlPlane) {
+		return l.done()
+	}
+	objects, err := rbacObjects()
+	l.fail(err)
+	l.add("rbac", &kube.Apply{
+		Objects: objects, Text: "access rules for nodes",
+	}).Why = "kubelets may request certificates, the API server may connect to kubelets"
+	l.add("token", &kube.Token{
+		Ref: pki.RefToken, Nodes: in.nodeNames(), TTL: step.Duration(pki.TokenLifetime),
+	}).Why = "nodes join with it"
 	return l.done()
 }
 

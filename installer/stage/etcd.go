@@ -8,7 +8,11 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-const etcdData = "/var/lib/etcd"
+const (
+	etcdData       = "/var/lib/etcd"
+	etcdClientPort = "2379"
+	etcdPeerPort   = "2380"
+)
 
 // etcdSteps returns the steps that start the member. They do not wait for it, because
 // members become ready together; the next stage waits.
@@ -41,12 +45,12 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 
 func etcdMember(in Input, h manifests.Host) *step.EtcdData {
 	e := &step.EtcdData{
-		Dir: etcdData, Name: h.Name, Token: etcdToken(in), PeerURL: etcdURL(h, "2380"),
-		CAFile: etcdPKI + "/ca.crt", Cert: etcdPKI + "/client.crt", Key: etcdPKI + "/client.key",
+		Dir: etcdData, Name: h.Name, Token: etcdToken(in), PeerURL: etcdURL(h, etcdPeerPort),
+		EtcdClient: etcdClient(),
 	}
 	for _, x := range in.Cluster.HostsWith(manifests.RoleEtcd) {
 		if x.Name != h.Name {
-			e.Peers = append(e.Peers, etcdURL(x, "2379"))
+			e.Peers = append(e.Peers, etcdURL(x, etcdClientPort))
 		}
 	}
 	return e
@@ -59,14 +63,14 @@ func etcdToken(in Input) string { return "offk8s-" + in.Cluster.Name }
 func etcdFlags(in Input, h manifests.Host) flags {
 	var initial []string
 	for _, m := range in.Cluster.HostsWith(manifests.RoleEtcd) {
-		initial = append(initial, m.Name+"="+etcdURL(m, "2380"))
+		initial = append(initial, m.Name+"="+etcdURL(m, etcdPeerPort))
 	}
 	return flags{
 		"name": h.Name, "data-dir": etcdData,
-		"listen-peer-urls":            etcdURL(h, "2380"),
-		"initial-advertise-peer-urls": etcdURL(h, "2380"),
-		"listen-client-urls":          etcdURL(h, "2379") + ",https://127.0.0.1:2379",
-		"advertise-client-urls":       etcdURL(h, "2379"),
+		"listen-peer-urls":            etcdURL(h, etcdPeerPort),
+		"initial-advertise-peer-urls": etcdURL(h, etcdPeerPort),
+		"listen-client-urls":          etcdURL(h, etcdClientPort) + ",https://127.0.0.1:2379",
+		"advertise-client-urls":       etcdURL(h, etcdClientPort),
 		"initial-cluster":             strings.Join(initial, ","),
 		"initial-cluster-token":       etcdToken(in),
 		"initial-cluster-state":       "new", // ignored by a member that has data
@@ -87,16 +91,26 @@ func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.HasRole(manifests.RoleEtcd) {
 		return l.done()
 	}
-	l.add("healthy", &step.Wait{
-		// etcdctl before 3.4 uses version 2 by default.
-		Argv: []string{
-			"env", "ETCDCTL_API=3", step.Etcdctl, "--endpoints=" + etcdURL(h, "2379"), "--cacert=" + etcdPKI + "/ca.crt",
-			"--cert=" + etcdPKI + "/client.crt", "--key=" + etcdPKI + "/client.key", "endpoint", "health",
-		},
-		Timeout: step.Duration(3 * time.Minute), Text: "etcd member " + h.Name + " is healthy",
-	}).Why = "the API server needs it"
+	l.add("healthy", memberHealthy(h)).Why = "the API server needs it"
 	data := etcdMember(in, h)
 	data.Started = true
 	l.add("data", data).Why = "it has data from now on"
 	return l.done()
+}
+
+// memberHealthy waits until the member on h serves requests, with a quorum.
+func memberHealthy(h manifests.Host) *step.Wait {
+	return &step.Wait{
+		// etcdctl before 3.4 uses version 2 by default.
+		Argv: []string{
+			"env", "ETCDCTL_API=3", step.Etcdctl, "--endpoints=" + etcdURL(h, etcdClientPort), "--cacert=" + etcdPKI + "/ca.crt",
+			"--cert=" + etcdPKI + "/client.crt", "--key=" + etcdPKI + "/client.key", "endpoint", "health",
+		},
+		Timeout: step.Duration(3 * time.Minute), Text: "etcd member " + h.Name + " is healthy",
+	}
+}
+
+// etcdClient returns the files with which a member's host is a client of etcd.
+func etcdClient() step.EtcdClient {
+	return step.EtcdClient{CAFile: etcdPKI + "/ca.crt", Cert: etcdPKI + "/client.crt", Key: etcdPKI + "/client.key"}
 }

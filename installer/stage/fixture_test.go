@@ -135,7 +135,7 @@ func testLock(t *testing.T, cat *catalog.Catalog, minor, network string) *manife
 func steps(t *testing.T, in Input, stage, host string) map[string]step.Item {
 	t.Helper()
 	out := map[string]step.Item{}
-	for _, p := range All() {
+	for _, p := range Install().Stages {
 		if p.Name != stage {
 			continue
 		}

@@ -116,24 +116,10 @@ func plain(a manifests.Artifact) digest.Digest {
 // skips reports whether the user skips a group of the host preparation.
 func (in Input) skips(group string) bool { return slices.Contains(in.Cluster.HostPrep.Skip, group) }
 
-// firstControlPlane returns the host for the steps that use the Kubernetes API.
-func (in Input) firstControlPlane() (manifests.Host, bool) {
-	cp := in.Cluster.HostsWith(manifests.RoleControlPlane)
-	if len(cp) == 0 {
-		return manifests.Host{}, false
-	}
-	return cp[0], true
-}
-
-// isFirstControlPlane reports whether h is the host of firstControlPlane.
-func (in Input) isFirstControlPlane(h manifests.Host) bool {
-	first, ok := in.firstControlPlane()
-	return ok && first.Name == h.Name
-}
-
+// nodeNames returns the nodes that are not away.
 func (in Input) nodeNames() []string {
 	var out []string
-	for _, h := range in.Cluster.Nodes() {
+	for _, h := range in.present(in.Cluster.Nodes()) {
 		out = append(out, h.Name)
 	}
 	return out
@@ -143,7 +129,7 @@ func (in Input) nodeNames() []string {
 func (in Input) etcdURLs() []string {
 	var out []string
 	for _, h := range in.Cluster.HostsWith(manifests.RoleEtcd) {
-		out = append(out, etcdURL(h, "2379"))
+		out = append(out, etcdURL(h, etcdClientPort))
 	}
 	return out
 }

@@ -13,14 +13,14 @@ import (
 // and remove the token.
 func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "join"}
-	if !in.isFirstControlPlane(h) {
+	if !h.HasRole(manifests.RoleControlPlane) {
 		return l.done()
 	}
 	l.add("registered", &kube.Nodes{Names: in.nodeNames()})
 	l.add("serving-certificates", &kube.ServingCertificates{
-		Nodes: in.inventory(), CAFile: kubeCA,
+		Nodes: inventory(in.present(in.Cluster.Nodes())), CAFile: kubeCA,
 	}).Why = "logs and exec use TLS that the API server verifies"
-	for _, n := range in.Cluster.Nodes() {
+	for _, n := range in.present(in.Cluster.Nodes()) {
 		labels := maps.Clone(n.Labels)
 		if labels == nil {
 			labels = map[string]string{}

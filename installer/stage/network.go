@@ -15,15 +15,21 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// networkSteps returns the steps that start the pod network and wait until nodes are
-// ready. Every node waits for its network: pods without a probe count as ready before
-// they have done anything.
+// networkSteps returns the steps that start the pod network and wait until nodes are ready.
 func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "network"}
-	if in.isFirstControlPlane(h) {
-		templateSteps(l, in, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
-		l.add("ready", &kube.Nodes{Names: in.nodeNames(), Ready: true})
+	if !h.HasRole(manifests.RoleControlPlane) {
+		return l.done()
 	}
+	templateSteps(l, in, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
+	l.add("ready", &kube.Nodes{Names: in.nodeNames(), Ready: true})
+	return l.done()
+}
+
+// nodeNetworkSteps returns the step that waits until the pod network works on the node:
+// pods without a probe count as ready before they have done anything.
+func nodeNetworkSteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{stage: "nodenetwork"}
 	if cni := in.Lock.CNIRelease; h.IsNode() && len(cni.Ready) > 0 {
 		l.add("up", &step.Present{Files: cni.Ready, Logs: cni.Logs, Text: "the pod network is up on this node"})
 	}
@@ -33,7 +39,7 @@ func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 // dnsSteps returns the steps that start the cluster's DNS.
 func dnsSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "dns"}
-	if !in.isFirstControlPlane(h) {
+	if !h.HasRole(manifests.RoleControlPlane) {
 		return l.done()
 	}
 	templateSteps(l, in, "coredns", in.Lock.Release.DNSTemplate, in.Lock.Release.Images)

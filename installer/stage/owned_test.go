@@ -27,7 +27,7 @@ func generatedSettings(t *testing.T, in Input, h manifests.Host) (settings []set
 		"kube-scheduler.service": "scheduler", "kubelet.service": "kubelet", "kube-proxy.service": "proxy",
 	}
 	configs := map[string]string{kubeletCfg: "kubelet", proxyCfg: "proxy", containerdCfg: "runtime"}
-	for _, p := range All() {
+	for _, p := range Install().Stages {
 		if p.Steps == nil {
 			continue
 		}

@@ -21,7 +21,7 @@ func TestPlanGolden(t *testing.T) {
 			in := testInput(t, minor)
 			var plan, files strings.Builder
 			kinds := step.All().With(kube.Kinds())
-			for _, p := range All() {
+			for _, p := range Install().Stages {
 				if p.Steps == nil {
 					continue
 				}
@@ -91,7 +91,7 @@ func TestPlanIsPure(t *testing.T) {
 	render := func() string {
 		in := testInput(t, "1.36")
 		var b strings.Builder
-		for _, p := range All() {
+		for _, p := range Install().Stages {
 			if p.Steps == nil {
 				continue
 			}
@@ -117,7 +117,7 @@ func TestPlanIsPure(t *testing.T) {
 // Time comes before anything with a date on it, and that before its users.
 func TestT48Order(t *testing.T) {
 	var names []string
-	for _, p := range All() {
+	for _, p := range Install().Stages {
 		names = append(names, p.Name)
 	}
 	order := []string{"preflight", "mirror", "host", "time", "pki", "etcd", "quorum", "controlplane", "node", "join", "network", "dns", "smoke"}

@@ -30,7 +30,7 @@ func TestT43OwnSecretsOnly(t *testing.T) {
 		if h.HasRole(manifests.RoleControlPlane) {
 			shared = append(shared, pki.CAKeyRef(pki.Kubernetes), pki.RefServiceAccountKey, pki.RefServiceAccountPub, pki.RefEncryption)
 		}
-		for _, p := range All() {
+		for _, p := range Install().Stages {
 			if p.Steps == nil {
 				continue
 			}

@@ -14,7 +14,7 @@ import (
 // is not repeated until the bundle or the Cluster changes.
 func smokeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "smoke"}
-	if !in.isFirstControlPlane(h) {
+	if !h.HasRole(manifests.RoleControlPlane) {
 		return l.done()
 	}
 	image, err := in.smokeImage()

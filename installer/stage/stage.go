@@ -1,8 +1,10 @@
 // Package stage computes the steps of a host from the Cluster, the Lock, the facts of
 // the hosts and the host's roles. Each stage is a pure function in a file of its name.
 //
-//	Cluster + Lock + Facts ──Stage.Steps──▶ []step.Item per host
-//	                       ──Stage.Gate───▶ []Check before any host is changed
+//	Cluster + Lock + Facts ──Stage.Steps───▶ []step.Item per host
+//	                       ──Stage.Checks──▶ []Check before any host is changed
+//	                       ──Stage.AtATime─▶ how many hosts at the same time
+//	                       ──Stage.Before──▶ []Gate that must hold before a host is changed
 //
 // Nothing here connects to a host or reads a secret: steps name secrets by the
 // references of installer/pki. Differences between Kubernetes minors come from the
@@ -21,7 +23,8 @@
 //
 // A stage ends on all its hosts before the next one starts. If a step waits for
 // several hosts (quorum, join), it is in a later stage than the steps that start
-// them, so that the number of hosts in use at a time does not matter.
+// them, so that the number of hosts in use at a time does not matter. If services
+// of a stage run already, Stage.AtATime limits how many of them restart together.
 package stage
 
 import (
@@ -41,6 +44,9 @@ type Input struct {
 	// Facts holds the facts by host name. A host without facts, in a plan made without
 	// connections, is assumed to have the bundle's first architecture and distribution.
 	Facts map[string]facts.Facts
+	// Away holds the hosts that cannot be reached, or that failed earlier in the run, by
+	// name. The plan has no steps for them and waits for none of them.
+	Away map[string]bool
 	// MirrorCA is the PEM certificate that verifies the mirror; empty for http, or if
 	// the host trusts the mirror's authority anyway.
 	MirrorCA []byte
@@ -48,41 +54,91 @@ type Input struct {
 	OpenPGPKey []byte
 }
 
-// Stage is one intent over all hosts.
+// Stage is one intent over hosts.
 type Stage struct {
 	Name  string // "etcd"
 	Title string // for users, "etcd members"
-	// Gate, if set, returns the checks that run before the first step of any stage.
-	Gate func(Input) []Check
+	// Checks, if set, returns the checks that run before the first step of any stage.
+	Checks func(Input) []Check
+	// Hosts returns the hosts of the stage; nil means all hosts in cluster.yaml.
+	Hosts func(Input) []manifests.Host
+	// AnyOf makes one host do the work for all: the first that is there and whose
+	// gates hold. The steps are the same for every host.
+	AnyOf bool
+	// AtATime, if set, returns how many hosts may be changed at the same time; 0 means
+	// all. The first is changed alone, and the stage ends at the first failure.
+	AtATime func(Input) int
+	// Before and After, if set, return the gates around the changes of a host. Before
+	// holds for every AnyOf, both hold if AtATime limits the stage.
+	Before, After func(Input, manifests.Host) []Gate
 	// Steps returns the steps for a host in order, none if the stage does not concern it.
 	Steps func(Input, manifests.Host) ([]step.Item, error)
+	// Work says what happens on a host; the zero value applies Steps.
+	Work Work
 }
 
-// All returns the stages in order. The installer itself does the work of the first
-// two, connect and facts. Load balancers and addons have no steps yet.
-func All() []Stage {
-	return []Stage{
+// Work is what a stage does on its hosts.
+type Work string
+
+// The kinds of work.
+const (
+	Apply Work = ""      // apply the steps
+	Undo  Work = "undo"  // restore the state before offk8s
+	Prune Work = "prune" // undo steps of earlier plans that this plan does not have
+)
+
+// Gate is an observation that must succeed before a host is changed, or after.
+type Gate struct {
+	// On lists the hosts that can make the observation; the first that is there does.
+	On   []string  `json:"on"`
+	Item step.Item `json:"item"`
+}
+
+// Operation is a thing to do with a cluster: stages in order.
+type Operation struct {
+	Name   string // "install"
+	Stages []Stage
+}
+
+// Install makes the hosts what cluster.yaml describes. The installer itself does the
+// work of the first two stages, connect and facts. Load balancers and addons have no
+// steps yet.
+func Install() Operation {
+	return Operation{"install", []Stage{
 		{Name: "connect", Title: "reach every host"},
 		{Name: "facts", Title: "look at every host"},
-		{Name: "preflight", Title: "hosts fit the plan", Gate: preflight},
-		{Name: "mirror", Title: "everything needed is in the bundle", Gate: completeness},
+		{Name: "preflight", Title: "hosts fit the plan", Checks: preflight},
+		{Name: "mirror", Title: "everything needed is in the bundle", Checks: completeness},
 		{Name: "host", Title: "operating system", Steps: hostSteps},
 		{Name: "time", Title: "one time for all hosts", Steps: timeSteps},
 		{Name: "packages", Title: "operating system packages", Steps: packageSteps},
 		{Name: "pki", Title: "certificates and keys", Steps: pkiSteps},
-		{Name: "etcd", Title: "etcd members", Steps: etcdSteps},
+		{
+			Name: "etcd", Title: "etcd members", Steps: etcdSteps,
+			AtATime: etcdAtATime, Before: etcdBefore, After: etcdAfter,
+		},
 		{Name: "quorum", Title: "etcd has a quorum", Steps: quorumSteps},
 		{Name: "loadbalancer", Title: "load balancers"},
-		{Name: "runtime", Title: "container runtime", Steps: runtimeSteps},
+		{Name: "runtime", Title: "container runtime", Steps: runtimeSteps, AtATime: nodesAtATime, After: nodeAfter},
 		{Name: "images", Title: "container images", Steps: imageSteps},
-		{Name: "controlplane", Title: "control plane", Steps: controlPlaneSteps},
-		{Name: "node", Title: "kubelet and kube-proxy", Steps: nodeSteps},
-		{Name: "join", Title: "nodes join the cluster", Steps: joinSteps},
-		{Name: "network", Title: "pod network", Steps: networkSteps},
-		{Name: "dns", Title: "cluster DNS", Steps: dnsSteps},
+		{
+			Name: "controlplane", Title: "control plane", Steps: controlPlaneSteps,
+			AtATime: controlPlanesAtATime, Before: controlPlaneBefore,
+		},
+		{Name: "access", Title: "access rules for nodes", AnyOf: true, Before: apiAnswers, Steps: accessSteps},
+		{Name: "node", Title: "kubelet and kube-proxy", Steps: nodeSteps, AtATime: nodesAtATime, After: nodeAfter},
+		{Name: "join", Title: "nodes join the cluster", AnyOf: true, Before: apiAnswers, Steps: joinSteps},
+		{Name: "network", Title: "pod network", AnyOf: true, Before: apiAnswers, Steps: networkSteps},
+		{Name: "nodenetwork", Title: "every node has its network", Steps: nodeNetworkSteps},
+		{Name: "dns", Title: "cluster DNS", AnyOf: true, Before: apiAnswers, Steps: dnsSteps},
 		{Name: "addons", Title: "addons"},
-		{Name: "smoke", Title: "the cluster runs pods", Steps: smokeSteps},
-	}
+		{Name: "smoke", Title: "the cluster runs pods", AnyOf: true, Before: apiAnswers, Steps: smokeSteps},
+	}}
+}
+
+// Reset restores the state that every host had before offk8s.
+func Reset() Operation {
+	return Operation{"reset", []Stage{{Name: "reset", Title: "restore what was there before", Work: Undo}}}
 }
 
 // list collects the steps of a stage on one host.

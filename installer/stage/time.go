@@ -79,11 +79,11 @@ func timeWait(in Input, h manifests.Host) *step.Wait {
 		Argv: []string{"chronyc", "-n", "sources"}, Timeout: step.Duration(3 * time.Minute),
 		Interval: step.Duration(2 * time.Second),
 	}
-	cp, ok := in.firstControlPlane()
+	cp := leaders(in)
 	switch {
-	case ok && !h.HasRole(manifests.RoleControlPlane):
-		w.Expect, w.Text = "^* "+cp.Address, "the clock follows "+cp.Name
-		if len(in.Cluster.HostsWith(manifests.RoleControlPlane)) > 1 {
+	case len(cp) > 0 && !h.HasRole(manifests.RoleControlPlane):
+		w.Expect, w.Text = "^* "+cp[0].Address, "the clock follows "+cp[0].Name
+		if len(cp) > 1 {
 			w.Expect, w.Text = "^* ", "the clock follows a control plane"
 		}
 	case len(in.Cluster.Time.Servers) > 0:

@@ -190,7 +190,7 @@ func TestUnitsVerify(t *testing.T) {
 		in := testInput(t, minor)
 		dir := t.TempDir()
 		var units []string
-		for _, p := range All() {
+		for _, p := range Install().Stages {
 			if p.Steps == nil {
 				continue
 			}

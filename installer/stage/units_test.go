@@ -14,7 +14,7 @@ func TestUnits(t *testing.T) {
 		in := testInput(t, minor)
 		for _, h := range in.Cluster.Hosts {
 			found := 0
-			for _, s := range All() {
+			for _, s := range Install().Stages {
 				if s.Steps == nil {
 					continue
 				}

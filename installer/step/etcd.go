@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 )
 
 // EtcdData inspects a member's data before etcd starts for the first time. There
@@ -30,9 +28,7 @@ type EtcdData struct {
 	Peers []string `json:"peers,omitempty"`
 	// PeerURL is this member's peer URL, as in the initial cluster.
 	PeerURL string `json:"peerURL"`
-	CAFile  string `json:"caFile"`
-	Cert    string `json:"cert"`
-	Key     string `json:"key"`
+	EtcdClient
 	// Started is set for the check after the first start, which records that the
 	// member has data from now on.
 	Started bool `json:"started,omitempty"`
@@ -48,9 +44,7 @@ func (e *EtcdData) Describe() string {
 
 func (e *EtcdData) Validate() error {
 	errs := []error{CheckName("name", e.Name), CheckName("token", e.Token)}
-	for _, p := range []string{e.Dir, e.CAFile, e.Cert, e.Key} {
-		errs = append(errs, checkPath("path", p))
-	}
+	errs = append(errs, checkPath("dir", e.Dir), e.EtcdClient.validate())
 	return errors.Join(errs...)
 }
 
@@ -173,31 +167,11 @@ func (e *EtcdData) ranBefore(ctx context.Context, env *Env) bool {
 	if len(e.Peers) == 0 {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := env.Run.Run(ctx, Cmd{
-		Argv: []string{
-			Etcdctl, "--endpoints", strings.Join(e.Peers, ","), "--cacert", e.CAFile, "--cert", e.Cert, "--key", e.Key,
-			"--dial-timeout", "2s", "--command-timeout", "4s", "member", "list", "-w", "json",
-		},
-		Env: []string{"ETCDCTL_API=3"},
-	})
+	list, err := e.members(ctx, env, e.Peers)
 	if err != nil {
 		return false
 	}
-	var list struct {
-		Members []struct {
-			PeerURLs   []string `json:"peerURLs"`
-			ClientURLs []string `json:"clientURLs"`
-		} `json:"members"`
-	}
-	if err := json.Unmarshal(out.Stdout, &list); err != nil {
-		return false
-	}
-	for _, m := range list.Members {
-		if slices.Contains(m.PeerURLs, e.PeerURL) && len(m.ClientURLs) > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(m etcdMember) bool {
+		return slices.Contains(m.PeerURLs, e.PeerURL) && m.started()
+	})
 }

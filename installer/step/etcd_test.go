@@ -11,11 +11,12 @@ import (
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
 
+var etcdClient = step.EtcdClient{CAFile: "/etc/etcd/pki/ca.crt", Cert: "/etc/etcd/pki/client.crt", Key: "/etc/etcd/pki/client.key"}
+
 func member(started bool) *step.EtcdData {
 	return &step.EtcdData{
 		Dir: "/var/lib/etcd", Name: "cp-1", Token: "offk8s-test", PeerURL: "https://10.0.0.11:2380",
-		Peers: []string{"https://10.0.0.12:2379"}, CAFile: "/etc/etcd/pki/ca.crt", Cert: "/etc/etcd/pki/client.crt",
-		Key: "/etc/etcd/pki/client.key", Started: started,
+		Peers: []string{"https://10.0.0.12:2379"}, EtcdClient: etcdClient, Started: started,
 	}
 }
 

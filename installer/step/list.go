@@ -24,6 +24,7 @@ func All() Kinds {
 		"command":      func() Step { return &Command{} },
 		"directory":    func() Step { return &Directory{} },
 		"etcd-data":    func() Step { return &EtcdData{} },
+		"etcd-quorum":  func() Step { return &EtcdQuorum{} },
 		"file":         func() Step { return &File{} },
 		"firewall":     func() Step { return &Firewall{} },
 		"hostname":     func() Step { return &Hostname{} },
