@@ -42,6 +42,14 @@ func (w *world) operator() *operator {
 	return o
 }
 
+// ready gives the host the files that facts need.
+func (w *world) ready() {
+	w.Write(w.t, "proc/sys/kernel/osrelease", "6.1\n", 0o644)
+	w.Write(w.t, "proc/sys/kernel/hostname", "cp-1\n", 0o644)
+	w.Write(w.t, "proc/meminfo", "MemTotal: 4194304 kB\n", 0o644)
+	w.Write(w.t, "etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n", 0o644)
+}
+
 // send sends a request and does not wait.
 func (o *operator) send(req agent.Request) {
 	o.t.Helper()
@@ -80,7 +88,6 @@ func (o *operator) leave() error {
 
 func TestSessionOfManyRequests(t *testing.T) {
 	w := newWorld(t, 1)
-	other := w.operator() // starts first, works later
 	o := w.operator()
 	ask := func(req agent.Request, want ...string) []agent.Event {
 		t.Helper()
@@ -98,10 +105,7 @@ func TestSessionOfManyRequests(t *testing.T) {
 		events := ask(agent.Request{Protocol: agent.Protocol, Mode: agent.ModeFacts})
 		return events[0].Facts.Installed != nil
 	}
-	w.Write(t, "proc/sys/kernel/osrelease", "6.1\n", 0o644)
-	w.Write(t, "proc/sys/kernel/hostname", "cp-1\n", 0o644)
-	w.Write(t, "proc/meminfo", "MemTotal: 4194304 kB\n", 0o644)
-	w.Write(t, "etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n", 0o644)
+	w.ready()
 	if installed() {
 		t.Error("facts before the first apply: installed")
 	}
@@ -121,24 +125,52 @@ func TestSessionOfManyRequests(t *testing.T) {
 	if _, err := o.ask(fake); !errors.Is(err, agent.ErrVerify) {
 		t.Errorf("another root: error %v, want ErrVerify", err)
 	}
-	// Between two requests the host stays locked.
-	if _, err := other.ask(w.request(agent.ModeCheck)); !errors.Is(err, agent.ErrLocked) || !strings.Contains(err.Error(), "process ") {
-		t.Errorf("another operator: error %v, want ErrLocked that names the process", err)
-	}
 	ask(w.request(agent.ModeUndo), "b changed", "a changed")
 	if installed() {
 		t.Error("facts after the undo: installed")
 	}
-	if _, err := other.ask(w.request(agent.ModeApply, a)); err != nil {
-		t.Errorf("another operator after the undo: %v", err)
-	}
-	if err := other.leave(); err != nil {
-		t.Error(err)
-	}
-	ask(w.request(agent.ModeApply, a), "a ok")
+	ask(w.request(agent.ModeApply, a), "a changed")
 	if err := o.leave(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestT63Locked: an operator holds the host from the first request that may change it to
+// the end of the session.
+func TestT63Locked(t *testing.T) {
+	w := newWorld(t, 1)
+	w.ready()
+	other, o := w.operator(), w.operator()
+	facts := agent.Request{Protocol: agent.Protocol, Mode: agent.ModeFacts}
+	if _, err := other.ask(facts); err != nil {
+		t.Fatal(err)
+	}
+	a := item("a", &step.File{Path: "/a", Content: "x"})
+	for _, mode := range []agent.Mode{agent.ModeCheck, agent.ModeApply} {
+		if _, err := o.ask(w.request(mode, a)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.ask(w.request(agent.ModeCheck)); !errors.Is(err, agent.ErrLocked) || !strings.Contains(err.Error(), "process ") {
+			t.Errorf("after %s: error %v, want ErrLocked that names the process", mode, err)
+		}
+		if _, err := other.ask(facts); err != nil {
+			t.Errorf("facts of a locked host: %v", err)
+		}
+	}
+	if err := o.leave(); err != nil {
+		t.Error(err)
+	}
+	if events, err := other.ask(w.request(agent.ModeApply, a)); err != nil || !cmp.Equal(states(events), []string{"a ok"}) {
+		t.Errorf("after the first operator left: %q, error %v", states(events), err)
+	}
+	// After an undo there is nothing to hold.
+	if _, err := other.ask(w.request(agent.ModeUndo)); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.do(w.request(agent.ModeApply, a)); err != nil {
+		t.Errorf("after the undo: %v", err)
+	}
+	_ = other.leave()
 }
 
 func TestSessionGoesOnAfterErrors(t *testing.T) {
