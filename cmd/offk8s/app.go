@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 // without a final period.
 type app struct {
 	stdin          io.Reader
+	answers        *bufio.Reader // of stdin, see confirm
 	stdout, stderr io.Writer
 
 	format    string // text, json or yaml: form of the result

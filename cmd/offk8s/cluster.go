@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
@@ -130,45 +129,66 @@ func (o clusterOptions) checkVersion(c *manifests.Cluster, lock *manifests.Lock)
 	return nil
 }
 
-// connect connects to all hosts. If partial is set, it leaves out those that it cannot reach.
-func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluster, partial bool) (*installer.Fleet, error) {
+// connect connects to all hosts. If partial is set, it leaves out those that it cannot
+// reach. On a terminal it asks about unknown host keys and connects again with those
+// that are accepted.
+func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluster, partial bool, run *clusterRun) (*installer.Fleet, error) {
+	keys := &hostKeys{}
+	co, err := a.connectOptions(o, keys)
+	if err != nil {
+		return nil, err
+	}
+	co.Partial = partial
+	var fleet *installer.Fleet
+	dial := func() (err error) {
+		fleet, err = installer.Connect(ctx, c, co)
+		return err
+	}
+	err = run.stage("connect", len(c.Hosts), dial)
+	if !keys.ask(c, a.confirmKey) {
+		return fleet, err
+	}
+	if fleet != nil {
+		_ = fleet.Close() // only to connect again
+	}
+	err = run.stage("connect", len(c.Hosts), dial)
+	return fleet, err
+}
+
+// connectOptions returns the settings for connections that are not in cluster.yaml.
+func (a *app) connectOptions(o clusterOptions, keys *hostKeys) (installer.ConnectOptions, error) {
 	home, _ := os.UserHomeDir()
 	self, err := selfBinaries(o.self)
 	if err != nil {
-		return nil, err
+		return installer.ConnectOptions{}, err
 	}
 	if o.insecure {
 		a.warnf("host keys are not checked; anyone on the network path can take over the hosts")
 	}
-	return installer.Connect(ctx, c, installer.ConnectOptions{
-		SSH: host.SSHConfig{
-			Home: home, AgentSocket: os.Getenv("SSH_AUTH_SOCK"), InsecureHostKey: o.insecure, Accept: a.acceptHost(),
-		},
+	ssh := host.SSHConfig{Home: home, AgentSocket: os.Getenv("SSH_AUTH_SOCK"), InsecureHostKey: o.insecure}
+	if a.isTerminal() {
+		ssh.Accept = keys.accept
+	}
+	return installer.ConnectOptions{
+		SSH: ssh, Parallel: o.parallel,
 		Binary: func(arch string) (string, error) {
 			if f, ok := self[arch]; ok {
 				return f, nil
 			}
 			return "", withHint(usagef("no offk8s binary for %s", arch), "give --self %s=FILE; the mirror has it under /files/offk8s/", arch)
 		},
-		Parallel: o.parallel, Partial: partial,
-	})
+	}, nil
 }
 
-// acceptHost returns a function that asks whether to accept the key of a host
-// that is not in known_hosts. It is nil if stdin is not a terminal.
-func (a *app) acceptHost() func(address, fingerprint string) bool {
-	tty, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(tty.Fd())) {
-		return nil
-	}
-	return func(address, fingerprint string) bool {
-		return a.confirm(fmt.Sprintf("host %s has the key %s, which no known_hosts file knows; accept it? [y/N] ", address, fingerprint), "y")
-	}
-}
+// confirmKey asks whether to accept a host key.
+func (a *app) confirmKey(question string) bool { return a.confirm(question, "y") }
 
 // confirm asks a question and reports whether the answer is want.
 func (a *app) confirm(question, want string) bool {
 	fmt.Fprint(a.stderr, question)
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if a.answers == nil { // one for all questions: it reads ahead
+		a.answers = bufio.NewReader(a.stdin)
+	}
+	line, err := a.answers.ReadString('\n')
 	return err == nil && strings.EqualFold(strings.TrimSpace(line), want)
 }

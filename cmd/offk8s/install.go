@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/user"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -45,6 +43,11 @@ every byte that it uses against the signed bundle.
 Run it again at any time: it changes only what differs and finishes an interrupted run.
 The directory --state holds the cluster's CAs and keys: keep it, and keep it safe.
 
+On a terminal, install shows the step that runs on each host; in a pipe it prints a line
+per change, and one for every 15 seconds that a step takes. With --progress json, stderr
+has an event per line. All events of a run are written to a file, runs/TIME.jsonl in the
+directory --state, of which the last 20 stay; a dry run writes none, it leaves no trace.
+
 Exit status: 0 done; 2 usage or configuration; 3 some hosts failed, listed; 4 the
 bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pending
 (with --dry-run --exit-code); 11 another install works on a host.`,
@@ -64,7 +67,7 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 	return cmd
 }
 
-func (a *app) install(ctx context.Context, o installOptions) error {
+func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	c, err := o.cluster.load()
 	if err != nil {
 		return err
@@ -79,15 +82,18 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	if _, err := installer.Judge(in); err != nil {
 		return err // before any host is asked
 	}
-	dir := o.cluster.stateDir(c)
+	dir, logDir := o.cluster.stateDir(c), ""
 	if !o.dryRun {
 		unlock, err := installer.LockState(dir)
 		if err != nil {
 			return err
 		}
 		defer unlock()
+		logDir = dir
 	}
-	fleet, err := a.connect(ctx, o.cluster, c, true)
+	run := a.startRun("install", c.Name, logDir)
+	defer func() { run.finish(err) }()
+	fleet, err := a.connect(ctx, o.cluster, c, true, run)
 	if err != nil {
 		return err
 	}
@@ -96,7 +102,11 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
 		a.warnf("%s cannot be reached; the run goes on without it if the others are enough: %v", name, missing[name])
 	}
-	in, checks, err := fleet.Preflight(ctx, in)
+	var checks []stage.Check
+	err = run.stage("facts", len(c.Hosts), func() (err error) {
+		in, checks, err = fleet.Preflight(ctx, in)
+		return err
+	})
 	credentials, identity, cerr := o.credentials(c, dir, in)
 	if cerr != nil {
 		return cerr
@@ -128,18 +138,20 @@ func (a *app) install(ctx context.Context, o installOptions) error {
 			in.Away = away
 			return installer.NewPlan(in, stage.Install())
 		},
-		Secrets: credentials.Resolve, Identity: identity, Operator: operator(), AllowDowngrade: o.downgrade, Progress: a.newRunProgress(),
+		Secrets: credentials.Resolve, Identity: identity, Operator: operator(), AllowDowngrade: o.downgrade, Progress: run,
 		After: map[string]func(context.Context) error{"time": installer.CheckClocks(fleet, in)},
 	})
-	var reach access
+	run.end()
+	var end closing
 	if report.Done && !o.dryRun {
-		var rerr error
-		reach, rerr = writeKubeconfig(c, credentials, dir)
-		err = errors.Join(err, rerr)
+		var lerr error
+		end, lerr = lastWords(in, report, credentials, dir)
+		err = errors.Join(err, lerr)
 	}
-	if werr := a.runResult(report, reach); err == nil {
+	if werr := a.runResult(report, run, end); err == nil {
 		err = werr
 	}
+	err = explain(err, report, c)
 	if err == nil && o.dryRun && o.exitCode && report.Pending() > 0 {
 		return quietError{exitPending}
 	}
@@ -184,33 +196,4 @@ func (a *app) warnings(checks []stage.Check) {
 			a.warnf("%s", c)
 		}
 	}
-}
-
-// runResult prints r, with the totals that scripts read and, if the cluster runs, how
-// to reach it.
-func (a *app) runResult(r *installer.Report, reach access) error {
-	v := struct {
-		Changed int `json:"changed"`
-		Pending int `json:"pending"`
-		Failed  int `json:"failed"`
-		access
-		*installer.Report
-	}{r.Changed(), r.Pending(), len(r.Hosts) - len(r.Unaffected()), reach, r}
-	return a.result(v, func(w io.Writer) error {
-		if err := r.WriteText(w); err != nil {
-			return err
-		}
-		if a.verbose > 0 || v.Failed > 0 {
-			if err := r.WriteCounts(w); err != nil {
-				return err
-			}
-		}
-		_, err := fmt.Fprintf(w, "changed: %d, would change: %d, hosts failed: %d\n", v.Changed, v.Pending, v.Failed)
-		if err != nil || reach == (access{}) {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "endpoint: %s\nkubeconfig: %s\nback up the directory %s: without it nobody can change this cluster\n",
-			reach.Endpoint, reach.Kubeconfig, filepath.Dir(reach.Kubeconfig))
-		return err
-	})
 }

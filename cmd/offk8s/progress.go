@@ -19,22 +19,33 @@ import (
 	"github.com/offk8s/offk8s/bundle/fetch"
 )
 
-// newProgress returns the display chosen by --progress and a function that ends
-// it. "auto" means bars on a terminal, and plain lines in a pipe or if CI is set.
+// progressMode returns the display chosen by --progress: tty, plain, json or none.
+// "auto" means tty on a terminal, and plain in a pipe or if CI is set.
+func (a *app) progressMode() string {
+	switch {
+	case a.quiet:
+		return "none"
+	case a.progress != "auto":
+		return a.progress
+	}
+	if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("CI") == "" {
+		return "tty"
+	}
+	return "plain"
+}
+
+// newTerminal returns a part of a terminal that is drawn again and again, below lines
+// that stay.
+func newTerminal(w io.Writer) *mpb.Progress {
+	return mpb.New(mpb.WithOutput(w), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
+}
+
+// newProgress returns the display of downloads that --progress chooses, and a function
+// that ends it.
 func (a *app) newProgress() (fetch.Progress, func()) {
-	mode := a.progress
-	if mode == "auto" {
-		mode = "plain"
-		if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("CI") == "" {
-			mode = "tty"
-		}
-	}
-	if a.quiet {
-		mode = "none"
-	}
-	switch mode {
+	switch a.progressMode() {
 	case "tty":
-		p := mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
+		p := newTerminal(a.stderr)
 		return bars{p}, p.Wait
 	case "json":
 		return &lines{w: a.stderr, write: jsonLine}, func() {}

@@ -143,14 +143,16 @@ func TestRunLines(t *testing.T) {
 		want       []string
 		wantNot    []string
 	}{
-		{"changes and failures", "plain", false, 0, []string{"etcd (2 hosts)", "unit-etcd", "wait-etcd: no answer", "WARN: slow", "failed on [cp-2]"}, []string{"dir-etcd", "asked"}},
-		{"verbose", "plain", false, 1, []string{"dir-etcd", "asked"}, nil},
+		{"changes and failures", "plain", false, 0, []string{"etcd (2 hosts)", "unit-etcd", "failed   wait-etcd\n", "WARN: slow", "failed on [cp-2]"}, []string{"dir-etcd", "asked", "no answer"}},
+		{"verbose", "plain", false, 1, []string{"dir-etcd", "asked", "wait-etcd: no answer"}, nil},
 	}
 	for _, tt := range tests {
 		var stderr bytes.Buffer
 		a := newApp(nil, nil, &stderr)
 		a.progress, a.quiet, a.verbose = tt.mode, tt.quiet, tt.verbose
-		runOf(a.newRunProgress())
+		p, end := a.newRunProgress()
+		runOf(p)
+		end()
 		for _, s := range tt.want {
 			if !strings.Contains(stderr.String(), s) {
 				t.Errorf("%s: no %q in\n%s", tt.name, s, stderr.String())
@@ -168,7 +170,9 @@ func TestRunJSON(t *testing.T) {
 	var stderr bytes.Buffer
 	a := newApp(nil, nil, &stderr)
 	a.progress = "json"
-	runOf(a.newRunProgress())
+	p, end := a.newRunProgress()
+	runOf(p)
+	end()
 	var events []string
 	for _, line := range strings.Split(strings.TrimSpace(stderr.String()), "\n") {
 		var v map[string]any
@@ -188,8 +192,13 @@ func TestRunJSON(t *testing.T) {
 
 func TestNoRunProgress(t *testing.T) {
 	for _, a := range []*app{{quiet: true, progress: "plain"}, {progress: "none"}} {
-		if p := a.newRunProgress(); p != nil {
-			t.Errorf("%+v has the progress %T", a, p)
+		var stderr bytes.Buffer
+		a.stderr = &stderr
+		p, end := a.newRunProgress()
+		runOf(p)
+		end()
+		if stderr.Len() > 0 {
+			t.Errorf("quiet %t, progress %s: %q", a.quiet, a.progress, stderr.String())
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/manifests"
@@ -27,46 +27,87 @@ units and containers, unmounts, restores files, removes the data of etcd and the
 kubelet. Operating system packages stay and are listed. This destroys the cluster.
 If a host cannot be reached, the others are reset all the same.
 
+With --host, only those hosts are reset; reset then says what remains of etcd and the
+API. The state directory of the cluster stays; if there is one, the events of the run
+are written to a file in it, runs/TIME.jsonl.
+
 Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 		Example: `  offk8s reset -f cluster.yaml
   offk8s reset --host node-3 --yes`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := o.load()
-			if err != nil {
-				return err
-			}
-			if err := selectHosts(c, hosts); err != nil {
-				return err
-			}
-			c.SetDefaults(catalog.Release{}) // reset needs only the SSH settings, nothing of a release
-			if !yes {
-				if err := a.confirmReset(c.Name); err != nil {
-					return err
-				}
-			}
-			unlock, err := installer.LockState(o.stateDir(c))
-			if err != nil {
-				return err
-			}
-			defer unlock()
-			fleet, err := a.connect(cmd.Context(), o, c, true)
-			if err != nil {
-				return err
-			}
-			defer fleet.Close()
-			report, err := installer.Reset(cmd.Context(), fleet, installer.ResetOptions{Progress: a.newRunProgress()})
-			if report == nil {
-				return err
-			}
-			return errors.Join(err, a.runResult(report, access{}))
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.reset(cmd.Context(), o, hosts, yes) },
 	}
 	o.fileFlag(cmd)
 	o.hostFlags(cmd)
 	cmd.Flags().StringSliceVar(&hosts, "host", nil, "only these hosts")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+func (a *app) reset(ctx context.Context, o clusterOptions, hosts []string, yes bool) (err error) {
+	c, err := o.load()
+	if err != nil {
+		return err
+	}
+	lost := losses(c, hosts)
+	if err := selectHosts(c, hosts); err != nil {
+		return err
+	}
+	c.SetDefaults(catalog.Release{}) // reset needs only the SSH settings, nothing of a release
+	for _, l := range lost {
+		a.warnf("%s", l)
+	}
+	if !yes {
+		if err := a.confirmReset(c, len(hosts) > 0); err != nil {
+			return err
+		}
+	}
+	logDir := o.stateDir(c)
+	if _, err := os.Stat(logDir); err != nil {
+		logDir = ""
+	}
+	unlock, err := installer.LockState(o.stateDir(c))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	run := a.startRun("reset", c.Name, logDir)
+	defer func() { run.finish(err) }()
+	fleet, err := a.connect(ctx, o, c, true, run)
+	if err != nil {
+		return err
+	}
+	defer fleet.Close()
+	report, err := installer.Reset(ctx, fleet, installer.ResetOptions{Progress: run})
+	run.end()
+	if report == nil {
+		return err
+	}
+	return errors.Join(err, a.runResult(report, run, closing{}))
+}
+
+// losses returns what the rest of the cluster loses when only these hosts are reset.
+func losses(c *manifests.Cluster, hosts []string) []string {
+	gone := func(h manifests.Host) bool { return slices.Contains(hosts, h.Name) }
+	if len(hosts) == 0 || !slices.ContainsFunc(c.Hosts, func(h manifests.Host) bool { return !gone(h) }) {
+		return nil // the whole cluster
+	}
+	var out []string
+	rest := func(r manifests.Role) (left, all int) {
+		members := c.HostsWith(r)
+		return len(slices.DeleteFunc(slices.Clone(members), gone)), len(members)
+	}
+	if left, all := rest(manifests.RoleEtcd); left < all/2+1 {
+		out = append(out, fmt.Sprintf("etcd keeps %d of %d members and loses its quorum: the whole cluster stops", left, all))
+	} else if left < all {
+		out = append(out, fmt.Sprintf("etcd keeps %d of %d members, it needs %d", left, all, all/2+1))
+	}
+	if left, all := rest(manifests.RoleControlPlane); left == 0 {
+		out = append(out, "no control plane is left: nothing can change the cluster")
+	} else if left < all {
+		out = append(out, fmt.Sprintf("the API keeps %d of %d servers", left, all))
+	}
+	return out
 }
 
 // selectHosts removes all other hosts from c; an empty list keeps all.
@@ -95,15 +136,34 @@ func findHost(c *manifests.Cluster, name string) (manifests.Host, error) {
 	return manifests.Host{}, fmt.Errorf("the cluster %q has no such host, want one of %s", c.Name, strings.Join(names, ", "))
 }
 
-// confirmReset asks for the cluster's name. Without a terminal it fails: reset
-// then needs --yes.
-func (a *app) confirmReset(name string) error {
-	tty, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(tty.Fd())) {
-		return withHint(usagef("reset destroys the cluster %q and there is no terminal to ask on", name), "give --yes to confirm")
+// confirmReset asks for the name of what is reset: the cluster, or the hosts if they are
+// only some. Without a terminal it fails: reset then needs --yes.
+func (a *app) confirmReset(c *manifests.Cluster, some bool) error {
+	what, name := fmt.Sprintf("destroys the cluster %q", c.Name), c.Name
+	question := fmt.Sprintf("this %s; type its name to continue: ", what)
+	if some {
+		var names, roles []string
+		for _, h := range c.Hosts {
+			names = append(names, h.Name)
+			roles = append(roles, fmt.Sprintf("%s (%s)", h.Name, joinRoles(h.Roles)))
+		}
+		name = strings.Join(names, ",")
+		what = fmt.Sprintf("undoes install on %s of the cluster %q", strings.Join(roles, ", "), c.Name)
+		question = fmt.Sprintf("this %s; type %s to continue: ", what, name)
 	}
-	if !a.confirm(fmt.Sprintf("this destroys the cluster %q; type its name to continue: ", name), name) {
+	if !a.isTerminal() {
+		return withHint(usagef("reset %s and there is no terminal to ask on", what), "give --yes to confirm")
+	}
+	if !a.confirm(question, name) {
 		return usagef("reset: not confirmed")
 	}
 	return nil
+}
+
+func joinRoles(roles []manifests.Role) string {
+	var out []string
+	for _, r := range roles {
+		out = append(out, string(r))
+	}
+	return strings.Join(out, ", ")
 }
