@@ -18,7 +18,7 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// journalFile has one line of JSON per entry and only grows.
+// journalFile has one line of JSON per entry. It grows until compact rewrites it.
 const journalFile = StateDir + "/journal.jsonl"
 
 // Operations of journal entries.
@@ -27,25 +27,43 @@ const (
 	opIntent = "intent" // a step is about to change something
 	opDone   = "done"   // it has changed it
 	opUndone = "undone" // the change was undone
+	opRecord = "record" // the whole record of a step, instead of its earlier entries
 )
 
 // entry is one line of the journal.
 type entry struct {
-	Op    string           `json:"op"`
-	Time  time.Time        `json:"time"`
-	ID    string           `json:"id,omitempty"`
-	Key   string           `json:"key,omitempty"` // ID and target
-	Item  json.RawMessage  `json:"item,omitempty"`
-	Prior json.RawMessage  `json:"prior,omitempty"`
-	Owner *facts.Installed `json:"owner,omitempty"`
+	Op     string           `json:"op"`
+	Time   time.Time        `json:"time"`
+	ID     string           `json:"id,omitempty"`
+	Key    string           `json:"key,omitempty"` // ID and target
+	Item   json.RawMessage  `json:"item,omitempty"`
+	Prior  json.RawMessage  `json:"prior,omitempty"`
+	Owner  *facts.Installed `json:"owner,omitempty"`
+	Record *record          `json:"record,omitempty"`
+	Before string           `json:"before,omitempty"` // key of the record that a new one precedes
 }
 
 // record is the journal's state of one step.
 type record struct {
-	ID, Key string
-	Item    json.RawMessage // as applied last
-	Prior   json.RawMessage // the state before offk8s
-	Done    bool            // false if the agent died during the change
+	ID    string          `json:"id"`
+	Key   string          `json:"key"`
+	Item  json.RawMessage `json:"item,omitempty"`  // as applied last
+	Prior json.RawMessage `json:"prior,omitempty"` // the state before offk8s
+	Done  bool            `json:"done,omitempty"`  // false if the agent died during the change
+	// Generation is the one that first had Item (facts.Installed.Generation).
+	Generation int `json:"generation,omitempty"`
+	// Previous is the item of an earlier generation, nil if there was none.
+	Previous *previous `json:"previous,omitempty"`
+	// Stale reports that the step of this ID has another kind or target by now.
+	Stale bool `json:"stale,omitempty"`
+
+	step step.Step // of Item, once decoded
+}
+
+// previous is what a step was in an earlier generation.
+type previous struct {
+	Generation int             `json:"generation"`
+	Item       json.RawMessage `json:"item"`
 }
 
 // journal records the changes on a host and the state before them. An entry is on disk
@@ -54,8 +72,13 @@ type journal struct {
 	path    string
 	records []*record // in the order of the first intent
 	owner   *facts.Installed
-	file    *os.File // nil until something is written
-	size    int64    // of the whole lines that were read
+	before  *facts.Installed // owner of the generation before
+	file    *os.File         // nil until something is written
+	size    int64            // of the whole lines that were read
+	lines   int              // that were read
+	// The run that writes, see facts.Installed.
+	started  time.Time
+	operator string
 }
 
 // openJournal reads the journal of the host; a missing file is an empty journal. It
@@ -101,25 +124,34 @@ func (j *journal) read(r io.Reader) error {
 			return fmt.Errorf("journal %q: line %d: %w", journalFile, n, err)
 		}
 		j.size += int64(len(line))
+		j.lines++
 	}
 }
 
 // take merges an entry into the records. A later intent has a prior only if the kind
 // merges priors (step.Merger).
 func (j *journal) take(e entry) error {
-	if e.Op == opOwner {
-		j.owner = e.Owner
-		return nil
-	}
 	r := j.find(e.Key)
 	switch {
-	case e.Op == opIntent && r == nil:
-		j.records = append(j.records, &record{ID: e.ID, Key: e.Key, Item: e.Item, Prior: e.Prior})
-	case e.Op == opIntent:
-		r.Item, r.Done = e.Item, false
-		if len(e.Prior) > 0 {
-			r.Prior = e.Prior
+	case e.Op == opOwner:
+		if e.Owner != nil && j.owner != nil && e.Owner.Generation != j.owner.Generation {
+			j.before = j.owner
 		}
+		j.owner = e.Owner
+	case e.Op == opRecord && e.Record != nil:
+		j.put(e.Record, e.Before)
+	case e.Op == opIntent && r == nil:
+		j.put(&record{ID: e.ID, Key: e.Key, Item: e.Item, Prior: e.Prior, Generation: j.generation()}, "")
+	case e.Op == opIntent:
+		next := *r
+		next.Item, next.Done, next.Stale, next.step = e.Item, false, false, nil
+		if len(e.Prior) > 0 {
+			next.Prior = e.Prior
+		}
+		if g := j.generation(); !bytes.Equal(r.Item, e.Item) && g != r.Generation {
+			next.Previous, next.Generation = &previous{r.Generation, r.Item}, g
+		}
+		j.put(&next, "")
 	case r == nil:
 		return fmt.Errorf("%s of %q, which was never begun", e.Op, e.ID)
 	case e.Op == opDone:
@@ -134,6 +166,35 @@ func (j *journal) take(e entry) error {
 		return fmt.Errorf("operation %q is not known", e.Op)
 	}
 	return nil
+}
+
+// put replaces the record of r's key, or inserts r before the one of the key before, or
+// appends it. Unless r is stale, the other records of its ID are: a step has one kind and
+// target at a time.
+func (j *journal) put(r *record, before string) {
+	at := func(key string) int {
+		return slices.IndexFunc(j.records, func(x *record) bool { return x.Key == key })
+	}
+	if i := at(r.Key); i >= 0 {
+		j.records[i] = r
+	} else if i := at(before); i >= 0 {
+		j.records = slices.Insert(j.records, i, r)
+	} else {
+		j.records = append(j.records, r)
+	}
+	for _, x := range j.records {
+		if x.ID == r.ID && x != r && !r.Stale {
+			x.Stale = true
+		}
+	}
+}
+
+// generation returns the current generation, 0 on a host of an older offk8s.
+func (j *journal) generation() int {
+	if j.owner == nil {
+		return 0
+	}
+	return j.owner.Generation
 }
 
 func (j *journal) find(key string) *record {
@@ -162,18 +223,27 @@ func keyOf(it step.Item) string {
 	return key
 }
 
-// owned reports whether the journal has the state before the step.
-func (j *journal) owned(it step.Item) bool { return j.find(keyOf(it)) != nil }
-
-// intent is written before a step changes anything.
-func (j *journal) intent(it step.Item, prior json.RawMessage) error {
+// intent is written before a step changes anything. A new step may have an inherited
+// prior, which precedes the one that it found.
+func (j *journal) intent(it step.Item, inherited, prior json.RawMessage) error {
 	raw, err := json.Marshal(it)
 	if err != nil {
 		return err
 	}
-	if r := j.find(keyOf(it)); r != nil {
-		if prior, err = merged(it.Step, r.Prior, prior); err != nil {
-			return fmt.Errorf("journal: step %q: %w", it.ID, err)
+	r := j.find(keyOf(it))
+	if r != nil {
+		prior, err = merged(it.Step, r.Prior, prior)
+	} else if len(inherited) > 0 {
+		if prior, err = merged(it.Step, inherited, prior); prior == nil {
+			prior = inherited
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("journal: step %q: %w", it.ID, err)
+	}
+	if r == nil || !bytes.Equal(r.Item, raw) {
+		if err := j.nextGeneration(); err != nil {
+			return err
 		}
 	}
 	return j.write(entry{Op: opIntent, ID: it.ID, Key: keyOf(it), Item: raw, Prior: prior})
@@ -198,22 +268,56 @@ func (j *journal) done(it step.Item, prior json.RawMessage) error {
 	return j.write(entry{Op: opDone, ID: it.ID, Key: keyOf(it), Prior: prior})
 }
 
+// adopt records a step that found everything as it wants it, since a step of another ID
+// or kind had made it so.
+func (j *journal) adopt(it step.Item, inherited json.RawMessage) error {
+	_, err := j.insert(it, inherited, nil)
+	return err
+}
+
+// insert records a step that is done, before the record next or as the newest.
+func (j *journal) insert(it step.Item, prior json.RawMessage, next *record) (*record, error) {
+	raw, err := json.Marshal(it)
+	if err != nil {
+		return nil, err
+	}
+	e := entry{Op: opRecord, Record: &record{
+		ID: it.ID, Key: keyOf(it), Item: raw, Prior: prior, Done: true, Generation: j.generation(),
+	}}
+	if next != nil {
+		e.Before = next.Key
+	}
+	return e.Record, j.write(e)
+}
+
+// rewrite replaces a record as a whole.
+func (j *journal) rewrite(r *record) error { return j.write(entry{Op: opRecord, Record: r}) }
+
 func (j *journal) undone(r *record) error {
 	return j.write(entry{Op: opUndone, ID: r.ID, Key: r.Key})
 }
 
-// setOwner records the cluster and bundle of this host as a new generation, unless it
-// differs from the last one only in the run that applied it.
+// setOwner records the cluster and bundle of this host as a new generation, unless
+// they are what the last one has.
 func (j *journal) setOwner(o facts.Installed) error {
-	o.Generation = 1
 	if j.owner != nil {
-		last := *j.owner
-		last.Generation, last.Time, last.Operator = o.Generation, o.Time, o.Operator
-		if sameJSON(last, o) {
+		o.Generation, o.Time, o.Operator = j.owner.Generation, j.owner.Time, j.owner.Operator
+		if sameJSON(*j.owner, o) {
 			return nil
 		}
-		o.Generation = j.owner.Generation + 1
 	}
+	o.Generation, o.Time, o.Operator = j.generation()+1, j.started, j.operator
+	return j.write(entry{Op: opOwner, Owner: &o})
+}
+
+// nextGeneration begins a new generation, unless this run has done so already. It is
+// called before the first change of what is wanted on the host.
+func (j *journal) nextGeneration() error {
+	if j.owner == nil || j.owner.Time.Equal(j.started) {
+		return nil
+	}
+	o := *j.owner
+	o.Generation, o.Time, o.Operator = o.Generation+1, j.started, j.operator
 	return j.write(entry{Op: opOwner, Owner: &o})
 }
 
@@ -243,10 +347,15 @@ func (j *journal) write(e entry) error {
 	return j.take(e)
 }
 
-// open opens the file to append after its last complete line.
+// open opens the file to append after its last complete line. It compacts a long one.
 func (j *journal) open() error {
 	if j.file != nil {
 		return nil
+	}
+	if j.lines > compactFactor*max(len(j.records), compactMin) {
+		if err := j.compact(); err != nil {
+			return err
+		}
 	}
 	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
 	if err != nil {

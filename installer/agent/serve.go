@@ -124,6 +124,7 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.open(); err != nil {
 		return err
 	}
+	s.journal.started, s.journal.operator = s.req.Started.UTC(), s.req.Operator
 	if err := s.sameCluster(s.journal); err != nil {
 		return err
 	}

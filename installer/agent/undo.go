@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -15,19 +17,12 @@ import (
 // journal for the next reset and undo continues with the others. If all succeed, undo
 // removes the state of offk8s, the journal last.
 func (s *session) undo(ctx context.Context, j *journal) error {
-	var after [][]string
-	env := *s.env
-	env.Owned = true
-	env.After = func(argv []string) {
-		if !slices.ContainsFunc(after, func(x []string) bool { return slices.Equal(x, argv) }) {
-			after = append(after, argv)
-		}
-	}
+	env, runAfter := s.undoEnv()
 	var stays []string
 	failed, all := 0, len(j.records)
 	for _, r := range slices.Backward(slices.Clone(j.records)) {
 		start := time.Now()
-		left, err := s.undoOne(ctx, j, r, &env)
+		left, err := s.undoOne(ctx, j, r, env)
 		stays = append(stays, left...)
 		ev := Event{Type: EventStep, ID: r.ID, State: step.Changed, Reason: "restored", Took: time.Since(start)}
 		if err != nil {
@@ -41,11 +36,7 @@ func (s *session) undo(ctx context.Context, j *journal) error {
 			return err
 		}
 	}
-	for _, argv := range after {
-		if _, err := env.Run.Run(ctx, step.Cmd{Argv: argv}); err != nil {
-			s.env.Log.Warn("after undo", "program", argv[0], "error", err.Error())
-		}
-	}
+	runAfter(ctx)
 	if len(stays) > 0 {
 		slices.Sort(stays)
 		if err := s.out.send(Event{Type: EventStays, Stays: slices.Compact(stays)}); err != nil {
@@ -59,22 +50,58 @@ func (s *session) undo(ctx context.Context, j *journal) error {
 	return s.forget(j)
 }
 
+// undoEnv returns the environment for Undo, and a function that runs the programs that
+// the steps have left for the end.
+func (s *session) undoEnv() (*step.Env, func(context.Context)) {
+	var after [][]string
+	env := *s.env
+	env.Owned = true
+	env.After = func(argv []string) {
+		if !slices.ContainsFunc(after, func(x []string) bool { return slices.Equal(x, argv) }) {
+			after = append(after, argv)
+		}
+	}
+	return &env, func(ctx context.Context) {
+		for _, argv := range after {
+			if _, err := env.Run.Run(ctx, step.Cmd{Argv: argv}); err != nil {
+				s.env.Log.Warn("after undo", "program", argv[0], "error", err.Error())
+			}
+		}
+	}
+}
+
 func (s *session) undoOne(ctx context.Context, j *journal, r *record, env *step.Env) (stays []string, err error) {
-	it, err := s.kinds.Decode(r.Item)
+	st, err := s.stepOf(r)
 	if err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
-	}
-	prior := r.Prior
-	if len(prior) == 0 {
-		prior = []byte("{}")
-	}
-	if err := it.Step.Undo(ctx, env, prior); err != nil {
 		return nil, err
 	}
-	if st, ok := it.Step.(step.Retainer); ok {
-		stays = st.Retained(prior)
+	if err := st.Undo(ctx, env, r.prior()); err != nil {
+		return nil, err
+	}
+	if k, ok := st.(step.Retainer); ok {
+		stays = k.Retained(r.prior())
 	}
 	return stays, j.undone(r)
+}
+
+// stepOf returns the step of a record.
+func (s *session) stepOf(r *record) (step.Step, error) {
+	if r.step == nil {
+		it, err := s.kinds.Decode(r.Item)
+		if err != nil {
+			return nil, fmt.Errorf("journal: %w", err)
+		}
+		r.step = it.Step
+	}
+	return r.step, nil
+}
+
+// prior returns the argument of Undo.
+func (r *record) prior() json.RawMessage {
+	if len(r.Prior) == 0 {
+		return json.RawMessage("{}")
+	}
+	return r.Prior
 }
 
 // forget removes the state of offk8s by name; the journal last, so that an interrupted
@@ -91,6 +118,12 @@ func (s *session) forget(j *journal) error {
 	for _, f := range []string{stampsFile, marksFile, lockFile, journalFile} {
 		if err := os.Remove(s.env.Path(f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
+		}
+	}
+	// A crash while a file was replaced leaves the new one under another name.
+	if parts, err := filepath.Glob(s.env.Path(StateDir + "/.*.partial")); err == nil {
+		for _, p := range parts {
+			_ = os.Remove(p) // else the directory stays
 		}
 	}
 	if err := os.Remove(s.env.Path(StateDir)); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,6 +21,9 @@ func (s *session) work(ctx context.Context, j *journal) error {
 	}
 	if err := s.useBundle(ctx, j); err != nil {
 		return err
+	}
+	if s.req.Keep != nil {
+		return s.prune(ctx, j)
 	}
 	pending := s.req.Pending
 	for i, it := range items {
@@ -101,7 +105,6 @@ func (s *session) useBundle(ctx context.Context, j *journal) error {
 	return j.setOwner(facts.Installed{
 		Cluster: s.req.Cluster, Host: s.req.Host, Bundle: name, Root: c.Root.String(), Sequence: seq,
 		Identity: s.req.Identity, Components: components, Roles: s.req.Roles, Hosts: s.req.Hosts,
-		Time: s.req.Started.UTC(), Operator: s.req.Operator,
 	})
 }
 
@@ -116,7 +119,12 @@ func (s *session) one(ctx context.Context, j *journal, it step.Item, pending boo
 		}
 	}
 	env := *s.env
-	env.Owned = j.owned(it)
+	own, inherited := j.find(keyOf(it)), json.RawMessage(nil)
+	if own != nil {
+		env.Owned, env.Prior = true, own.Prior
+	} else {
+		inherited, env.Owned = s.inherited(j, it)
+	}
 	res, err := it.Step.Check(ctx, &env)
 	if s.req.Mode == ModeCheck {
 		if err != nil && pending && ctx.Err() == nil {
@@ -124,18 +132,43 @@ func (s *session) one(ctx context.Context, j *journal, it step.Item, pending boo
 		}
 		return res, err
 	}
-	if err != nil || res.State != step.Differs {
+	if err != nil {
 		return res, err
 	}
-	return s.apply(ctx, j, it, &env, res)
+	switch {
+	case res.State == step.Differs:
+		return s.apply(ctx, j, it, &env, inherited, res)
+	case own != nil && own.Stale:
+		fresh := *own
+		fresh.Stale = false
+		return res, j.rewrite(&fresh)
+	case own == nil && len(inherited) > 0:
+		return res, j.adopt(it, inherited)
+	}
+	return res, nil
+}
+
+// inherited returns the prior of the first step in the journal that has changed the
+// same thing as a new one, and whether the new one takes over all of it.
+func (s *session) inherited(j *journal, it step.Item) (prior json.RawMessage, all bool) {
+	for _, r := range j.records {
+		left, err := s.stepOf(r)
+		if err != nil {
+			continue // of another version, and nothing to take over
+		}
+		if prior, all = step.Inherit(it.Step, left, r.prior()); prior != nil {
+			return prior, all
+		}
+	}
+	return nil, false
 }
 
 // apply makes the change between its two journal entries, and checks again.
-func (s *session) apply(ctx context.Context, j *journal, it step.Item, env *step.Env, checked step.Result) (step.Result, error) {
+func (s *session) apply(ctx context.Context, j *journal, it step.Item, env *step.Env, inherited json.RawMessage, checked step.Result) (step.Result, error) {
 	if o, ok := it.Step.(step.Observer); ok && o.Observes() {
 		return it.Step.Apply(ctx, env)
 	}
-	if err := j.intent(it, checked.Prior); err != nil {
+	if err := j.intent(it, inherited, checked.Prior); err != nil {
 		return step.Result{}, err
 	}
 	res, err := it.Step.Apply(ctx, env)

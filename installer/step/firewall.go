@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -113,6 +114,13 @@ func ActiveFirewall(ctx context.Context, env *Env) string {
 	return ""
 }
 
+// wants reports whether rule is one of the step's in the firewall of that name.
+func (f *Firewall) wants(manager, rule string) bool {
+	return slices.ContainsFunc(firewalls(), func(fw firewaller) bool {
+		return fw.name() == manager && slices.Contains(fw.wanted(f), rule)
+	})
+}
+
 func (f *Firewall) Check(ctx context.Context, env *Env) (Result, error) {
 	for _, fw := range firewalls() {
 		if !fw.active(ctx, env) {
@@ -162,7 +170,9 @@ func (f *Firewall) Undo(ctx context.Context, env *Env, raw json.RawMessage) erro
 			env.Log.Info("firewall is not active any more, its rules stay", "firewall", p.Manager)
 			return nil
 		}
-		return fw.remove(ctx, env, p.Rules)
+		return fw.remove(ctx, env, slices.DeleteFunc(p.Rules, func(r string) bool {
+			return keptHas(env, func(o *Firewall) bool { return o.wants(p.Manager, r) })
+		}))
 	}
 	return nil
 }

@@ -166,9 +166,15 @@ func (e *Env) makeParents(path string) error {
 }
 
 // removeEmpty removes the given directories, innermost first, as long as they are
-// empty.
+// empty and no step needs them.
 func (e *Env) removeEmpty(dirs []string) {
-	for _, dir := range slices.Backward(dirs) {
+	for i, dir := range slices.Backward(dirs) {
+		if e.needed(dir) {
+			if e.Left != nil {
+				e.Left(&Directory{Path: dir}, priorJSON(dirPrior{Made: dirs[:i]}))
+			}
+			return
+		}
 		if checkPath("path", dir) != nil || e.checkParents(dir) != nil || syscall.Rmdir(e.Path(dir)) != nil {
 			return
 		}

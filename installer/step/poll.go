@@ -80,3 +80,11 @@ func CheckResult(ctx context.Context, differs string, err error) (Result, error)
 type NoUndo struct{}
 
 func (NoUndo) Undo(context.Context, *Env, json.RawMessage) error { return nil }
+
+func (NoUndo) undoesNothing() {}
+
+// UndoesNothing reports whether the step embeds NoUndo.
+func UndoesNothing(s Step) bool {
+	_, ok := s.(interface{ undoesNothing() })
+	return ok
+}

@@ -119,7 +119,7 @@ func (s *SELinux) Undo(ctx context.Context, env *Env, raw json.RawMessage) error
 	}
 	var errs []error
 	for _, l := range s.Labels {
-		if slices.Contains(prior.Paths, l.Path) {
+		if slices.Contains(prior.Paths, l.Path) && !keptHas(env, func(o *SELinux) bool { return o.has(l.Path) }) {
 			errs = append(errs, l.undo(ctx, env))
 		}
 	}
@@ -142,6 +142,10 @@ func (s *SELinux) wrong(ctx context.Context, env *Env) ([]Label, error) {
 		}
 	}
 	return out, nil
+}
+
+func (s *SELinux) has(path string) bool {
+	return slices.ContainsFunc(s.Labels, func(l Label) bool { return l.Path == path })
 }
 
 // pattern returns the path as a regular expression of the policy.

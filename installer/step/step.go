@@ -82,6 +82,14 @@ type Env struct {
 	// configuration that etcd was started with.
 	Stamp    func(key string) string
 	SetStamp func(key, value string) error
+	// Prior is what the journal has for this step, see Result.Prior; nil if nothing.
+	Prior json.RawMessage
+	// Kept are the steps that stay while others are undone that are no longer wanted;
+	// Undo must not take from the host what they want. It is nil during a reset.
+	Kept []Step
+	// Left records what a step has made and Undo leaves for the sake of Kept, as another
+	// step with a prior.
+	Left func(s Step, prior json.RawMessage)
 	// Owned reports that the journal already has the prior state of this step: Apply
 	// replaces only what offk8s wrote, and need not save it.
 	Owned bool

@@ -52,9 +52,10 @@ func (s *Sysctl) file() string {
 	return s.File
 }
 
-// sysctlPrior is the previous file and the previous values by name.
+// sysctlPrior is the previous file and the previous values by name. The file is nil in
+// what a step with another file has taken over.
 type sysctlPrior struct {
-	File   filePrior         `json:"file"`
+	File   *filePrior        `json:"file,omitempty"`
 	Values map[string]string `json:"values,omitempty"`
 }
 
@@ -88,9 +89,11 @@ func (s *Sysctl) Check(_ context.Context, env *Env) (Result, error) {
 	if res.State != OK {
 		reasons = append(reasons, s.file()+" "+res.Reason)
 	}
-	if prior.File, err = env.priorOf(s.file()); err != nil {
+	file, err := env.priorOf(s.file())
+	if err != nil {
 		return Result{}, err
 	}
+	prior.File = &file
 	return Result{State: Differs, Reason: strings.Join(reasons, ", "), Prior: priorJSON(prior)}, nil
 }
 
@@ -118,8 +121,16 @@ func (s *Sysctl) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
 		if !strict.IsSysctl(k) {
 			return fmt.Errorf("sysctl: prior state: setting %q: not a sysctl name", k)
 		}
+		if keptHas(env, func(o *Sysctl) bool { return o.Values[k] != "" }) {
+			delete(prior.Values, k)
+		}
 	}
-	return errors.Join(env.restore(s.file(), priorJSON(prior.File)), setSysctls(env, prior.Values))
+	if prior.File != nil {
+		if err := env.restore(s.file(), priorJSON(prior.File)); err != nil {
+			return err
+		}
+	}
+	return setSysctls(env, prior.Values)
 }
 
 func setSysctls(env *Env, values map[string]string) error {
@@ -166,6 +177,9 @@ func (s *Sysctl) MergePrior(first, later json.RawMessage) (json.RawMessage, erro
 	var a, b sysctlPrior
 	if err := unmarshalBoth(first, later, &a, &b); err != nil {
 		return nil, err
+	}
+	if a.File == nil {
+		a.File = b.File
 	}
 	for k, v := range b.Values {
 		if _, ok := a.Values[k]; !ok {
