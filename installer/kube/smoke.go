@@ -120,7 +120,7 @@ func (r *smokeRun) parts() []smokePart {
 		{"namespaces do not mix", r.isolation},
 		{"pods go and come, the Service's address stays", r.comeAndGo},
 		{"DaemonSet on every node", r.daemonSet},
-		{"pods of all nodes reach each other", r.mesh},
+		{"pods of all nodes reach each other and the Service", r.mesh},
 		{"selection by label", r.labels},
 	}
 }
@@ -295,13 +295,14 @@ func (r *smokeRun) daemonSet(ctx context.Context) error {
 	return nil
 }
 
-// mesh connects from a pod on every node to a pod on every node.
+// mesh connects from a pod on every node to a pod on every node, and to the Service by
+// name and by address.
 func (r *smokeRun) mesh(ctx context.Context) error {
 	pods, err := r.pods(ctx, smokeA, "app=everywhere")
 	if err != nil {
 		return err
 	}
-	var urls []string
+	urls := []string{r.url("web", smokeA), "http://" + net.JoinHostPort(r.address, "80") + "/"}
 	for _, p := range pods {
 		urls = append(urls, "http://"+net.JoinHostPort(p.Status.PodIP, "8080")+"/")
 	}

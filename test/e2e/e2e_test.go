@@ -32,6 +32,7 @@ type road struct {
 	binaries       []string // component directories, in order of preference
 	criPlugin      string   // section of containerd's config that takes restrict_oom_score_adj
 	failCgroupV1   bool     // the kubelet refuses cgroup v1 unless told
+	odd, way       string   // the host whose default route is another (lab.sh), and which
 
 	work, bundle string
 	fingerprint  string // of the mirror's CA
@@ -39,14 +40,20 @@ type road struct {
 	mirror       *exec.Cmd // offk8s serve
 }
 
-type host struct{ name, addr, roles, os string }
+type host struct{ name, addr, roles, os, way string }
 
 func (r *road) hosts() []host {
-	return []host{
-		{"cp-1", "10.66.0.11", "control-plane, etcd", "debian-12"},
-		{"node-1", "10.66.0.12", "etcd, worker", r.rpm},
-		{"node-2", "10.66.0.13", "etcd, worker", "debian-12"},
+	hosts := []host{
+		{"cp-1", "10.66.0.11", "control-plane, etcd", "debian-12", "host0"},
+		{"node-1", "10.66.0.12", "etcd, worker", r.rpm, "host0"},
+		{"node-2", "10.66.0.13", "etcd, worker", "debian-12", "host0"},
 	}
+	for i := range hosts {
+		if hosts[i].name == r.odd {
+			hosts[i].way = r.way
+		}
+	}
+	return hosts
 }
 
 const mirrorAddr = "10.66.0.3:8443"
@@ -55,12 +62,12 @@ func TestRoad(t *testing.T) {
 	l := newLab(t)
 	roads := []*road{
 		{
-			lab: l, minor: "1.36", version: "1.36.3", rpm: "rocky-9", failCgroupV1: true,
+			lab: l, minor: "1.36", version: "1.36.3", rpm: "rocky-9", failCgroupV1: true, odd: "node-1", way: "none",
 			binaries:  []string{"kubernetes-1.36.3", "etcd-3.6.16", "containerd-2.2.7", "cni-plugins-1.9.1", "coredns-1.14.2"},
 			criPlugin: "io.containerd.cri.v1.runtime",
 		},
 		{
-			lab: l, minor: "1.16", version: "1.16.15", rpm: "centos-7",
+			lab: l, minor: "1.16", version: "1.16.15", rpm: "centos-7", odd: "node-2", way: "host1",
 			binaries:  []string{"kubernetes-1.16.15", "etcd-3.4.23", "containerd-1.6.20", "cni-plugins-1.9.1", "coredns-1.8.7"},
 			criPlugin: "io.containerd.grpc.v1.cri",
 		},
@@ -97,6 +104,7 @@ func (r *road) travel(t *testing.T) {
 		{"killed install", r.killedInstall},
 		{"install", r.install},
 		{"cluster", r.cluster},
+		{"network", r.network},
 		{"time", r.time},
 		{"etcd", r.etcd},
 		{"second run", r.secondRun},
@@ -186,7 +194,7 @@ func (r *road) bootHosts(t *testing.T) {
 	r.sh(t, "netns", "operator", "10.66.0.4/24")
 	r.sh(t, "netns", "dmz", "10.66.0.3/24")
 	for _, h := range r.hosts() {
-		r.sh(t, "up", h.name, h.addr+"/24", h.os)
+		r.sh(t, "up", h.name, h.addr+"/24", h.os, h.way)
 	}
 }
 
@@ -322,6 +330,32 @@ func (r *road) cluster(t *testing.T) {
 	}
 }
 
+// network: every host has its tunnel on the interface with its address, and reaches
+// services, the host without a default route too, after a network restart and a kubelet's.
+// That pods of every node reach services and DNS is a part of smoke.
+func (r *road) network(t *testing.T) {
+	const service = "10.96.0.0/16"
+	for _, h := range r.hosts() {
+		if got := r.kubectl(t, "get", "node", h.name, "-o", `jsonpath={.metadata.annotations.flannel\.alpha\.coreos\.com/public-ip}`); got != h.addr {
+			t.Errorf("%s: flannel's address is %q, want %s", h.name, got, h.addr)
+		}
+		if got := run(t, time.Minute, r.ssh(h.addr, "ip", "-d", "link", "show", "flannel.1")...); !strings.Contains(got, "local "+h.addr+" dev host0") {
+			t.Errorf("%s: VXLAN is on another interface:\n%s", h.name, got)
+		}
+		route := run(t, time.Minute, r.ssh(h.addr, "ip", "route", "show", service)...)
+		if (route != "") != (h.way == "none") || route != "" && !strings.Contains(route, "dev host0") {
+			t.Errorf("%s: route to services %q", h.name, route)
+		}
+		if h.way == "none" {
+			run(t, time.Minute, r.ssh(h.addr, "ip route del "+service+" && systemctl restart kubelet")...)
+		}
+		eventually(t, time.Minute, h.name+" reaches services", func() error {
+			_, err := try(t, 20*time.Second, r.ssh(h.addr, "curl", "-sk", "--max-time", "10", "-o", "/dev/null", "https://10.96.0.1/")...)
+			return err
+		})
+	}
+}
+
 // time: the control plane is the source of every other host.
 func (r *road) time(t *testing.T) {
 	for _, h := range r.hosts()[1:] {
@@ -410,6 +444,7 @@ ps -eo comm= | grep -E '^(kube|etcd|containerd|runc|flanneld|coredns|pause|offk8
 awk '$2 ~ "^/(run/containerd|var/lib/kubelet/|run/netns|var/lib/containerd/|run/k3s|opt/cni|etc/kubernetes)" {print "mount " $2}' /proc/mounts
 ls -d /etc/kubernetes /etc/etcd /etc/containerd /etc/offk8s /etc/cni /opt/cni /opt/offk8s /var/lib/offk8s /usr/local/bin/* /run/flannel 2>/dev/null | sed 's/^/file /'
 for d in /var/lib/etcd /var/lib/kubelet /var/lib/containerd; do find $d -mindepth 1 -maxdepth 1 2>/dev/null | head -3 | sed 's/^/file /'; done
+ip route | grep -E '^(10\.96\.|10\.244\.|unreachable)' | sed 's/^/route /'
 ip -o link | grep -oE '(cni0|flannel[^:@ ]*|veth[0-9a-f]+)' | sed 's/^/link /'
 iptables-save 2>/dev/null | grep -oE '^:(KUBE|FLANNEL|CNI)[A-Z0-9-]*' | head -3 | sed 's/^/iptables chain /'
 grep -n offk8s /etc/hosts /etc/fstab | sed 's/^/line /'

@@ -4,7 +4,9 @@
 # usage:
 #   lab.sh deps                       install what the lab needs on this Debian machine
 #   lab.sh base [debian|rpm]          make the base trees (default both), once
-#   lab.sh up NAME CIDR [OS]          boot a host; OS: debian-12 (default), rocky-9, centos-7
+#   lab.sh up NAME CIDR [OS] [WAY]    boot a host; OS: debian-12 (default), rocky-9, centos-7
+#                                     WAY, the default route: host0 (default), none, or host1,
+#                                     a second interface on a second bridge, where nobody answers
 #   lab.sh in NAME CMD...             run a command inside a host, in the host's cgroup
 #   lab.sh ssh FROM NAME CMD...       the same over SSH, from the namespace or host FROM
 #   lab.sh stop NAME [hard]           power off, or cut the power; disk and address stay
@@ -20,6 +22,7 @@ cache=${OFFK8S_LAB:-${XDG_CACHE_HOME:-$HOME/.cache}/offk8s-lab}
 LAB=${LAB:-$cache/run}
 bridge=lab          # namespace that holds the bridge
 gateway=10.66.0.1   # the bridge's own address; /24
+gateway1=10.67.0.1  # the second bridge's; the two do not forward to each other
 cgroups=/sys/fs/cgroup
 
 # Left out on purpose: chrony, conntrack, socat, ebtables, ipset, ethtool, iptables and
@@ -149,27 +152,41 @@ switch() {
     ip netns add $bridge
     ip -n $bridge link set lo up
   fi
-  if ! ip -n $bridge link show br0 >/dev/null 2>&1; then
-    ip -n $bridge link add br0 type bridge
-    ip -n $bridge addr add $gateway/24 dev br0
-    ip -n $bridge link set br0 up
-  fi
+  local br
+  for br in br0:$gateway br1:$gateway1; do
+    ! ip -n $bridge link show "${br%:*}" >/dev/null 2>&1 || continue
+    ip -n $bridge link add "${br%:*}" type bridge
+    ip -n $bridge addr add "${br#*:}/24" dev "${br%:*}"
+    ip -n $bridge link set "${br%:*}" up
+  done
+  ip netns exec $bridge sysctl -q -w net.ipv4.ip_forward=0
   : >"$LAB/.bridge"
 }
 
-# plug NAME CIDR: namespace NAME with an address on the bridge. The far end is named
-# like a server's network card, so that nothing learns to depend on veth.
+# plug NAME CIDR [WAY]: namespace NAME with an address on the bridge.
 plug() {
   ip netns add "$1"
   ip -n "$1" link set lo up
-  ip link add "v-$1" netns $bridge type veth peer name host0 netns "$1"
-  ip -n $bridge link set "v-$1" master br0 up
+  wire "$1" "v-$1" br0 host0 "$2"
+  case ${3:-host0} in
+    host0) ip -n "$1" route add default via $gateway ;;
+    host1)
+      wire "$1" "w-$1" br1 host1 "${gateway1%.*}.${2##*.}"
+      ip -n "$1" route add default via $gateway1
+      ;;
+  esac
+}
+
+# wire NAME PORT BRIDGE CARD CIDR: an interface of a namespace on a bridge, named like a
+# server's network card, so that nothing learns to depend on veth.
+wire() {
+  ip link add "$2" netns $bridge type veth peer name "$4" netns "$1"
+  ip -n $bridge link set "$2" master "$3" up
   # The same card for the same address, so that neighbours survive a host made anew.
   # shellcheck disable=SC2046
-  ip -n "$1" link set host0 address "$(printf '02:00:%02x:%02x:%02x:%02x' $(sed 's,/.*,,; s/[.]/ /g' <<<"$2"))"
-  ip -n "$1" addr add "$2" dev host0
-  ip -n "$1" link set host0 up
-  ip -n "$1" route add default via $gateway
+  ip -n "$1" link set "$4" address "$(printf '02:00:%02x:%02x:%02x:%02x' $(sed 's,/.*,,; s/[.]/ /g' <<<"$5"))"
+  ip -n "$1" addr add "$5" dev "$4"
+  ip -n "$1" link set "$4" up
 }
 
 netns() {
@@ -183,10 +200,11 @@ netns() {
 }
 
 up() {
-  local n=$1 cidr=$2 os=${3:-debian-12} d=$LAB/$1 kind=rpm v
+  local n=$1 cidr=$2 os=${3:-debian-12} way=${4:-host0} d=$LAB/$1 kind=rpm v
   root
   fresh "$n" "$cidr"
   case $os in debian-12) kind=debian ;; rocky-9 | centos-7) ;; *) die "unknown system $os" ;; esac
+  case $way in host0 | host1 | none) ;; *) die "unknown way $way" ;; esac
   base "$kind"
   # The note comes first: whatever happens next, clean finds it.
   mkdir -p "$d"/{up,work,root}
@@ -196,7 +214,7 @@ up() {
   # databases lies on the disk itself.
   for v in containerd kubelet etcd docker; do mkdir -p "$d/var/$v"; done
   locked switch
-  plug "$n" "$cidr"
+  plug "$n" "$cidr" "$way"
   mount -t overlay overlay -o "lowerdir=$(basedir $kind),upperdir=$d/up,workdir=$d/work" "$d/root"
   dress "$d/root" "$os"
   echo "$n" >"$d/root/etc/hostname"
@@ -368,5 +386,5 @@ case $cmd in
   down) down "$@" ;;
   netns) netns "$@" ;;
   clean) clean ;;
-  *) sed -n 4,16p "$0"; exit 2 ;;
+  *) sed -n 4,18p "$0"; exit 2 ;;
 esac
