@@ -2,6 +2,7 @@ package kube
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -174,6 +175,27 @@ func TestRollout(t *testing.T) {
 	r := Rollout{Workloads: []ObjectKey{{"DaemonSet", "n", "s"}}}
 	if res, _ := r.Check(t.Context(), w.Env()); res.State == step.OK {
 		t.Error("a DaemonSet without a node counts as ready")
+	}
+}
+
+// A node that is away keeps its pod of a DaemonSet from being ready, not the rollout.
+func TestRolloutOfSomeNodes(t *testing.T) {
+	f, w := newCluster(t)
+	f.put(`{"kind":"DaemonSet","metadata":{"name":"s","namespace":"n"},
+		"status":{"desiredNumberScheduled":3,"updatedNumberScheduled":3,"numberAvailable":2}}`)
+	for i, ready := range []string{"True", "True", "False"} {
+		f.put(fmt.Sprintf(`{"kind":"Pod","metadata":{"name":"s-%[1]d","namespace":"n"},"spec":{"nodeName":"n%[1]d"},
+			"status":{"phase":"Running","conditions":[{"type":"Ready","status":%[2]q}]}}`, i, ready))
+	}
+	for _, tt := range []struct {
+		nodes []string
+		want  string
+	}{{nil, "2 of 3 pods"}, {[]string{"n0", "n1"}, ""}, {[]string{"n0", "n2"}, "2 of 3 pods"}} {
+		r := Rollout{Workloads: []ObjectKey{{"DaemonSet", "n", "s"}}, Nodes: tt.nodes}
+		res, err := r.Check(t.Context(), w.Env())
+		if err != nil || !strings.Contains(res.Reason, tt.want) || (res.State == step.OK) != (tt.want == "") {
+			t.Errorf("nodes %v: %+v, %v; want %q", tt.nodes, res, err, tt.want)
+		}
 	}
 }
 

@@ -17,8 +17,11 @@ import (
 type Rollout struct {
 	step.NoUndo
 	// Workloads are Deployments and DaemonSets.
-	Workloads []ObjectKey   `json:"workloads"`
-	Timeout   step.Duration `json:"timeout,omitempty"` // default 5 minutes
+	Workloads []ObjectKey `json:"workloads"`
+	// Nodes, if given, are the nodes that count: pods of a DaemonSet on others, which
+	// may be down, need not be ready.
+	Nodes   []string      `json:"nodes,omitempty"`
+	Timeout step.Duration `json:"timeout,omitempty"` // default 5 minutes
 }
 
 // Workloads returns the Deployments and DaemonSets among objects.
@@ -62,7 +65,7 @@ func (r *Rollout) Validate() error {
 
 func (r *Rollout) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	for _, w := range r.Workloads {
-		if reason, err := workloadReady(ctx, env, w); err != nil || reason != "" {
+		if reason, err := workloadReady(ctx, env, w, r.Nodes); err != nil || reason != "" {
 			return step.CheckResult(ctx, reason, err)
 		}
 	}
@@ -72,9 +75,9 @@ func (r *Rollout) Check(ctx context.Context, env *step.Env) (step.Result, error)
 func (r *Rollout) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	for _, w := range r.Workloads {
 		err := step.Poll(ctx, env, timeout(r.Timeout, 5*time.Minute), interval, "pods of "+w.String(),
-			func(ctx context.Context) (string, error) { return workloadReady(ctx, env, w) })
+			func(ctx context.Context) (string, error) { return workloadReady(ctx, env, w, r.Nodes) })
 		if err != nil {
-			return step.Result{}, errors.Join(err, podTrouble(ctx, env, w.Namespace, selector(ctx, env, w)))
+			return step.Result{}, errors.Join(err, podTrouble(ctx, env, w.Namespace, selectorOf(ctx, env, w)))
 		}
 	}
 	return step.Result{State: step.Verified, Reason: "all pods are ready"}, nil
@@ -102,11 +105,15 @@ type workload struct {
 	} `json:"status"`
 }
 
-// selector returns the labels of a workload's pods, "k8s-app=flannel", "" if it cannot
-// be read.
-func selector(ctx context.Context, env *step.Env, k ObjectKey) string {
+// selectorOf returns the labels of a workload's pods, "" if it cannot be read.
+func selectorOf(ctx context.Context, env *step.Env, k ObjectKey) string {
 	var w workload
 	_ = get(ctx, env, &w, "-n", k.Namespace, strings.ToLower(k.Kind), k.Name)
+	return w.selector()
+}
+
+// selector returns the labels of the pods, "k8s-app=flannel".
+func (w workload) selector() string {
 	var out []string
 	for _, l := range slices.Sorted(maps.Keys(w.Spec.Selector.MatchLabels)) {
 		out = append(out, l+"="+w.Spec.Selector.MatchLabels[l])
@@ -114,7 +121,9 @@ func selector(ctx context.Context, env *step.Env, k ObjectKey) string {
 	return strings.Join(out, ",")
 }
 
-func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (reason string, err error) {
+// workloadReady returns why the pods of a workload are not ready, "" if they are. If
+// nodes are given, those of a DaemonSet on other nodes do not count.
+func workloadReady(ctx context.Context, env *step.Env, k ObjectKey, nodes []string) (reason string, err error) {
 	var w workload
 	if err := get(ctx, env, &w, "-n", k.Namespace, strings.ToLower(k.Kind), k.Name); err != nil {
 		return "", err
@@ -126,11 +135,21 @@ func workloadReady(ctx context.Context, env *step.Env, k ObjectKey) (reason stri
 		if w.Spec.Replicas != nil {
 			want = *w.Spec.Replicas
 		}
+	} else if want > 0 && ready < want && len(nodes) > 0 {
+		var pods struct{ Items []podStatus }
+		if err := get(ctx, env, &pods, "pods", "-n", k.Namespace, "-l", w.selector()); err != nil {
+			return "", err
+		}
+		for _, p := range pods.Items {
+			if !p.ready() && !slices.Contains(nodes, p.Spec.NodeName) {
+				want--
+			}
+		}
 	}
 	switch {
 	case s.ObservedGeneration < w.Metadata.Generation:
 		return k.String() + " is not seen by its controller yet", nil
-	case k.Kind == "DaemonSet" && want == 0:
+	case k.Kind == "DaemonSet" && s.DesiredNumberScheduled == 0:
 		return k.String() + " has no node yet", nil
 	case updated < want || ready < want:
 		return fmt.Sprintf("%s has %d of %d pods ready", k, ready, want), nil

@@ -155,7 +155,7 @@ func (r *smokeRun) apply(ctx context.Context, objects ...any) error {
 
 func (r *smokeRun) ready(ctx context.Context, k ObjectKey) error {
 	return r.wait(ctx, k.String(), func(ctx context.Context) (string, error) {
-		return workloadReady(ctx, r.env, k)
+		return workloadReady(ctx, r.env, k, r.Nodes)
 	})
 }
 

@@ -15,14 +15,12 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// networkSteps returns the steps that start the pod network and wait until nodes are ready.
+// networkSteps returns the step that starts the pod network.
 func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "network"}
-	if !h.HasRole(manifests.RoleControlPlane) {
-		return l.done()
+	if h.HasRole(manifests.RoleControlPlane) {
+		templateSteps(l, in, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
 	}
-	templateSteps(l, in, in.Lock.CNI, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
-	l.add("ready", &kube.Nodes{Names: in.nodeNames(), Ready: true})
 	return l.done()
 }
 
@@ -36,29 +34,49 @@ func nodeNetworkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
+// readySteps returns the steps that wait until the API knows that pods can run: those
+// of the pod network are ready, and the nodes. They come after nodeNetworkSteps, which
+// name the node that has no network, and the cause.
+func readySteps(in Input, h manifests.Host) ([]step.Item, error) {
+	l := &list{stage: "ready"}
+	if !h.HasRole(manifests.RoleControlPlane) {
+		return l.done()
+	}
+	objects, err := renderObjects(in, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
+	l.fail(err)
+	l.rollout(in, in.Lock.CNI+"-pods", objects)
+	l.add("nodes", &kube.Nodes{Names: in.nodeNames(), Ready: true})
+	return l.done()
+}
+
 // dnsSteps returns the steps that start the cluster's DNS.
 func dnsSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "dns"}
 	if !h.HasRole(manifests.RoleControlPlane) {
 		return l.done()
 	}
-	templateSteps(l, in, "coredns", in.Lock.Release.DNSTemplate, in.Lock.Release.Images)
+	objects := templateSteps(l, in, "coredns", in.Lock.Release.DNSTemplate, in.Lock.Release.Images)
+	l.rollout(in, "coredns-pods", objects)
 	return l.done()
 }
 
-// templateSteps adds the steps that apply the objects of a catalog template and wait
-// for their pods.
-func templateSteps(l *list, in Input, name, template string, images map[string]catalog.Image) {
+// templateSteps adds the step that applies the objects of a catalog template and
+// returns them.
+func templateSteps(l *list, in Input, name, template string, images map[string]catalog.Image) []json.RawMessage {
 	objects, err := renderObjects(in, template, images)
 	if err != nil {
 		l.fail(fmt.Errorf("%s: %w", name, err))
-		return
 	}
 	l.add(name, &kube.Apply{Objects: objects, Text: name})
+	return objects
+}
+
+// rollout adds the step that waits for the pods of objects, if they have any.
+func (l *list) rollout(in Input, id string, objects []json.RawMessage) {
 	workloads, err := kube.Workloads(objects)
 	l.fail(err)
 	if len(workloads) > 0 {
-		l.add(name+"-pods", &kube.Rollout{Workloads: workloads})
+		l.add(id, &kube.Rollout{Workloads: workloads, Nodes: in.nodeNames()})
 	}
 }
 

@@ -120,7 +120,7 @@ func TestT48Order(t *testing.T) {
 	for _, p := range Install().Stages {
 		names = append(names, p.Name)
 	}
-	order := []string{"preflight", "mirror", "host", "time", "pki", "etcd", "quorum", "controlplane", "node", "join", "network", "dns", "smoke"}
+	order := []string{"preflight", "mirror", "host", "time", "pki", "etcd", "quorum", "controlplane", "node", "join", "network", "nodenetwork", "ready", "dns", "smoke"}
 	last := -1
 	for _, n := range order {
 		i := slices.Index(names, n)

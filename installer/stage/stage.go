@@ -130,6 +130,7 @@ func Install() Operation {
 		{Name: "join", Title: "nodes join the cluster", AnyOf: true, Before: apiAnswers, Steps: joinSteps},
 		{Name: "network", Title: "pod network", AnyOf: true, Before: apiAnswers, Steps: networkSteps},
 		{Name: "nodenetwork", Title: "every node has its network", Steps: nodeNetworkSteps},
+		{Name: "ready", Title: "nodes are ready", AnyOf: true, Before: apiAnswers, Steps: readySteps},
 		{Name: "dns", Title: "cluster DNS", AnyOf: true, Before: apiAnswers, Steps: dnsSteps},
 		{Name: "addons", Title: "addons"},
 		{Name: "smoke", Title: "the cluster runs pods", AnyOf: true, Before: apiAnswers, Steps: smokeSteps},
