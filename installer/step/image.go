@@ -82,7 +82,8 @@ func complete(out, name string, d digest.Digest) bool {
 func (i *Image) Apply(ctx context.Context, env *Env) (Result, error) {
 	ref := ImageRef(i.Name, i.Digest)
 	args := append([]string{"images", "pull", "--hosts-dir", CertsDir}, i.PullArgs...)
-	if _, err := ctr(ctx, env, append(args, ref)...); err != nil {
+	pull := Cmd{Argv: ctrArgv(append(args, ref)...), Timeout: slowTimeout}
+	if _, err := env.Run.Run(ctx, pull); err != nil {
 		return Result{}, fmt.Errorf("pull image %q: %w", i.Name, err)
 	}
 	if _, err := ctr(ctx, env, "images", "tag", "--force", ref, i.Name); err != nil {
@@ -92,9 +93,13 @@ func (i *Image) Apply(ctx context.Context, env *Env) (Result, error) {
 }
 
 func ctr(ctx context.Context, env *Env, args ...string) ([]byte, error) {
-	out, err := env.Run.Run(ctx, Cmd{Argv: append([]string{BinDir + "/ctr", "--namespace", "k8s.io"}, args...)})
+	out, err := env.Run.Run(ctx, Cmd{Argv: ctrArgv(args...)})
 	if err != nil {
 		return out.Stdout, fmt.Errorf("ctr %s: %w", strings.Join(args[:2], " "), err)
 	}
 	return out.Stdout, nil
+}
+
+func ctrArgv(args ...string) []string {
+	return append([]string{BinDir + "/ctr", "--namespace", "k8s.io"}, args...)
 }

@@ -11,6 +11,10 @@ import (
 // DefaultTimeout is the time limit of a program, if Cmd.Timeout is 0.
 const DefaultTimeout = 5 * time.Minute
 
+// slowTimeout is for programs whose work grows with the host or the bundle: swap that is
+// read back, trees of files, images.
+const slowTimeout = 30 * time.Minute
+
 // Limited is a Runner that gives every program of another one its time limit, and lets
 // those finish that should (Cmd.Finish).
 type Limited struct {

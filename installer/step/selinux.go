@@ -190,7 +190,7 @@ func (l Label) run(ctx context.Context, env *Env, argv ...string) error {
 	if l.Below {
 		argv = append(argv, "-R")
 	}
-	_, err := env.Run.Run(ctx, Cmd{Argv: append(argv, "--", env.Path(l.Path))})
+	_, err := env.Run.Run(ctx, Cmd{Argv: append(argv, "--", env.Path(l.Path)), Timeout: slowTimeout})
 	return err
 }
 

@@ -96,7 +96,7 @@ func (s *Swap) Apply(ctx context.Context, env *Env) (Result, error) {
 		}
 	}
 	if len(prior.Devices) > 0 {
-		if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"swapoff", "-a"}}); err != nil {
+		if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"swapoff", "-a"}, Timeout: slowTimeout}); err != nil {
 			return Result{}, fmt.Errorf("switch swap off: %w", err)
 		}
 	}
