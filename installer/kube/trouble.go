@@ -15,7 +15,7 @@ import (
 // maxLogs is the number of containers whose logs podTrouble quotes.
 const maxLogs = 3
 
-// podTrouble returns what keeps pods from being ready, as an error to join: the last
+// podTrouble describes why pods are not ready, as an error to join: the last
 // log lines of their containers, which usually name the cause, then the states of the
 // pods and the warnings of their namespace. An empty selector selects all pods.
 func podTrouble(ctx context.Context, env *step.Env, namespace, selector string) error {

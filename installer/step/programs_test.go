@@ -242,7 +242,7 @@ func TestRoute(t *testing.T) {
 	} {
 		have = tt.before
 		steptest.Suite(t, steptest.Case{Name: tt.name, Step: tt.step, World: w})
-		// The fake adds the scope to what it is given back too.
+		// The fake adds the scope to a restored route too.
 		if strings.Replace(strings.TrimSpace(have), " scope link", "", -1) != strings.Replace(tt.before, " scope link", "", -1) {
 			t.Errorf("%s: after undo %q, want %q", tt.name, have, tt.before)
 		}
