@@ -50,7 +50,10 @@ const (
 // explain adds the hint for the first step that failed to the error of a run, unless
 // the error has a class of its own.
 func explain(err error, r *installer.Report, c *manifests.Cluster) error {
-	if code, _ := classify(err); err == nil || code != exitPartial {
+	if err == nil {
+		return nil
+	}
+	if code, _ := classify(err); code != exitPartial {
 		return err
 	}
 	for _, h := range r.Hosts {
