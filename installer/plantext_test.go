@@ -99,12 +99,14 @@ func TestReportText(t *testing.T) {
 	}
 	r := &Report{Mode: agent.ModeCheck, Hosts: []HostReport{
 		{Host: "a", OK: 3, Differs: 2, Steps: []StepReport{differs("/x", "missing"), differs("/y", ""), {ID: "/f", State: step.Failed, Reason: "boom"}}, Error: "boom"},
-		{Host: "b", Differs: 1, Steps: []StepReport{differs("/x", "missing"), {ID: "/c", State: step.Changed}, {ID: "/n", State: agent.NotRun}}, Stays: []string{"chrony"}},
+		{Host: "b", Differs: 1, Steps: []StepReport{differs("/x", "missing"), {ID: "/c", State: step.Changed}, {ID: "/n", State: agent.NotRun}, {ID: "/u", State: step.Failed, Reason: "busy"}}, Error: "1 of 9", Stays: []string{"chrony"}},
 	}}
 	const want = `all hosts (2)
   would change: file /x (missing)
 a
   would change: file /y
+b
+  failed: /u (busy)
 b
   stay installed: chrony
 a: ok 3, would change 2, verified 0, skipped 0, failed 0, not run 0

@@ -11,20 +11,24 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// WriteText writes the report for people: pending changes, and packages that stay.
-// It leaves out the changes made, which a Progress has shown, and failures, which are
-// in the error of the run; the JSON form has both.
+// WriteText writes the report for people: pending changes, failures that the error of
+// the host does not have, and packages that stay. It leaves out the changes made, which
+// a Progress has shown, and the errors of hosts, which are in the error of the run; the
+// JSON form has both.
 func (r *Report) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	var all []string
 	for _, h := range r.Hosts {
 		all = append(all, h.Host)
 	}
-	pending, stays := newGrouped(all), newGrouped(all)
+	pending, failed, stays := newGrouped(all), newGrouped(all), newGrouped(all)
 	for _, h := range r.Hosts {
 		for _, s := range h.Steps {
-			if s.State == step.Differs {
-				pending.add(h.Host, "would change: "+cmp.Or(s.Describe, s.ID)+inBrackets(s.Reason))
+			switch text := cmp.Or(s.Describe, s.ID) + inBrackets(s.Reason); {
+			case s.State == step.Differs:
+				pending.add(h.Host, "would change: "+text)
+			case s.State == step.Failed && !strings.Contains(h.Error, s.Reason): // by reset, which goes on
+				failed.add(h.Host, "failed: "+text)
 			}
 		}
 		if len(h.Stays) > 0 {
@@ -32,6 +36,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 	}
 	pending.write(b, "")
+	failed.write(b, "")
 	stays.write(b, "")
 	return b.Flush()
 }

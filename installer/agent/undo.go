@@ -22,6 +22,9 @@ func (s *session) undo(ctx context.Context, j *journal) error {
 	failed, all := 0, len(j.records)
 	for _, r := range slices.Backward(slices.Clone(j.records)) {
 		start := time.Now()
+		if err := s.out.send(Event{Type: EventStart, ID: r.ID}); err != nil {
+			return err
+		}
 		left, err := s.undoOne(ctx, j, r, env)
 		stays = append(stays, left...)
 		ev := Event{Type: EventStep, ID: r.ID, State: step.Changed, Reason: "restored", Took: time.Since(start)}
