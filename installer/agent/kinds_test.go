@@ -28,6 +28,7 @@ func TestJournalKeys(t *testing.T) {
 		{&step.Firewall{Ports: []string{"1/tcp"}}, `firewall    `},
 		{&step.Hostname{Name: "a"}, `hostname  "a"  `},
 		{&step.Image{Name: "a:b"}, `image  "a:b"  `},
+		{&step.KubeletJoin{Node: "a"}, `kubelet-join  "a"  `},
 		{&step.Modules{Names: []string{"a"}}, `modules    `},
 		{&step.Modules{File: "/a"}, `modules    "/a"`},
 		{&step.Packages{Names: []string{"a"}}, `packages    `},

@@ -85,12 +85,14 @@ type node struct {
 		Taints []taint `json:"taints"`
 	} `json:"spec"`
 	Status struct {
-		Conditions []struct {
-			Type    string `json:"type"`
-			Status  string `json:"status"`
-			Message string `json:"message"`
-		} `json:"conditions"`
+		Conditions []condition `json:"conditions"`
 	} `json:"status"`
+}
+
+type condition struct {
+	Type    string `json:"type"`
+	Status  string `json:"status"`
+	Message string `json:"message"`
 }
 
 type taint struct {
@@ -114,6 +116,12 @@ func (n node) notReady() string {
 		}
 	}
 	return reason
+}
+
+// silent reports whether the kubelet has stopped reporting, which the control plane
+// marks with the status Unknown.
+func (n node) silent() bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c condition) bool { return c.Type == "Ready" && c.Status == "Unknown" })
 }
 
 func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {

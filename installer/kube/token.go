@@ -24,7 +24,8 @@ const tokenLabel = "app.kubernetes.io/managed-by=offk8s"
 type Token struct {
 	step.NoUndo
 	Ref step.SecretRef `json:"ref"` // the secret "id.secret"
-	// Nodes are the nodes to join; once all have joined, no token is created.
+	// Nodes are the nodes to join; once all have joined, no token is created. A node that
+	// has stopped reporting counts as one to join, since its certificate may have expired.
 	Nodes []string `json:"nodes"`
 	// TTL is the lifetime, default 1 hour.
 	TTL step.Duration `json:"ttl,omitempty"`
@@ -54,8 +55,8 @@ func (t *Token) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 		return step.CheckResult(ctx, "", err)
 	}
 	missing := slices.DeleteFunc(slices.Clone(t.Nodes), func(n string) bool {
-		_, joined := live[n]
-		return joined
+		l, joined := live[n]
+		return joined && !l.silent()
 	})
 	if len(missing) == 0 {
 		return step.Result{State: step.OK, Reason: "all nodes have joined"}, nil
@@ -64,7 +65,7 @@ func (t *Token) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	if exists {
 		return step.Result{State: step.OK, Reason: "the token exists"}, nil
 	}
-	return step.CheckResult(ctx, "not joined yet: "+strings.Join(missing, ", "), err)
+	return step.CheckResult(ctx, "not joined, or silent: "+strings.Join(missing, ", "), err)
 }
 
 // exists reports whether the cluster has the token's Secret.

@@ -64,11 +64,17 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.fail(err)
 	l.add("config", &step.File{Path: containerdCfg, Content: conf})
 	l.add("unit", containerdDaemon().step(containerdCfg, step.BinDir+"/containerd-shim-runc-v2", step.BinDir+"/runc"))
-	l.add("cleanup", &step.Cleanup{
+	pods := cleanup(in)
+	l.add("cleanup", &pods)
+	return l.done()
+}
+
+// cleanup describes what pods and their network leave on a host.
+func cleanup(in Input) step.Cleanup {
+	return step.Cleanup{
 		Interfaces: in.Lock.CNIRelease.Interfaces, Files: cniFiles(in), Chains: in.Lock.CNIRelease.Chains,
 		RuleComments: in.Lock.CNIRelease.RuleComments, PodCIDR: in.Cluster.PodCIDR(),
-	})
-	return l.done()
+	}
 }
 
 const crictlConf = "runtime-endpoint: " + criSocket + "\nimage-endpoint: " + criSocket + "\ntimeout: 10\n"

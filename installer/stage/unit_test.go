@@ -104,7 +104,7 @@ func TestT45Hardening(t *testing.T) {
 func TestT44Token(t *testing.T) {
 	in := testInput(t, "1.36")
 	boot := steps(t, in, "node", "node-1")["bootstrap"]
-	if f := boot.Step.(*step.File); f.Mode != 0o600 || f.Content != "" || boot.Unless != kubeletConf {
+	if f := boot.Step.(*step.File); f.Mode != 0o600 || f.Content != "" || boot.Unless != "/var/lib/kubelet/pki/kubelet-client-current.pem" {
 		t.Errorf("bootstrap kubeconfig: %+v unless %q", f, boot.Unless)
 	}
 	if _, ok := steps(t, in, "node", "node-1")["no-bootstrap"]; !ok {
@@ -116,6 +116,27 @@ func TestT44Token(t *testing.T) {
 	}
 	if last := items[len(items)-1]; last.Step.Kind() != "kube-token-gone" {
 		t.Errorf("join ends with %s", last.Step.Kind())
+	}
+}
+
+// The step that lets a kubelet join again comes before its bootstrap kubeconfig and its
+// unit, which finish the work, and looks where the kubelet keeps its certificates.
+func TestKubeletJoinsAgain(t *testing.T) {
+	in := testInput(t, "1.36")
+	in.Cluster.Kubelet.Args = map[string]string{"cert-dir": "/srv/kubelet-pki"}
+	items, err := nodeSteps(in, in.Cluster.Hosts[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(id string) int {
+		return slices.IndexFunc(items, func(it step.Item) bool { return it.ID == "node/"+id })
+	}
+	if !(0 <= at("kubelet-join") && at("kubelet-join") < at("bootstrap") && at("bootstrap") < at("kubelet-unit")) {
+		t.Errorf("order: %d, %d, %d", at("kubelet-join"), at("bootstrap"), at("kubelet-unit"))
+	}
+	const want = "/srv/kubelet-pki/kubelet-client-current.pem"
+	if k := items[at("kubelet-join")].Step.(*step.KubeletJoin); k.CertDir != "/srv/kubelet-pki" || items[at("bootstrap")].Unless != want {
+		t.Errorf("certificates in %q, no bootstrap kubeconfig if %q", k.CertDir, items[at("bootstrap")].Unless)
 	}
 }
 

@@ -76,8 +76,12 @@ func (c *Cleanup) Apply(_ context.Context, env *Env) (Result, error) {
 	return Result{State: Changed, Prior: json.RawMessage(`{}`)}, nil
 }
 
-// Undo continues after an error and reports all of them.
 func (c *Cleanup) Undo(ctx context.Context, env *Env, _ json.RawMessage) error {
+	return errors.Join(c.remove(ctx, env), env.SetStamp(cleanupStamp, ""))
+}
+
+// remove continues after an error and reports all of them.
+func (c *Cleanup) remove(ctx context.Context, env *Env) error {
 	errs := []error{
 		endContainers(ctx, env),
 		unmountAll(ctx, env),
@@ -91,7 +95,6 @@ func (c *Cleanup) Undo(ctx context.Context, env *Env, _ json.RawMessage) error {
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, env.SetStamp(cleanupStamp, ""))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up after pods: %w", err)
 	}

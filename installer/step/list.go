@@ -30,6 +30,7 @@ func All() Kinds {
 		"hostname":     func() Step { return &Hostname{} },
 		"image":        func() Step { return &Image{} },
 		"kube-cleanup": func() Step { return &Cleanup{} },
+		"kubelet-join": func() Step { return &KubeletJoin{} },
 		"modules":      func() Step { return &Modules{} },
 		"packages":     func() Step { return &Packages{} },
 		"present":      func() Step { return &Present{} },
