@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
-
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
@@ -21,8 +19,7 @@ const (
 	// maxKeyFile bounds a key file in bytes; one with RSA-3072 has about 8 KB.
 	maxKeyFile = 1 << 20
 
-	// protectScrypt is go-securesystemslib's envelope, the one of cosign.key.
-	protectScrypt = "scrypt-secretbox"
+	protectScrypt = "scrypt-secretbox" // as Seal encrypts
 	protectNone   = "none"
 )
 
@@ -62,7 +59,7 @@ func (k *KeyPair) MarshalEncrypted(pass []byte) ([]byte, error) {
 	}
 	if len(pass) > 0 {
 		f.Protection = protectScrypt
-		if f.Secret, err = encrypted.Encrypt(secret, pass); err != nil {
+		if f.Secret, err = Seal(secret, pass); err != nil {
 			return nil, fmt.Errorf("encrypt key pair: %w", err)
 		}
 	}
@@ -112,8 +109,8 @@ func ParseKeyFile(b []byte, pass func() ([]byte, error)) (*KeyPair, error) {
 		if err != nil {
 			return nil, fmt.Errorf("get passphrase: %w", err)
 		}
-		if plain, err = encrypted.Decrypt(f.Secret, p); err != nil {
-			return nil, fmt.Errorf("%w, or a damaged key file (%w)", ErrPassphrase, err)
+		if plain, err = Unseal(f.Secret, p); err != nil {
+			return nil, fmt.Errorf("%w, or a damaged key file", err)
 		}
 	default:
 		return nil, fmt.Errorf("key file has protection %q, known are %q and %q", f.Protection, protectScrypt, protectNone)

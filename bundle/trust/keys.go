@@ -5,16 +5,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"time"
 )
-
-// ErrPassphrase means that a key file does not open with the passphrase given
-// (exit code 12).
-var ErrPassphrase = errors.New("wrong passphrase")
 
 // KeyPair signs bundles: a P-256 key for the bundle and an OpenPGP key for
 // repository metadata. It prints as the fingerprint of its public key.

@@ -78,11 +78,14 @@ func credentialsOf(c *manifests.Cluster) ([]credential, error) {
 	}), nil
 }
 
+// etcdServer is the kind of the credential that every etcd member has.
+const etcdServer = "etcd-server"
+
 func etcdCredentials(h manifests.Host) []credential {
 	dns, ips := hostSANs(h)
 	return []credential{
 		// etcd's gateway connects to its server with the server's certificate.
-		{Name: Name("etcd-server", h), CA: Etcd, CommonName: h.Name, DNS: dns, IPs: ips, Usage: usagePeer},
+		{Name: Name(etcdServer, h), CA: Etcd, CommonName: h.Name, DNS: dns, IPs: ips, Usage: usagePeer},
 		{Name: Name("etcd-peer", h), CA: Etcd, CommonName: h.Name, DNS: dns, IPs: ips, Usage: usagePeer},
 		{Name: Name("etcd-client", h), CA: Etcd, CommonName: "etcdctl", Usage: usageClient},
 	}

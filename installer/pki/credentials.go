@@ -16,6 +16,7 @@ type Options struct {
 	Dir     string             // the operator's state directory of the cluster; created if missing
 	DryRun  bool               // leave Dir as it is: keep in memory what is issued
 	Cluster *manifests.Cluster // the cluster that uses the credentials
+	UID     string             // the UID of a new cluster; "": derived from its identity
 	Now     func() time.Time   // nil: time.Now
 }
 
@@ -29,6 +30,7 @@ type Credentials struct {
 	order  []string // names
 	// endpoint is the URL of the API that nodes use.
 	endpoint string
+	newUID   string // see Options.UID
 
 	mu    sync.Mutex
 	token trust.Secret
@@ -44,7 +46,7 @@ func Open(o Options) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Credentials{dir: dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.Endpoint()}
+	s := &Credentials{dir: dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.Endpoint(), newUID: o.UID}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -85,6 +87,7 @@ func (s *Credentials) Ensure() ([]string, error) {
 //	kubeconfig:bootstrap                  the kubeconfig that kubelets join with
 //	token:bootstrap                       the bootstrap token
 //	secret:encryption-config              the API server's encryption at rest
+//	secret:state-copy                     the sealed copy of the state
 //
 // An unknown reference is an error.
 func (s *Credentials) Resolve(ref string) ([]byte, error) {
@@ -103,6 +106,8 @@ func (s *Credentials) resolve(ref string) ([]byte, error) {
 		return s.bootstrapToken()
 	case RefEncryption:
 		return s.encryption()
+	case RefCopy:
+		return s.copySecret()
 	case RefBootstrapKubeconfig:
 		return s.bootstrapKubeconfig()
 	case RefServiceAccountKey:

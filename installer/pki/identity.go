@@ -1,11 +1,14 @@
 package pki
 
 import (
+	"cmp"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"path/filepath"
+	"strings"
 )
 
 // Identity returns the identity of the cluster, "sha256:<hex>" over the certificates
@@ -68,6 +71,33 @@ func (d stateDir) missing() ([]string, error) {
 	return out, nil
 }
 
+// uidFile holds the UID of the cluster, 32 hex digits.
+const uidFile = "cluster-uid"
+
+// NewUID returns a random UID of a cluster.
+func NewUID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// uid returns the UID of the cluster, which stays the same when its authorities are
+// replaced; "" if there is no identity.
+func (d stateDir) uid() (string, error) {
+	id, err := d.identity()
+	if id == "" || err != nil {
+		return "", err
+	}
+	b, err := d.read(uidFile)
+	if b == nil {
+		return uidOf(id), err
+	}
+	return strings.TrimSpace(string(b)), err
+}
+
+// uidOf returns the UID of a cluster whose authorities were never replaced.
+func uidOf(identity string) string { return strings.TrimPrefix(identity, "sha256:")[:32] }
+
 // irreplaceable returns the names of the files that a running cluster cannot do
 // without: what Establish creates. The identity covers the public ones, in this order.
 func irreplaceable() []string {
@@ -88,7 +118,14 @@ func (s *Credentials) Establish() (identity string, err error) {
 	if err := s.establish(); err != nil {
 		return "", err
 	}
-	return s.identity()
+	if identity, err = s.identity(); err != nil {
+		return "", err
+	}
+	uid, err := s.dir.read(uidFile)
+	if err == nil && uid == nil {
+		err = s.dir.write(uidFile, []byte(cmp.Or(s.newUID, uidOf(identity))+"\n"))
+	}
+	return identity, err
 }
 
 func (s *Credentials) establish() error {

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
@@ -18,6 +21,7 @@ type stateDir struct {
 	// memory, if it is not nil, takes what is written, by file name: the directory
 	// itself stays as it is.
 	memory map[string]trust.Secret
+	// If path is "", there is no directory, only memory.
 }
 
 // openDir returns the directory at path. It creates it with mode 0700, regardless of
@@ -38,7 +42,7 @@ func openDir(path string, readOnly bool) (stateDir, error) {
 
 // read returns the content of a file, nil and no error if it does not exist.
 func (d stateDir) read(name string) (trust.Secret, error) {
-	if b, ok := d.memory[name]; ok {
+	if b, ok := d.memory[name]; ok || d.path == "" {
 		return b, nil
 	}
 	return readSecret(filepath.Join(d.path, name))
@@ -51,6 +55,35 @@ func (d stateDir) write(name string, b []byte) error {
 	}
 	return durable.WriteFile(filepath.Join(d.path, name), b, 0o600)
 }
+
+// names returns the names of the files that are part of the state, sorted: see
+// isState.
+func (d stateDir) names() ([]string, error) {
+	out := slices.Collect(maps.Keys(d.memory))
+	if d.path != "" {
+		entries, err := os.ReadDir(d.path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.Type().IsRegular() {
+				out = append(out, e.Name())
+			}
+		}
+	}
+	out = slices.DeleteFunc(out, func(name string) bool { return !isState(name) })
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// isState reports whether name is that of a credential, or of another file that an
+// operator needs to go on with the cluster. It is not for what each run makes again
+// (the bootstrap token, the administrator's kubeconfig), the lock, or logs.
+func isState(name string) bool {
+	return name == encryptionFile || name == uidFile || credentialFile.MatchString(name)
+}
+
+var credentialFile = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*\.(crt|key|pub)$`)
 
 // readSecret reads a file, unless other users can read it. It returns nil and no
 // error if the file does not exist.
