@@ -22,7 +22,7 @@ func Seal(plain, pass []byte) (json.RawMessage, error) {
 	return encrypted.Encrypt(plain, pass)
 }
 
-// Unseal returns what Seal encrypted. The error is ErrPassphrase.
+// Unseal reverses Seal. The error is ErrPassphrase.
 func Unseal(sealed json.RawMessage, pass []byte) (Secret, error) {
 	plain, err := encrypted.Decrypt(sealed, pass)
 	if err != nil {

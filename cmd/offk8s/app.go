@@ -76,6 +76,7 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 		a.versionsCommand(), a.initCommand(), a.keysCommand(),
 		a.packCommand(), a.verifyCommand(), a.inspectCommand(),
 		a.serveCommand(), a.planCommand(), a.installCommand(), a.resetCommand(), a.logsCommand(), a.kubeconfigCommand(),
+		a.stateCommand(),
 		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.smokeServerCommand(),
 	)
 	checkArguments(root)
@@ -192,4 +193,7 @@ func xdgDir(variable, fallback string) string {
 
 func configDir() string { return xdgDir("XDG_CONFIG_HOME", ".config") }
 func cacheDir() string  { return xdgDir("XDG_CACHE_HOME", ".cache") }
-func stateDir() string  { return xdgDir("XDG_STATE_HOME", ".local/state") }
+func stateDir() string  { return xdgDir("XDG_STATE_HOME", defaultState) }
+
+// defaultState is the state directory of all programs below a home directory.
+const defaultState = ".local/state"

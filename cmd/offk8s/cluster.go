@@ -2,14 +2,12 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,11 +72,6 @@ func (o clusterOptions) load() (*manifests.Cluster, error) {
 		err = errors.Join(err, fmt.Errorf("--mirror %q: %s: %s", o.mirror, p.Path, p.Message))
 	}
 	return c, asUsage(err)
-}
-
-// stateDir returns the directory of the cluster's secrets on this machine.
-func (o clusterOptions) stateDir(c *manifests.Cluster) string {
-	return cmp.Or(o.state, filepath.Join(stateDir(), "clusters", c.Name))
 }
 
 // openMirror verifies the bundle that the mirror serves. It returns the mirror,

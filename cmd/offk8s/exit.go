@@ -17,6 +17,7 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
@@ -41,7 +42,9 @@ var classes = []class{
 	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init cluster and offk8s init pack write commented examples"},
 	{as[*installer.PreflightError], exitPreflight, "fix the hosts or cluster.yaml; hostPreparation.ignorePreflight turns a check of a host into a warning"},
 	{is(agent.ErrLocked), exitLocked, "another offk8s is working on that host; wait until it ends"},
-	{is(agent.ErrIdentity), exitPolicy, "run it on the machine that installed the cluster, or copy that machine's state directory here and name it with --state"},
+	{is(agent.ErrIdentity), exitPolicy, "bring the cluster's state here: offk8s state export on the machine that installed it, then state import (--from HOST if the control planes have copies); or name its directory with --state"},
+	{is(pki.ErrOtherState), exitPolicy, "give another directory with --state; offk8s state show describes what is there"},
+	{is(pki.ErrDamaged), exitVerify, "do not use this file; copy it again from the source, or take another copy"},
 	{is(agent.ErrUpgrade), exitPolicy, "serve the bundle that the cluster was installed from; offk8s cannot upgrade a cluster yet"},
 	{is(metadata.ErrAltered), exitVerify, "a repository's metadata was altered, has expired or is malformed: try another mirror with --rewrite FROM=TO; if the vendor has a new key, name it under keyrings: in pack.yaml"},
 	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; bring it from the packing machine separately from the bundle"},
@@ -56,7 +59,7 @@ var classes = []class{
 	{is(installer.ErrPartial), exitPartial, "fix the cause and run the same command again; it continues where it stopped"},
 	{is(host.ErrUnknownHost), exitError, "log in once with ssh and compare the fingerprint, or set ssh.hostKey in cluster.yaml"},
 	{is(host.ErrChangedHost), exitError, "find out why the key changed before you accept it; someone may be intercepting the connection"},
-	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it the key cannot be used"},
+	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it nobody can open what it protects"},
 	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it, or give --cache-dir"},
 	{is(bundle.ErrPolicy), exitPolicy, "pin its digest in a catalog of yours (--catalog), or pack without --require pinned"},
 	{is(manifests.ErrExpired), exitPolicy, "pack a newer one; without --require-fresh, offk8s only warns"},

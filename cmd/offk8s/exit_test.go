@@ -20,6 +20,7 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
@@ -56,6 +57,8 @@ var exitCases = []struct {
 	{"empty signature", trust.ErrEmptySignature, 5, "copy it again"},
 	{"no key", trust.ErrNoKey, 5, "--key"},
 	{"credentials of another cluster", agent.ErrIdentity, 5, "--state"},
+	{"state of another cluster", pki.ErrOtherState, 5, "--state"},
+	{"damaged state", pki.ErrDamaged, 4, "copy it again"},
 	{"other versions", agent.ErrUpgrade, 5, "installed from"},
 	{"rollback", agent.ErrDowngrade, 5, "--allow-downgrade"},
 	{"host of another cluster", agent.ErrPolicy, 5, ""},

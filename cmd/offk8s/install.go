@@ -15,9 +15,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
-	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/installer/stage"
-	"github.com/offk8s/offk8s/manifests"
 )
 
 // installOptions are the flags of install.
@@ -27,6 +25,7 @@ type installOptions struct {
 	exitCode  bool
 	downgrade bool
 	fresh     bool
+	pass      passphrase // of the sealed copies of the state
 }
 
 func (a *app) installCommand() *cobra.Command {
@@ -63,6 +62,8 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 	f.BoolVar(&o.dryRun, "dry-run", false, "check the hosts and print the plan; change nothing")
 	f.BoolVar(&o.exitCode, "exit-code", false, "with --dry-run: exit 7 if anything would change")
 	f.BoolVar(&o.downgrade, "allow-downgrade", false, "accept a bundle older than the one on the hosts")
+	o.pass.flag = "state-passphrase-file"
+	f.StringVar(&o.pass.file, o.pass.flag, "", "keep a copy of the state, sealed with the passphrase in this file (-: prompt), on every control plane")
 	freshFlag(cmd, &o.fresh)
 	return cmd
 }
@@ -82,14 +83,13 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	if _, err := installer.Judge(in); err != nil {
 		return err // before any host is asked
 	}
-	dir, logDir := o.cluster.stateDir(c), ""
-	if !o.dryRun {
-		unlock, err := installer.LockState(dir)
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		logDir = dir
+	state, err := o.cluster.findState(c, "")
+	if err != nil {
+		return err
+	}
+	logDir := state.dir
+	if o.dryRun {
+		logDir = ""
 	}
 	run := a.startRun("install", c.Name, logDir)
 	defer func() { run.finish(err) }()
@@ -107,12 +107,19 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 		in, checks, err = fleet.Preflight(ctx, in)
 		return err
 	})
-	credentials, identity, cerr := o.credentials(c, dir, in)
-	if cerr != nil {
-		return cerr
+	if err != nil && !as[*installer.PreflightError](err) {
+		return err
 	}
+	state, unlock, serr := o.cluster.stateFor(in, o.dryRun)
+	if serr != nil {
+		return serr
+	}
+	defer unlock()
 	a.warnings(checks)
 	if err != nil {
+		return err
+	}
+	if in.StateCopies, err = o.copies(state); err != nil {
 		return err
 	}
 	plan, err := installer.NewPlan(in, stage.Install())
@@ -122,15 +129,13 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	if err := m.Complete(ctx, in); err != nil {
 		return err
 	}
-	if identity == "" {
-		if len(missing) > 0 && !o.dryRun {
-			return withHint(fmt.Errorf("state directory %q: has no credentials of the cluster, and %s cannot be reached", dir,
-				strings.Join(slices.Sorted(maps.Keys(missing)), ", ")),
-				"new ones are made only if every host is there, since a host may belong to the cluster already")
-		}
-		if identity, err = credentials.Establish(); err != nil {
-			return fmt.Errorf("state directory: %w", err)
-		}
+	if state.identity == "" && len(missing) > 0 && !o.dryRun {
+		return withHint(fmt.Errorf("state directory %q: has no credentials of the cluster, and %s cannot be reached", state.dir,
+			strings.Join(slices.Sorted(maps.Keys(missing)), ", ")),
+			"new ones are made only if every host is there, since a host may belong to the cluster already")
+	}
+	if err := a.establish(o, c, &state); err != nil {
+		return err
 	}
 	report, err := installer.Run(ctx, plan, fleet, installer.RunOptions{
 		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
@@ -138,14 +143,14 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 			in.Away = away
 			return installer.NewPlan(in, stage.Install())
 		},
-		Secrets: credentials.Resolve, Identity: identity, Operator: operator(), AllowDowngrade: o.downgrade, Progress: run,
+		Secrets: state.credentials.Resolve, Identity: state.identity, Operator: operator(), AllowDowngrade: o.downgrade, Progress: run,
 		After: map[string]func(context.Context) error{"time": installer.CheckClocks(fleet, in)},
 	})
 	run.end()
 	var end closing
 	if report.Done && !o.dryRun {
 		var lerr error
-		end, lerr = lastWords(in, report, credentials, dir)
+		end, lerr = lastWords(in, report, state.credentials, state.dir)
 		err = errors.Join(err, lerr)
 	}
 	if werr := a.runResult(report, run, end); err == nil {
@@ -166,27 +171,6 @@ func operator() string {
 	}
 	machine, _ := os.Hostname()
 	return cmp.Or(name, "unknown") + "@" + cmp.Or(machine, "unknown")
-}
-
-// credentials opens the cluster's credentials in dir and compares them and the bundle
-// with what runs on the hosts. The identity is empty if the credentials do not exist.
-// A dry run leaves dir as it is.
-func (o installOptions) credentials(c *manifests.Cluster, dir string, in stage.Input) (*pki.Credentials, string, error) {
-	credentials, err := pki.Open(pki.Options{Dir: dir, DryRun: o.dryRun, Cluster: c})
-	if err != nil {
-		return nil, "", fmt.Errorf("state directory: %w", err)
-	}
-	identity, err := credentials.Identity()
-	if err != nil {
-		return nil, "", fmt.Errorf("state directory: %w", err)
-	}
-	if err := installer.Guard(in, identity); err != nil {
-		if missing, merr := credentials.Missing(); merr == nil && len(missing) > 0 {
-			err = fmt.Errorf("%s is missing: %w", strings.Join(missing, ", "), err)
-		}
-		return nil, "", fmt.Errorf("state directory %q: %w", dir, err)
-	}
-	return credentials, identity, nil
 }
 
 // warnings prints the checks that warn.

@@ -20,15 +20,17 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// passphrase is the source of a key's passphrase: a file or a prompt, never the
-// value of a flag.
+// passphrase is the source of a passphrase: a file or a prompt, never the value of a
+// flag.
 type passphrase struct {
-	file string
+	flag string // name
+	file string // "" or "-": prompt
 	none bool
 }
 
 func (p *passphrase) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&p.file, "passphrase-file", "", "file whose first line is the key's passphrase (default: prompt)")
+	p.flag = "passphrase-file"
+	cmd.Flags().StringVar(&p.file, p.flag, "", "file whose first line is the passphrase (default: prompt)")
 }
 
 // read returns the passphrase. If confirm is set, it asks twice.
@@ -36,18 +38,18 @@ func (p *passphrase) read(a *app, prompt string, confirm bool) ([]byte, error) {
 	if p.none {
 		return nil, nil
 	}
-	if p.file != "" {
+	if p.file != "" && p.file != "-" {
 		b, err := readInput(p.file)
 		if err != nil {
-			return nil, usagef("--passphrase-file: %w", err)
+			return nil, usagef("--%s: %w", p.flag, err)
 		}
 		line, _, _ := bytes.Cut(b, []byte("\n"))
 		return bytes.TrimSuffix(line, []byte("\r")), nil
 	}
 	tty, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(tty.Fd())) {
-		return nil, withHint(usagef("the key needs a passphrase and there is no terminal to ask on"),
-			"give --passphrase-file FILE; keys generate also takes --no-passphrase")
+		return nil, withHint(usagef("%sthere is no terminal to ask on", prompt),
+			"give --%s FILE", p.flag)
 	}
 	first, err := askSecret(a, tty, prompt)
 	if err != nil || !confirm {

@@ -37,20 +37,11 @@ func (a *app) kubeconfig(o clusterOptions) error {
 	if err != nil {
 		return err
 	}
-	dir := o.stateDir(c)
-	credentials, err := pki.Open(pki.Options{Dir: dir, DryRun: true, Cluster: c})
+	found, err := o.mustState(c)
 	if err != nil {
 		return err
 	}
-	identity, err := credentials.Identity()
-	if err != nil {
-		return err
-	}
-	if identity == "" {
-		return withHint(usagef("no credentials of cluster %q in %q", c.Name, dir),
-			"run it on the machine that installed the cluster, or name its state directory with --state")
-	}
-	b, err := credentials.Resolve(pki.KubeconfigRef(pki.Admin))
+	b, err := found.credentials.Resolve(pki.KubeconfigRef(pki.Admin))
 	if err != nil {
 		return err
 	}

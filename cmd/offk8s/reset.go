@@ -49,6 +49,10 @@ func (a *app) reset(ctx context.Context, o clusterOptions, hosts []string, yes b
 	if err != nil {
 		return err
 	}
+	state, err := o.findState(c, "")
+	if err != nil {
+		return err
+	}
 	lost := losses(c, hosts)
 	if err := selectHosts(c, hosts); err != nil {
 		return err
@@ -62,11 +66,11 @@ func (a *app) reset(ctx context.Context, o clusterOptions, hosts []string, yes b
 			return err
 		}
 	}
-	logDir := o.stateDir(c)
+	logDir := state.dir
 	if _, err := os.Stat(logDir); err != nil {
 		logDir = ""
 	}
-	unlock, err := installer.LockState(o.stateDir(c))
+	unlock, err := installer.LockState(state.dir)
 	if err != nil {
 		return err
 	}

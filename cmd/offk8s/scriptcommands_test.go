@@ -24,6 +24,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
+	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // scriptCommands are the commands that scripts have beside testscript's own.
@@ -42,6 +44,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"mode":      scriptMode,
 	"jsonlines": scriptJSONLines,
 	"sshkey":    scriptSSHKey,
+	"state":     scriptState,
 }
 
 func of(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).(*script) }
@@ -294,4 +297,17 @@ func scriptJSONLines(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("no line has the field %q", field)
 		}
 	}
+}
+
+// scriptState: state DIR FILE makes the state of the cluster in FILE, as install does.
+func scriptState(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "state DIR FILE")
+	c, err := manifests.LoadCluster(args[1], []byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	s, err := pki.Open(pki.Options{Dir: ts.MkAbs(args[0]), Cluster: c})
+	ts.Check(err)
+	_, err = s.Establish()
+	ts.Check(err)
+	_, err = s.Ensure()
+	ts.Check(err)
 }

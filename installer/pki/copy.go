@@ -8,8 +8,8 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// CopyFile is the name of the sealed copy in the state directory. It is what every
-// control plane has, to the byte: sealing again would change it on all of them.
+// CopyFile is the name of the sealed copy in the state directory. Every
+// control plane has the same bytes: sealing again would change them on all.
 const CopyFile = "state.sealed"
 
 // RefCopy is the sealed copy of the state; see Credentials.SealCopy.

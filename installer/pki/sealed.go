@@ -22,8 +22,8 @@ import (
 )
 
 var (
-	// ErrDamaged means that a sealed state is not one, or not a whole one, or that what is
-	// in it does not fit together. A wrong passphrase is trust.ErrPassphrase.
+	// ErrDamaged means that a sealed state is not one, or not a whole one, or that its
+	// parts do not fit together. A wrong passphrase is trust.ErrPassphrase.
 	ErrDamaged = errors.New("not an intact state of a cluster")
 	// ErrOtherState means that a directory already has the state of another cluster.
 	ErrOtherState = errors.New("the directory has the state of another cluster")
@@ -253,7 +253,7 @@ func (d stateDir) verifyServiceAccount() error {
 }
 
 // Write writes the state into the directory dir and returns the names of the files that
-// changed, sorted. What dir has of the same cluster stays if it is newer; the error is
+// changed, sorted. A newer certificate of the same cluster stays; the error is
 // ErrOtherState if dir has anything of another one.
 func (s *State) Write(dir string) ([]string, error) {
 	if err := s.verify(); err != nil {

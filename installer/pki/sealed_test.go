@@ -98,7 +98,7 @@ func TestSealedStateTravels(t *testing.T) {
 	}
 }
 
-// What was lost comes back; another cluster's directory stays as it is.
+// A lost file comes back; another cluster's directory stays as it is.
 func TestWriteStateOverAnother(t *testing.T) {
 	dir, b := sealed(t)
 	lost := filepath.Join(dir, "encryption-config.yaml")
@@ -288,7 +288,7 @@ func TestSummary(t *testing.T) {
 	s := open(t, dir, time.Now(), nil)
 	v, err := s.Summary("test")
 	id, _ := s.Identity()
-	if err != nil || v.Identity != id || len(v.UID) != 32 || len(v.Authorities) != 3 || v.Certificates == 0 || v.Earliest == nil || v.Copy != CopyNone {
+	if err != nil || v.Identity != id || len(v.UID) != 32 || len(v.Authorities) != 3 || v.Certificates == 0 || v.FirstEnd == nil || v.Copy != CopyNone {
 		t.Errorf("%+v, %v", v, err)
 	}
 	if b, _ := json.Marshal(v); bytes.Contains(b, []byte("KEY")) || strings.Contains(string(b), "null") {

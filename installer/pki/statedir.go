@@ -77,8 +77,8 @@ func (d stateDir) names() ([]string, error) {
 }
 
 // isState reports whether name is that of a credential, or of another file that an
-// operator needs to go on with the cluster. It is not for what each run makes again
-// (the bootstrap token, the administrator's kubeconfig), the lock, or logs.
+// operator needs to go on with the cluster. The others are the lock, logs, and files that
+// each run makes again: the bootstrap token, the administrator's kubeconfig.
 func isState(name string) bool {
 	return name == encryptionFile || name == uidFile || credentialFile.MatchString(name)
 }

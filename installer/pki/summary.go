@@ -10,11 +10,11 @@ type Summary struct {
 	Identity string   `json:"identity"`          // see Credentials.Identity
 	UID      string   `json:"uid"`               // of the cluster, 32 hex digits
 	Missing  []string `json:"missing,omitempty"` // files that cannot be made again
-	// Authorities are those of the cluster; Certificates counts what they issued, of
-	// which Earliest ends first, nil if there are none.
+	// Authorities are those of the cluster; Certificates counts the others. FirstEnd
+	// is the one of all that ends first. All are empty without an identity.
 	Authorities  []Validity `json:"authorities"`
 	Certificates int        `json:"certificates"`
-	Earliest     *Validity  `json:"earliest,omitempty"`
+	FirstEnd     *Validity  `json:"firstEnd,omitempty"`
 	Copy         CopyState  `json:"copy"`
 }
 
@@ -26,66 +26,48 @@ type Validity struct {
 
 // Summary describes the state directory of the cluster with that name.
 func (s *Credentials) Summary(cluster string) (Summary, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var v Summary
-	var err error
-	if v.Missing, err = s.dir.missing(); err != nil {
-		return v, err
-	}
-	if v.Identity, err = s.dir.identity(); err != nil {
-		return v, err
-	}
-	if v.UID, err = s.dir.uid(); err != nil {
-		return v, err
-	}
-	names, err := s.dir.names()
+	first, end, err := s.FirstEnd()
 	if err != nil {
 		return v, err
 	}
-	for _, file := range names {
-		name, ok := strings.CutSuffix(file, ".crt")
-		if !ok {
-			continue
-		}
-		end, err := s.dir.validity(name)
-		if err != nil {
-			return v, err
-		}
-		if strings.HasSuffix(name, "-ca") {
-			v.Authorities = append(v.Authorities, end)
-			continue
-		}
-		v.Certificates++
-		if v.Earliest == nil || end.NotAfter.Before(v.Earliest.NotAfter) {
-			v.Earliest = &end
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.Missing, err = s.dir.missing(); err != nil {
+		return v, err
 	}
-	if v.Identity == "" {
-		return v, nil
+	if v.Identity, err = s.dir.identity(); err != nil || v.Identity == "" {
+		return v, err
 	}
-	sealed, err := s.dir.read(CopyFile)
-	if err != nil || sealed == nil {
+	if v.UID, err = s.dir.uid(); err != nil {
 		return v, err
 	}
 	state, err := s.dir.state(cluster)
 	if err != nil {
 		return v, err
 	}
-	v.Copy, err = compareCopy(state.Content, sealed, nil)
+	v.FirstEnd = &Validity{first, end.UTC()}
+	for _, ca := range authorities() {
+		p, err := s.dir.readPair(caName(ca))
+		if err != nil {
+			return v, err
+		}
+		cert, _, err := parsePair(p)
+		if err != nil {
+			return v, err
+		}
+		v.Authorities = append(v.Authorities, Validity{caName(ca), cert.NotAfter.UTC()})
+	}
+	for name := range state.Files {
+		if strings.HasSuffix(name, ".crt") {
+			v.Certificates++
+		}
+	}
+	v.Certificates -= len(v.Authorities)
+	if state.Copy != nil {
+		v.Copy, err = compareCopy(state.Content, state.Copy, nil)
+	}
 	return v, err
-}
-
-func (d stateDir) validity(name string) (Validity, error) {
-	p, err := d.readPair(name)
-	if err != nil {
-		return Validity{}, err
-	}
-	cert, _, err := parsePair(p)
-	if err != nil {
-		return Validity{}, err
-	}
-	return Validity{name, cert.NotAfter.UTC()}, nil
 }
 
 // Belongs reports whether the state directory can be that of the cluster, since two

@@ -20,11 +20,14 @@ const (
 	schedulerConf = kubeDir + "/scheduler.conf"
 	approverConf  = kubeDir + "/offk8s-approver.conf"
 	encryption    = kubeDir + "/encryption-config.yaml"
+
+	// StateCopy is the sealed copy of the operator's state directory.
+	StateCopy = kubeDir + "/offk8s-state.sealed"
 )
 
 // pkiSteps returns the steps that write the credentials of the host's daemons, and
 // none of other hosts. Only root can read them, the certificates too.
-func pkiSteps(_ Input, h manifests.Host) ([]step.Item, error) {
+func pkiSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "pki"}
 	if h.HasRole(manifests.RoleEtcd) {
 		l.add("etc/etcd", &step.Directory{Path: etcdDir, Mode: 0o700})
@@ -43,6 +46,9 @@ func pkiSteps(_ Input, h manifests.Host) ([]step.Item, error) {
 	l.secret(proxyConf, pki.KubeconfigRef(pki.Name("kube-proxy", h)))
 	if h.HasRole(manifests.RoleControlPlane) {
 		controlPlanePKI(l, h)
+		if in.StateCopies {
+			l.secret(StateCopy, pki.RefCopy)
+		}
 	}
 	return l.done()
 }

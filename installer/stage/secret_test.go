@@ -22,13 +22,20 @@ func TestT43OwnSecretsOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	in.StateCopies = true
+	if _, err := store.Establish(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.SealCopy("test", []byte("correct horse")); err != nil {
+		t.Fatal(err)
+	}
 	for _, h := range in.Cluster.Hosts {
 		shared := []string{pki.CARef(pki.Etcd), pki.CARef(pki.Kubernetes), pki.CARef(pki.FrontProxy)}
 		if h.IsNode() {
 			shared = append(shared, pki.RefBootstrapKubeconfig)
 		}
 		if h.HasRole(manifests.RoleControlPlane) {
-			shared = append(shared, pki.CAKeyRef(pki.Kubernetes), pki.RefServiceAccountKey, pki.RefServiceAccountPub, pki.RefEncryption)
+			shared = append(shared, pki.CAKeyRef(pki.Kubernetes), pki.RefServiceAccountKey, pki.RefServiceAccountPub, pki.RefEncryption, pki.RefCopy)
 		}
 		for _, p := range Install().Stages {
 			if p.Steps == nil {

@@ -52,6 +52,8 @@ type Input struct {
 	MirrorCA []byte
 	// OpenPGPKey is the bundle's armored key for repository metadata.
 	OpenPGPKey []byte
+	// StateCopies reports that control planes keep a sealed copy of the operator's state.
+	StateCopies bool
 }
 
 // Stage is one intent over hosts.
