@@ -198,7 +198,11 @@ func (s *session) facts(ctx context.Context) error {
 			return err
 		}
 	}
-	f.Installed = j.owner
+	marks, err := openStamps(s.env)
+	if err != nil {
+		return err
+	}
+	f.Installed, f.EtcdData = j.owner, step.EtcdHasData(marks.values)
 	return s.out.send(Event{Type: EventFacts, Facts: &f})
 }
 

@@ -59,6 +59,10 @@ type Facts struct {
 	// have none. ResolvConf is the file that lists them, "" if there are none.
 	Resolvers  []string `json:"resolvers,omitempty"`
 	ResolvConf string   `json:"resolvConf,omitempty"`
+	// Etcd are the members that the etcd on this host knows, nil if none answers.
+	// EtcdData reports that the member on this host has had a quorum.
+	Etcd     []step.EtcdMember `json:"etcd,omitempty"`
+	EtcdData bool              `json:"etcdData,omitempty"`
 	// Installed is the bundle that offk8s installed before, nil if there is none.
 	Installed *Installed `json:"installed,omitempty"`
 }
@@ -180,6 +184,9 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 		if _, err := os.Lstat(env.Path(p)); err == nil {
 			f.State = append(f.State, p)
 		}
+	}
+	if f.ListensOn("tcp", 2379) {
+		f.Etcd = step.LocalEtcd().Members(ctx, env)
 	}
 	// Last, since the programs above take time.
 	f.Time = time.Now().UTC()

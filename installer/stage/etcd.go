@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"strings"
 	"time"
 
 	"github.com/offk8s/offk8s/installer/step"
@@ -10,6 +9,7 @@ import (
 
 const (
 	etcdData       = "/var/lib/etcd"
+	etcdEnv        = etcdDir + "/first-start.env"
 	etcdClientPort = "2379"
 	etcdPeerPort   = "2380"
 )
@@ -29,9 +29,9 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("data", etcdMember(in, h)).Why = "a member with data is never bootstrapped again"
 	d := daemon{
 		name: "etcd", about: "etcd, the store of Kubernetes", kind: "notify",
-		flags: mergeFlags(in, "etcd", etcdFlags(in, h), in.Cluster.Etcd.Args),
+		flags: mergeFlags(in, "etcd", etcdFlags(h), in.Cluster.Etcd.Args),
 		// A member is ready only when there is a quorum, which can take any time.
-		service: append([]string{"TimeoutStartSec=0", "LimitNOFILE=65536"}, confined...),
+		service: append([]string{"EnvironmentFile=-" + etcdEnv, "TimeoutStartSec=0", "LimitNOFILE=65536"}, confined...),
 	}
 	if in.arch(h) == "arm64" {
 		// etcd 3.3 does not start on arm64 without it; newer versions ignore it.
@@ -40,17 +40,38 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	u := d.step(etcdPKI+"/ca.crt", etcdPKI+"/server.crt", etcdPKI+"/server.key", etcdPKI+"/peer.crt", etcdPKI+"/peer.key")
 	u.NoBlock = true
 	l.add("unit", u)
+	members := in.Cluster.HostsWith(manifests.RoleEtcd)
+	if in.Lock.Release.Features.EtcdLearner && len(members) > 1 && in.etcdMembers() != nil {
+		l.add("vote", &step.EtcdPromote{
+			EtcdClient: step.LocalEtcd(), Name: h.Name, PeerURL: etcdURL(h, etcdPeerPort), Peers: etcdMember(in, h).Peers,
+		}).Why = "a member that joins a running etcd catches up first"
+	}
 	return l.done()
 }
 
+// etcdMembers returns the members of the etcd that runs, nil if none answers.
+func (in Input) etcdMembers() []step.EtcdMember {
+	var out []step.EtcdMember
+	for _, h := range in.present(in.Cluster.HostsWith(manifests.RoleEtcd)) {
+		if f := in.Facts[h.Name]; f.Installed != nil && len(f.Etcd) > len(out) {
+			out = f.Etcd
+		}
+	}
+	return out
+}
+
+// etcdMember returns the step before the first start of a member. If etcd has had a
+// quorum on another host, the member has to join it.
 func etcdMember(in Input, h manifests.Host) *step.EtcdData {
 	e := &step.EtcdData{
 		Dir: etcdData, Name: h.Name, Token: etcdToken(in), PeerURL: etcdURL(h, etcdPeerPort),
-		EtcdClient: etcdClient(),
+		EnvFile: etcdEnv, Learner: in.Lock.Release.Features.EtcdLearner, EtcdClient: step.LocalEtcd(),
 	}
 	for _, x := range in.Cluster.HostsWith(manifests.RoleEtcd) {
+		e.Initial = append(e.Initial, x.Name+"="+etcdURL(x, etcdPeerPort))
 		if x.Name != h.Name {
 			e.Peers = append(e.Peers, etcdURL(x, etcdClientPort))
+			e.Join = e.Join || in.Facts[x.Name].EtcdData && !in.Facts[h.Name].EtcdData
 		}
 	}
 	return e
@@ -60,20 +81,15 @@ func etcdMember(in Input, h manifests.Host) *step.EtcdData {
 // apart if an address is wrong.
 func etcdToken(in Input) string { return "offk8s-" + in.Cluster.Name }
 
-func etcdFlags(in Input, h manifests.Host) flags {
-	var initial []string
-	for _, m := range in.Cluster.HostsWith(manifests.RoleEtcd) {
-		initial = append(initial, m.Name+"="+etcdURL(m, etcdPeerPort))
-	}
+// etcdFlags returns the flags of a member. The members of the first start are not among
+// them, since a changed list would restart every member: see etcdMember.
+func etcdFlags(h manifests.Host) flags {
 	return flags{
 		"name": h.Name, "data-dir": etcdData,
 		"listen-peer-urls":            etcdURL(h, etcdPeerPort),
 		"initial-advertise-peer-urls": etcdURL(h, etcdPeerPort),
 		"listen-client-urls":          etcdURL(h, etcdClientPort) + ",https://127.0.0.1:2379",
 		"advertise-client-urls":       etcdURL(h, etcdClientPort),
-		"initial-cluster":             strings.Join(initial, ","),
-		"initial-cluster-token":       etcdToken(in),
-		"initial-cluster-state":       "new", // ignored by a member that has data
 		"trusted-ca-file":             etcdPKI + "/ca.crt",
 		"cert-file":                   etcdPKI + "/server.crt",
 		"key-file":                    etcdPKI + "/server.key",
@@ -93,7 +109,7 @@ func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	l.add("healthy", memberHealthy(h)).Why = "the API server needs it"
 	data := etcdMember(in, h)
-	data.Started = true
+	data.Started, data.Initial, data.EnvFile, data.Join, data.Learner = true, nil, "", false, false
 	l.add("data", data).Why = "it has data from now on"
 	return l.done()
 }
@@ -108,9 +124,4 @@ func memberHealthy(h manifests.Host) *step.Wait {
 		},
 		Timeout: step.Duration(3 * time.Minute), Text: "etcd member " + h.Name + " is healthy",
 	}
-}
-
-// etcdClient returns the files with which a member's host is a client of etcd.
-func etcdClient() step.EtcdClient {
-	return step.EtcdClient{CAFile: etcdPKI + "/ca.crt", Cert: etcdPKI + "/client.crt", Key: etcdPKI + "/client.key"}
 }

@@ -100,7 +100,7 @@ func etcdAtATime(in Input) int {
 func etcdBefore(in Input, h manifests.Host) []Gate {
 	members := in.Cluster.HostsWith(manifests.RoleEtcd)
 	rest := slices.DeleteFunc(slices.Clone(members), func(x manifests.Host) bool { return x.Name == h.Name })
-	q := &step.EtcdQuorum{EtcdClient: etcdClient(), Need: min(len(members)/2+1, len(rest))}
+	q := &step.EtcdQuorum{EtcdClient: step.LocalEtcd(), Need: min(len(members)/2+1, len(rest))}
 	for _, x := range rest {
 		q.Members = append(q.Members, etcdURL(x, etcdClientPort))
 	}

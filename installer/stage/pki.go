@@ -13,7 +13,7 @@ const (
 	kubePKI = kubeDir + "/pki"
 	kubeCA  = kubePKI + "/ca.crt"
 	etcdDir = "/etc/etcd"
-	etcdPKI = etcdDir + "/pki"
+	etcdPKI = step.EtcdPKI
 
 	proxyConf     = kubeDir + "/kube-proxy.conf"
 	managerConf   = kubeDir + "/controller-manager.conf"

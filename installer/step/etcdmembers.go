@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,9 +33,9 @@ func (c EtcdClient) ctl(ctx context.Context, env *Env, endpoints []string, args 
 	return env.Run.Run(ctx, Cmd{Argv: argv, Env: []string{"ETCDCTL_API=3"}})
 }
 
-// etcdMember is a member as `etcdctl member list -w json` writes it. Name and
+// EtcdMember is a member of etcd as `etcdctl member list -w json` writes it. Name and
 // ClientURLs are empty until the member has started.
-type etcdMember struct {
+type EtcdMember struct {
 	ID         uint64   `json:"ID"`
 	Name       string   `json:"name"`
 	PeerURLs   []string `json:"peerURLs"`
@@ -41,16 +43,35 @@ type etcdMember struct {
 	IsLearner  bool     `json:"isLearner"`
 }
 
-func (m etcdMember) started() bool { return len(m.ClientURLs) > 0 }
+// Started reports whether the member has ever started.
+func (m EtcdMember) Started() bool { return len(m.ClientURLs) > 0 }
+
+// hexID returns the ID as etcdctl takes it.
+func (m EtcdMember) hexID() string { return strconv.FormatUint(m.ID, 16) }
+
+// Members returns the members that the etcd on this host knows, nil if it does not
+// answer.
+func (c EtcdClient) Members(ctx context.Context, env *Env) []EtcdMember {
+	list, err := c.members(ctx, env, []string{"https://127.0.0.1:2379"})
+	if err != nil {
+		return nil
+	}
+	return list
+}
+
+// LocalEtcd is the client on the host of a member.
+func LocalEtcd() EtcdClient {
+	return EtcdClient{CAFile: EtcdPKI + "/ca.crt", Cert: EtcdPKI + "/client.crt", Key: EtcdPKI + "/client.key"}
+}
 
 // members returns the members of the etcd behind the endpoints.
-func (c EtcdClient) members(ctx context.Context, env *Env, endpoints []string) ([]etcdMember, error) {
+func (c EtcdClient) members(ctx context.Context, env *Env, endpoints []string) ([]EtcdMember, error) {
 	out, err := c.ctl(ctx, env, endpoints, "member", "list", "-w", "json")
 	if err != nil {
 		return nil, fmt.Errorf("members of etcd: %w", err)
 	}
 	var list struct {
-		Members []etcdMember `json:"members"`
+		Members []EtcdMember `json:"members"`
 	}
 	if err := json.Unmarshal(out.Stdout, &list); err != nil {
 		return nil, fmt.Errorf("members of etcd: %w", err)
@@ -125,4 +146,141 @@ func (q *EtcdQuorum) Apply(ctx context.Context, env *Env) (Result, error) {
 		return Result{}, err
 	}
 	return Result{State: Verified}, nil
+}
+
+// EtcdPromote gives a vote to a member that joined as a learner, once it has caught up.
+// It changes nothing on the host.
+type EtcdPromote struct {
+	NoUndo
+	EtcdClient
+	Name    string   `json:"name"`
+	PeerURL string   `json:"peerURL"`
+	Peers   []string `json:"peers"`             // client URLs of the other members
+	Timeout Duration `json:"timeout,omitempty"` // default 10 minutes
+}
+
+func (*EtcdPromote) Kind() string { return "etcd-promote" }
+
+func (*EtcdPromote) Observes() bool { return true }
+
+func (p *EtcdPromote) Describe() string { return "etcd member " + p.Name + " has a vote" }
+
+func (p *EtcdPromote) Validate() error {
+	err := errors.Join(CheckName("name", p.Name), p.EtcdClient.validate())
+	if len(p.Peers) == 0 {
+		err = errors.Join(err, errors.New("peers: none"))
+	}
+	return err
+}
+
+func (p *EtcdPromote) Check(ctx context.Context, env *Env) (Result, error) {
+	_, reason, err := p.look(ctx, env)
+	return CheckResult(ctx, reason, err)
+}
+
+// look returns the member, and why it has no vote.
+func (p *EtcdPromote) look(ctx context.Context, env *Env) (EtcdMember, string, error) {
+	list, err := p.members(ctx, env, p.Peers)
+	if err != nil {
+		return EtcdMember{}, "", err
+	}
+	i := slices.IndexFunc(list, func(m EtcdMember) bool { return slices.Contains(m.PeerURLs, p.PeerURL) })
+	switch {
+	case i < 0:
+		return EtcdMember{}, "it is no member", nil
+	case !list[i].Started():
+		return list[i], "it has not started", nil
+	case list[i].IsLearner:
+		return list[i], "it is a learner", nil
+	}
+	return list[i], "", nil
+}
+
+func (p *EtcdPromote) Apply(ctx context.Context, env *Env) (Result, error) {
+	limit := time.Duration(p.Timeout)
+	if limit == 0 {
+		limit = 10 * time.Minute
+	}
+	err := Poll(ctx, env, limit, quorumInterval, p.Describe(), func(ctx context.Context) (string, error) {
+		m, reason, err := p.look(ctx, env)
+		if err != nil || reason == "" || !m.IsLearner {
+			return reason, err
+		}
+		// etcd refuses until the learner has caught up.
+		if _, err := p.ctl(ctx, env, p.Peers, "member", "promote", m.hexID()); err != nil {
+			return "", err
+		}
+		return "just promoted", nil
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{State: Verified}, nil
+}
+
+// EtcdLeave removes members from etcd that are no longer wanted. It runs on the host
+// of a member that stays.
+type EtcdLeave struct {
+	NoUndo
+	EtcdClient
+	PeerURLs []string `json:"peerURLs"` // of the members to remove
+	Stay     []string `json:"stay"`     // client URLs of the members that stay
+}
+
+func (*EtcdLeave) Kind() string { return "etcd-leave" }
+
+func (*EtcdLeave) Observes() bool { return true }
+
+func (l *EtcdLeave) Describe() string {
+	return "etcd has no members at " + strings.Join(l.PeerURLs, ", ")
+}
+
+func (l *EtcdLeave) Validate() error {
+	err := l.EtcdClient.validate()
+	if len(l.PeerURLs) == 0 || len(l.Stay) == 0 {
+		err = errors.Join(err, errors.New("want members to remove and members that stay"))
+	}
+	return err
+}
+
+func (l *EtcdLeave) Check(ctx context.Context, env *Env) (Result, error) {
+	left, _, err := l.look(ctx, env)
+	reason := ""
+	if len(left) > 0 {
+		reason = fmt.Sprintf("%d members to remove", len(left))
+	}
+	return CheckResult(ctx, reason, err)
+}
+
+// look returns the members to remove and the number of those that stay.
+func (l *EtcdLeave) look(ctx context.Context, env *Env) (left []EtcdMember, stay int, err error) {
+	list, err := l.members(ctx, env, l.Stay)
+	for _, m := range list {
+		if slices.ContainsFunc(m.PeerURLs, func(u string) bool { return slices.Contains(l.PeerURLs, u) }) {
+			left = append(left, m)
+		} else if !m.IsLearner {
+			stay++
+		}
+	}
+	return left, stay, err
+}
+
+// Apply removes one member after the other, if those that stay have a quorum among
+// themselves.
+func (l *EtcdLeave) Apply(ctx context.Context, env *Env) (Result, error) {
+	left, stay, err := l.look(ctx, env)
+	if err != nil {
+		return Result{}, err
+	}
+	ok, errs := l.healthy(ctx, env, l.Stay)
+	if need := stay/2 + 1; len(ok) < need {
+		return Result{}, fmt.Errorf("etcd: of the %d members that stay %d are healthy, want %d before others are removed: %w",
+			stay, len(ok), need, errors.Join(errs...))
+	}
+	for _, m := range left {
+		if _, err := l.ctl(ctx, env, ok, "member", "remove", m.hexID()); err != nil {
+			return Result{}, fmt.Errorf("etcd: remove member %q: %w", m.Name, err)
+		}
+	}
+	return Result{State: Changed, Reason: fmt.Sprintf("removed %d members", len(left))}, nil
 }

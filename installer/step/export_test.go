@@ -1,5 +1,7 @@
 package step
 
+import "time"
+
 // Internals that external tests use, since steptest imports this package.
 var (
 	RemovalScript = (*Cleanup).removalScript
@@ -7,3 +9,5 @@ var (
 	Processes     = processes
 	Complete      = complete
 )
+
+func init() { quorumInterval = time.Millisecond }

@@ -25,6 +25,8 @@ func All() Kinds {
 		"directory":    func() Step { return &Directory{} },
 		"etcd-data":    func() Step { return &EtcdData{} },
 		"etcd-quorum":  func() Step { return &EtcdQuorum{} },
+		"etcd-promote": func() Step { return &EtcdPromote{} },
+		"etcd-leave":   func() Step { return &EtcdLeave{} },
 		"file":         func() Step { return &File{} },
 		"firewall":     func() Step { return &Firewall{} },
 		"hostname":     func() Step { return &Hostname{} },

@@ -15,6 +15,7 @@ import (
 const (
 	BinDir   = "/usr/local/bin" // all programs of the bundle
 	Etcdctl  = BinDir + "/etcdctl"
+	EtcdPKI  = "/etc/etcd/pki"           // etcd's certificates and keys
 	CertsDir = "/etc/containerd/certs.d" // registry configuration
 )
 
