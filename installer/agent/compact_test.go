@@ -115,7 +115,7 @@ func randomEntry(j *journal, rnd *rand.Rand) error {
 	if err := j.intent(it, nil, prior); err != nil {
 		return err
 	}
-	return j.done(it, prior)
+	return j.done(it, step.Result{Prior: prior})
 }
 
 func journalText(t *testing.T, env *step.Env) string {
@@ -145,7 +145,7 @@ func TestCompactWhenLong(t *testing.T) {
 		if err := j.intent(conf(n), nil, json.RawMessage(`{"existed":false}`)); err != nil {
 			t.Fatal(err)
 		}
-		if err := j.done(conf(n), nil); err != nil {
+		if err := j.done(conf(n), step.Result{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := j.close(); err != nil {
@@ -182,7 +182,7 @@ func TestPreviousItem(t *testing.T) {
 		}
 		it := content(c)
 		prior := json.RawMessage(fmt.Sprintf(`{"existed":true,"uid":%d}`, n))
-		if err := errors.Join(j.setOwner(owner), j.intent(it, nil, prior), j.done(it, nil)); err != nil {
+		if err := errors.Join(j.setOwner(owner), j.intent(it, nil, prior), j.done(it, step.Result{})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -237,7 +237,7 @@ func TestOldJournal(t *testing.T) {
 	}
 	j.started = time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	it := step.Item{ID: "host/sysctl", Step: &step.Sysctl{Values: map[string]string{"net.x": "1"}}}
-	if err := errors.Join(j.intent(it, nil, nil), j.done(it, nil), j.close()); err != nil {
+	if err := errors.Join(j.intent(it, nil, nil), j.done(it, step.Result{}), j.close()); err != nil {
 		t.Fatal(err)
 	}
 	got = readJournal(t, env)

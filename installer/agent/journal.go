@@ -261,8 +261,15 @@ func merged(s step.Step, first, later json.RawMessage) (json.RawMessage, error) 
 	return m.MergePrior(first, later)
 }
 
-func (j *journal) done(it step.Item, prior json.RawMessage) error {
-	if r := j.find(keyOf(it)); r != nil && len(r.Prior) > 0 {
+func (j *journal) done(it step.Item, res step.Result) error {
+	r := j.find(keyOf(it))
+	if res.Rest != nil && r != nil {
+		next := *r
+		next.Done, next.Prior = true, res.Rest
+		return j.rewrite(&next)
+	}
+	prior := res.Prior
+	if r != nil && len(r.Prior) > 0 {
 		prior = nil
 	}
 	return j.write(entry{Op: opDone, ID: it.ID, Key: keyOf(it), Prior: prior})

@@ -24,6 +24,7 @@ func (s *session) prune(ctx context.Context, j *journal) error {
 		return err
 	}
 	env, runAfter := s.undoEnv()
+	env.Kept = []step.Step{} // not nil: this is no reset
 	for _, r := range kept {
 		env.Kept = append(env.Kept, r.step)
 	}

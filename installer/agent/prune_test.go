@@ -419,3 +419,61 @@ func TestGenerationOfItems(t *testing.T) {
 		t.Errorf("generations and days (-want +got):\n%s", diff)
 	}
 }
+
+// What leaves the content of a step goes from the host too, if offk8s had brought it.
+func TestSmallerStep(t *testing.T) {
+	w := newWorld(t, 1)
+	m := newMachine(w)
+	m.ufw["allow 22/tcp"] = true
+	for path, content := range map[string]string{
+		"proc/sys/net/x": "0\n", "proc/sys/net/y": "0\n", "proc/sys/net/ours": "1\n", "etc/hosts": "127.0.0.1 localhost\n",
+		"var/lib/x": "", "etc/sysctl.d/x": "",
+	} {
+		w.Write(t, path, content, 0o644)
+	}
+	before, rules := w.Tree(t), maps.Clone(m.ufw)
+	fw := func(id, ports, sources string) step.Item {
+		return item(id, &step.Firewall{Ports: strings.Fields(ports), Sources: strings.Fields(sources)})
+	}
+	values := func(v map[string]string) step.Item { return item("sysctl", &step.Sysctl{Values: v}) }
+	lines := func(l ...string) step.Item { return item("lines", &step.Block{Path: "/etc/hosts", Lines: l}) }
+	w.apply(
+		fw("open", "22/tcp 6443/tcp 80/tcp", ""), fw("hosts", "2379/tcp", "10.0.0.1 10.0.0.2"), fw("more", "443/tcp", ""),
+		values(map[string]string{"net.x": "1", "net.y": "1", "net.ours": "1"}), lines("10.0.0.1 a", "10.0.0.2 b"))
+	// A host less; one port moves to another step, one is no longer wanted.
+	smaller := []step.Item{
+		fw("open", "6443/tcp", ""), fw("hosts", "2379/tcp", "10.0.0.1"), fw("more", "443/tcp 80/tcp", ""),
+		values(map[string]string{"net.x": "2"}), lines("10.0.0.1 a"),
+	}
+	w.apply(smaller...)
+	wantRules := map[string]bool{
+		"allow 22/tcp": true, "allow 6443/tcp": true, "allow 80/tcp": true, "allow 443/tcp": true,
+		"allow from 10.0.0.1 to any port 2379 proto tcp": true,
+	}
+	if diff := cmp.Diff(wantRules, m.ufw); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	got := w.Read(t, "proc/sys/net/x") + w.Read(t, "proc/sys/net/y") + w.Read(t, "proc/sys/net/ours")
+	if got != "2\n0\n1\n" {
+		t.Errorf("settings %q, want 2, 0 as before offk8s, and 1, which was so before", got)
+	}
+	if got := w.Read(t, "etc/hosts"); strings.Contains(got, "10.0.0.2") {
+		t.Errorf("/etc/hosts:\n%s", got)
+	}
+	// The administrator opens a port that offk8s had opened and closed: it is hers now.
+	m.ufw["allow from 10.0.0.2 to any port 2379 proto tcp"], rules["allow from 10.0.0.2 to any port 2379 proto tcp"] = true, true
+	journal := w.Read(t, journalPath)
+	w.apply(smaller...)
+	if w.Read(t, journalPath) != journal {
+		t.Errorf("the next run wrote:\n%s", strings.TrimPrefix(w.Read(t, journalPath), journal))
+	}
+	if _, err := w.do(w.request(agent.ModeUndo)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, w.Tree(t)); diff != "" {
+		t.Errorf("reset (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(rules, m.ufw); diff != "" {
+		t.Errorf("firewall after reset (-before +after):\n%s", diff)
+	}
+}

@@ -26,6 +26,10 @@ func (s *session) work(ctx context.Context, j *journal) error {
 		return s.prune(ctx, j)
 	}
 	pending := s.req.Pending
+	for _, it := range items {
+		s.env.Kept = append(s.env.Kept, it.Step)
+	}
+	defer func() { s.env.Kept = nil }()
 	for i, it := range items {
 		if err := s.out.send(Event{Type: EventStart, ID: it.ID}); err != nil {
 			return err
@@ -175,13 +179,13 @@ func (s *session) apply(ctx context.Context, j *journal, it step.Item, env *step
 	if err != nil {
 		return res, err
 	}
-	if err := j.done(it, res.Prior); err != nil {
+	if err := j.done(it, res); err != nil {
 		return res, err
 	}
 	if res.State != step.Changed || ctx.Err() != nil { // the next run checks again
 		return res, nil
 	}
-	env.Owned = true
+	env.Owned, env.Prior = true, j.find(keyOf(it)).Prior
 	again, err := it.Step.Check(ctx, env)
 	if err != nil {
 		return again, fmt.Errorf("check after the change: %w", err)

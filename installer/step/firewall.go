@@ -127,12 +127,19 @@ func (f *Firewall) Check(ctx context.Context, env *Env) (Result, error) {
 			continue
 		}
 		missing, err := fw.missing(ctx, env, fw.wanted(f))
-		if err != nil || len(missing) == 0 {
+		excess := f.excess(env, fw.name())
+		if err != nil || len(missing)+len(excess) == 0 {
 			return Result{State: OK, Reason: fw.name()}, err
 		}
+		var reasons []string
+		if len(missing) > 0 {
+			reasons = append(reasons, fmt.Sprintf("%s lacks %s", fw.name(), strings.Join(missing, "; ")))
+		}
+		if len(excess) > 0 {
+			reasons = append(reasons, "no longer wanted: "+strings.Join(excess, "; "))
+		}
 		return Result{
-			State: Differs, Reason: fmt.Sprintf("%s lacks %s", fw.name(), strings.Join(missing, "; ")),
-			Prior: priorJSON(firewallPrior{fw.name(), missing}),
+			State: Differs, Reason: strings.Join(reasons, "; "), Prior: priorJSON(firewallPrior{fw.name(), missing}),
 		}, nil
 	}
 	return Result{State: OK, Reason: "no firewall is active"}, nil
@@ -148,13 +155,46 @@ func (f *Firewall) Apply(ctx context.Context, env *Env) (Result, error) {
 		return Result{}, err
 	}
 	for _, fw := range firewalls() {
-		if fw.name() == p.Manager {
-			if err := fw.add(ctx, env, p.Rules); err != nil {
-				return Result{}, fmt.Errorf("open the firewall: %w", err)
-			}
+		if fw.name() != p.Manager {
+			continue
 		}
+		if err := fw.add(ctx, env, p.Rules); err != nil {
+			return Result{}, fmt.Errorf("open the firewall: %w", err)
+		}
+		return f.close(ctx, env, fw, Result{State: Changed, Reason: p.Manager + " opened", Prior: res.Prior})
 	}
-	return Result{State: Changed, Reason: p.Manager + " opened", Prior: res.Prior}, nil
+	return res, nil
+}
+
+// excess returns the rules that earlier runs of this step added and that no step wants
+// any more, such as those of a removed host.
+func (f *Firewall) excess(env *Env, manager string) []string {
+	var p firewallPrior
+	if json.Unmarshal(env.Prior, &p) != nil || p.Manager != manager {
+		return nil
+	}
+	return slices.DeleteFunc(p.Rules, func(r string) bool {
+		return f.wants(manager, r) || keptHas(env, func(o *Firewall) bool { return o.wants(manager, r) })
+	})
+}
+
+// close removes the excess and adds Rest to the result.
+func (f *Firewall) close(ctx context.Context, env *Env, fw firewaller, res Result) (Result, error) {
+	excess := f.excess(env, fw.name())
+	if len(excess) == 0 {
+		return res, nil
+	}
+	if err := fw.remove(ctx, env, excess); err != nil {
+		return Result{}, fmt.Errorf("close the firewall: %w", err)
+	}
+	var p firewallPrior
+	raw, err := f.MergePrior(env.Prior, res.Prior)
+	if err == nil {
+		err = json.Unmarshal(raw, &p)
+	}
+	p.Rules = slices.DeleteFunc(p.Rules, func(r string) bool { return slices.Contains(excess, r) })
+	res.Rest = priorJSON(p)
+	return res, err
 }
 
 func (f *Firewall) Undo(ctx context.Context, env *Env, raw json.RawMessage) error {

@@ -79,16 +79,22 @@ func (s *SELinux) Check(ctx context.Context, env *Env) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if len(wrong) == 0 {
+	excess := s.excess(env)
+	if len(wrong)+len(excess) == 0 {
 		return Result{State: OK}, nil
 	}
 	var prior selinuxPrior
 	for _, l := range wrong {
 		prior.Paths = append(prior.Paths, l.Path)
 	}
-	return Result{
-		State: Differs, Reason: "type differs: " + strings.Join(prior.Paths, " "), Prior: priorJSON(prior),
-	}, nil
+	var reasons []string
+	if len(wrong) > 0 {
+		reasons = append(reasons, "type differs: "+strings.Join(prior.Paths, " "))
+	}
+	if len(excess) > 0 {
+		reasons = append(reasons, "no longer wanted: "+strings.Join(excess, " "))
+	}
+	return Result{State: Differs, Reason: strings.Join(reasons, "; "), Prior: priorJSON(prior)}, nil
 }
 
 func (s *SELinux) Apply(ctx context.Context, env *Env) (Result, error) {
@@ -105,7 +111,39 @@ func (s *SELinux) Apply(ctx context.Context, env *Env) (Result, error) {
 			return Result{}, fmt.Errorf("label %q: %w", l.Path, err)
 		}
 	}
-	return Result{State: Changed, Reason: "labelled", Prior: res.Prior}, nil
+	out := Result{State: Changed, Reason: "labelled", Prior: res.Prior}
+	excess := s.excess(env)
+	if len(excess) == 0 {
+		return out, nil
+	}
+	for _, path := range excess {
+		// The journal does not have the pattern.
+		for _, l := range []Label{{Path: path}, {Path: path, Below: true}} {
+			if err := l.undo(ctx, env); err != nil {
+				return Result{}, fmt.Errorf("label %q: %w", path, err)
+			}
+		}
+	}
+	var rest selinuxPrior
+	raw, err := s.MergePrior(env.Prior, res.Prior)
+	if err == nil {
+		err = json.Unmarshal(raw, &rest)
+	}
+	rest.Paths = slices.DeleteFunc(rest.Paths, func(p string) bool { return slices.Contains(excess, p) })
+	out.Rest = priorJSON(rest)
+	return out, err
+}
+
+// excess returns the paths that earlier runs of this step labelled and that no step
+// wants labelled any more.
+func (s *SELinux) excess(env *Env) []string {
+	var p selinuxPrior
+	if json.Unmarshal(env.Prior, &p) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(p.Paths, func(path string) bool {
+		return s.has(path) || checkPath("path", path) != nil || keptHas(env, func(o *SELinux) bool { return o.has(path) })
+	})
 }
 
 // Undo removes the types from the policy; remaining files get the policy's type.

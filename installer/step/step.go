@@ -59,6 +59,9 @@ type Result struct {
 	// Prior is the state that Undo restores, in a format of the step kind. The host's
 	// journal (0600) stores it.
 	Prior json.RawMessage `json:"prior,omitempty"`
+	// Rest, if Apply sets it, replaces the prior in the journal: Apply has undone the
+	// part of Env.Prior that the step no longer wants.
+	Rest json.RawMessage `json:"rest,omitempty"`
 }
 
 // Env gives a step access to the host. The agent creates it, in tests steptest.World.
@@ -84,8 +87,9 @@ type Env struct {
 	SetStamp func(key, value string) error
 	// Prior is what the journal has for this step, see Result.Prior; nil if nothing.
 	Prior json.RawMessage
-	// Kept are the steps that stay while others are undone that are no longer wanted;
-	// Undo must not take from the host what they want. It is nil during a reset.
+	// Kept are the steps that are wanted: for Check and Apply those of the request, for
+	// Undo those that stay while others go. What they want must not be taken from the
+	// host. It is nil during a reset.
 	Kept []Step
 	// Left records what a step has made and Undo leaves for the sake of Kept, as another
 	// step with a prior.

@@ -76,6 +76,9 @@ func (s *Sysctl) Check(_ context.Context, env *Env) (Result, error) {
 			reasons = append(reasons, fmt.Sprintf("%s is %s", k, prior.Values[k]))
 		}
 	}
+	for _, k := range slices.Sorted(maps.Keys(s.excess(env))) {
+		reasons = append(reasons, k+" is no longer wanted")
+	}
 	res, err := env.checkFile(s.place(), func(path string) (string, error) {
 		have, err := env.ReadFile(path)
 		if err != nil || string(have) == s.content() {
@@ -109,7 +112,37 @@ func (s *Sysctl) Apply(ctx context.Context, env *Env) (Result, error) {
 	if err := setSysctls(env, s.Values); err != nil {
 		return Result{}, err
 	}
-	return Result{State: Changed, Reason: "set", Prior: res.Prior}, nil
+	out := Result{State: Changed, Reason: "set", Prior: res.Prior}
+	excess := s.excess(env)
+	if len(excess) == 0 {
+		return out, nil
+	}
+	known := maps.Clone(excess)
+	maps.DeleteFunc(known, func(k, _ string) bool { return !env.exists(sysctlPath(k)) })
+	if err := setSysctls(env, known); err != nil {
+		return Result{}, err
+	}
+	var rest sysctlPrior
+	raw, err := s.MergePrior(env.Prior, res.Prior)
+	if err == nil {
+		err = json.Unmarshal(raw, &rest)
+	}
+	maps.DeleteFunc(rest.Values, func(k, _ string) bool { _, ok := excess[k]; return ok })
+	out.Rest = priorJSON(rest)
+	return out, err
+}
+
+// excess returns the former values of the settings that earlier runs of this step
+// changed and that no step wants any more.
+func (s *Sysctl) excess(env *Env) map[string]string {
+	var p sysctlPrior
+	if json.Unmarshal(env.Prior, &p) != nil {
+		return nil
+	}
+	maps.DeleteFunc(p.Values, func(k, _ string) bool {
+		return s.Values[k] != "" || !strict.IsSysctl(k) || keptHas(env, func(o *Sysctl) bool { return o.Values[k] != "" })
+	})
+	return p.Values
 }
 
 func (s *Sysctl) Undo(_ context.Context, env *Env, raw json.RawMessage) error {
