@@ -6,15 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/offk8s/offk8s/installer/step"
 )
 
 // Apply is a list of Kubernetes objects with these fields. Other fields, such as the
-// API server's defaults, do not count as differences.
+// API server's defaults, do not count as differences. A ConfigMap lists the objects (see
+// inventory), so that those that leave the step are deleted.
 type Apply struct {
-	step.NoUndo
 	// Objects are complete objects as JSON, in the order of their creation.
 	Objects []json.RawMessage `json:"objects"`
 	// Text names the objects, "flannel".
@@ -76,16 +77,27 @@ func (a *Apply) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 
 // differs compares the objects with the live ones, "" if all agree.
 func (a *Apply) differs(ctx context.Context, env *step.Env) (string, error) {
-	// One call for all; objects that do not exist are missing from the answer.
-	out, err := kubectl(ctx, env, a.list(), "get", "--ignore-not-found", "-o", "json", "-f", "-")
+	want, err := a.inventory()
 	if err != nil {
 		return "", err
 	}
-	var live liveList
-	if err := live.read(out); err != nil {
-		return "", fmt.Errorf("kubectl get: %w", err)
+	inventory, err := want.object(a.Text)
+	if err != nil {
+		return "", err
+	}
+	// One call for all; objects that do not exist are missing from the answer.
+	live, err := getLive(ctx, env, append(slices.Clone(a.Objects), inventory))
+	if err != nil {
+		return "", err
+	}
+	have, err := live.inventory(a.Text)
+	if err != nil {
+		return "", err
 	}
 	var differs []string
+	for _, o := range have.without(want) {
+		differs = append(differs, o.key().String()+" is no longer wanted")
+	}
 	for _, o := range a.Objects {
 		k, err := keyOf(o)
 		if err != nil {
@@ -102,21 +114,68 @@ func (a *Apply) differs(ctx context.Context, env *step.Env) (string, error) {
 			differs = append(differs, k.String()+where)
 		}
 	}
+	if len(differs) == 0 && !slices.Equal(have, want) {
+		differs = append(differs, "the cluster does not list the objects of "+a.Text+" yet")
+	}
 	return strings.Join(differs, "; "), nil
 }
 
+// Apply lists an object for as long as it may exist, so that an interrupted run forgets
+// none.
 func (a *Apply) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
-	if _, err := kubectl(ctx, env, a.list(), "apply", "-f", "-"); err != nil {
+	want, err := a.inventory()
+	if err != nil {
 		return step.Result{}, err
+	}
+	have, err := liveInventory(ctx, env, a.Text)
+	if err != nil {
+		return step.Result{}, err
+	}
+	excess := have.without(want)
+	all, err := append(slices.Clone(want), excess...).object(a.Text)
+	if err != nil {
+		return step.Result{}, err
+	}
+	// First, in case the run ends before the last object.
+	if _, err := kubectl(ctx, env, list(append([]json.RawMessage{all}, a.Objects...)), "apply", "-f", "-"); err != nil {
+		return step.Result{}, err
+	}
+	if len(excess) > 0 {
+		if err := excess.remove(ctx, env, a.Text); err != nil {
+			return step.Result{}, err
+		}
+		rest, err := want.object(a.Text)
+		if err != nil {
+			return step.Result{}, err
+		}
+		if _, err := kubectl(ctx, env, list([]json.RawMessage{rest}), "apply", "-f", "-"); err != nil {
+			return step.Result{}, err
+		}
 	}
 	return step.Result{State: step.Changed, Reason: fmt.Sprintf("applied %d objects of %s", len(a.Objects), a.Text)}, nil
 }
 
-// list returns the objects as one v1 List.
-func (a *Apply) list() []byte {
+// Undo deletes the objects, if the cluster stays. A reset removes the cluster as a whole.
+func (a *Apply) Undo(ctx context.Context, env *step.Env, _ json.RawMessage) error {
+	if !clusterStays(env) {
+		return nil
+	}
+	have, err := liveInventory(ctx, env, a.Text)
+	if err != nil {
+		return err
+	}
+	if err := have.without(nil).remove(ctx, env, a.Text); err != nil {
+		return err
+	}
+	_, err = kubectl(ctx, env, nil, "delete", "--ignore-not-found", "-n", inventoryNamespace, "configmap", inventoryName(a.Text))
+	return err
+}
+
+// list returns objects as one v1 List.
+func list(objects []json.RawMessage) []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"apiVersion":"v1","kind":"List","items":[`)
-	for i, o := range a.Objects {
+	for i, o := range objects {
 		if i > 0 {
 			b.WriteByte(',')
 		}
@@ -128,6 +187,19 @@ func (a *Apply) list() []byte {
 
 // liveList is the output of kubectl get: nothing, one object or a List.
 type liveList map[ObjectKey]any
+
+// getLive returns those of the objects that exist, as they are.
+func getLive(ctx context.Context, env *step.Env, objects []json.RawMessage) (liveList, error) {
+	out, err := kubectl(ctx, env, list(objects), "get", "--ignore-not-found", "-o", "json", "-f", "-")
+	if err != nil {
+		return nil, err
+	}
+	var live liveList
+	if err := live.read(out); err != nil {
+		return nil, fmt.Errorf("kubectl get: %w", err)
+	}
+	return live, nil
+}
 
 func (l *liveList) read(out []byte) error {
 	*l = liveList{}

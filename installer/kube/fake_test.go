@@ -66,7 +66,7 @@ func (f *fakeCluster) run(_ context.Context, c step.Cmd) (step.Output, error) {
 			return f.getFile(c.Stdin)
 		}
 		return f.get(args[1:])
-	case "label", "taint", "certificate", "delete", "scale", "logs":
+	case "label", "taint", "annotate", "certificate", "delete", "scale", "logs":
 		return f.change(args)
 	}
 	f.t.Fatalf("kubectl %v", args)
@@ -167,26 +167,69 @@ func (f *fakeCluster) change(args []string) (step.Output, error) {
 		if labels == nil {
 			labels = map[string]any{}
 		}
-		for _, l := range args[4:] {
-			k, v, _ := strings.Cut(l, "=")
-			labels[k] = v
-		}
+		setAll(labels, args[4:])
 		meta["labels"] = labels
+	case args[0] == "annotate":
+		meta := f.objects[key("node", "", args[2])]["metadata"].(map[string]any)
+		annotations, _ := meta["annotations"].(map[string]any)
+		if annotations == nil {
+			annotations = map[string]any{}
+		}
+		setAll(annotations, args[4:])
+		meta["annotations"] = annotations
+	case args[0] == "delete" && args[1] == "--ignore-not-found":
+		ns, words := "", []string(nil)
+		for i := 2; i < len(args); i++ {
+			switch {
+			case args[i] == "-n":
+				i++
+				ns = args[i]
+			case args[i] != "--wait=false":
+				words = append(words, args[i])
+			}
+		}
+		kind, _, _ := strings.Cut(words[0], ".")
+		delete(f.objects, key(kind, ns, words[1]))
 	case args[0] == "taint":
-		var taints []any
+		node := f.objects[key("node", "", args[2])]
+		spec, _ := node["spec"].(map[string]any)
+		taints, _ := spec["taints"].([]any)
 		for _, s := range args[4:] {
-			t, err := parseTaint(s)
+			removed, isRemoval := strings.CutSuffix(s, "-")
+			t, err := parseTaint(removed)
 			if err != nil {
 				f.t.Fatal(err)
 			}
+			n := len(taints)
+			taints = slices.DeleteFunc(taints, func(x any) bool {
+				o := x.(map[string]any)
+				return o["key"] == t.Key && o["effect"] == t.Effect
+			})
+			if isRemoval {
+				if len(taints) == n {
+					return steptest.Exit([]string{"kubectl"}, 1, "taint not found")
+				}
+				continue
+			}
 			taints = append(taints, map[string]any{"key": t.Key, "value": t.Value, "effect": t.Effect})
 		}
-		f.objects[key("node", "", args[2])]["spec"] = map[string]any{"taints": taints}
+		node["spec"] = map[string]any{"taints": taints}
 	case args[0] == "certificate":
 		o := f.objects[key("csr", "", args[2])]
 		o["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Approved"}}}
 	}
 	return steptest.Say("")
+}
+
+// setAll does "key=value" and "key-".
+func setAll(m map[string]any, args []string) {
+	for _, a := range args {
+		if k, v, ok := strings.Cut(a, "="); ok {
+			m[k] = v
+		} else {
+			delete(m, strings.TrimSuffix(a, "-"))
+		}
+	}
 }
 
 func readyNode(name string) string {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -69,6 +70,13 @@ func (c Client) get(ctx context.Context, into any, args ...string) error {
 		return fmt.Errorf("kubectl get %s: %w", strings.Join(args, " "), err)
 	}
 	return nil
+}
+
+// clusterStays reports, for Undo, whether to change the cluster: it stays and this host
+// is still a control plane of it.
+func clusterStays(env *step.Env) bool {
+	_, err := os.Stat(env.Path(AdminConf))
+	return env.Kept != nil && err == nil
 }
 
 // kubectl runs the bundle's kubectl as admin.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -78,8 +76,9 @@ func (n *Nodes) look(ctx context.Context, env *step.Env) (reason string, err err
 
 type node struct {
 	Metadata struct {
-		Name   string            `json:"name"`
-		Labels map[string]string `json:"labels"`
+		Name        string            `json:"name"`
+		Labels      map[string]string `json:"labels"`
+		Annotations map[string]string `json:"annotations"`
 	} `json:"metadata"`
 	Spec struct {
 		Taints []taint `json:"taints"`
@@ -134,105 +133,4 @@ func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {
 		out[n.Metadata.Name] = n
 	}
 	return out, nil
-}
-
-// Node sets labels and taints of a node. Others stay.
-type Node struct {
-	step.NoUndo
-	Name   string            `json:"name"`
-	Labels map[string]string `json:"labels,omitempty"`
-	Taints []string          `json:"taints,omitempty"` // "key=value:Effect", "key:Effect"
-}
-
-func (*Node) Kind() string { return "kube-node" }
-
-func (n *Node) Target() step.Target { return step.Target{Name: n.Name} }
-
-func (n *Node) Describe() string {
-	return fmt.Sprintf("node %s: labels %s taints %s", n.Name,
-		strings.Join(n.labelArgs(), " "), strings.Join(n.Taints, " "))
-}
-
-func (n *Node) Validate() error {
-	errs := []error{step.CheckName("name", n.Name)}
-	for _, l := range n.labelArgs() {
-		if strings.HasPrefix(l, "-") || strings.HasSuffix(l, "-") {
-			errs = append(errs, fmt.Errorf("label %q: not a label", l))
-		}
-	}
-	for _, t := range n.Taints {
-		if _, err := parseTaint(t); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (n *Node) labelArgs() []string {
-	var out []string
-	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
-		out = append(out, k+"="+n.Labels[k])
-	}
-	return out
-}
-
-func parseTaint(s string) (taint, error) {
-	rest, effect, _ := strings.Cut(s, ":")
-	key, value, _ := strings.Cut(rest, "=")
-	if key == "" || strings.HasPrefix(key, "-") || !slices.Contains([]string{"NoSchedule", "PreferNoSchedule", "NoExecute"}, effect) {
-		return taint{}, fmt.Errorf("taint %q: want key=value:Effect", s)
-	}
-	return taint{Key: key, Value: value, Effect: effect}, nil
-}
-
-func (n *Node) Check(ctx context.Context, env *step.Env) (step.Result, error) {
-	missing, err := n.missing(ctx, env)
-	return step.CheckResult(ctx, missing, err)
-}
-
-// missing returns the labels and taints that the live node lacks, in words.
-func (n *Node) missing(ctx context.Context, env *step.Env) (string, error) {
-	live, err := nodes(ctx, env)
-	if err != nil {
-		return "", err
-	}
-	l, ok := live[n.Name]
-	if !ok {
-		return "node " + n.Name + " is not registered", nil
-	}
-	var missing []string
-	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
-		if have, ok := l.Metadata.Labels[k]; !ok || have != n.Labels[k] {
-			missing = append(missing, "label "+k)
-		}
-	}
-	for _, t := range n.Taints {
-		want, err := parseTaint(t)
-		if err != nil {
-			return "", err
-		}
-		if !slices.Contains(l.Spec.Taints, want) {
-			missing = append(missing, "taint "+t)
-		}
-	}
-	if len(missing) == 0 {
-		return "", nil
-	}
-	return "missing: " + strings.Join(missing, ", "), nil
-}
-
-func (n *Node) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
-	if len(n.Labels) > 0 {
-		args := append([]string{"label", "node", n.Name, "--overwrite"}, n.labelArgs()...)
-		if _, err := kubectl(ctx, env, nil, args...); err != nil {
-			return step.Result{}, err
-		}
-	}
-	if len(n.Taints) > 0 {
-		args := append([]string{"taint", "node", n.Name, "--overwrite"}, n.Taints...)
-		if _, err := kubectl(ctx, env, nil, args...); err != nil {
-			return step.Result{}, err
-		}
-	}
-	return step.Result{State: step.Changed}, nil
 }
