@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -134,6 +136,26 @@ func (p *planner) items(st stage.Stage, h manifests.Host) []step.Item {
 		}
 	}
 	return items
+}
+
+// Keep returns the IDs of the steps that the host's journal keeps (agent.Request.Keep):
+// its own, and those of any host that change the cluster. A control plane that is none
+// any more may have recorded these, and must not undo them. The plan must be one of all
+// hosts, also of those that are away.
+func (p *Plan) Keep(host string) []string {
+	keep := []string{}
+	ofCluster := kube.Kinds()
+	for _, st := range p.Stages {
+		for _, h := range st.Hosts {
+			for _, it := range h.Items {
+				if h.Host == host || ofCluster[it.Step.Kind()] != nil {
+					keep = append(keep, it.ID)
+				}
+			}
+		}
+	}
+	slices.Sort(keep)
+	return slices.Compact(keep)
 }
 
 // Steps returns the number of steps on all hosts, without gates.
