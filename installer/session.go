@@ -92,7 +92,8 @@ func (s *session) call(ctx context.Context, line []byte, on func(agent.Event)) e
 	defer silent.Stop()
 	end := make(chan error, 1)
 	s.listen(func(e agent.Event) {
-		silent.Reset(agent.Silence)
+		silent.Stop() // as long as on takes, the agent cannot be heard
+		defer silent.Reset(agent.Silence)
 		switch e.Type {
 		case agent.EventAlive:
 		case agent.EventEnd:

@@ -290,3 +290,28 @@ func TestIdleSession(t *testing.T) {
 		}
 	})
 }
+
+// TestSlowProgress: a terminal that is stopped for a while is no silent agent.
+func TestSlowProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		serve := func(a *fakeAgent) error {
+			if err := a.next(); err != nil {
+				return err
+			}
+			err := a.out.Encode(agent.Event{Type: agent.EventLog})
+			return errors.Join(err, a.out.Encode(agent.Event{Type: agent.EventEnd}), a.serve())
+		}
+		_, f := script(t, serve)
+		if err := runOn(t.Context(), t, f, stopped{}); err != nil {
+			t.Error(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// stopped is a Progress that takes its time.
+type stopped struct{ *logged }
+
+func (stopped) Event(string, string, agent.Event) { time.Sleep(10 * agent.Silence) }

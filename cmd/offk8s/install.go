@@ -42,6 +42,10 @@ every byte that it uses against the signed bundle.
 Run it again at any time: it changes only what differs and finishes an interrupted run.
 The directory --state holds the cluster's CAs and keys: keep it, and keep it safe.
 
+Ctrl-C stops the run, and so does the loss of the connection: a host stops its step, but
+a package manager finishes its transaction first, for which install waits up to ten
+minutes. A second Ctrl-C ends the wait, not the transaction.
+
 On a terminal, install shows the step that runs on each host; in a pipe it prints a line
 per change, and one for every 15 seconds that a step takes. With --progress json, stderr
 has an event per line. All events of a run are written to a file, runs/TIME.jsonl in the

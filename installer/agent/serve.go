@@ -121,7 +121,7 @@ func (s *session) run(ctx context.Context) error {
 	default:
 		return fmt.Errorf("%w: mode %q", ErrRequest, s.req.Mode)
 	}
-	if err := s.open(); err != nil {
+	if err := s.open(ctx); err != nil {
 		return err
 	}
 	s.journal.started, s.journal.operator = s.req.Started.UTC(), s.req.Operator
@@ -139,9 +139,9 @@ func (s *session) run(ctx context.Context) error {
 }
 
 // open locks the host and reads its journal and stamps, unless it has done so.
-func (s *session) open() (err error) {
+func (s *session) open(ctx context.Context) (err error) {
 	if s.unlock == nil {
-		if s.unlock, err = lock(s.env); err != nil {
+		if s.unlock, err = lock(ctx, s.env); err != nil {
 			return err
 		}
 	}

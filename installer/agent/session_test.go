@@ -365,3 +365,49 @@ func TestTransactionOutlivesTheOperator(t *testing.T) {
 		})
 	}
 }
+
+// TestNextOperatorWaits: after a lost connection, a new run waits until the agent of the
+// old one has stopped, instead of being refused.
+func TestNextOperatorWaits(t *testing.T) {
+	w := newWorld(t, 1)
+	w.bundle = agent.Bundle{}
+	synctest.Test(t, func(t *testing.T) {
+		w.t = t
+		finish := make(chan struct{})
+		w.Programs = func(context.Context, step.Cmd) (step.Output, error) {
+			<-finish
+			return steptest.Say("")
+		}
+		o := w.operator()
+		o.send(w.request(agent.ModeApply, item("slow", &step.Command{Argv: []string{"slow"}, Once: true})))
+		synctest.Wait()
+		if _, err := w.do(w.request(agent.ModeCheck)); !errors.Is(err, agent.ErrLocked) {
+			t.Errorf("beside the first operator: error %v, want ErrLocked", err)
+		}
+		_ = o.in.Close()
+		synctest.Wait()
+		next := w.operator()
+		end := next.out.until(agent.EventEnd)
+		next.send(w.request(agent.ModeApply, item("a", &step.File{Path: "/a"})))
+		time.Sleep(agent.Silence / 2)
+		select {
+		case <-end:
+			t.Error("does not wait")
+		default:
+		}
+		close(finish)
+		<-end
+		if events, err := next.answer(); err != nil || !cmp.Equal(states(events), []string{"a changed"}) {
+			t.Errorf("%q, error %v", states(events), err)
+		}
+		if text := next.out.text(); strings.Count(text, "waiting for the agent of an earlier run") != 1 {
+			t.Errorf("events: %s", text)
+		}
+		<-o.ended
+		// The lock is one as usual again.
+		if _, err := w.do(w.request(agent.ModeCheck)); !errors.Is(err, agent.ErrLocked) || strings.Contains(err.Error(), "stopping") {
+			t.Errorf("beside the next operator: error %v, want ErrLocked", err)
+		}
+		_ = next.leave()
+	})
+}
