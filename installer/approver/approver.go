@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/offk8s/offk8s/installer/kube"
@@ -28,7 +29,9 @@ const (
 	interval    = 10 * time.Second
 	maxInterval = 2 * time.Minute
 	// roundTimeout is the time limit for a round.
-	roundTimeout = time.Minute
+	roundTimeout = 2 * time.Minute
+	// batchSize is the number of requests that one call of kubectl approves.
+	batchSize = 50
 )
 
 // Config is the content of the configuration file, JSON.
@@ -52,7 +55,13 @@ func Run(ctx context.Context, o Options) error {
 	if o.Config == "" {
 		return errors.New("approver: no configuration file")
 	}
-	r := round{o: o}
+	// The unit hides root's home directory.
+	home, err := os.MkdirTemp("", "offk8s-approver-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(home)
+	r := round{o: o, home: home}
 	for wait := interval; ; {
 		if err := r.run(ctx); err == nil {
 			wait = interval
@@ -72,7 +81,8 @@ func Run(ctx context.Context, o Options) error {
 
 // round is the state between rounds.
 type round struct {
-	o Options
+	o    Options
+	home string // of kubectl
 	// refused are the refusals of the last round that are logged, by request.
 	refused map[string]string
 }
@@ -84,30 +94,39 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client := kube.Client{Run: r.o.Runner, Kubeconfig: conf.Kubeconfig}
+	client := kube.Client{Run: r.o.Runner, Kubeconfig: conf.Kubeconfig, Home: r.home}
 	requests, err := client.ServingRequests(ctx, conf.Nodes)
 	if err != nil {
 		return err
 	}
-	var errs []error
+	requests = r.refuse(requests)
+	for batch := range slices.Chunk(requests, batchSize) {
+		if err := client.Approve(ctx, batch...); err != nil {
+			return err // those that it approved are not in the next list
+		}
+		for _, q := range batch {
+			r.o.Log.Info("request approved", "request", q.Name, "node", q.Node)
+		}
+	}
+	return nil
+}
+
+// refuse logs new refusals and returns the requests that may be approved.
+func (r *round) refuse(requests []kube.ServingRequest) (right []kube.ServingRequest) {
 	refused := map[string]string{}
 	for _, q := range requests {
-		if q.Refused != nil {
-			id, reason := q.Name+" "+q.UID, q.Refused.Error()
-			if r.refused[id] != reason {
-				r.o.Log.Warn("request refused", "request", q.Name, "reason", reason)
-			}
-			refused[id] = reason
+		if q.Refused == nil {
+			right = append(right, q)
 			continue
 		}
-		if err := client.Approve(ctx, q); err != nil {
-			errs = append(errs, fmt.Errorf("request %s of %s: %w", q.Name, q.Node, err))
-			continue
+		id, reason := q.Name+" "+q.UID, q.Refused.Error()
+		if r.refused[id] != reason {
+			r.o.Log.Warn("request refused", "request", q.Name, "reason", reason)
 		}
-		r.o.Log.Info("request approved", "request", q.Name, "node", q.Node)
+		refused[id] = reason
 	}
 	r.refused = refused
-	return errors.Join(errs...)
+	return right
 }
 
 func load(file string) (Config, error) {

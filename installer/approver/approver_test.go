@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -53,14 +54,17 @@ func (f *fakeAPI) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
 	if want := []string{kube.Kubectl, "--kubeconfig", kubeconfig}; len(c.Argv) < 4 || !slices.Equal(c.Argv[:3], want) {
 		f.t.Errorf("not kubectl with the service's credential: %v", c.Argv)
 	}
+	if len(c.Env) != 1 || !strings.HasPrefix(c.Env[0], "HOME=") || c.Env[0] == "HOME=/root" {
+		f.t.Errorf("environment %v: want a home for the cache", c.Env)
+	}
 	switch args := c.Argv[3:]; {
 	case slices.Equal(args, []string{"get", "-o", "json", "csr"}):
 		b, err := json.Marshal(map[string]any{"kind": "List", "items": f.requests})
 		return step.Output{Stdout: b}, err
-	case len(args) == 3 && args[0] == "certificate" && args[1] == "approve":
-		f.approved = append(f.approved, args[2])
+	case len(args) > 2 && args[0] == "certificate" && args[1] == "approve":
+		f.approved = append(f.approved, args[2:]...)
 		for _, r := range f.requests {
-			if r["metadata"].(map[string]any)["name"] == args[2] {
+			if slices.Contains(args[2:], r["metadata"].(map[string]any)["name"].(string)) {
 				r["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Approved"}}}
 			}
 		}
@@ -145,6 +149,26 @@ func TestApproves(t *testing.T) {
 		}
 		if got := strings.Count(log.String(), "request refused"); got != 1 || !strings.Contains(log.String(), "10.96.0.1") {
 			t.Errorf("%d refusals are logged, want one with its reason:\n%s", got, log)
+		}
+	})
+}
+
+// A big cluster that joins at once needs few calls.
+func TestManyRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "approver.json")
+		f := &fakeAPI{t: t}
+		var nodes []kube.NodeAddress
+		for i := range 120 {
+			n := kube.NodeAddress{Name: fmt.Sprintf("n%d", i), Address: fmt.Sprintf("10.0.1.%d", i)}
+			nodes = append(nodes, n)
+			f.ask("csr-"+n.Name, n.Name, n.Address)
+		}
+		inventory(t, file, nodes...)
+		log, stop := start(t, f, file)
+		stop()
+		if len(f.approved) != 120 || f.calls != 4 || strings.Count(log.String(), "request approved") != 120 {
+			t.Errorf("%d approved with %d calls, want 120 with a list and three approvals", len(f.approved), f.calls)
 		}
 	})
 }

@@ -93,12 +93,16 @@ func (c Client) ServingRequests(ctx context.Context, inventory []NodeAddress) ([
 	return out, nil
 }
 
-// Approve approves a request. Approving it again changes nothing.
-func (c Client) Approve(ctx context.Context, r ServingRequest) error {
-	if r.Refused != nil {
-		return fmt.Errorf("approve request %q: %w", r.Name, r.Refused)
+// Approve approves requests with one call. Approving one again changes nothing.
+func (c Client) Approve(ctx context.Context, requests ...ServingRequest) error {
+	args := []string{"certificate", "approve"}
+	for _, r := range requests {
+		if r.Refused != nil {
+			return fmt.Errorf("approve request %q: %w", r.Name, r.Refused)
+		}
+		args = append(args, r.Name)
 	}
-	_, err := c.kubectl(ctx, nil, "certificate", "approve", r.Name)
+	_, err := c.kubectl(ctx, nil, args...)
 	return err
 }
 

@@ -43,6 +43,9 @@ func Kinds() step.Kinds {
 type Client struct {
 	Run        step.Runner
 	Kubeconfig string
+	// Home is the home directory of kubectl, where it caches the API's resources; empty
+	// for root's.
+	Home string
 }
 
 // admin returns the client of the steps, which run on a control plane.
@@ -50,7 +53,11 @@ func admin(env *step.Env) Client { return Client{Run: env.Run, Kubeconfig: Admin
 
 func (c Client) kubectl(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
 	argv := append([]string{Kubectl, "--kubeconfig", c.Kubeconfig}, args...)
-	out, err := c.Run.Run(ctx, step.Cmd{Argv: argv, Stdin: stdin})
+	cmd := step.Cmd{Argv: argv, Stdin: stdin}
+	if c.Home != "" {
+		cmd.Env = []string{"HOME=" + c.Home}
+	}
+	out, err := c.Run.Run(ctx, cmd)
 	if err != nil {
 		return out.Stdout, fmt.Errorf("kubectl %s: %w", args[0], err)
 	}

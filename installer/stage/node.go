@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,8 @@ const (
 	kubeletCfg  = kubeDir + "/kubelet.json"
 	proxyCfg    = kubeDir + "/kube-proxy.json"
 	kubeletConf = kubeletDir + "/kubeconfig" // written by the kubelet
+	kubeletPKI  = kubeletDir + "/pki"        // the default of the kubelet
+	kubeletCert = kubeletPKI + "/" + step.KubeletCert
 	bootstrap   = kubeDir + "/bootstrap-kubelet.conf"
 	// resolvConf is the default of kubelet and containerd.
 	resolvConf = "/etc/resolv.conf"
@@ -49,19 +50,18 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	cfg, err := kubeletConfig(in, h)
 	l.fail(err)
 	l.add("kubelet-config", &step.File{Path: kubeletCfg, Content: cfg, Mode: 0o600})
-	clientCert := kubeletCertDir(in, h) + "/" + step.KubeletCert
 	l.add("kubelet-join", &step.KubeletJoin{
-		Node: h.Name, Kubeconfig: kubeletConf, CertDir: kubeletCertDir(in, h), CAFile: kubeCA,
+		Node: h.Name, Kubeconfig: kubeletConf, CertDir: kubeletPKI, CAFile: kubeCA,
 		Server: "https://" + in.Cluster.Endpoint(), Pods: cleanup(in),
 	}).Why = "a kubelet whose certificate expired or whose node was deleted does not come back by itself"
 	it := l.add("bootstrap", &step.File{
 		Path: bootstrap, Secret: pki.RefBootstrapKubeconfig, Mode: 0o600,
 	})
-	it.Why, it.Unless = "the kubelet requests its certificate with it", clientCert
+	it.Why, it.Unless = "the kubelet requests its certificate with it", kubeletCert
 	l.add("kubelet-unit", kubelet(in, h).step(kubeletCfg, kubeCA))
 	l.add("kubelet-certificate", &step.Wait{
 		// It writes its kubeconfig before it has the certificate.
-		Argv: []string{"test", "-s", clientCert}, Timeout: step.Duration(5 * time.Minute),
+		Argv: []string{"test", "-s", kubeletCert}, Timeout: step.Duration(5 * time.Minute),
 		Text: "the kubelet has its client certificate",
 	})
 	l.add("no-bootstrap", &step.Absent{Path: bootstrap}).Why = "its token is not needed any more"
@@ -96,11 +96,6 @@ func kubelet(in Input, h manifests.Host) daemon {
 		name: "kubelet", about: "kubelet, the node agent of Kubernetes", after: []string{"containerd.service"},
 		flags: mergeFlags(in, "kubelet", common, in.Cluster.Kubelet.Args), service: service,
 	}
-}
-
-// kubeletCertDir returns the directory of the kubelet's certificates.
-func kubeletCertDir(in Input, h manifests.Host) string {
-	return cmp.Or(kubelet(in, h).flags["cert-dir"], kubeletDir+"/pki")
 }
 
 // nodeTaints returns the taints of cluster.yaml as "key=value:Effect", and for a
