@@ -138,7 +138,7 @@ func TestRunView(t *testing.T) {
 		t.Errorf("next stage (-want +got):\n%s", diff)
 	}
 	v.StageEnd(installer.StageReport{Name: "quorum", Title: "etcd has a quorum", Took: 125 * time.Second})
-	v.end()
+	v.pause()
 	want = []string{
 		"          cp-2         WARN: slow disk",
 		"          cp-2         failed   etcd/unit",
@@ -155,7 +155,7 @@ func TestRunView(t *testing.T) {
 
 // Many hosts at a time, and a frame while events come.
 func TestRunViewIsSafe(t *testing.T) {
-	v, end := newRunView(&strings.Builder{}, 0)
+	v := newRunView(&strings.Builder{}, 0)
 	v.StageStart("one", "the one", 50)
 	done := make(chan bool)
 	for i := range 50 {
@@ -174,5 +174,6 @@ func TestRunViewIsSafe(t *testing.T) {
 		<-done
 	}
 	v.StageEnd(installer.StageReport{Name: "one"})
-	end()
+	v.pause()
+	v.pause()
 }

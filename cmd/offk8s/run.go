@@ -42,7 +42,7 @@ func (a *app) startRun(command, cluster, dir string) *clusterRun {
 	return r
 }
 
-// stage shows work before the plan as the stage of that name.
+// stage shows work before the plan as the stage of that name. Other output may follow.
 func (r *clusterRun) stage(name string, hosts int, work func() error) error {
 	all := stage.Install().Stages
 	s := all[slices.IndexFunc(all, func(s stage.Stage) bool { return s.Name == name })]
@@ -50,6 +50,9 @@ func (r *clusterRun) stage(name string, hosts int, work func() error) error {
 	r.StageStart(s.Name, s.Title, hosts)
 	err := work()
 	r.StageEnd(installer.StageReport{Name: s.Name, Title: s.Title, Took: time.Since(began), Failed: hostsOf(err)})
+	if v, ok := r.progresses[0].(*runView); ok {
+		v.pause()
+	}
 	return err
 }
 

@@ -18,7 +18,8 @@ import (
 func (a *app) newRunProgress() (installer.Progress, func()) {
 	switch a.progressMode() {
 	case "tty":
-		return newRunView(a.stderr, a.verbose)
+		v := newRunView(a.stderr, a.verbose)
+		return v, v.pause
 	case "json":
 		return &runJSON{w: a.stderr}, func() {}
 	case "plain":

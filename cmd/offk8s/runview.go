@@ -28,7 +28,7 @@ type screen interface {
 // have ended, warnings and failures scroll away above; with -v, every step too.
 type runView struct {
 	open    func(frame func(width, height int) []string) screen
-	write   func(line string) // while no stage runs
+	write   func(line string) // without a frame
 	verbose int
 
 	mu     sync.Mutex // not held while the screen is in use, which calls frame
@@ -36,20 +36,22 @@ type runView struct {
 	screen screen
 }
 
-func newRunView(w io.Writer, verbose int) (*runView, func()) {
-	v := &runView{
+func newRunView(w io.Writer, verbose int) *runView {
+	return &runView{
 		open:    func(frame func(width, height int) []string) screen { return openTerminal(w, frame) },
 		write:   func(line string) { fmt.Fprintln(w, line) },
 		verbose: verbose, act: activity{now: time.Now},
 	}
-	return v, v.end
 }
 
 func (v *runView) StageStart(name, title string, hosts int) {
-	v.end()
 	v.mu.Lock()
 	v.act.start(name, title, hosts)
+	isOpen := v.screen != nil
 	v.mu.Unlock()
+	if isOpen {
+		return
+	}
 	s := v.open(v.frame)
 	v.mu.Lock()
 	v.screen = s
@@ -65,29 +67,36 @@ func (v *runView) frame(width, height int) []string {
 func (v *runView) Event(_, host string, e agent.Event) {
 	v.mu.Lock()
 	v.act.event(host, e)
-	s := v.screen
 	v.mu.Unlock()
-	line := eventLine(host, e, v.verbose, false)
-	switch {
-	case line == "":
-	case s == nil:
-		v.write(line)
-	default:
-		s.above(line)
+	if line := eventLine(host, e, v.verbose, false); line != "" {
+		v.stay(line)
 	}
 }
 
 func (v *runView) StageEnd(r installer.StageReport) {
-	v.end()
-	v.write(stageLine(v.act.now(), r))
+	v.mu.Lock()
+	clear(v.act.running)
+	v.mu.Unlock()
+	v.stay(stageLine(v.act.now(), r))
 }
 
-// end removes the frame.
-func (v *runView) end() {
+// stay writes a line that stays.
+func (v *runView) stay(line string) {
+	v.mu.Lock()
+	s := v.screen
+	v.mu.Unlock()
+	if s == nil {
+		v.write(line)
+		return
+	}
+	s.above(line)
+}
+
+// pause removes the frame until the next stage begins, for other output.
+func (v *runView) pause() {
 	v.mu.Lock()
 	s := v.screen
 	v.screen = nil
-	clear(v.act.running)
 	v.mu.Unlock()
 	if s != nil {
 		s.close()
@@ -106,7 +115,8 @@ func openTerminal(w io.Writer, frame func(width, height int) []string) terminal 
 	var rest []string // the bar is the first line, its extension the others
 	t.bar = t.p.MustAdd(0,
 		mpb.BarFillerFunc(func(row io.Writer, _ decor.Statistics) error {
-			lines := frame(terminalSize(w))
+			width, height := terminalSize(w)
+			lines := frame(width-1, height-1) // the cursor is on the line below
 			rest = lines[1:]
 			_, err := io.WriteString(row, lines[0])
 			return err
