@@ -30,7 +30,7 @@ releases:
     images: {agent: {ref: "registry.example/tunnel:v1.0.0"}}
     template: objects.yaml
     ports: [51820/udp]
-    ready: [/sys/class/net/tunnel0]
+    ready: [/proc/sys/net/ipv4/conf/tunnel0]
     logs: [/var/log/pods/kube-system_tunnel-*/*/*.log]
     modules: [wireguard, geneve]
     sysctls: {net.ipv4.conf.all.rp_filter: "0"}
@@ -81,7 +81,7 @@ spec:
 	// Every node observes its network, not the control plane alone.
 	for _, h := range in.Cluster.Nodes() {
 		up, _ := steps(t, in, "nodenetwork", h.Name)["up"].Step.(*step.Present)
-		if up == nil || !slices.Equal(up.Files, []string{"/sys/class/net/tunnel0"}) || !slices.Equal(up.Logs, []string{"/var/log/pods/kube-system_tunnel-*/*/*.log"}) {
+		if up == nil || !slices.Equal(up.Files, []string{"/proc/sys/net/ipv4/conf/tunnel0"}) || !slices.Equal(up.Logs, []string{"/var/log/pods/kube-system_tunnel-*/*/*.log"}) {
 			t.Errorf("%s waits for %+v", h.Name, up)
 		}
 	}

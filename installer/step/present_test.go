@@ -16,15 +16,15 @@ import (
 
 func TestPresent(t *testing.T) {
 	w := steptest.New(t)
-	p := &step.Present{Files: []string{"/run/flannel/subnet.env", "/sys/class/net/flannel.1"}, Text: "the pod network is up"}
+	p := &step.Present{Files: []string{"/run/flannel/subnet.env", "/proc/sys/net/ipv4/conf/flannel.1"}, Text: "the pod network is up"}
 	if res, err := p.Check(t.Context(), w.Env()); err != nil || res.State != step.Differs || res.Reason != "no /run/flannel/subnet.env" {
 		t.Errorf("bare host: %+v, %v", res, err)
 	}
 	w.Write(t, "run/flannel/subnet.env", "FLANNEL_MTU=1450\n", 0o644)
-	if res, _ := p.Check(t.Context(), w.Env()); res.Reason != "no /sys/class/net/flannel.1" {
+	if res, _ := p.Check(t.Context(), w.Env()); res.Reason != "no /proc/sys/net/ipv4/conf/flannel.1" {
 		t.Errorf("half: %+v", res)
 	}
-	w.Write(t, "sys/class/net/flannel.1", "", 0o644)
+	w.Write(t, "proc/sys/net/ipv4/conf/flannel.1", "", 0o644)
 	if res, err := p.Apply(t.Context(), w.Env()); err != nil || res.State != step.Verified {
 		t.Errorf("all: %+v, %v", res, err)
 	}

@@ -37,8 +37,8 @@ type CNIRelease struct {
 	Modules []string          `yaml:"modules,omitempty" json:"modules,omitempty"`
 	Sysctls map[string]string `yaml:"sysctls,omitempty" json:"sysctls,omitempty"`
 	// Ready are files that a node has when its pod network is up, and not before; an
-	// interface is /sys/class/net/NAME. Logs are patterns of the logs that tell why it
-	// is not, "/var/log/pods/*_kube-flannel-ds-*/*/*.log".
+	// interface is /proc/sys/net/ipv4/conf/NAME. Logs are patterns of the logs that an
+	// error quotes if they are missing, "/var/log/pods/*_kube-flannel-ds-*/*/*.log".
 	Ready []string `yaml:"ready,omitempty" json:"ready,omitempty"`
 	Logs  []string `yaml:"logs,omitempty" json:"logs,omitempty"`
 	// Reset removes the interfaces, the files and directories, the iptables chains
