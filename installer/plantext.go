@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
@@ -20,8 +21,10 @@ type grouped struct {
 
 func newGrouped(hosts []string) *grouped { return &grouped{hosts: hosts, on: map[string][]string{}} }
 
-// add adds a line of a host. A line that a host has already is not added again.
+// add adds a line of a host. A line that a host has already is not added again. Lines
+// that differ only by the name of their host are equal.
 func (g *grouped) add(host, line string) {
+	line = replaceName(line, host, ownName)
 	on := g.on[line]
 	if on == nil {
 		g.lines = append(g.lines, line)
@@ -31,13 +34,46 @@ func (g *grouped) add(host, line string) {
 	}
 }
 
+// ownName stands for the name of the host in a line of it.
+const ownName = "\x00"
+
+// replaceName replaces name where it is a word of s, not a part of a name or a path.
+func replaceName(s, name, by string) string {
+	part := func(r rune) bool { return strings.ContainsRune("-._/", r) || unicode.IsLetter(r) || unicode.IsDigit(r) }
+	var out strings.Builder
+	for s != "" {
+		word := strings.IndexFunc(s, part)
+		if word < 0 {
+			break
+		}
+		out.WriteString(s[:word])
+		s = s[word:]
+		end := strings.IndexFunc(s, func(r rune) bool { return !part(r) })
+		if end < 0 {
+			end = len(s)
+		}
+		if s[:end] == name {
+			out.WriteString(by)
+		} else {
+			out.WriteString(s[:end])
+		}
+		s = s[end:]
+	}
+	return out.String() + s
+}
+
 // write writes the lines in groups of the same hosts, below a heading that names
 // them. It keeps the order of the lines within a group.
 func (g *grouped) write(w io.Writer, indent string) {
 	var heads []string
 	groups := map[string][]string{}
 	for _, line := range g.lines {
-		head := hostList(g.on[line], g.hosts)
+		on := g.on[line]
+		head, name := hostList(on, g.hosts), "HOST"
+		if len(on) == 1 {
+			name = on[0]
+		}
+		line = strings.ReplaceAll(line, ownName, name)
 		if groups[head] == nil {
 			heads = append(heads, head)
 		}

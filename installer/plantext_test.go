@@ -93,6 +93,30 @@ one: the one
 	}
 }
 
+// Lines that differ only by the name of their host are one.
+func TestPlanTextOwnNames(t *testing.T) {
+	g := newGrouped([]string{"cp-1", "cp-2", "etcd"})
+	for _, h := range g.hosts {
+		g.add(h, "hostname "+h)
+		g.add(h, "file /etc/etcd/pki 0600")
+	}
+	g.add("cp-1", "wait: etcd member cp-1, not cp-10, is healthy")
+	g.add("cp-2", "wait: the clock follows cp-1")
+	const want = `all hosts (3)
+  hostname HOST
+  file /etc/etcd/pki 0600
+cp-1
+  wait: etcd member cp-1, not cp-10, is healthy
+cp-2
+  wait: the clock follows cp-1
+`
+	var text bytes.Buffer
+	g.write(&text, "")
+	if diff := cmp.Diff(want, text.String()); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+}
+
 func TestReportText(t *testing.T) {
 	differs := func(id, reason string) StepReport {
 		return StepReport{ID: id, Describe: "file " + id, State: step.Differs, Reason: reason}

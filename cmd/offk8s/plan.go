@@ -18,8 +18,8 @@ runs the operating system given as "os:", or the first one in the bundle if ther
 none. It refuses everything that install refuses without connecting to a host;
 install --dry-run also checks the hosts and reports what differs.
 
-Steps of a stage that read the same on several hosts are printed once; --host prints
-those of one host, all in order.
+Steps of a stage that read the same on several hosts are printed once, with HOST for the
+name of each host; --host prints those of one host, all in order.
 
 Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not allowed;
 6 the bundle does not suit the cluster.`,
