@@ -43,6 +43,7 @@ type Fleet struct {
 	parallel int
 	binary   func(arch string) (string, error)
 	programs programs
+	options  ConnectOptions
 
 	mu      sync.Mutex
 	hosts   map[string]*member
@@ -80,16 +81,29 @@ func (e *HostError) Unwrap() error { return e.Err }
 // them. The error joins a *HostError for each host that failed, in the order of
 // cluster.yaml; see also o.Partial.
 func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Fleet, error) {
-	f := &Fleet{cluster: c, parallel: o.Parallel, binary: o.Binary, hosts: map[string]*member{}, missing: map[string]error{}}
+	f := &Fleet{cluster: c, parallel: o.Parallel, binary: o.Binary, options: o, hosts: map[string]*member{}, missing: map[string]error{}}
 	if f.parallel <= 0 {
 		f.parallel = DefaultParallel
 	}
 	if f.binary == nil {
 		f.binary = runningProgram
 	}
-	err := f.each(ctx, names(c), func(ctx context.Context, name string) error {
-		i := slices.IndexFunc(c.Hosts, func(h manifests.Host) bool { return h.Name == name })
-		m, err := f.connect(ctx, c.Hosts[i], o)
+	err := f.admit(ctx, c.Hosts)
+	if err != nil && (!o.Partial || len(f.hosts) == 0 || ctx.Err() != nil) {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// admit connects to hosts. It notes those that are missing; the error joins theirs.
+func (f *Fleet) admit(ctx context.Context, hosts []manifests.Host) error {
+	byName := map[string]manifests.Host{}
+	var order []string
+	for _, h := range hosts {
+		byName[h.Name], order = h, append(order, h.Name)
+	}
+	return f.each(ctx, order, func(ctx context.Context, name string) error {
+		m, err := f.connect(ctx, byName[name], f.options)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if err != nil {
@@ -99,10 +113,6 @@ func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Flee
 		f.hosts[name] = m
 		return nil
 	})
-	if err != nil && (!o.Partial || len(f.hosts) == 0 || ctx.Err() != nil) {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // connect connects to one host and installs the agent's program on it.

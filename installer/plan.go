@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
@@ -25,6 +26,12 @@ type Plan struct {
 	Root       digest.Digest `json:"root,omitempty"`
 	Kubernetes string        `json:"kubernetes"`
 	Stages     []PlanStage   `json:"stages"`
+
+	// The hosts that journals record: those of cluster.yaml, and as long as some have yet
+	// to leave, these too.
+	members, leavers []facts.Member
+	// whole is the plan of all hosts, also of those that are away, nil if there is none.
+	whole *Plan
 }
 
 // PlanStage is one stage of a plan.
@@ -38,6 +45,8 @@ type PlanStage struct {
 	// means all.
 	AtATime int        `json:"atATime,omitempty"`
 	Hosts   []PlanHost `json:"hosts"` // in order, with at least one step each unless Work says otherwise
+
+	leaves bool
 }
 
 // PlanHost is the steps of a stage on one host.
@@ -54,10 +63,28 @@ type PlanHost struct {
 // NewPlan returns the plan that the operation makes of in, without stages that have no
 // steps. It is pure. The error joins the errors of all stages and hosts, in that order.
 func NewPlan(in stage.Input, op stage.Operation) (*Plan, error) {
+	all := in
+	all.Away = nil
+	whole, err := newPlan(all, op)
+	if len(in.Away) == 0 {
+		return whole, err
+	}
+	p, err := newPlan(in, op)
+	if err != nil {
+		return nil, err
+	}
+	if p.whole = whole; whole == nil { // unknown what to keep
+		p.Stages = slices.DeleteFunc(p.Stages, func(st PlanStage) bool { return st.Work == stage.Prune })
+	}
+	return p, nil
+}
+
+func newPlan(in stage.Input, op stage.Operation) (*Plan, error) {
 	p := &Plan{Operation: op.Name, Cluster: in.Cluster.Name}
 	if in.Lock != nil {
 		p.Bundle, p.Root, p.Kubernetes = in.Lock.Name, in.Root, in.Lock.Kubernetes
 	}
+	p.members, p.leavers = stage.Members(in)
 	pl := planner{in: in, seen: map[string]bool{}}
 	for _, st := range op.Stages {
 		if out := pl.stage(st); len(out.Hosts) > 0 {
@@ -78,7 +105,7 @@ type planner struct {
 }
 
 func (p *planner) stage(st stage.Stage) PlanStage {
-	out := PlanStage{Name: st.Name, Title: st.Title, Work: st.Work, AnyOf: st.AnyOf}
+	out := PlanStage{Name: st.Name, Title: st.Title, Work: st.Work, AnyOf: st.AnyOf, leaves: st.Leaves}
 	if st.Steps == nil && st.Work == stage.Apply {
 		return out
 	}
@@ -93,7 +120,7 @@ func (p *planner) stage(st stage.Stage) PlanStage {
 		if p.in.Away[h.Name] {
 			continue
 		}
-		ph := PlanHost{Host: h.Name, Items: p.items(st, h), Optional: out.AtATime == 0 && !st.AnyOf && optional(h)}
+		ph := PlanHost{Host: h.Name, Items: p.items(st, h), Optional: out.AtATime == 0 && !st.AnyOf && !st.Leaves && optional(h)}
 		if len(ph.Items) == 0 && st.Work == stage.Apply {
 			continue
 		}
@@ -136,6 +163,14 @@ func (p *planner) items(st stage.Stage, h manifests.Host) []step.Item {
 		}
 	}
 	return items
+}
+
+// keep returns the IDs that a host's journal keeps in a run of this plan.
+func (p *Plan) keep(host string) []string {
+	if p.whole != nil {
+		return p.whole.Keep(host)
+	}
+	return p.Keep(host)
 }
 
 // Keep returns the IDs of the steps that the host's journal keeps (agent.Request.Keep):
@@ -183,7 +218,7 @@ func (p *Plan) WriteText(w io.Writer) error {
 		if st.AnyOf {
 			hosts = hosts[:1] // the others have the same steps
 		}
-		writeHosts(b, hosts, p.hosts())
+		writeHosts(b, st.Work, hosts, p.hosts())
 	}
 	return b.Flush()
 }

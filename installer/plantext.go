@@ -108,7 +108,7 @@ func hostList(some, all []string) string {
 
 // writeHosts writes the steps of a stage. Steps that read the same on several hosts
 // are written once; all are the hosts of the plan.
-func writeHosts(w io.Writer, hosts []PlanHost, all []string) {
+func writeHosts(w io.Writer, work stage.Work, hosts []PlanHost, all []string) {
 	g := newGrouped(all)
 	for _, h := range hosts {
 		for _, x := range h.Before {
@@ -116,6 +116,12 @@ func writeHosts(w io.Writer, hosts []PlanHost, all []string) {
 		}
 		for _, it := range h.Items {
 			g.add(h.Host, describe(it))
+		}
+		switch h := h.Host; work {
+		case stage.Undo:
+			g.add(h, "undo everything that offk8s changed")
+		case stage.Prune:
+			g.add(h, "undo the steps of earlier plans that this one does not have")
 		}
 		for _, x := range h.After {
 			g.add(h.Host, describeGate("after", x))

@@ -13,6 +13,7 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/stage"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // Preflight collects the facts of all hosts and runs the checks of all stages:
@@ -31,7 +32,10 @@ func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []s
 	for name, s := range seen {
 		in.Facts[name] = s.facts
 	}
+	// Those that are missing are away, and a check says so.
+	_ = f.admit(ctx, slices.DeleteFunc(stage.Leaving(in), func(h manifests.Host) bool { return in.Forget[h.Name] }))
 	in.Away = f.away()
+	maps.Copy(in.Away, in.Forget)
 	checks := append(checkClocks(in, seen, stage.Skew), checksOf(in)...)
 	return in, checks, errors.Join(f.enough(in), preflightError(checks))
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
-	"github.com/offk8s/offk8s/manifests"
 )
 
 // Progress receives the events of a run as they happen. Its methods are called
@@ -92,6 +91,7 @@ type runner struct {
 	report   *Report
 	o        RunOptions
 	plan     *Plan
+	at       int // the stage that runs
 	// differs reports that a step of this run changes something.
 	differs atomic.Bool
 }
@@ -106,6 +106,7 @@ func (silent) StageEnd(StageReport)             {}
 func (r *runner) run(ctx context.Context) error {
 	failed := len(r.report.failed())
 	for i := 0; i < len(r.plan.Stages); i++ {
+		r.at = i
 		st := r.plan.Stages[i]
 		err := r.stage(ctx, st)
 		if after := r.o.After[st.Name]; err == nil && after != nil && !r.o.DryRun {
@@ -124,6 +125,12 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	r.report.Done = true
 	return r.report.err()
+}
+
+// leaving reports whether hosts or roles have yet to leave. Until then the journals
+// record them, so that a later run finishes it.
+func (r *runner) leaving() bool {
+	return slices.ContainsFunc(r.plan.Stages[r.at:], func(st PlanStage) bool { return st.leaves })
 }
 
 // replan replaces the stages after the one named by those without the failed hosts.
@@ -351,6 +358,10 @@ func (r *runner) leads(ctx context.Context, st PlanStage, h PlanHost) error {
 // work sends a host its part of a stage. pending: an earlier stage has changes to make,
 // so that a step that waits for them cannot succeed in a dry run.
 func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, mode agent.Mode, pending bool, on func(agent.Event)) error {
+	if st.Work == stage.Undo && r.o.DryRun {
+		on(agent.Event{Type: agent.EventStep, ID: st.Name + "/" + h.Host, State: step.Differs, Reason: "it would be restored"})
+		return nil
+	}
 	if st.Work == stage.Undo {
 		req := agent.Request{Mode: agent.ModeUndo, Cluster: r.plan.Cluster, Host: h.Host}
 		if err := m.call(ctx, req, on); err != nil {
@@ -362,8 +373,14 @@ func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, 
 	if err != nil {
 		return err
 	}
+	if st.Work == stage.Prune {
+		req.Keep = r.plan.keep(h.Host)
+	}
 	req.Mode, req.Cluster, req.Pending = mode, r.plan.Cluster, pending
-	req.Started, req.Operator, req.Hosts = r.report.Started, r.o.Operator, members(r.fleet.cluster)
+	req.Started, req.Operator, req.Hosts = r.report.Started, r.o.Operator, r.plan.members
+	if r.leaving() {
+		req.Hosts = r.plan.leavers
+	}
 	req.Roles = rolesOf(req.Hosts, h.Host)
 	return m.call(ctx, req, func(e agent.Event) {
 		if e.Type == agent.EventStep && e.State == step.Differs {
@@ -428,22 +445,6 @@ func request(h PlanHost, o RunOptions) (agent.Request, error) {
 		}
 	}
 	return req, nil
-}
-
-// members returns the hosts of the cluster as the journals record them.
-func members(c *manifests.Cluster) []facts.Member {
-	var out []facts.Member
-	for _, h := range c.Hosts {
-		m := facts.Member{
-			Name: h.Name, Address: h.Address, Local: h.Local,
-			SSHAddress: h.SSH.Address, SSHPort: h.SSH.Port, SSHUser: h.SSH.User, SSHHostKey: h.SSH.HostKey,
-		}
-		for _, r := range h.Roles {
-			m.Roles = append(m.Roles, string(r))
-		}
-		out = append(out, m)
-	}
-	return out
 }
 
 // rolesOf returns the roles of a host.

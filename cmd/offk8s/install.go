@@ -24,6 +24,7 @@ type installOptions struct {
 	dryRun    bool
 	exitCode  bool
 	downgrade bool
+	forget    []string
 	fresh     bool
 	pass      passphrase // of the sealed copies of the state
 }
@@ -68,6 +69,7 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 	f.BoolVar(&o.downgrade, "allow-downgrade", false, "accept a bundle older than the one on the hosts")
 	o.pass.flag = "state-passphrase-file"
 	f.StringVar(&o.pass.file, o.pass.flag, "", "keep a copy of the state, sealed with the passphrase in this file (-: prompt), on every control plane")
+	f.StringSliceVar(&o.forget, "forget", nil, "hosts that left cluster.yaml and will never come back: remove them without restoring them")
 	freshFlag(cmd, &o.fresh)
 	return cmd
 }
@@ -97,6 +99,10 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	}
 	run := a.startRun("install", c.Name, logDir)
 	defer func() { run.finish(err) }()
+	in.Forget = map[string]bool{}
+	for _, name := range o.forget {
+		in.Forget[name] = true
+	}
 	fleet, err := a.connect(ctx, o.cluster, c, true, run)
 	if err != nil {
 		return err
@@ -145,6 +151,7 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
 		Replan: func(away map[string]bool) (*installer.Plan, error) {
 			in.Away = away
+			maps.Copy(in.Away, in.Forget)
 			return installer.NewPlan(in, stage.Install())
 		},
 		Secrets: state.credentials.Resolve, Identity: state.identity, Operator: operator(), AllowDowngrade: o.downgrade, Progress: run,

@@ -184,6 +184,10 @@ func (s *session) sameCluster(j *journal) error {
 		return fmt.Errorf("%w: this host belongs to cluster %q, not to %q: reset it first",
 			ErrPolicy, j.owner.Cluster, s.req.Cluster)
 	}
+	if j.owner != nil && j.owner.Host != s.req.Host {
+		return fmt.Errorf("%w: this host is %q of the cluster, not %q: a host gets another name only after it was reset",
+			ErrPolicy, j.owner.Host, s.req.Host)
+	}
 	return nil
 }
 

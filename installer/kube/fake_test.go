@@ -66,7 +66,7 @@ func (f *fakeCluster) run(_ context.Context, c step.Cmd) (step.Output, error) {
 			return f.getFile(c.Stdin)
 		}
 		return f.get(args[1:])
-	case "label", "taint", "annotate", "certificate", "delete", "scale", "logs":
+	case "label", "taint", "annotate", "certificate", "delete", "drain", "scale", "logs":
 		return f.change(args)
 	}
 	f.t.Fatalf("kubectl %v", args)

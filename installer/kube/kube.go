@@ -30,6 +30,8 @@ func Kinds() step.Kinds {
 	return step.Kinds{
 		"kube-apply":      func() step.Step { return &Apply{} },
 		"kube-rollout":    func() step.Step { return &Rollout{} },
+		"kube-drain":      func() step.Step { return &Drain{} },
+		"kube-node-gone":  func() step.Step { return &NodeGone{} },
 		"kube-nodes":      func() step.Step { return &Nodes{} },
 		"kube-node":       func() step.Step { return &Node{} },
 		"kube-csr":        func() step.Step { return &ServingCertificates{} },

@@ -47,6 +47,9 @@ type Input struct {
 	// Away holds the hosts that cannot be reached, or that failed earlier in the run, by
 	// name. The plan has no steps for them and waits for none of them.
 	Away map[string]bool
+	// Forget names hosts that left cluster.yaml and will never come back, so that nothing
+	// has to be restored on them.
+	Forget map[string]bool
 	// MirrorCA is the PEM certificate that verifies the mirror; empty for http, or if
 	// the host trusts the mirror's authority anyway.
 	MirrorCA []byte
@@ -75,6 +78,8 @@ type Stage struct {
 	Before, After func(Input, manifests.Host) []Gate
 	// Steps returns the steps for a host in order, none if the stage does not concern it.
 	Steps func(Input, manifests.Host) ([]step.Item, error)
+	// Leaves marks the stages that take hosts and roles out of the cluster.
+	Leaves bool
 	// Work says what happens on a host; the zero value applies Steps.
 	Work Work
 }
@@ -111,6 +116,14 @@ func Install() Operation {
 		{Name: "facts", Title: "look at every host"},
 		{Name: "preflight", Title: "hosts fit the plan", Checks: preflight},
 		{Name: "mirror", Title: "everything needed is in the bundle", Checks: completeness},
+		{Name: "drain", Title: "pods move away from nodes that leave", AnyOf: true, Before: apiAnswers, Steps: drainSteps, Leaves: true},
+		{
+			Name: "etcdleave", Title: "members of etcd leave", Hosts: Input.staying, AnyOf: true,
+			Leaves: true, Checks: checkLeaving, Steps: etcdLeaveSteps,
+		},
+		{Name: "leave", Title: "hosts that leave are restored", Hosts: Leaving, Work: Undo, Leaves: true},
+		{Name: "roles", Title: "roles that hosts had are undone", Hosts: Input.dropped, Work: Prune, Leaves: true},
+		{Name: "nodegone", Title: "nodes that left are deleted", AnyOf: true, Before: apiAnswers, Steps: nodeGoneSteps, Leaves: true},
 		{Name: "host", Title: "operating system", Steps: hostSteps},
 		{Name: "time", Title: "one time for all hosts", Steps: timeSteps},
 		{Name: "packages", Title: "operating system packages", Steps: packageSteps},
@@ -136,6 +149,7 @@ func Install() Operation {
 		{Name: "dns", Title: "cluster DNS", AnyOf: true, Before: apiAnswers, Steps: dnsSteps},
 		{Name: "addons", Title: "addons"},
 		{Name: "smoke", Title: "the cluster runs pods", AnyOf: true, Before: apiAnswers, Steps: smokeSteps},
+		{Name: "prune", Title: "nothing else is left of earlier runs", Work: Prune},
 	}}
 }
 

@@ -1,0 +1,147 @@
+package stage
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// applied makes every host remember the cluster of three with the roles given per host.
+func applied(in Input, roles ...string) Input {
+	var members []facts.Member
+	for i, r := range roles {
+		members = append(members, facts.Member{Name: "h" + string(rune('1'+i)), Address: "10.0.0." + string(rune('1'+i)), Roles: strings.Fields(r), SSHUser: "ops"})
+	}
+	for _, h := range in.Cluster.Hosts {
+		f := in.Facts[h.Name]
+		f.Installed = &facts.Installed{Cluster: "lab", Host: h.Name, Hosts: members, Time: time.Unix(2, 0)}
+		in.Facts[h.Name] = f
+	}
+	return in
+}
+
+func TestLeaving(t *testing.T) {
+	const member = "etcd"
+	three := []string{"control-plane etcd", "etcd worker", "etcd worker"}
+	for _, tt := range []struct {
+		name     string
+		was      []string
+		now      []string // roles of h1, h2 …
+		runs     []string
+		leaving  string
+		exNodes  string
+		exEtcd   string
+		problems string
+	}{
+		{"nothing", three, three, []string{"h1 2379"}, "", "", "", ""},
+		{"a worker and member", three, three[:2], []string{"h1 2379", "h2 2379"}, "h3", "h3", "h3", ""},
+		{"the role of a worker", three, []string{"control-plane etcd", "etcd worker", member}, []string{"h1 2379"}, "", "h3", "", ""},
+		{"the role of a member", three, []string{"control-plane etcd", "etcd worker", "worker"}, []string{"h1 2379"}, "", "", "h3", ""},
+		{"a node stays one", three, []string{"control-plane etcd", "etcd control-plane", "etcd worker"}, []string{"h1 2379"}, "", "", "", ""},
+		{"every member that runs", three, three[:1], nil, "h2 h3", "h2 h3", "h2 h3", "etcd-stays"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := orderInput(len(tt.now), 1, tt.runs...)
+			in.Lock = &manifests.Lock{}
+			for i := range in.Cluster.Hosts {
+				in.Cluster.Hosts[i].Roles = nil
+				for _, r := range strings.Fields(tt.now[i]) {
+					in.Cluster.Hosts[i].Roles = append(in.Cluster.Hosts[i].Roles, manifests.Role(r))
+				}
+			}
+			in = applied(in, tt.was...)
+			in.Cluster.SSH.KeyFile = "~/.ssh/lab"
+			names := func(hosts []manifests.Host) string { return strings.Join(hostNames(hosts), " ") }
+			if l, n, m := names(Leaving(in)), names(in.exNodes()), names(in.exMembers()); l != tt.leaving || n != tt.exNodes || m != tt.exEtcd {
+				t.Errorf("leaving %q, no nodes any more %q, no members any more %q", l, n, m)
+			}
+			for _, h := range Leaving(in) {
+				if h.SSH.User != "ops" || h.SSH.KeyFile != "~/.ssh/lab" || h.Local {
+					t.Errorf("%s is reached by %+v", h.Name, h.SSH)
+				}
+			}
+			var problems []string
+			for _, c := range Failed(checkLeaving(in)) {
+				problems = append(problems, c.Name)
+			}
+			if got := strings.Join(problems, " "); got != tt.problems {
+				t.Errorf("problems %q, want %q", got, tt.problems)
+			}
+			cp := in.Cluster.Hosts[0]
+			var gone, drained []string
+			for _, it := range must(drainSteps(in, cp)) {
+				drained = append(drained, it.Step.(*kube.Drain).Name)
+			}
+			for _, it := range must(nodeGoneSteps(in, cp)) {
+				gone = append(gone, it.Step.(*kube.NodeGone).Name)
+			}
+			if d, g := strings.Join(drained, " "), strings.Join(gone, " "); d != tt.exNodes || g != tt.exNodes {
+				t.Errorf("drained %q, deleted %q, want %q", d, g, tt.exNodes)
+			}
+			items := must(etcdLeaveSteps(in, cp))
+			if (len(items) > 0) != (tt.exEtcd != "") {
+				t.Fatalf("members to remove: %d steps", len(items))
+			}
+			if len(items) > 0 {
+				if l := items[0].Step.(*step.EtcdLeave); len(l.PeerURLs) != len(strings.Fields(tt.exEtcd)) {
+					t.Errorf("removes %v", l.PeerURLs)
+				}
+			}
+			// A run that ends early must not forget them; one that ends well must.
+			now, until := Members(in)
+			for _, h := range in.Cluster.Hosts {
+				for i, m := range now {
+					if m.Name == h.Name && len(until[i].Roles) < len(m.Roles) {
+						t.Errorf("%s: until then %v, then %v", m.Name, until[i].Roles, m.Roles)
+					}
+				}
+			}
+			if len(now) != len(tt.now) || len(until) != len(tt.was) {
+				t.Errorf("%d hosts are recorded until then, %d then; want %d, %d", len(until), len(now), len(tt.was), len(tt.now))
+			}
+		})
+	}
+}
+
+func must(items []step.Item, err error) []step.Item {
+	if err != nil {
+		panic(err)
+	}
+	return items
+}
+
+// A host that left and is away needs a word; the word for another host is an error.
+func TestForget(t *testing.T) {
+	for _, tt := range []struct {
+		away, forget, want string
+	}{
+		{"", "", ""},
+		{"h3", "", "leaving"},
+		{"h3", "h3", ""},
+		{"", "h2", "forget"},
+		{"", "h9", "forget"},
+	} {
+		in := applied(orderInput(2, 1, "h1 2379"), "control-plane etcd", "etcd", "worker")
+		in.Lock = &manifests.Lock{}
+		in.Away, in.Forget = map[string]bool{tt.away: true}, map[string]bool{}
+		if tt.forget != "" {
+			in.Forget[tt.forget], in.Away[tt.forget] = true, true
+		}
+		got := ""
+		for _, c := range Failed(checkLeaving(in)) {
+			got += c.Name
+		}
+		if got != tt.want {
+			t.Errorf("away %q, forget %q: %q, want %q", tt.away, tt.forget, got, tt.want)
+		}
+		// Nobody can end the pods of a host that is away.
+		if items := must(drainSteps(in, in.Cluster.Hosts[0])); len(items) != map[bool]int{true: 1}[tt.away == "" && tt.forget != "h3"] {
+			t.Errorf("away %q, forget %q: %d nodes are drained", tt.away, tt.forget, len(items))
+		}
+	}
+}
