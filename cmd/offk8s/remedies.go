@@ -34,8 +34,9 @@ var remedies = []remedy{
 	{kind: "unit", hint: unitHint},
 	{kind: "kube-nodes", hint: nodeHint},
 	{kind: "kube-csr", hint: nodeHint},
+	{kind: "present", hint: "the log above is of the pod that makes the network of HOST; without one, offk8s logs HOST kubelet shows why it did not start"},
 	{kind: "kube-rollout", hint: "kubectl get pods -A -o wide shows the pods and their nodes; offk8s logs NODE shows the kubelet and containerd there"},
-	{kind: "kube-smoke", hint: "pods do not reach each other: is the port of the pod network open between all nodes (flannel: 8472/udp), and does the network use the right card?"},
+	{kind: "kube-smoke", hint: "pods do not reach each other: is the port of the pod network open between all nodes (flannel: 8472/udp), and does each node's address in cluster.yaml belong to the interface that reaches the others?"},
 	{kind: "firewall", hint: "hostPreparation.skip: [firewall] leaves the firewall alone; then open the ports by hand"},
 }
 
