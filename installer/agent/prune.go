@@ -27,6 +27,12 @@ func (s *session) prune(ctx context.Context, j *journal) error {
 	env.Kept = []step.Step{} // not nil: this is no reset
 	for _, r := range kept {
 		env.Kept = append(env.Kept, r.step)
+		if r.Previous == nil {
+			continue
+		}
+		if it, err := s.kinds.Decode(r.Previous.Item); err == nil { // else nobody can go back to it
+			env.Back = append(env.Back, it.Step)
+		}
 	}
 	failed := 0
 	for len(left) > 0 {

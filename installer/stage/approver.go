@@ -24,7 +24,7 @@ func (l *list) approver(in Input, h manifests.Host) {
 	}
 	config, err := jsonConfig(approver.Config{Kubeconfig: approverConf, Nodes: inventory(in.Cluster.Nodes())})
 	l.fail(err)
-	l.add(approverName, &step.Artifact{Digest: plain(program), Path: step.BinDir + "/" + approverName, Mode: 0o755})
+	l.program(program, approverName)
 	l.add(approverName+"-config", &step.File{Path: approverConfig, Content: config, Mode: 0o600})
 	l.add(approverName+"-unit", approverDaemon().step(approverConf)).
 		Why = "kubelets renew their serving certificates every year, and Kubernetes does not approve that"

@@ -32,7 +32,7 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.HasRole(manifests.RoleControlPlane) {
 		return l.done()
 	}
-	l.install(in, h, step.BinDir, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+	l.programs(in, h, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 	l.add("log", &step.Directory{Path: "/var/log/kubernetes", Mode: 0o700, Purge: true})
 	l.add("audit-policy", &step.File{Path: auditPolicy, Content: auditRules, Mode: 0o600})
 	api, err := apiServer(in, h)

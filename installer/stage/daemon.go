@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -85,20 +86,45 @@ func quoteArg(s string) string {
 // systemd of EL7 supports all of these options.
 var confined = []string{"NoNewPrivileges=yes", "ProtectSystem=full", "ProtectHome=yes", "PrivateTmp=yes"}
 
-// install adds the steps that install programs of the bundle in dir.
+// install adds the steps that install files of the bundle in dir.
 func (l *list) install(in Input, h manifests.Host, dir string, names ...string) {
+	for _, n := range names {
+		if a, err := in.file(h, n); err != nil {
+			l.fail(err)
+		} else {
+			l.add(n, artifact(a, dir+"/"+n))
+		}
+	}
+}
+
+func artifact(a manifests.Artifact, path string) *step.Artifact {
+	return &step.Artifact{Digest: plain(a), Path: path, Mode: cmp.Or(step.Mode(a.Mode), 0o755)}
+}
+
+// programs adds the steps that install programs of the bundle: each in a directory of its
+// digest, and a link to it in step.BinDir. The directory stays the same in another bundle
+// with the same program, and the former program stays for the way back.
+func (l *list) programs(in Input, h manifests.Host, names ...string) {
 	for _, n := range names {
 		a, err := in.file(h, n)
 		if err != nil {
 			l.fail(err)
 			continue
 		}
-		mode := step.Mode(a.Mode)
-		if mode == 0 {
-			mode = 0o755
-		}
-		l.add(n, &step.Artifact{Digest: plain(a), Path: dir + "/" + n, Mode: mode})
+		l.program(a, n)
 	}
+}
+
+// program adds the steps for one program, which gets the name.
+func (l *list) program(a manifests.Artifact, name string) {
+	path := programPath(a, name)
+	l.add("program-"+name, artifact(a, path))
+	l.add(name, &step.Symlink{Path: step.BinDir + "/" + name, To: strings.TrimPrefix(path, step.BinDir+"/")})
+}
+
+// programPath returns the path of a program, to which the link in step.BinDir leads.
+func programPath(a manifests.Artifact, name string) string {
+	return step.ProgramDir + "/" + plain(a).Encoded()[:12] + "/" + name
 }
 
 // secret adds the step for a file that contains the secret ref.

@@ -21,9 +21,9 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.HasRole(manifests.RoleEtcd) {
 		return l.done()
 	}
-	l.install(in, h, step.BinDir, "etcd", "etcdctl")
+	l.programs(in, h, "etcd", "etcdctl")
 	if in.hasFile(h, "etcdutl") {
-		l.install(in, h, step.BinDir, "etcdutl")
+		l.programs(in, h, "etcdutl")
 	}
 	l.add("data-folder", &step.Directory{Path: etcdData, Mode: 0o700, Purge: true})
 	l.add("data", etcdMember(in, h)).Why = "a member with data is never bootstrapped again"

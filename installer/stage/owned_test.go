@@ -65,6 +65,8 @@ func generatedSettings(t *testing.T, in Input, h manifests.Host) (settings []set
 				relied[s.Path] = it.ID
 			case *step.Artifact:
 				relied[s.Path] = it.ID
+			case *step.Symlink:
+				relied[s.Path] = it.ID
 			case *step.EtcdData:
 				for _, v := range []string{s.Dir, s.Name, s.Token, s.PeerURL} {
 					relied[v] = it.ID

@@ -28,20 +28,22 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.IsNode() {
 		return l.done()
 	}
-	l.install(in, h, step.BinDir, "containerd", "containerd-shim-runc-v2", "ctr", "runc")
+	l.programs(in, h, "containerd", "containerd-shim-runc-v2", "ctr", "runc")
 	if in.hasFile(h, "crictl") {
-		l.install(in, h, step.BinDir, "crictl")
+		l.programs(in, h, "crictl")
 		l.add("crictl.yaml", &step.File{Path: "/etc/crictl.yaml", Content: crictlConf})
 	}
 	l.add("cni-bin", &step.Directory{Path: cniBin, Purge: true})
 	l.install(in, h, cniBin, cniPlugins(in, h)...)
 	l.add("cni-conf", &step.Directory{Path: cniConf, Purge: true})
 	if !in.skips("selinux") {
-		l.add("selinux", &step.SELinux{Labels: []step.Label{
-			{Path: step.BinDir + "/containerd", Type: "container_runtime_exec_t"},
-			{Path: step.BinDir + "/containerd-shim-runc-v2", Type: "container_runtime_exec_t"},
-			{Path: step.BinDir + "/runc", Type: "container_runtime_exec_t"},
-		}}).Why = "from these types SELinux derives the domain of containers"
+		var labels []step.Label
+		for _, n := range []string{"containerd", "containerd-shim-runc-v2", "runc"} {
+			if a, err := in.file(h, n); err == nil { // else an error already
+				labels = append(labels, step.Label{Path: programPath(a, n), Type: "container_runtime_exec_t"})
+			}
+		}
+		l.add("selinux", &step.SELinux{Labels: labels}).Why = "from these types SELinux derives the domain of containers"
 	}
 	l.add("run", &step.Directory{Path: "/run/containerd", Mode: 0o711, Purge: true})
 	l.add("data", &step.Directory{Path: "/var/lib/containerd", Mode: 0o700, Purge: true})

@@ -13,7 +13,7 @@
 //
 // Locations on a host:
 //
-//	/usr/local/bin                 all programs (SELinux type bin_t)
+//	/usr/local/bin                 links to all programs, which are in .offk8s (SELinux type bin_t)
 //	/opt/cni/bin, /etc/cni/net.d   CNI plugins and network
 //	/etc/offk8s                    the mirror's CA and repository definitions
 //	/etc/etcd/pki, /var/lib/etcd   etcd

@@ -280,7 +280,7 @@ func TestApprover(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := items["offk8s-approver"].Step.(*step.Artifact); a.Digest != plain(program) {
+		if a := items["program-offk8s-approver"].Step.(*step.Artifact); a.Digest != plain(program) {
 			t.Errorf("%s: program %s", host, a.Digest)
 		}
 	}

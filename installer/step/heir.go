@@ -144,11 +144,19 @@ func (e *Env) needed(path string) bool {
 	})
 }
 
-// Needs reports whether a step that stays needs what s has made: a directory with
-// wanted files in it.
+// Needs reports whether a step that stays, or one of the generation before, needs what s
+// has made: a directory with wanted files in it, or the file that a link points to.
 func (e *Env) Needs(s Step) bool {
-	d, ok := s.(*Directory)
-	return ok && e.needed(d.Path)
+	switch s := s.(type) {
+	case *Directory:
+		return e.needed(s.Path)
+	case *Artifact:
+		return slices.ContainsFunc(append(slices.Clone(e.Kept), e.Back...), func(x Step) bool {
+			l, ok := x.(*Symlink)
+			return ok && l.resolved() == s.Path
+		})
+	}
+	return false
 }
 
 // keptHas reports whether a step of type T that stays satisfies the condition.

@@ -91,6 +91,8 @@ type Env struct {
 	// Undo those that stay while others go. What they want must not be taken from the
 	// host. It is nil during a reset.
 	Kept []Step
+	// Back are the steps of the generation before, see Needs.
+	Back []Step
 	// Left records what a step has made and Undo leaves for the sake of Kept, as another
 	// step with a prior.
 	Left func(s Step, prior json.RawMessage)

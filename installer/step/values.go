@@ -13,8 +13,11 @@ import (
 
 // Paths on a host that stages and steps share.
 const (
-	BinDir   = "/usr/local/bin" // all programs of the bundle
-	Etcdctl  = BinDir + "/etcdctl"
+	BinDir = "/usr/local/bin" // links to all programs of the bundle
+	// ProgramDir has the programs by their digest, so that those of the generation before
+	// stay. It is below BinDir for SELinux: files in it get the type bin_t.
+	ProgramDir = BinDir + "/.offk8s"
+	Etcdctl    = BinDir + "/etcdctl"
 	EtcdPKI  = "/etc/etcd/pki"           // etcd's certificates and keys
 	CertsDir = "/etc/containerd/certs.d" // registry configuration
 )

@@ -442,7 +442,7 @@ systemctl list-units --all --no-legend --plain 'kube*' 'etcd*' 'containerd*' 'of
 ls /etc/systemd/system/ | grep -E '^(kube|etcd|containerd|offk8s)' | sed 's/^/unit file /'
 ps -eo comm= | grep -E '^(kube|etcd|containerd|runc|flanneld|coredns|pause|offk8s)' | sed 's/^/process /'
 awk '$2 ~ "^/(run/containerd|var/lib/kubelet/|run/netns|var/lib/containerd/|run/k3s|opt/cni|etc/kubernetes)" {print "mount " $2}' /proc/mounts
-ls -d /etc/kubernetes /etc/etcd /etc/containerd /etc/offk8s /etc/cni /opt/cni /opt/offk8s /var/lib/offk8s /usr/local/bin/* /run/flannel 2>/dev/null | sed 's/^/file /'
+ls -d /etc/kubernetes /etc/etcd /etc/containerd /etc/offk8s /etc/cni /opt/cni /opt/offk8s /var/lib/offk8s /usr/local/bin/* /usr/local/bin/.offk8s /run/flannel 2>/dev/null | sed 's/^/file /'
 for d in /var/lib/etcd /var/lib/kubelet /var/lib/containerd; do find $d -mindepth 1 -maxdepth 1 2>/dev/null | head -3 | sed 's/^/file /'; done
 ip route | grep -E '^(10\.96\.|10\.244\.|unreachable)' | sed 's/^/route /'
 ip -o link | grep -oE '(cni0|flannel[^:@ ]*|veth[0-9a-f]+)' | sed 's/^/link /'
