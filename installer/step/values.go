@@ -18,8 +18,8 @@ const (
 	// stay. It is below BinDir for SELinux: files in it get the type bin_t.
 	ProgramDir = BinDir + "/.offk8s"
 	Etcdctl    = BinDir + "/etcdctl"
-	EtcdPKI  = "/etc/etcd/pki"           // etcd's certificates and keys
-	CertsDir = "/etc/containerd/certs.d" // registry configuration
+	EtcdPKI    = "/etc/etcd/pki"           // etcd's certificates and keys
+	CertsDir   = "/etc/containerd/certs.d" // registry configuration
 )
 
 // Mode is a file mode, "0644" in JSON. The zero value is the default of the step
