@@ -34,6 +34,9 @@ type road struct {
 	failCgroupV1   bool     // the kubelet refuses cgroup v1 unless told
 	odd, way       string   // the host whose default route is another (lab.sh), and which
 
+	extra string // more lines of cluster.yaml
+	gone  string // a host that is left out of it
+
 	work, bundle string
 	fingerprint  string // of the mirror's CA
 	watch        watcher
@@ -109,6 +112,11 @@ func (r *road) travel(t *testing.T) {
 		{"etcd", r.etcd},
 		{"second run", r.secondRun},
 		{"other machine", r.otherMachine},
+		{"argument", r.secondDay(r.argument)},
+		{"bad argument", r.secondDay(r.badArgument)},
+		{"away", r.secondDay(r.away)},
+		{"replaced", r.secondDay(r.replaced)},
+		{"leaves", r.secondDay(r.leaves)},
 		{"secrets", r.secrets},
 		{"reset", r.reset},
 	}
@@ -499,7 +507,7 @@ kubelet:
 {{- if .FailCgroupV1}}
     failCgroupV1: false
 {{- end}}
-`))
+{{.Extra}}`))
 
 func (r *road) writeCluster(t *testing.T) {
 	t.Helper()
@@ -508,11 +516,13 @@ func (r *road) writeCluster(t *testing.T) {
 	defer f.Close()
 	var hosts [][3]string
 	for _, h := range r.hosts() {
-		hosts = append(hosts, [3]string{h.name, h.addr, h.roles})
+		if h.name != r.gone {
+			hosts = append(hosts, [3]string{h.name, h.addr, h.roles})
+		}
 	}
 	must(t, clusterYAML.Execute(f, map[string]any{
 		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir,
-		"Hosts": hosts, "Plugin": r.criPlugin, "FailCgroupV1": r.failCgroupV1,
+		"Hosts": hosts, "Plugin": r.criPlugin, "FailCgroupV1": r.failCgroupV1, "Extra": r.extra,
 	}))
 }
 
