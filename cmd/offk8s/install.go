@@ -93,12 +93,12 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	logDir := state.dir
-	if o.dryRun {
-		logDir = ""
+	logDir := "" // a dry run leaves no trace
+	if state.fits && !o.dryRun {
+		logDir = state.dir
 	}
-	run := a.startRun("install", c.Name, logDir)
-	defer func() { run.finish(err) }()
+	run := a.startRun("install", c.Name)
+	defer func() { a.finishRun(run, logDir, err) }()
 	in.Forget = map[string]bool{}
 	for _, name := range o.forget {
 		in.Forget[name] = true
@@ -125,6 +125,9 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 		return serr
 	}
 	defer unlock()
+	if !o.dryRun {
+		a.keepLog(run, state.dir)
+	}
 	a.warnings(checks)
 	if err != nil {
 		return err

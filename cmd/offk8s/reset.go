@@ -66,17 +66,17 @@ func (a *app) reset(ctx context.Context, o clusterOptions, hosts []string, yes b
 			return err
 		}
 	}
-	logDir := state.dir
-	if _, err := os.Stat(logDir); err != nil {
-		logDir = ""
-	}
+	_, serr := os.Stat(state.dir)
 	unlock, err := installer.LockState(state.dir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	run := a.startRun("reset", c.Name, logDir)
-	defer func() { run.finish(err) }()
+	run := a.startRun("reset", c.Name)
+	if serr == nil && state.fits {
+		a.keepLog(run, state.dir)
+	}
+	defer func() { a.finishRun(run, "", err) }()
 	fleet, err := a.connect(ctx, o, c, true, run)
 	if err != nil {
 		return err

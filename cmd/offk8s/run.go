@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -20,26 +21,45 @@ type clusterRun struct {
 	logFile string
 }
 
-// startRun begins a run of a command on a cluster. The log is in the state directory
-// dir; if dir is empty, there is none.
-func (a *app) startRun(command, cluster, dir string) *clusterRun {
+// startRun begins a run of a command on a cluster. Its log comes to nothing unless
+// keepLog is called.
+func (a *app) startRun(command, cluster string) *clusterRun {
 	display, end := a.newRunProgress()
-	r := &clusterRun{end: end}
-	r.progresses = progresses{display, &r.slowest}
-	if dir == "" {
-		return r
-	}
-	log, err := openRunLog(dir, time.Now)
+	r := &clusterRun{end: end, log: newRunLog(time.Now)}
+	r.progresses = progresses{display, &r.slowest, r.log}
+	r.log.emit(runEvent{"event": "run", "command": command, "cluster": cluster, "version": version()})
+	return r
+}
+
+// keepLog keeps the log in the state directory dir. An error is only a warning: the
+// cluster matters more.
+func (a *app) keepLog(r *clusterRun, dir string) {
+	path, err := r.log.keep(dir)
 	if err != nil {
 		a.warnf("log of this run: %v", err)
 	}
-	if log != nil {
-		r.log, r.logFile = log, log.file.Name()
-		r.progresses = append(r.progresses, log)
-		log.emit(runEvent{"event": "run", "command": command, "cluster": cluster, "version": version()})
-		a.notef("log of this run: %s", r.logFile)
+	if path != "" {
+		r.logFile = path
+		a.notef("log of this run: %s", path)
 	}
-	return r
+}
+
+// finishRun ends the display and the log of a run that ended with err. A run that ended
+// before it was known where its log belongs has it in dir, if that is a directory.
+func (a *app) finishRun(r *clusterRun, dir string, err error) {
+	r.end()
+	if st, serr := os.Stat(dir); r.logFile == "" && serr == nil && st.IsDir() {
+		a.keepLog(r, dir)
+	}
+	e := runEvent{"event": "end"}
+	if err != nil {
+		code, hint := classify(err)
+		e["code"], e["error"], e["hint"] = code, err.Error(), hint
+	}
+	r.log.emit(e)
+	if r.log.file != nil {
+		_ = r.log.file.Close() // the run is over, and its outcome does not depend on the log
+	}
 }
 
 // stage shows work before the plan as the stage of that name. Other output may follow.
@@ -71,21 +91,6 @@ func hostsOf(err error) []string {
 		return out
 	}
 	return nil
-}
-
-// finish ends the display and the log of a run that ended with err.
-func (r *clusterRun) finish(err error) {
-	r.end()
-	if r.log == nil {
-		return
-	}
-	e := runEvent{"event": "end"}
-	if err != nil {
-		code, hint := classify(err)
-		e["code"], e["error"], e["hint"] = code, err.Error(), hint
-	}
-	r.log.emit(e)
-	_ = r.log.file.Close() // the run is over, and its outcome does not depend on the log
 }
 
 // slowest is the step of a run that took the most time.

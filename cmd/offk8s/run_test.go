@@ -111,16 +111,15 @@ func TestClosingOfAFailedRun(t *testing.T) {
 func TestRunLogsAreKept(t *testing.T) {
 	dir := t.TempDir()
 	clk := newClock()
+	a := newApp(nil, io.Discard, io.Discard)
 	var names []string
 	for range keptRuns + 3 {
 		clk.pass(1)
-		l, err := openRunLog(dir, clk.now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, l.file.Name())
-		l.StageStart("etcd", "etcd members", 3)
-		(&clusterRun{log: l, end: func() {}}).finish(errors.New("boom"))
+		run := &clusterRun{log: newRunLog(clk.now), end: func() {}}
+		run.log.StageStart("etcd", "etcd members", 3)
+		a.keepLog(run, dir)
+		names = append(names, run.logFile)
+		a.finishRun(run, "", errors.New("boom"))
 	}
 	got, err := filepath.Glob(filepath.Join(dir, "runs", "*"))
 	if err != nil {
@@ -169,17 +168,15 @@ func TestRunLogHasNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	log, err := openRunLog(dir, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := newRunLog(time.Now)
 	var lines strings.Builder
 	plain := &runLines{write: func(s string) { lines.WriteString(s + "\n") }, verbose: 2, act: activity{now: time.Now}}
 	all := progresses{log, plain}
 	all.StageStart("pki", "certificates and keys", 1)
 	end := serveOnce(t, request, func(e agent.Event) { all.Event("pki", "cp-1", e) })
-	(&clusterRun{log: log, end: func() {}}).finish(end.Err())
-	b, err := os.ReadFile(log.file.Name())
+	run := &clusterRun{log: log, end: func() {}}
+	newApp(nil, io.Discard, io.Discard).finishRun(run, dir, end.Err())
+	b, err := os.ReadFile(run.logFile)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,26 +13,36 @@ import (
 // keptRuns is the number of runs whose logs stay.
 const keptRuns = 20
 
-// runLog is the file with the events of a run, a line of JSON each. The agents have
-// removed the secrets from them.
+// runLog has the events of a run, a line of JSON each. The agents have removed the
+// secrets from them. They are in memory until keep names their directory.
 type runLog struct {
 	runJSON
-	file *os.File
+	early bytes.Buffer
+	file  *os.File
 }
 
-// openRunLog creates the log of a run that begins now in the state directory dir. It
+func newRunLog(now func() time.Time) *runLog {
+	l := &runLog{}
+	l.w, l.now = &l.early, now
+	return l
+}
+
+// keep moves the log to a new file in the state directory dir, which it returns. It
 // removes the logs of the oldest runs.
-func openRunLog(dir string, now func() time.Time) (*runLog, error) {
+func (l *runLog) keep(dir string) (path string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	runs := filepath.Join(dir, "runs")
 	if err := os.MkdirAll(runs, 0o700); err != nil {
-		return nil, err
+		return "", err
 	}
-	name := now().UTC().Format("20060102T150405.000Z") + ".jsonl"
-	f, err := os.OpenFile(filepath.Join(runs, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
+	path = filepath.Join(runs, l.now().UTC().Format("20060102T150405.000Z")+".jsonl")
+	if l.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+		return "", err
 	}
-	return &runLog{runJSON{w: f, now: now}, f}, pruneRuns(runs)
+	l.w = l.file
+	_, err = l.early.WriteTo(l.file)
+	return path, errors.Join(err, pruneRuns(runs))
 }
 
 // pruneRuns removes all logs but the newest.
