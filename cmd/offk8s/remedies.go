@@ -24,6 +24,7 @@ var remedies = []remedy{
 	{kind: "image", hint: mirrorHint + "; offk8s logs HOST containerd shows its side"},
 	{kind: "packages", hint: "the packages come from the mirror alone: check that HOST reaches it, and that no other package manager runs on HOST"},
 	{stage: "time", kind: "wait", hint: "chronyc sources on HOST shows its time sources: are they up, and is 123/udp open to them?"},
+	{kind: "etcd-quorum", hint: etcdHint},
 	{stage: "etcd", kind: "unit", hint: etcdHint},
 	{stage: "etcd", kind: "wait", hint: etcdHint},
 	{stage: "quorum", kind: "wait", hint: etcdHint},

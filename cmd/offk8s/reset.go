@@ -28,8 +28,11 @@ kubelet. Operating system packages stay and are listed. This destroys the cluste
 If a host cannot be reached, the others are reset all the same.
 
 With --host, only those hosts are reset; reset then says what remains of etcd and the
-API. The state directory of the cluster stays; if there is one, the events of the run
-are written to a file in it, runs/TIME.jsonl.
+API. To take a host out of a cluster that stays, remove it from cluster.yaml and run
+install, which drains it first.
+
+The state directory of the cluster stays; if there is one, the events of the run are
+written to a file in it, runs/TIME.jsonl.
 
 Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
 		Example: `  offk8s reset -f cluster.yaml

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -44,6 +45,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"mode":      scriptMode,
 	"jsonlines": scriptJSONLines,
 	"sshkey":    scriptSSHKey,
+	"sshd":      scriptSSHD,
 	"state":     scriptState,
 }
 
@@ -276,6 +278,36 @@ func scriptSSHKey(ts *testscript.TestScript, neg bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o700))
 	ts.Check(os.WriteFile(path, pem.EncodeToMemory(block), 0o600))
+}
+
+// scriptSSHD: sshd NAME starts a machine with a host key that nobody knows, which refuses
+// every login, and sets $NAME to its port.
+func scriptSSHD(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "sshd NAME")
+	_, key, err := ed25519.GenerateKey(nil)
+	ts.Check(err)
+	signer, err := ssh.NewSignerFromKey(key)
+	ts.Check(err)
+	conf := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
+		return nil, errors.New("nobody")
+	}}
+	conf.AddHostKey(signer)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _, _, _ = ssh.NewServerConn(c, conf) // always refused
+				_ = c.Close()
+			}()
+		}
+	}()
+	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 }
 
 // scriptJSONLines: jsonlines FILE FIELD… demands that each line is an object and
