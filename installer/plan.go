@@ -165,32 +165,37 @@ func (p *planner) items(st stage.Stage, h manifests.Host) []step.Item {
 	return items
 }
 
-// keep returns the IDs that a host's journal keeps in a run of this plan.
-func (p *Plan) keep(host string) []string {
+// keep returns the steps that a host's journal keeps in a run of this plan
+// (agent.Request.Keep), and their IDs.
+func (p *Plan) keep(host string) (items []step.Item, ids []string) {
 	if p.whole != nil {
-		return p.whole.Keep(host)
+		p = p.whole
 	}
-	return p.Keep(host)
+	items, ids = p.Wanted(host), []string{}
+	for _, it := range items {
+		ids = append(ids, it.ID)
+	}
+	return items, ids
 }
 
-// Keep returns the IDs of the steps that the host's journal keeps (agent.Request.Keep):
-// its own, and those of any host that change the cluster. A control plane that is none
-// any more may have recorded these, and must not undo them. The plan must be one of all
-// hosts, also of those that are away.
-func (p *Plan) Keep(host string) []string {
-	keep := []string{}
+// Wanted returns the steps that a host has not to undo: its own, and those of any host
+// that change the cluster. A control plane that is none any more may have recorded these.
+// The plan must be one of all hosts, also of those that are away.
+func (p *Plan) Wanted(host string) []step.Item {
+	var out []step.Item
+	seen := map[string]bool{}
 	ofCluster := kube.Kinds()
 	for _, st := range p.Stages {
 		for _, h := range st.Hosts {
 			for _, it := range h.Items {
-				if h.Host == host || ofCluster[it.Step.Kind()] != nil {
-					keep = append(keep, it.ID)
+				if !seen[it.ID] && (h.Host == host || ofCluster[it.Step.Kind()] != nil) {
+					seen[it.ID] = true
+					out = append(out, it)
 				}
 			}
 		}
 	}
-	slices.Sort(keep)
-	return slices.Compact(keep)
+	return out
 }
 
 // Steps returns the number of steps on all hosts, without gates.

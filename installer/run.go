@@ -374,7 +374,16 @@ func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, 
 		return err
 	}
 	if st.Work == stage.Prune {
-		req.Keep = r.plan.keep(h.Host)
+		var items []step.Item
+		items, req.Keep = r.plan.keep(h.Host)
+		// Without their secrets, since they are not applied.
+		for _, it := range items {
+			raw, err := json.Marshal(it)
+			if err != nil {
+				return err
+			}
+			req.Items = append(req.Items, raw)
+		}
 	}
 	req.Mode, req.Cluster, req.Pending = mode, r.plan.Cluster, pending
 	req.Started, req.Operator, req.Hosts = r.report.Started, r.o.Operator, r.plan.members

@@ -313,14 +313,22 @@ func (j *journal) setOwner(o facts.Installed) error {
 			return nil
 		}
 	}
-	o.Generation, o.Time, o.Operator = j.generation()+1, j.started, j.operator
+	o.Generation, o.Time, o.Operator = j.generation(), j.started, j.operator
+	if o.Generation == 0 || !j.begun() {
+		o.Generation++
+	}
 	return j.write(entry{Op: opOwner, Owner: &o})
+}
+
+// begun reports whether this run has begun a generation.
+func (j *journal) begun() bool {
+	return j.owner != nil && !j.started.IsZero() && j.owner.Time.Equal(j.started)
 }
 
 // nextGeneration begins a new generation, unless this run has done so already. It is
 // called before the first change of what is wanted on the host.
 func (j *journal) nextGeneration() error {
-	if j.owner == nil || j.owner.Time.Equal(j.started) {
+	if j.owner == nil || j.begun() || j.started.IsZero() {
 		return nil
 	}
 	o := *j.owner

@@ -63,10 +63,10 @@ type Request struct {
 	Mirror Endpoint       `json:"mirror,omitzero"`
 	// Items are step.Items as JSON, in order.
 	Items []json.RawMessage `json:"items,omitempty"`
-	// Keep are the IDs of all steps that are planned for the host; with Keep, Items is
-	// empty. ModeApply undoes the recorded steps that are not among them, newest first;
-	// ModeCheck lists them. Steps of which any control plane may lead the stage belong
-	// to every control plane.
+	// Keep are the IDs of all steps that are planned for the host, and for any host if
+	// they change the cluster. With Keep, Items are these steps and are not applied.
+	// ModeApply undoes the recorded steps that are not among them, newest first; ModeCheck
+	// lists them.
 	Keep []string `json:"keep,omitzero"`
 	// Secrets are the values of the references in Items, base64 in JSON.
 	Secrets map[string][]byte `json:"secrets,omitempty"`

@@ -14,14 +14,24 @@ import (
 // prune undoes, newest first, the recorded steps that are not in Request.Keep; ModeCheck
 // only lists them. A step that fails stays in the journal for the next run.
 //
-// A kept step that has changed the same thing takes over the state before offk8s, and
-// nothing is undone: otherwise the leftover would take away what is wanted. What a kept
-// step needs stays, with its record, and so do the records of packages, which reset
-// reports.
-func (s *session) prune(ctx context.Context, j *journal) error {
+// If a kept step, or one of items, wants the same thing, it takes over the state before
+// offk8s and nothing is undone: otherwise the leftover would take away what is wanted.
+// What a kept step needs stays, with its record, and so do the records of packages, which
+// reset reports.
+func (s *session) prune(ctx context.Context, j *journal, items []step.Item) error {
 	kept, left, err := s.divide(j)
 	if err != nil {
 		return err
+	}
+	for _, it := range items {
+		if j.find(keyOf(it)) != nil {
+			continue
+		}
+		raw, err := json.Marshal(it)
+		if err != nil {
+			return err
+		}
+		kept = append(kept, &record{ID: it.ID, Key: keyOf(it), Item: raw, Done: true, Generation: j.generation(), step: it.Step})
 	}
 	env, runAfter := s.undoEnv()
 	env.Kept = []step.Step{} // not nil: this is no reset
@@ -101,9 +111,9 @@ func (s *session) pruneOne(ctx context.Context, j *journal, r *record, kept []*r
 	case s.req.Mode == ModeCheck:
 		return ev, nil
 	case all:
-		return Event{}, errors.Join(s.handOver(j, r, heirs), j.undone(r))
+		return Event{}, errors.Join(s.handOver(j, r, kept, heirs), j.undone(r))
 	}
-	err = errors.Join(s.handOver(j, r, heirs), j.nextGeneration())
+	err = errors.Join(s.handOver(j, r, kept, heirs), j.nextGeneration())
 	if err == nil {
 		_, err = s.undoOne(ctx, j, r, env)
 	}
@@ -128,17 +138,26 @@ func heirsOf(r *record, kept []*record) (all bool, heirs map[string]json.RawMess
 }
 
 // handOver gives the heirs of r what they take over, in the order of the first changes.
-func (s *session) handOver(j *journal, r *record, heirs map[string]json.RawMessage) error {
-	for i, k := range slices.Clone(j.records) {
+// An heir without a record gets one, in the place of r.
+func (s *session) handOver(j *journal, r *record, kept []*record, heirs map[string]json.RawMessage) error {
+	for _, k := range kept {
 		taken, ok := heirs[k.Key]
 		if !ok {
 			continue
 		}
-		first, later := taken, k.Prior
-		if slices.Index(j.records, r) > i {
-			first, later = k.Prior, taken
+		now := j.find(k.Key)
+		if now == nil {
+			k.Prior = taken
+			if err := j.write(entry{Op: opRecord, Record: k, Before: r.Key}); err != nil {
+				return err
+			}
+			continue
 		}
-		next := *k
+		first, later := taken, now.Prior
+		if slices.Index(j.records, r) > slices.Index(j.records, now) {
+			first, later = later, first
+		}
+		next := *now
 		prior, err := merged(k.step, first, later)
 		if err != nil {
 			return err
@@ -146,7 +165,7 @@ func (s *session) handOver(j *journal, r *record, heirs map[string]json.RawMessa
 		if next.Prior = prior; prior == nil {
 			next.Prior = first
 		}
-		if sameJSON(next.Prior, k.Prior) {
+		if sameJSON(next.Prior, now.Prior) {
 			continue
 		}
 		if err := j.rewrite(&next); err != nil {

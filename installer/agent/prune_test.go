@@ -2,7 +2,10 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
@@ -22,6 +26,7 @@ type machine struct {
 	units     map[string]bool // running
 	verbs     []string        // of systemctl and undo commands
 	installed map[string]bool
+	objects   string // of the API, as applied last
 }
 
 func newMachine(w *world) *machine {
@@ -35,6 +40,11 @@ func (m *machine) run(_ context.Context, c step.Cmd) (step.Output, error) {
 	switch c.Argv[0] {
 	case "ufw":
 		return m.runUFW(args)
+	case kube.Kubectl:
+		if args[2] == "get" {
+			return steptest.Say(m.objects)
+		}
+		m.objects = string(c.Stdin)
 	case "dpkg-query":
 		if m.installed[last] {
 			return steptest.Say("ii ")
@@ -467,6 +477,57 @@ func TestSmallerStep(t *testing.T) {
 	if w.Read(t, journalPath) != journal {
 		t.Errorf("the next run wrote:\n%s", strings.TrimPrefix(w.Read(t, journalPath), journal))
 	}
+	if _, err := w.do(w.request(agent.ModeUndo)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, w.Tree(t)); diff != "" {
+		t.Errorf("reset (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(rules, m.ufw); diff != "" {
+		t.Errorf("firewall after reset (-before +after):\n%s", diff)
+	}
+}
+
+// Steps that leave before those that replace them are applied: roles are undone first.
+func TestPruneKnowsThePlan(t *testing.T) {
+	w := newWorld(t, 1)
+	m := newMachine(w)
+	m.ufw["allow 22/tcp"] = true
+	w.Write(t, "var/lib/x", "", 0o644)
+	before, rules := w.Tree(t), maps.Clone(m.ufw)
+	dir := &step.Directory{Path: "/var/lib/etcd", Mode: 0o700, Purge: true}
+	objects := func() *kube.Apply {
+		return &kube.Apply{Text: "x", Objects: []json.RawMessage{json.RawMessage(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"n"}}`)}}
+	}
+	w.apply(item("folder", dir), item("old/objects", objects()), item("open", &step.Firewall{Ports: []string{"80/tcp", "443/tcp"}}))
+	w.Write(t, "var/lib/etcd/data", "of a daemon", 0o600)
+	w.Write(t, "etc/kubernetes/admin.conf", "", 0o600)
+	plan := []step.Item{item("directory", dir), item("new/objects", objects()), item("ports", &step.Firewall{Ports: []string{"443/tcp"}})}
+	w.Calls = nil
+	for _, mode := range []agent.Mode{agent.ModeCheck, agent.ModeApply} {
+		req := w.request(mode, plan...)
+		req.Keep = []string{"directory", "new/objects", "ports"}
+		events, err := w.do(req)
+		want := map[agent.Mode][]string{agent.ModeCheck: {"open differs"}, agent.ModeApply: {"open changed"}}[mode]
+		if diff := cmp.Diff(want, states(events)); diff != "" || err != nil {
+			t.Errorf("%s: error %v (-want +got):\n%s", mode, err, diff)
+		}
+	}
+	if _, ok := w.Tree(t)["var/lib/etcd/data"]; !ok {
+		t.Fatal("the data is gone")
+	}
+	if diff := cmp.Diff(map[string]bool{"allow 22/tcp": true, "allow 443/tcp": true}, m.ufw); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	for _, argv := range w.Calls {
+		if strings.HasSuffix(argv[0], "kubectl") {
+			t.Errorf("ran %q", argv)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(w.Root, "etc")); err != nil {
+		t.Fatal(err)
+	}
+	w.apply(plan[0], plan[2])
 	if _, err := w.do(w.request(agent.ModeUndo)); err != nil {
 		t.Fatal(err)
 	}

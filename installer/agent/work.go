@@ -23,7 +23,7 @@ func (s *session) work(ctx context.Context, j *journal) error {
 		return err
 	}
 	if s.req.Keep != nil {
-		return s.prune(ctx, j)
+		return s.prune(ctx, j, items)
 	}
 	pending := s.req.Pending
 	for _, it := range items {
