@@ -21,15 +21,15 @@ type grouped struct {
 
 func newGrouped(hosts []string) *grouped { return &grouped{hosts: hosts, on: map[string][]string{}} }
 
-// add adds a line of a host. A line that a host has already is not added again. Lines
-// that differ only by the name of their host are equal.
+// add adds a line of a host, one host after the other. A line that the host has already
+// is not added again. Lines that differ only by the name of their host are equal.
 func (g *grouped) add(host, line string) {
 	line = replaceName(line, host, ownName)
 	on := g.on[line]
 	if on == nil {
 		g.lines = append(g.lines, line)
 	}
-	if !slices.Contains(on, host) {
+	if len(on) == 0 || on[len(on)-1] != host {
 		g.on[line] = append(on, host)
 	}
 }
@@ -93,7 +93,11 @@ const maxNamed = 8
 // hostList names some of all hosts: "cp-1", "cp-1, cp-2 (2)", "all hosts (6)",
 // "all hosts but cp-1 (99)".
 func hostList(some, all []string) string {
-	others := slices.DeleteFunc(slices.Clone(all), func(h string) bool { return slices.Contains(some, h) })
+	in := map[string]bool{}
+	for _, h := range some {
+		in[h] = true
+	}
+	others := slices.DeleteFunc(slices.Clone(all), func(h string) bool { return in[h] })
 	switch {
 	case len(some) == 1:
 		return some[0]
@@ -144,11 +148,13 @@ func describeGate(when string, g stage.Gate) string {
 // hosts returns the hosts of the plan in the order of their first stage.
 func (p *Plan) hosts() []string {
 	var out []string
+	seen := map[string]bool{}
 	for _, st := range p.Stages {
 		for _, h := range st.Hosts {
-			if !slices.Contains(out, h.Host) {
+			if !seen[h.Host] {
 				out = append(out, h.Host)
 			}
+			seen[h.Host] = true
 		}
 	}
 	return out
