@@ -239,6 +239,10 @@ func TestT44TokenSteps(t *testing.T) {
 	if res, err := tok.Check(t.Context(), w.Env()); err != nil || res.State != step.OK {
 		t.Errorf("with all nodes joined: %+v, %v", res, err)
 	}
+	fresh := &Token{Ref: tok.Ref, Nodes: tok.Nodes, New: []string{"n1"}}
+	if res, err := fresh.Check(t.Context(), w.Env()); err != nil || res.State != step.Differs {
+		t.Errorf("with a new machine in place of a node: %+v, %v", res, err)
+	}
 	// The certificate of a node that stopped reporting may have expired.
 	f.put(`{"kind":"Node","metadata":{"name":"n1"},"status":{"conditions":[{"type":"Ready","status":"Unknown"}]}}`)
 	if res, err := tok.Check(t.Context(), w.Env()); err != nil || res.State != step.Differs {

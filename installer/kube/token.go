@@ -27,6 +27,9 @@ type Token struct {
 	// Nodes are the nodes to join; once all have joined, no token is created. A node that
 	// has stopped reporting counts as one to join, since its certificate may have expired.
 	Nodes []string `json:"nodes"`
+	// New are those on machines without offk8s: one that takes the place of another,
+	// whose node is still registered, has no certificate.
+	New []string `json:"new,omitempty"`
 	// TTL is the lifetime, default 1 hour.
 	TTL step.Duration `json:"ttl,omitempty"`
 }
@@ -56,7 +59,7 @@ func (t *Token) Check(ctx context.Context, env *step.Env) (step.Result, error) {
 	}
 	missing := slices.DeleteFunc(slices.Clone(t.Nodes), func(n string) bool {
 		l, joined := live[n]
-		return joined && !l.silent()
+		return joined && !l.silent() && !slices.Contains(t.New, n)
 	})
 	if len(missing) == 0 {
 		return step.Result{State: step.OK, Reason: "all nodes have joined"}, nil

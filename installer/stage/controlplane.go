@@ -64,7 +64,7 @@ func accessSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		Objects: objects, Text: "access rules for nodes",
 	}).Why = "kubelets may request certificates, the API server may connect to kubelets"
 	l.add("token", &kube.Token{
-		Ref: pki.RefToken, Nodes: in.nodeNames(), TTL: step.Duration(pki.TokenLifetime),
+		Ref: pki.RefToken, Nodes: in.nodeNames(), New: in.newNodes(), TTL: step.Duration(pki.TokenLifetime),
 	}).Why = "nodes join with it"
 	return l.done()
 }

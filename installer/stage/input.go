@@ -125,6 +125,14 @@ func (in Input) nodeNames() []string {
 	return out
 }
 
+// newNodes returns the nodes on machines that have no journal of offk8s.
+func (in Input) newNodes() []string {
+	return slices.DeleteFunc(in.nodeNames(), func(n string) bool {
+		f, ok := in.Facts[n]
+		return !ok || f.Installed != nil
+	})
+}
+
 // etcdURLs returns the client URLs of all members.
 func (in Input) etcdURLs() []string {
 	var out []string

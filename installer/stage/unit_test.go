@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
@@ -135,6 +136,20 @@ func TestKubeletJoinsAgain(t *testing.T) {
 	}
 	if want := []string{"node/kubelet-join", "node/bootstrap", "node/kubelet-unit"}; !slices.Equal(order, want) {
 		t.Errorf("order %v, want %v", order, want)
+	}
+}
+
+// A machine without offk8s gets a token even if the API still has a node of its name.
+func TestNewNodes(t *testing.T) {
+	in := testInput(t, "1.36")
+	for _, name := range []string{"cp-1", "node-1"} {
+		f := in.Facts[name]
+		f.Installed = &facts.Installed{Cluster: "test"}
+		in.Facts[name] = f
+	}
+	token := steps(t, in, "access", "cp-1")["token"].Step.(*kube.Token)
+	if want := []string{"node-2"}; !slices.Equal(token.New, want) {
+		t.Errorf("new nodes %v, want %v", token.New, want)
 	}
 }
 
