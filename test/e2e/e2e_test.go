@@ -111,6 +111,8 @@ func (r *road) travel(t *testing.T) {
 		{"time", r.time},
 		{"etcd", r.etcd},
 		{"second run", r.secondRun},
+		{"join again", long(r.joinAgain)},
+		{"certificates", long(r.certificates)},
 		{"other machine", r.otherMachine},
 		{"argument", r.secondDay(r.argument)},
 		{"bad argument", r.secondDay(r.badArgument)},
