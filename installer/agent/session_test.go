@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +115,10 @@ func TestSessionOfManyRequests(t *testing.T) {
 	ask(w.request(agent.ModeApply, a), "a changed")
 	if !installed() {
 		t.Error("facts after the first apply: not installed")
+	}
+	// The next request finds the bundle neither on the mirror nor in the cache on disk.
+	if err := os.RemoveAll(filepath.Join(w.Root, "var/lib/offk8s/bundle")); err != nil {
+		t.Fatal(err)
 	}
 	asked := len(w.paths)
 	ask(w.request(agent.ModeApply, a, b), "a ok", "b changed")
