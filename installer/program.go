@@ -135,7 +135,9 @@ func (f *Fleet) program(arch string) (program, error) {
 
 // removeAgent removes the agent's program from a host.
 func removeAgent(ctx context.Context, m *member) error {
-	if _, err := host.Output(ctx, m, "rm", "-f", "--", AgentPath); err != nil {
+	// An upload that was cut leaves its file under a longer name.
+	const remove = `rm -f -- "$1" "$1".offk8s-*`
+	if _, err := host.Output(ctx, m, "sh", "-c", remove, "sh", AgentPath); err != nil {
 		return err
 	}
 	_, err := host.Output(ctx, m, "rmdir", "--ignore-fail-on-non-empty", "--", path.Dir(AgentPath))

@@ -65,7 +65,7 @@ func TestRunTwiceDryRunAndReset(t *testing.T) {
 		if diff := cmp.Diff(before[n], after); diff != "" {
 			t.Errorf("%s after reset (-before +after):\n%s", n, diff)
 		}
-		if calls := strings.Join(h.Calls(), "\n"); !strings.Contains(calls, "rm -f -- "+installer.AgentPath) {
+		if calls := strings.Join(h.Calls(), "\n"); !strings.Contains(calls, "sh -c rm -f -- \"$1\" \"$1\".offk8s-* sh "+installer.AgentPath) {
 			t.Errorf("%s: the agent was not removed", n)
 		}
 	}

@@ -62,7 +62,7 @@ func newLab(t *testing.T, names ...string) *lab {
 			return &host.ExitError{Program: "sha256sum", Code: 1}
 		})
 		h.Say("stat --format=%u %f -- "+path.Dir(installer.AgentPath), "0 41ed\n")
-		h.Say("rm -f -- "+installer.AgentPath, "")
+		h.Say("sh -c rm -f ", "")
 		h.Say("rmdir ", "")
 		h.On(installer.AgentPath+" agent", h.agent)
 		l.hosts[n] = h

@@ -1,6 +1,7 @@
 package step
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -112,7 +113,11 @@ func (e *Env) write(p place, r io.Reader) (err error) {
 	if err := e.makeParents(p.path); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(dest), ".offk8s-*")
+	// One agent works on a host, so that whatever has this name is of a run that was killed.
+	if err := os.Remove(partial(dest)); err != nil && !absent(err) {
+		return err
+	}
+	tmp, err := os.OpenFile(partial(dest), os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
@@ -223,6 +228,12 @@ func (e *Env) edit(path string, now found, text string) error {
 		p = place{path, now.mode, strconv.Itoa(now.uid), strconv.Itoa(now.gid)}
 	}
 	return e.writeKeepingLabel(p, strings.NewReader(text))
+}
+
+// partial returns the name of a file until it is complete.
+func partial(dest string) string {
+	sum := sha256.Sum256([]byte(filepath.Base(dest)))
+	return filepath.Join(filepath.Dir(dest), fmt.Sprintf(".offk8s-%x", sum[:6]))
 }
 
 func (e *Env) writeKeepingLabel(p place, r io.Reader) error {

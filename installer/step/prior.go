@@ -74,6 +74,9 @@ func (e *Env) restore(path string, raw json.RawMessage) error {
 	if err != nil {
 		return err
 	}
+	if err := os.Remove(partial(e.Path(path))); err != nil && !absent(err) {
+		return err
+	}
 	if !p.Existed {
 		if now.exists {
 			if err := os.Remove(e.Path(path)); err != nil {
