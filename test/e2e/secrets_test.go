@@ -60,9 +60,20 @@ func (w *watcher) processes(stop <-chan struct{}) {
 // output, in the plan, in a process list, or in a file that others may read.
 func (r *road) secrets(t *testing.T) {
 	values := map[string][]byte{}
+	outputs := map[string]string{}
 	files, err := os.ReadDir(r.state())
 	must(t, err)
 	for _, f := range files {
+		if f.IsDir() { // logs of runs
+			logs, err := filepath.Glob(filepath.Join(r.state(), f.Name(), "*"))
+			must(t, err)
+			for _, name := range logs {
+				b, err := os.ReadFile(name)
+				must(t, err)
+				outputs[name] = string(b)
+			}
+			continue
+		}
 		b, err := os.ReadFile(filepath.Join(r.state(), f.Name()))
 		must(t, err)
 		switch {
@@ -89,7 +100,8 @@ func (r *road) secrets(t *testing.T) {
 	for p := range r.watch.seen {
 		processes.WriteString(p)
 	}
-	secrettest.None(t, values, map[string]string{"output": r.watch.outputs.String(), "process list": processes.String()})
+	outputs["output"], outputs["process list"] = r.watch.outputs.String(), processes.String()
+	secrettest.None(t, values, outputs)
 
 	for _, h := range r.hosts() {
 		out := r.script1(t, h.addr, `find /etc/kubernetes /etc/etcd /etc/offk8s /var/lib/offk8s /var/lib/kubelet/pki -type f -perm /077 -exec grep -l -e "PRIVATE KEY" -e "client-key-data" {} + || true`)
