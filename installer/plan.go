@@ -97,7 +97,7 @@ func newPlan(in stage.Input, op stage.Operation) (*Plan, error) {
 	return p, nil
 }
 
-// planner collects what is wrong with the plan.
+// planner collects the errors of the plan.
 type planner struct {
 	in   stage.Input
 	seen map[string]bool

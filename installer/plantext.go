@@ -11,7 +11,7 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// grouped collects lines of text by the hosts that they apply to, so that what is
+// grouped collects lines of text by the hosts that they apply to, so that a line that is
 // equal on many hosts is written once.
 type grouped struct {
 	hosts []string            // all that may have a line, in order

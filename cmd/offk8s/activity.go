@@ -27,7 +27,7 @@ type activity struct {
 // runningStep is a step that has begun and not ended.
 type runningStep struct {
 	host, id string
-	note     string // what it waits for
+	note     string // the reason why it waits
 	began    time.Time
 	shown    time.Time // last line about it; at first, when it began
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/offk8s/offk8s/installer/stage"
 )
 
-// closing is what the administrator needs to know after a successful install.
+// closing informs the administrator after a successful install.
 type closing struct {
 	access
 	Kubernetes string `json:"kubernetes,omitempty"`

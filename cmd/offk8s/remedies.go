@@ -10,7 +10,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// remedy is what to look at when a step fails. An empty stage, kind or id matches all.
+// remedy is the hint for steps that fail. An empty stage, kind or id matches all.
 type remedy struct {
 	stage, kind string
 	id          string // a part of it

@@ -93,7 +93,7 @@ func (a *app) reset(ctx context.Context, o clusterOptions, hosts []string, yes b
 	return errors.Join(err, a.runResult(report, run, closing{}))
 }
 
-// losses returns what the rest of the cluster loses when only these hosts are reset.
+// losses describes the loss of the rest of the cluster if only these hosts are reset.
 func losses(c *manifests.Cluster, hosts []string) []string {
 	gone := func(h manifests.Host) bool { return slices.Contains(hosts, h.Name) }
 	if len(hosts) == 0 || !slices.ContainsFunc(c.Hosts, func(h manifests.Host) bool { return !gone(h) }) {
@@ -143,7 +143,7 @@ func findHost(c *manifests.Cluster, name string) (manifests.Host, error) {
 	return manifests.Host{}, fmt.Errorf("the cluster %q has no such host, want one of %s", c.Name, strings.Join(names, ", "))
 }
 
-// confirmReset asks for the name of what is reset: the cluster, or the hosts if they are
+// confirmReset asks for the name of the cluster that is reset, or of the hosts if they are
 // only some. Without a terminal it fails: reset then needs --yes.
 func (a *app) confirmReset(c *manifests.Cluster, some bool) error {
 	what, name := fmt.Sprintf("destroys the cluster %q", c.Name), c.Name

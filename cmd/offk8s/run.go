@@ -11,7 +11,7 @@ import (
 	"github.com/offk8s/offk8s/installer/stage"
 )
 
-// clusterRun is what people see of a run: its display, its log and its slowest step.
+// clusterRun is the visible side of a run: its display, its log and its slowest step.
 type clusterRun struct {
 	progresses
 	end     func() // ends the display

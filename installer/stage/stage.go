@@ -84,7 +84,7 @@ type Stage struct {
 	Work Work
 }
 
-// Work is what a stage does on its hosts.
+// Work is the kind of work of a stage on its hosts.
 type Work string
 
 // The kinds of work.

@@ -106,7 +106,7 @@ func NewExitError(argv []string, code int, out Output) *ExitError {
 	return &ExitError{Program: argv[0], Code: code, Stderr: said(out)}
 }
 
-// said returns what a program says about its failure.
+// said returns the words of a program about its failure.
 func said(out Output) string {
 	return cmp.Or(strings.TrimSpace(string(out.Stderr)), strings.TrimSpace(string(out.Stdout)))
 }

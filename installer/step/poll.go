@@ -46,7 +46,7 @@ func Poll(ctx context.Context, env *Env, timeout, interval time.Duration, what s
 }
 
 // patience logs why a step waits longer, when the reason changes: the operator sees
-// what the step is waiting for.
+// the cause of the delay.
 type patience struct {
 	log  *slog.Logger
 	last string
