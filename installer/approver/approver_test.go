@@ -30,10 +30,10 @@ import (
 // fakeAPI answers the two calls of kubectl that the service may make.
 type fakeAPI struct {
 	t        *testing.T
-	mu       sync.Mutex // of what the tests change while the service runs
+	mu       sync.Mutex // of the fields that tests change meanwhile
 	requests []map[string]any
 	approved []string
-	down     error // what every call fails with
+	down     error // the error of every call
 	hang     bool  // calls last until their context ends
 	calls    int
 }

@@ -126,7 +126,7 @@ func TestServingRequests(t *testing.T) {
 	}
 }
 
-// A request names its text: the reason stays short whatever it asks for.
+// A reason stays short, although a request chooses the names in it.
 func TestLongRefusal(t *testing.T) {
 	f, w := newCluster(t)
 	r := goodRequest()

@@ -47,7 +47,7 @@ func kubelet(t *testing.T) (port int, ca []byte, has *atomic.Bool) {
 	return l.Addr().(*net.TCPAddr).Port, ca, has
 }
 
-// It is done when the kubelet serves what the cluster's authority signed, whatever
+// It is done when the kubelet serves a certificate of the cluster's authority, whatever
 // became of the requests, and it approves nothing.
 func TestServingCertificates(t *testing.T) {
 	f, w := newCluster(t)

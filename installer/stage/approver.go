@@ -48,8 +48,8 @@ func inventory(nodes []manifests.Host) []kube.NodeAddress {
 	return out
 }
 
-// approverRole allows what the service does: kubectl reads requests and updates their
-// approval, for which Kubernetes 1.18 and later want a right on the signer too.
+// approverRole allows the calls of the service: kubectl reads requests and updates
+// their approval, for which Kubernetes 1.18 and later want a right on the signer too.
 func approverRole() []table {
 	const group = "certificates.k8s.io"
 	return []table{

@@ -71,7 +71,7 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
-// cleanup describes what pods and their network leave on a host.
+// cleanup lists the leftovers of pods and their network on a host.
 func cleanup(in Input) step.Cleanup {
 	return step.Cleanup{
 		Interfaces: in.Lock.CNIRelease.Interfaces, Files: cniFiles(in), Chains: in.Lock.CNIRelease.Chains,

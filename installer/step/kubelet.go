@@ -24,7 +24,7 @@ import (
 //     next steps write a bootstrap kubeconfig and start it,
 //   - if its node was deleted from the API, only a kubelet that starts registers a new
 //     one (kubernetes/kubernetes#71398). The pods of a deleted node are deleted too, and
-//     the new node gets another pod network: the step also ends what is left of the pods.
+//     the new node gets another pod network: the step also ends the pods that are left.
 //
 // In both cases the step stops the kubelet, and the step of its unit starts it. A kubelet
 // with a good certificate and a node stays as it is, and so does one that never started.
@@ -35,7 +35,7 @@ type KubeletJoin struct {
 	CertDir    string `json:"certDir"`    // of the kubelet
 	CAFile     string `json:"caFile"`     // of the cluster
 	Server     string `json:"server"`     // URL of the API
-	// Pods describes what pods leave on the host.
+	// Pods lists the leftovers of pods on the host.
 	Pods Cleanup `json:"pods"`
 }
 
