@@ -95,6 +95,20 @@ func etcdAtATime(in Input) int {
 	return 0
 }
 
+// etcdHosts returns the members in the order of their turn: those that do not run come
+// first, since the others may restart only if these run.
+func etcdHosts(in Input) []manifests.Host {
+	out := in.Cluster.HostsWith(manifests.RoleEtcd)
+	down := func(h manifests.Host) int {
+		if in.runs(h, etcdClientPort) {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(out, func(a, b manifests.Host) int { return down(a) - down(b) })
+	return out
+}
+
 // etcdBefore requires a quorum without the member. A cluster of one or two members
 // has none without it: there the others must be healthy.
 func etcdBefore(in Input, h manifests.Host) []Gate {

@@ -129,7 +129,7 @@ func Install() Operation {
 		{Name: "packages", Title: "operating system packages", Steps: packageSteps},
 		{Name: "pki", Title: "certificates and keys", Steps: pkiSteps},
 		{
-			Name: "etcd", Title: "etcd members", Steps: etcdSteps,
+			Name: "etcd", Title: "etcd members", Hosts: etcdHosts, Steps: etcdSteps,
 			AtATime: etcdAtATime, Before: etcdBefore, After: etcdAfter,
 		},
 		{Name: "quorum", Title: "etcd has a quorum", Steps: quorumSteps},
