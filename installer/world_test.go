@@ -70,7 +70,7 @@ func newLab(t *testing.T, names ...string) *lab {
 	return l
 }
 
-// errCut is what a writer says when the connection is gone.
+// errCut is the error of a writer when the connection is gone.
 var errCut = errors.New("connection lost")
 
 // agent answers as the program on the host would.

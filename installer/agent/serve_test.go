@@ -73,7 +73,7 @@ func TestInstallTwiceAndReset(t *testing.T) {
 	if w.Read(t, "var/lib/offk8s/journal.jsonl") != journal {
 		t.Error("second apply wrote into the journal")
 	}
-	// A later version of a step keeps what was there first.
+	// A later version of a step keeps the first prior state.
 	if _, err := w.do(w.request(agent.ModeApply, item("conf", &step.File{Path: "/etc/foreign.conf", Content: "newer"}))); err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func (h hold) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// answers collects what an agent writes.
+// answers collects the output of an agent.
 type answers struct {
 	mu    sync.Mutex
 	b     bytes.Buffer

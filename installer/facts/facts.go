@@ -1,5 +1,5 @@
 // Package facts observes a host before anything on it is changed: operating
-// system, resources, addresses, sockets in use, and what an earlier Kubernetes left.
+// system, resources, addresses, sockets in use, and traces of an earlier Kubernetes.
 //
 //	f, err := facts.Collect(ctx, env)
 //

@@ -55,7 +55,7 @@ func TestSuite(t *testing.T) {
 }
 
 // Before there is an API server a check reports a difference, and no error: a
-// dry run on a bare host shows what would be done.
+// dry run on a bare host shows the whole plan.
 func TestChecksOnBareHost(t *testing.T) {
 	w := steptest.New(t)
 	w.Secrets["t"] = "abcdef.0123456789abcdef"
@@ -102,7 +102,7 @@ func TestDifference(t *testing.T) {
 	}
 }
 
-// What drifted is named; what only the server added is not.
+// Drift is named; additions of the server are not.
 func TestApplyNamesDrift(t *testing.T) {
 	f, w := newCluster(t)
 	f.put(`{"kind":"ConfigMap","metadata":{"name":"c","namespace":"n","uid":"u"},"data":{"a":"2"}}`)

@@ -49,7 +49,7 @@ func preflight(in Input) []Check {
 	return c.list
 }
 
-// checkCluster checks what the bundle and this version can do with the cluster.
+// checkCluster checks that the bundle and this version can install the cluster.
 func checkCluster(c *checks, in Input) {
 	members := len(in.Cluster.HostsWith(manifests.RoleEtcd))
 	c.recommend(members != 1, Check{

@@ -86,7 +86,7 @@ func TestT45Hardening(t *testing.T) {
 				t.Errorf("%s: CIS 4.2: kubelet configuration lacks %s", minor, want)
 			}
 		}
-		// CIS 1.1, 4.1: nobody but root reads what pki writes.
+		// CIS 1.1, 4.1: nobody but root reads the files of pki.
 		for id, it := range steps(t, in, "pki", "cp-1") {
 			if f, ok := it.Step.(*step.File); ok && f.Mode != 0o600 {
 				t.Errorf("%s: %s has mode %s", minor, id, f.Mode)

@@ -23,7 +23,7 @@ func TestKernelKinds(t *testing.T) {
 	}}})
 
 	steptest.Suite(t, steptest.Case{
-		Name: "modules", World: modulesWorld(t, true), Leaves: true, // what is loaded stays loaded
+		Name: "modules", World: modulesWorld(t, true), Leaves: true, // modules stay loaded
 		Step: &step.Modules{Names: []string{"overlay", "br_netfilter"}, Optional: []string{"ip_vs"}},
 	})
 }

@@ -161,7 +161,7 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// TestExecCancel proves that a cancelled program ends together with what it started.
+// TestExecCancel proves that a cancelled program ends together with its children.
 func TestExecCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	file := filepath.Join(t.TempDir(), "started")

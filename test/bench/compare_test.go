@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// cost is what one run took, in seconds; cpu counts the children that it waited for too.
+// cost is the time of one run, in seconds; cpu counts the children that it waited for too.
 type cost struct{ wall, cpu float64 }
 
 // compare runs offk8s and what it is measured against in turn, b.N rounds, on

@@ -121,7 +121,7 @@ func BenchmarkPack(b *testing.B) {
 	}, func() { packFloor(b, url, filepath.Join(out, "floor")) })
 }
 
-// packFloor does what no pack can avoid.
+// packFloor does the work that no pack can avoid.
 func packFloor(b *testing.B, url, output string) {
 	b.Helper()
 	f, err := os.Create(output)
@@ -190,7 +190,7 @@ func BenchmarkVerify(b *testing.B) {
 	}, func() { hashMembers(b, path, o) })
 }
 
-// hashMembers hashes what Verify has to; where members begin is known already.
+// hashMembers hashes the members that Verify has to hash; where members begin is known already.
 func hashMembers(b *testing.B, path string, o bundle.OpenOptions) {
 	b.Helper()
 	opened, err := bundle.Open(b.Context(), []string{path}, o)

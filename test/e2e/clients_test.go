@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// clients: two more hosts use the mirror as any host would, with what it offers
+// clients: two more hosts use the mirror as any host would, with all it offers
 // under /config and nothing switched off: dnf and apt install chrony, curl
 // takes ranges, skopeo and ctr pull.
 func (r *road) clients(t *testing.T) {

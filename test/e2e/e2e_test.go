@@ -477,7 +477,7 @@ true`
 func (r *road) clusterFile() string { return filepath.Join(r.work, "cluster.yaml") }
 func (r *road) state() string       { return filepath.Join(r.work, "operator-state") }
 
-// clusterYAML is what a user of such hosts would write. Below the hosts stand
+// clusterYAML is the file that a user of such hosts would write. Below the hosts stand
 // the overrides that only this lab needs (docs in test/lab/README.md).
 var clusterYAML = template.Must(template.New("cluster").Parse(`apiVersion: offk8s.dev/v1
 kind: Cluster

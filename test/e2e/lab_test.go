@@ -62,7 +62,7 @@ func run(t *testing.T, limit time.Duration, argv ...string) string {
 	return out
 }
 
-// try runs argv; what it wrote to stderr goes to the test's log as it comes.
+// try runs argv; stderr goes to the test's log as it comes.
 func try(t *testing.T, limit time.Duration, argv ...string) (string, error) {
 	t.Helper()
 	return tryTo(t, limit, os.Stderr, argv...)

@@ -14,7 +14,7 @@ import (
 	"github.com/offk8s/offk8s/installer/secrettest"
 )
 
-// watcher collects what a secret could leak into: everything the commands
+// watcher collects the places that a secret could leak into: everything the commands
 // print, and the arguments and environments of all processes, those of the
 // hosts among them, for the lab's hosts share the machine's kernel.
 type watcher struct {
@@ -23,7 +23,7 @@ type watcher struct {
 	seen    map[string]bool
 }
 
-// Write keeps what a command printed.
+// Write keeps the output of a command.
 func (w *watcher) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -22,7 +22,7 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// contents says what an image of a role is made of: programs of the lab and
+// contents lists the parts of an image of a role: programs of the lab and
 // where they stand in the image. The first is the entrypoint.
 var contents = map[string][][2]string{
 	"pause":          {{"pause", "/pause"}},

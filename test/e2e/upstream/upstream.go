@@ -29,7 +29,7 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// Config says what the stand-in is made of.
+// Config lists the parts of the stand-in.
 type Config struct {
 	Release catalog.Release
 	CNI     catalog.CNIRelease
@@ -39,7 +39,7 @@ type Config struct {
 	RPMs string
 	// Distros are the RPM-family distros that it stands in for.
 	Distros []catalog.Distro
-	// FlannelRoot holds what the flannel image needs beside flanneld (iptables and its libraries).
+	// FlannelRoot holds the files that the flannel image needs beside flanneld (iptables and its libraries).
 	FlannelRoot string
 	// Work is a directory for the archives and the catalog overlay.
 	Work string
