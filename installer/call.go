@@ -2,7 +2,6 @@ package installer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -19,10 +18,6 @@ import (
 // the agent has ended, the next call connects and starts it again.
 func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Event)) error {
 	req.Protocol = agent.Protocol
-	line, err := json.Marshal(req)
-	if err != nil {
-		return err
-	}
 	m.busy.Lock()
 	defer m.busy.Unlock()
 	if m.lost {
@@ -36,7 +31,7 @@ func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Even
 	if m.session == nil {
 		m.session = startSession(ctx, m.Host)
 	}
-	err = m.session.call(ctx, append(line, '\n'), on)
+	err := m.session.call(ctx, req, on)
 	if ended, cause := m.session.over(); ended {
 		_, exited := errors.AsType[*host.ExitError](cause)
 		m.session, m.lost = nil, cause != nil && !exited

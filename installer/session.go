@@ -25,6 +25,9 @@ type session struct {
 	err   error              // of the program, with its output
 	mute  bool               // the agent was silent for too long
 
+	key   []byte        // of the agent, for secrets
+	keyed chan struct{} // closed when key is set
+
 	mu sync.Mutex
 	on func(agent.Event) // nil between requests
 }
@@ -33,7 +36,7 @@ type session struct {
 func startSession(ctx context.Context, h host.Host) *session {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r, w := io.Pipe()
-	s := &session{host: h.Name(), stdin: w, stop: cancel, ended: make(chan struct{})}
+	s := &session{host: h.Name(), stdin: w, stop: cancel, ended: make(chan struct{}), keyed: make(chan struct{})}
 	go s.run(ctx, h, r)
 	go s.beat()
 	return s
@@ -75,6 +78,13 @@ func (s *session) beat() {
 func (s *session) event(e agent.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e.Type == agent.EventKey {
+		if s.key == nil {
+			s.key = e.Key
+			close(s.keyed)
+		}
+		return
+	}
 	if s.on != nil {
 		s.on(e)
 	}
@@ -86,8 +96,52 @@ func (s *session) listen(on func(agent.Event)) {
 	s.on = on
 }
 
-// call sends a line and waits for the end of its answer.
-func (s *session) call(ctx context.Context, line []byte, on func(agent.Event)) error {
+// encode returns the line of a request. Secrets travel sealed.
+func (s *session) encode(ctx context.Context, req agent.Request) ([]byte, error) {
+	if len(req.Secrets) > 0 {
+		silent := time.NewTimer(agent.Silence)
+		defer silent.Stop()
+		select {
+		case <-s.keyed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-s.ended:
+			return nil, s.died()
+		case <-silent.C:
+			return nil, s.silenced()
+		}
+		sealed, err := agent.SealSecrets(s.key, req.Secrets)
+		if err != nil {
+			return nil, err
+		}
+		req.Secrets, req.Sealed = nil, sealed
+	}
+	line, err := json.Marshal(req)
+	return append(line, '\n'), err
+}
+
+// died returns the error of an agent that has ended without an answer.
+func (s *session) died() error {
+	err := s.err
+	if err == nil {
+		err = errors.New("no answer")
+	}
+	return fmt.Errorf("agent: %w", err)
+}
+
+// silenced ends an agent that gives no sign of life.
+func (s *session) silenced() error {
+	s.mute = true
+	s.stop()
+	return fmt.Errorf("no sign of life from the agent on %s for %s", s.host, agent.Silence)
+}
+
+// call sends a request and waits for the end of its answer.
+func (s *session) call(ctx context.Context, req agent.Request, on func(agent.Event)) error {
+	line, err := s.encode(ctx, req)
+	if err != nil {
+		return err
+	}
 	silent := time.NewTimer(agent.Silence)
 	defer silent.Stop()
 	end := make(chan error, 1)
@@ -107,7 +161,7 @@ func (s *session) call(ctx context.Context, line []byte, on func(agent.Event)) e
 	})
 	defer s.listen(nil)
 	go func() { _, _ = s.stdin.Write(line) }() // an error ends the session
-	err := s.wait(ctx, end, silent.C)
+	err = s.wait(ctx, end, silent.C)
 	if ctx.Err() != nil {
 		// The agent's error says only that it had to stop.
 		return context.Cause(ctx)
@@ -134,15 +188,9 @@ func (s *session) wait(ctx context.Context, end <-chan error, silent <-chan time
 				return err
 			default:
 			}
-			err := s.err
-			if err == nil {
-				err = errors.New("no answer")
-			}
-			return fmt.Errorf("agent: %w", err)
+			return s.died()
 		case <-silent:
-			s.mute = true
-			s.stop()
-			return fmt.Errorf("no sign of life from the agent on %s for %s", s.host, agent.Silence)
+			return s.silenced()
 		}
 	}
 }

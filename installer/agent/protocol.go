@@ -36,6 +36,7 @@ type Mode string
 
 // The modes.
 const (
+	ModeLock  Mode = "lock"  // lock the host until the session ends
 	ModeFacts Mode = "facts" // observe the host
 	ModeCheck Mode = "check" // compare the items with the host, change nothing
 	ModeApply Mode = "apply" // apply the items
@@ -68,8 +69,12 @@ type Request struct {
 	// ModeApply undoes the recorded steps that are not among them, newest first; ModeCheck
 	// lists them.
 	Keep []string `json:"keep,omitzero"`
-	// Secrets are the values of the references in Items, base64 in JSON.
+	// Secrets are the values of the references in Items, base64 in JSON. Sealed are more of
+	// them, encrypted by SealSecrets, as an operator sends them all.
 	Secrets map[string][]byte `json:"secrets,omitempty"`
+	Sealed  []byte            `json:"sealed,omitempty"`
+	// TakeOver ends another agent that holds the lock of the host.
+	TakeOver bool `json:"takeOver,omitempty"`
 	// AllowDowngrade accepts a bundle of a lower sequence than the host has seen.
 	AllowDowngrade bool `json:"allowDowngrade,omitempty"`
 	// Pending reports, for ModeCheck, that earlier stages have changes to make, so that
@@ -96,6 +101,7 @@ type EventType string
 // The event types. Every answer ends with exactly one EventEnd; without it, the agent
 // died or the connection was lost.
 const (
+	EventKey   EventType = "key"   // the first one of a session; not part of an answer
 	EventStart EventType = "start" // a step begins
 	EventStep  EventType = "step"  // a step ended, with its State
 	EventLog   EventType = "log"
@@ -120,6 +126,8 @@ type Event struct {
 	Level string `json:"level,omitempty"`
 	Text  string `json:"text,omitempty"`
 
+	// Key is the public key for SealSecrets.
+	Key   []byte       `json:"key,omitempty"`
 	Facts *facts.Facts `json:"facts,omitempty"`
 	Stays []string     `json:"stays,omitempty"`
 	// Of the end: empty on success. Code stands for one of the errors below.

@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"crypto/hpke"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -24,11 +26,14 @@ type Options struct {
 	// Kinds are the step kinds that items may have; nil means those of
 	// installer/step and installer/kube.
 	Kinds step.Kinds
+	// Key opens Request.Sealed; nil means a new one.
+	Key hpke.PrivateKey
 }
 
 // session is the work on the requests of an operator, one after the other.
 type session struct {
 	kinds step.Kinds
+	key   hpke.PrivateKey
 	out   *events
 	// req is the request in work, and env the host with what the request brings.
 	req Request
@@ -61,6 +66,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	defer cancel(nil)
 	s := newSession(out, cancel, o)
 	defer s.release()
+	if err := s.sendKey(); err != nil {
+		return err
+	}
 	var beating sync.WaitGroup
 	done := make(chan struct{})
 	beating.Go(func() { s.out.beat(done) })
@@ -79,7 +87,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 }
 
 func newSession(out io.Writer, gone context.CancelCauseFunc, o Options) *session {
-	s := &session{out: &events{w: out, gone: gone}, kinds: o.Kinds}
+	s := &session{out: &events{w: out, gone: gone}, kinds: o.Kinds, key: o.Key}
 	if s.kinds == nil {
 		s.kinds = step.All().With(kube.Kinds())
 	}
@@ -101,9 +109,7 @@ func (s *session) answer(ctx context.Context, l line) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrRequest, err)
 	} else if s.req, err = parseRequest(l.text); err == nil {
-		s.out.hide.add(s.req.Secrets)
-		s.env.Secret, s.env.Fetch = secrets(s.req.Secrets), noBundle
-		err = s.run(ctx)
+		err = s.unsealed(ctx)
 	}
 	end := Event{Type: EventEnd}
 	if err != nil {
@@ -113,10 +119,38 @@ func (s *session) answer(ctx context.Context, l line) error {
 	return errors.Join(err, s.out.send(end))
 }
 
+// sendKey sends the key for the secrets of the session.
+func (s *session) sendKey() (err error) {
+	if s.key == nil {
+		if s.key, err = NewKey(); err != nil {
+			return err
+		}
+	}
+	return s.out.send(Event{Type: EventKey, Key: s.key.PublicKey().Bytes()})
+}
+
+// unsealed opens the secrets of the request and handles it.
+func (s *session) unsealed(ctx context.Context) error {
+	values := maps.Clone(s.req.Secrets)
+	if len(s.req.Sealed) > 0 {
+		more, err := OpenSecrets(s.key, s.req.Sealed)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRequest, err)
+		}
+		maps.Copy(more, values)
+		values = more
+	}
+	s.out.hide.add(values)
+	s.env.Secret, s.env.Fetch = secrets(values), noBundle
+	return s.run(ctx)
+}
+
 func (s *session) run(ctx context.Context) error {
 	switch s.req.Mode {
 	case ModeFacts:
 		return s.facts(ctx)
+	case ModeLock:
+		return s.open(ctx)
 	case ModeCheck, ModeApply, ModeUndo:
 	default:
 		return fmt.Errorf("%w: mode %q", ErrRequest, s.req.Mode)
@@ -141,7 +175,7 @@ func (s *session) run(ctx context.Context) error {
 // open locks the host and reads its journal and stamps, unless it has done so.
 func (s *session) open(ctx context.Context) (err error) {
 	if s.unlock == nil {
-		if s.unlock, err = lock(ctx, s.env); err != nil {
+		if s.unlock, err = lock(ctx, s.env, s.req); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // Options configure Open.
 type Options struct {
 	Dir     string             // the operator's state directory of the cluster; created if missing
-	DryRun  bool               // leave Dir as it is: keep in memory what is issued
+	DryRun  bool               // leave Dir as it is: keep new credentials in memory
 	Cluster *manifests.Cluster // the cluster that uses the credentials
 	UID     string             // the UID of a new cluster; "": derived from its identity
 	Now     func() time.Time   // nil: time.Now

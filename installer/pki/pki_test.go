@@ -153,7 +153,7 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// A host whose clock is a day behind accepts what is issued now.
+// A host whose clock is a day behind accepts new certificates.
 func TestT48Backdate(t *testing.T) {
 	now := time.Now()
 	s := open(t, t.TempDir(), now, nil)

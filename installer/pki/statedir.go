@@ -18,7 +18,7 @@ import (
 // stateDir is a directory of secrets.
 type stateDir struct {
 	path string
-	// memory, if it is not nil, takes what is written, by file name: the directory
+	// memory, if it is not nil, takes everything written, by file name: the directory
 	// itself stays as it is.
 	memory map[string]trust.Secret
 	// If path is "", there is no directory, only memory.
