@@ -227,7 +227,14 @@ func TestT43SecretsGoOnlyWhereTheyAreNamed(t *testing.T) {
 	}
 	outputs := map[string]string{}
 	for n, h := range l.hosts {
-		got := h.requests[len(h.requests)-1].Secrets
+		req := h.requests[len(h.requests)-1]
+		if len(req.Secrets) > 0 {
+			t.Errorf("%s: secrets travel in plain", n)
+		}
+		got, err := agent.OpenSecrets(l.key, req.Sealed)
+		if err != nil {
+			t.Fatal(err)
+		}
 		want := map[string][]byte{"pki:" + n + ".key": secrets["pki:"+n+".key"]}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s got secrets (-want +got):\n%s", n, diff)

@@ -3,6 +3,7 @@ package installer_test
 import (
 	"bytes"
 	"context"
+	"crypto/hpke"
 	"debug/elf"
 	"encoding/binary"
 	"encoding/json"
@@ -30,6 +31,7 @@ type lab struct {
 	t       *testing.T
 	cluster *manifests.Cluster
 	hosts   map[string]*labHost
+	key     hpke.PrivateKey // of all agents
 }
 
 type labHost struct {
@@ -39,6 +41,7 @@ type labHost struct {
 	ahead time.Duration
 	// cutAfter, when positive, loses the connection after so many events.
 	cutAfter int
+	key      hpke.PrivateKey
 	mu       sync.Mutex
 	agents   int // that were started
 	requests []agent.Request
@@ -47,12 +50,16 @@ type labHost struct {
 
 func newLab(t *testing.T, names ...string) *lab {
 	t.Helper()
-	l := &lab{t: t, cluster: &manifests.Cluster{Name: "lab"}, hosts: map[string]*labHost{}}
+	key, err := agent.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{t: t, key: key, cluster: &manifests.Cluster{Name: "lab"}, hosts: map[string]*labHost{}}
 	for i, n := range names {
 		l.cluster.Hosts = append(l.cluster.Hosts, manifests.Host{
 			Name: n, Address: fmt.Sprintf("10.0.0.%d", i+1), Roles: []manifests.Role{manifests.RoleWorker},
 		})
-		h := &labHost{fakeHost: newFakeHost(t, n), world: steptest.New(t)}
+		h := &labHost{fakeHost: newFakeHost(t, n), world: steptest.New(t), key: key}
 		h.world.Write(t, "proc/sys/kernel/osrelease", "6.1\n", 0o644)
 		h.world.Write(t, "proc/sys/kernel/hostname", n+"\n", 0o644)
 		h.world.Write(t, "proc/meminfo", "MemTotal: 4194304 kB\n", 0o644)
@@ -83,7 +90,7 @@ func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout
 	if _, err := io.WriteString(stdout, "Welcome!\n"); err != nil {
 		return err
 	}
-	err := agent.Serve(ctx, &tap{h: h, r: stdin}, out, agent.Options{Root: h.world.Root, Run: h.world.Env().Run})
+	err := agent.Serve(ctx, &tap{h: h, r: stdin}, out, agent.Options{Root: h.world.Root, Run: h.world.Env().Run, Key: h.key})
 	if out.left < 0 {
 		return errCut
 	}

@@ -32,8 +32,9 @@ func LockAs(path, holder string) (unlock func() error, err error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			holder, _ := io.ReadAll(io.LimitReader(f, 256))
-			err = fmt.Errorf("%w by %s", ErrLocked, strings.TrimSpace(string(holder)))
+			text, _ := io.ReadAll(io.LimitReader(f, 256))
+			holder, _, _ := strings.Cut(string(text), "\n")
+			err = fmt.Errorf("%w by %s", ErrLocked, holder)
 		}
 		return nil, errors.Join(err, f.Close())
 	}

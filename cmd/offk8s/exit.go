@@ -41,7 +41,7 @@ const (
 var classes = []class{
 	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init cluster and offk8s init pack write commented examples"},
 	{as[*installer.PreflightError], exitPreflight, "fix the hosts or cluster.yaml; hostPreparation.ignorePreflight turns a check of a host into a warning"},
-	{is(agent.ErrLocked), exitLocked, "another offk8s is working on that host; wait until it ends"},
+	{is(agent.ErrLocked), exitLocked, "another offk8s works there; wait until it ends, or end one that hangs with --take-over"},
 	{is(agent.ErrIdentity), exitPolicy, "bring the cluster's state here: offk8s state export on the machine that installed it, then state import (--from HOST if the control planes have copies); or name its directory with --state"},
 	{is(pki.ErrOtherState), exitPolicy, "give another directory with --state; offk8s state show describes what is there"},
 	{is(pki.ErrDamaged), exitVerify, "do not use this file; copy it again from the source, or take another copy"},

@@ -26,6 +26,7 @@ type installOptions struct {
 	downgrade bool
 	forget    []string
 	fresh     bool
+	takeOver  bool
 	pass      passphrase // of the sealed copies of the state
 }
 
@@ -67,6 +68,7 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 	f.BoolVar(&o.dryRun, "dry-run", false, "check the hosts and print the plan; change nothing")
 	f.BoolVar(&o.exitCode, "exit-code", false, "with --dry-run: exit 7 if anything would change")
 	f.BoolVar(&o.downgrade, "allow-downgrade", false, "accept a bundle older than the one on the hosts")
+	takeOverFlag(cmd, &o.takeOver)
 	o.pass.flag = "state-passphrase-file"
 	f.StringVar(&o.pass.file, o.pass.flag, "", "keep a copy of the state, sealed with the passphrase in this file (-: prompt), on every control plane")
 	f.StringSliceVar(&o.forget, "forget", nil, "hosts that left cluster.yaml and will never come back: remove them without restoring them")
@@ -108,6 +110,9 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 		return err
 	}
 	defer fleet.Close()
+	if err := fleet.Lock(ctx, installer.LockOptions{Operator: operator(), TakeOver: o.takeOver}); err != nil {
+		return err
+	}
 	missing := fleet.Missing()
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
 		a.warnf("%s cannot be reached; the run goes on without it if the others are enough: %v", name, missing[name])
@@ -175,6 +180,10 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 		return quietError{exitPending}
 	}
 	return err
+}
+
+func takeOverFlag(cmd *cobra.Command, v *bool) {
+	cmd.Flags().BoolVar(v, "take-over", false, "end the work of another operator on the hosts; a package transaction is finished first")
 }
 
 // operator returns the "user@machine" that runs this program, behind sudo too.

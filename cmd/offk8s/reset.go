@@ -11,14 +11,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
+// resetOptions are the flags of reset.
+type resetOptions struct {
+	cluster  clusterOptions
+	hosts    []string
+	yes      bool
+	takeOver bool
+}
+
 func (a *app) resetCommand() *cobra.Command {
-	var o clusterOptions
-	var hosts []string
-	var yes bool
+	var o resetOptions
 	cmd := &cobra.Command{
 		Use:   "reset",
 		Short: "Undo install on all or some hosts",
@@ -34,38 +41,40 @@ install, which drains it first.
 The state directory of the cluster stays; if there is one, the events of the run are
 written to a file in it, runs/TIME.jsonl.
 
-Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed.`,
+Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed; 11 another operator
+works on a host.`,
 		Example: `  offk8s reset -f cluster.yaml
   offk8s reset --host node-3 --yes`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.reset(cmd.Context(), o, hosts, yes) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.reset(cmd.Context(), o) },
 	}
-	o.fileFlag(cmd)
-	o.hostFlags(cmd)
-	cmd.Flags().StringSliceVar(&hosts, "host", nil, "only these hosts")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	o.cluster.fileFlag(cmd)
+	o.cluster.hostFlags(cmd)
+	cmd.Flags().StringSliceVar(&o.hosts, "host", nil, "only these hosts")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
+	takeOverFlag(cmd, &o.takeOver)
 	return cmd
 }
 
-func (a *app) reset(ctx context.Context, o clusterOptions, hosts []string, yes bool) (err error) {
-	c, err := o.load()
+func (a *app) reset(ctx context.Context, o resetOptions) (err error) {
+	c, err := o.cluster.load()
 	if err != nil {
 		return err
 	}
-	state, err := o.findState(c, "")
+	state, err := o.cluster.findState(c, "")
 	if err != nil {
 		return err
 	}
-	lost := losses(c, hosts)
-	if err := selectHosts(c, hosts); err != nil {
+	lost := losses(c, o.hosts)
+	if err := selectHosts(c, o.hosts); err != nil {
 		return err
 	}
 	c.SetDefaults(catalog.Release{}) // reset needs only the SSH settings, nothing of a release
 	for _, l := range lost {
 		a.warnf("%s", l)
 	}
-	if !yes {
-		if err := a.confirmReset(c, len(hosts) > 0); err != nil {
+	if !o.yes {
+		if err := a.confirmReset(c, len(o.hosts) > 0); err != nil {
 			return err
 		}
 	}
@@ -80,11 +89,15 @@ func (a *app) reset(ctx context.Context, o clusterOptions, hosts []string, yes b
 		a.keepLog(run, state.dir)
 	}
 	defer func() { a.finishRun(run, "", err) }()
-	fleet, err := a.connect(ctx, o, c, true, run)
+	fleet, err := a.connect(ctx, o.cluster, c, true, run)
 	if err != nil {
 		return err
 	}
 	defer fleet.Close()
+	err = fleet.Lock(ctx, installer.LockOptions{Operator: operator(), TakeOver: o.takeOver})
+	if errors.Is(err, agent.ErrLocked) { // other errors come again, in the report
+		return err
+	}
 	report, err := installer.Reset(ctx, fleet, installer.ResetOptions{Progress: run})
 	run.end()
 	if report == nil {

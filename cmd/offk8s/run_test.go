@@ -198,9 +198,7 @@ func serveOnce(t *testing.T, request []byte, on func(agent.Event)) (end agent.Ev
 		_ = agent.Serve(t.Context(), in, out, agent.Options{Root: t.TempDir(), Run: quoting{}}) // its last event has the error
 		_ = out.Close()
 	}()
-	if _, err := send.Write(append(request, '\n')); err != nil {
-		t.Fatal(err)
-	}
+	go func() { _, _ = send.Write(append(request, '\n')) }() // the agent writes first
 	for s := bufio.NewScanner(receive); s.Scan(); {
 		var e agent.Event
 		if err := json.Unmarshal(s.Bytes(), &e); err != nil {

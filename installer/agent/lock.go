@@ -89,7 +89,7 @@ func waitLock(ctx context.Context, env *step.Env, req Request) (unlock func() er
 		}
 		if waited == "" {
 			waited = string(line)
-			env.Log.Warn("waiting for the agent of another run to stop", "error", err)
+			env.Log.Warn("waiting for the agent of an earlier run to stop", "error", err)
 		}
 		select {
 		case <-ctx.Done():

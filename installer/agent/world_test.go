@@ -143,6 +143,8 @@ type answers struct {
 	mu    sync.Mutex
 	b     bytes.Buffer
 	wants []want
+	// public is the key of the agent. Its event is not part of an answer.
+	public []byte
 }
 
 type want struct {
@@ -166,6 +168,10 @@ func (a *answers) Write(line []byte) (int, error) {
 	if err := json.Unmarshal(line, &e); err != nil {
 		return 0, err
 	}
+	if e.Type == agent.EventKey {
+		a.public = e.Key
+		return len(line), nil
+	}
 	a.wants = slices.DeleteFunc(a.wants, func(w want) bool {
 		if w.t == e.Type {
 			close(w.seen)
@@ -173,6 +179,12 @@ func (a *answers) Write(line []byte) (int, error) {
 		return w.t == e.Type
 	})
 	return a.b.Write(line)
+}
+
+func (a *answers) key() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.public
 }
 
 func (a *answers) text() string {

@@ -11,7 +11,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// The files of what is made once, beside the authorities; serviceAccountFile has a
+// The files that are made once, beside the authorities; serviceAccountFile has a
 // .key and a .pub.
 const (
 	serviceAccountFile = "service-account"

@@ -13,7 +13,7 @@ import (
 
 // Identity returns the identity of the cluster, "sha256:<hex>" over the certificates
 // of its authorities and the public key of its service account tokens. It is "" if
-// anything of what Establish creates is missing: with the rest alone, nobody may change
+// any file that Establish creates is missing: with the rest alone, nobody may change
 // a running cluster. Hosts record it, so that they refuse credentials of another
 // cluster of that name.
 func (s *Credentials) Identity() (string, error) {
@@ -99,7 +99,7 @@ func (d stateDir) uid() (string, error) {
 func uidOf(identity string) string { return strings.TrimPrefix(identity, "sha256:")[:32] }
 
 // irreplaceable returns the names of the files that a running cluster cannot do
-// without: what Establish creates. The identity covers the public ones, in this order.
+// without: those that Establish creates. The identity covers the public ones, in this order.
 func irreplaceable() []string {
 	var out []string
 	for _, ca := range authorities() {
@@ -108,7 +108,7 @@ func irreplaceable() []string {
 	return append(out, serviceAccountFile+".pub", serviceAccountFile+".key", encryptionFile)
 }
 
-// Establish creates what cannot be created again for a running cluster: the
+// Establish creates the credentials that a running cluster cannot change: the
 // authorities, the key of the service account tokens and the key of the encryption at
 // rest. It returns the identity. What exists stays as it is. Call it only if no host
 // has been installed with other credentials.
