@@ -420,12 +420,34 @@ func (r *road) otherMachine(t *testing.T) {
 			t.Errorf("install %v with another state made %v", more, made)
 		}
 	}
+	r.bringState(t)
 	config := filepath.Join(r.work, "admin.kubeconfig")
 	must(t, os.WriteFile(config, []byte(run(t, time.Minute, r.bin, "kubeconfig", "-f", r.clusterFile(), "--state", r.state())), 0o600))
 	for _, file := range []string{config, filepath.Join(r.state(), "admin.kubeconfig")} {
 		kubectl := filepath.Join(r.cache, "components", r.binaries[0], "kubectl")
 		if out := run(t, time.Minute, in("operator", kubectl, "--kubeconfig", file, "get", "nodes", "-o", "name")...); !strings.Contains(out, "cp-1") {
 			t.Errorf("%s reaches no cluster: %s", file, out)
+		}
+	}
+}
+
+// bringState: with the state of the first machine, from a file or from the sealed copy on a
+// control plane, install on another machine changes nothing.
+func (r *road) bringState(t *testing.T) {
+	pass, file := filepath.Join(r.work, "state-passphrase"), filepath.Join(r.work, "lab.state")
+	must(t, os.WriteFile(pass, []byte("correct horse\n"), 0o600))
+	if o := r.again(t, "--state-passphrase-file", pass); o.code != 0 || o.report.Changed != 1 {
+		t.Fatalf("install with a sealed copy: exit %d, changed %d, want 0 and 1 (the copy on cp-1):\n%s", o.code, o.report.Changed, o.output)
+	}
+	if mode := strings.TrimSpace(run(t, time.Minute, r.ssh("10.66.0.11", "stat", "-c", "%a-%U", "/etc/kubernetes/offk8s-state.sealed")...)); mode != "600-root" {
+		t.Errorf("the copy on cp-1 is %s", mode)
+	}
+	r.operator(t, time.Minute, "state", "export", "-f", r.clusterFile(), "--state", r.state(), "-o", file, "--passphrase-file", pass)
+	for name, argv := range map[string][]string{"file": {file}, "copy": {"--from", "cp-1", "-f", r.clusterFile()}} {
+		state := filepath.Join(r.work, "state-from-"+name)
+		r.operator(t, time.Minute, append([]string{"state", "import", "--state", state, "--passphrase-file", pass}, argv...)...)
+		if o := r.again(t, "--state", state); o.code != 0 || o.report.Changed != 0 {
+			t.Errorf("install with the state from the %s: exit %d, changed %d, want 0 and 0:\n%s", name, o.code, o.report.Changed, o.output)
 		}
 	}
 }
