@@ -38,6 +38,9 @@ type LockOptions struct {
 	// TakeOver ends the agents of another operator. Each of them first finishes the
 	// transaction of a package manager that it has begun.
 	TakeOver bool
+	// Progress receives the events of hosts that wait for another agent to stop, as of the
+	// stage "facts". It may be nil.
+	Progress Progress
 }
 
 // Lock locks all connected hosts until Close, so that two operators do not take turns on
@@ -46,6 +49,9 @@ type LockOptions struct {
 // that is locked; it is agent.ErrLocked and names the operator.
 func (f *Fleet) Lock(ctx context.Context, o LockOptions) error {
 	req := agent.Request{Mode: agent.ModeLock, Cluster: f.cluster.Name, Operator: o.Operator, Started: time.Now(), TakeOver: o.TakeOver}
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
 	order := f.lockOrder()
 	for _, part := range [][]string{order[:min(1, len(order))], order[min(1, len(order)):]} {
 		err := f.each(ctx, part, func(ctx context.Context, name string) error {
@@ -55,7 +61,7 @@ func (f *Fleet) Lock(ctx context.Context, o LockOptions) error {
 			}
 			req := req
 			req.Host = name
-			return m.call(ctx, req, func(agent.Event) {})
+			return m.call(ctx, req, func(e agent.Event) { o.Progress.Event("facts", name, e) })
 		})
 		if err != nil {
 			return err

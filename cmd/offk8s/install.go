@@ -42,7 +42,10 @@ control plane, nodes, network, DNS, and a smoke test with real pods. Every host 
 every byte that it uses against the signed bundle.
 
 Run it again at any time: it changes only what differs and finishes an interrupted run.
-The directory --state holds the cluster's CAs and keys: keep it, and keep it safe.
+The directory --state holds the cluster's CAs and keys: keep it, and keep it safe (offk8s
+state export). With --state-passphrase-file, every control plane keeps a sealed copy of it;
+later runs leave the copies as they are unless the passphrase is given again. A run locks
+all hosts until its end, so that two operators do not work at the same time.
 
 Ctrl-C stops the run, and so does the loss of the connection: a host stops its step, but
 a package manager finishes its transaction first, for which install waits up to ten
@@ -55,7 +58,7 @@ directory --state, of which the last 20 stay; a dry run writes none, it leaves n
 
 Exit status: 0 done; 2 usage or configuration; 3 some hosts failed, listed; 4 the
 bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pending
-(with --dry-run --exit-code); 11 another install works on a host.`,
+(with --dry-run --exit-code); 11 another operator works on a host; 12 wrong passphrase.`,
 		Example: `  offk8s install --key offk8s.pub --dry-run
   offk8s install -f cluster.yaml --key offk8s.pub`,
 		Args: cobra.NoArgs,
@@ -110,15 +113,15 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 		return err
 	}
 	defer fleet.Close()
-	if err := fleet.Lock(ctx, installer.LockOptions{Operator: operator(), TakeOver: o.takeOver}); err != nil {
-		return err
-	}
 	missing := fleet.Missing()
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
 		a.warnf("%s cannot be reached; the run goes on without it if the others are enough: %v", name, missing[name])
 	}
 	var checks []stage.Check
 	err = run.stage("facts", len(c.Hosts), func() (err error) {
+		if err := fleet.Lock(ctx, installer.LockOptions{Operator: operator(), TakeOver: o.takeOver, Progress: run}); err != nil {
+			return err
+		}
 		in, checks, err = fleet.Preflight(ctx, in)
 		return err
 	})

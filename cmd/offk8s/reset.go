@@ -94,7 +94,7 @@ func (a *app) reset(ctx context.Context, o resetOptions) (err error) {
 		return err
 	}
 	defer fleet.Close()
-	err = fleet.Lock(ctx, installer.LockOptions{Operator: operator(), TakeOver: o.takeOver})
+	err = fleet.Lock(ctx, installer.LockOptions{Operator: operator(), TakeOver: o.takeOver, Progress: run})
 	if errors.Is(err, agent.ErrLocked) { // other errors come again, in the report
 		return err
 	}
