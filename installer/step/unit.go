@@ -140,7 +140,9 @@ func (u *Unit) reasons(env *Env, s unitState) ([]string, error) {
 	if !u.Running {
 		return out, nil
 	}
-	if !s.running() {
+	// A restart that nobody waits for stops the unit first.
+	restarts := u.NoBlock && s.active == "deactivating"
+	if !s.running() && !restarts {
 		return append(out, fmt.Sprintf("not running (%s)", strings.Trim(s.active+" "+s.sub, " "))), nil
 	}
 	stamp, err := u.stamp(env)

@@ -22,6 +22,7 @@ type systemd struct {
 	failStart       bool
 	killed          bool // stopping it takes too long: it is killed and has failed
 	failed          bool
+	stopping        bool // a restart that nobody waits for has only begun
 	verbs           []string
 }
 
@@ -39,6 +40,8 @@ func (s *systemd) run(_ context.Context, c step.Cmd) (step.Output, error) {
 			file = "enabled"
 		}
 		switch {
+		case s.stopping:
+			active = "deactivating"
 		case s.active:
 			active = "active"
 		case s.failed:
@@ -167,6 +170,22 @@ func TestUnitRestarts(t *testing.T) {
 				t.Errorf("systemctl verbs (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A restart that nobody waits for stops the unit first; a unit that is waited for and
+// stops does not run.
+func TestUnitRestartsInTheBackground(t *testing.T) {
+	for noBlock, want := range map[bool]step.State{true: step.OK, false: step.Differs} {
+		s := newSystemd(t)
+		u := step.Unit{Name: "etcd.service", Content: "[Service]\n", Enable: true, Running: true, NoBlock: noBlock}
+		if _, err := u.Apply(t.Context(), s.w.Env()); err != nil {
+			t.Fatal(err)
+		}
+		s.stopping = true
+		if res, err := u.Check(t.Context(), s.w.Env()); err != nil || res.State != want {
+			t.Errorf("in the background %t: %+v, error %v; want %s", noBlock, res, err, want)
+		}
 	}
 }
 
