@@ -61,6 +61,39 @@ func TestT64DiedBetweenIntentAndDone(t *testing.T) {
 	}
 }
 
+// A file that is too big for the journal has a copy before it is replaced, and is
+// restored once.
+func TestT64DiedBesideABackup(t *testing.T) {
+	w := newWorld(t, 1)
+	foreign := strings.Repeat("foreign", 100_000)
+	w.Write(t, "etc/conf", foreign, 0o644)
+	w.Write(t, "var/lib/x", "", 0o644)
+	before := w.Tree(t)
+	conf := item("conf", &step.File{Path: "/etc/conf", Content: "ours"})
+	w.apply(conf)
+	// The agent dies right after it has written that it is about to change the file.
+	whole := w.Read(t, journalPath)
+	w.Write(t, journalPath, whole[:strings.Index(whole, `{"op":"done"`)], 0o600)
+	w.Write(t, "etc/conf", foreign, 0o644)
+	if err := os.RemoveAll(filepath.Join(w.Root, step.BackupDir)); err != nil {
+		t.Fatal(err)
+	}
+	w.apply(conf)
+	whole = w.Read(t, journalPath)
+	w.prune(agent.ModeApply)
+	if w.Read(t, "etc/conf") != foreign {
+		t.Error("the foreign file is lost")
+	}
+	// It dies before it has written that the file is restored.
+	w.Write(t, journalPath, whole, 0o600)
+	if _, err := w.do(w.request(agent.ModeUndo)); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(before, w.Tree(t)); diff != "" {
+		t.Errorf("(-before +after):\n%.300s", diff)
+	}
+}
+
 func TestUndoIsInReverseAndGoesOn(t *testing.T) {
 	w := newWorld(t, 1)
 	broken := true

@@ -125,7 +125,7 @@ func (s *session) one(ctx context.Context, j *journal, it step.Item, pending boo
 	env := *s.env
 	own, inherited := j.find(keyOf(it)), json.RawMessage(nil)
 	if own != nil {
-		env.Owned, env.Prior = true, own.Prior
+		env.Owned, env.Prior = own.Done, own.Prior
 	} else {
 		inherited, env.Owned = s.inherited(j, it)
 	}

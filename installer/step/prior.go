@@ -94,6 +94,11 @@ func (e *Env) restore(path string, raw json.RawMessage) error {
 		return fmt.Errorf("file %q: backup %q is not in %s", path, p.Backup, BackupDir)
 	}
 	r, err := os.Open(e.Path(p.Backup))
+	if absent(err) && now.exists {
+		// An undo was interrupted after it had removed the backup, below.
+		e.Log.Warn("no backup, the file was restored before", "path", path)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("file %q: %w", path, err)
 	}

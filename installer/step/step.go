@@ -96,8 +96,8 @@ type Env struct {
 	// Left records what a step has made and Undo leaves for the sake of Kept, as another
 	// step with a prior.
 	Left func(s Step, prior json.RawMessage)
-	// Owned reports that the journal already has the prior state of this step: Apply
-	// replaces only what offk8s wrote, and need not save it.
+	// Owned reports that the step has been applied before and the journal has its prior
+	// state: Apply replaces only what offk8s wrote, and need not save it.
 	Owned bool
 	// After runs argv once after all steps are undone, to restart a daemon with its
 	// restored configuration. It is nil except during Undo.
