@@ -448,11 +448,11 @@ func TestSmallerStep(t *testing.T) {
 	values := func(v map[string]string) step.Item { return item("sysctl", &step.Sysctl{Values: v}) }
 	lines := func(l ...string) step.Item { return item("lines", &step.Block{Path: "/etc/hosts", Lines: l}) }
 	w.apply(
-		fw("open", "22/tcp 6443/tcp 80/tcp", ""), fw("hosts", "2379/tcp", "10.0.0.1 10.0.0.2"), fw("more", "443/tcp", ""),
+		fw("more", "443/tcp", ""), fw("open", "22/tcp 6443/tcp 80/tcp", ""), fw("hosts", "2379/tcp", "10.0.0.1 10.0.0.2"),
 		values(map[string]string{"net.x": "1", "net.y": "1", "net.ours": "1"}), lines("10.0.0.1 a", "10.0.0.2 b"))
 	// A host less; one port moves to another step, one is no longer wanted.
 	smaller := []step.Item{
-		fw("open", "6443/tcp", ""), fw("hosts", "2379/tcp", "10.0.0.1"), fw("more", "443/tcp 80/tcp", ""),
+		fw("more", "443/tcp 80/tcp", ""), fw("open", "6443/tcp", ""), fw("hosts", "2379/tcp", "10.0.0.1"),
 		values(map[string]string{"net.x": "2"}), lines("10.0.0.1 a"),
 	}
 	w.apply(smaller...)
@@ -536,5 +536,54 @@ func TestPruneKnowsThePlan(t *testing.T) {
 	}
 	if diff := cmp.Diff(rules, m.ufw); diff != "" {
 		t.Errorf("firewall after reset (-before +after):\n%s", diff)
+	}
+}
+
+// An agent that dies while it prunes: the next one finishes, and a reset restores all.
+func TestPruneCutAfterEachEntry(t *testing.T) {
+	first := []step.Item{
+		item("foreign", &step.File{Path: "/etc/foreign", Content: "x"}), item("a", &step.File{Path: "/etc/x/a"}),
+		item("fw", &step.Firewall{Ports: []string{"80/tcp", "443/tcp"}}), item("unit", &step.Unit{Name: "a.service", Content: "[Service]\n"}),
+	}
+	second := []step.Item{
+		item("renamed", &step.File{Path: "/etc/foreign", Content: "x"}), item("b", &step.File{Path: "/etc/x/b"}),
+		item("ports", &step.Firewall{Ports: []string{"443/tcp"}}),
+	}
+	for cut := 0; ; cut++ {
+		w := newWorld(t, 1)
+		m := newMachine(w)
+		for path, content := range map[string]string{"etc/foreign": "foreign", "etc/systemd/system/x": "", "var/lib/x": ""} {
+			w.Write(t, path, content, 0o644)
+		}
+		before := w.Tree(t)
+		w.apply(first...)
+		w.apply(second...)
+		start := w.Read(t, journalPath)
+		w.prune(agent.ModeApply, second...)
+		want := w.Tree(t)
+		lines := strings.SplitAfter(strings.TrimPrefix(w.Read(t, journalPath), start), "\n")
+		if cut >= len(lines)-1 {
+			if cut < 5 {
+				t.Errorf("the prune wrote %d entries", cut)
+			}
+			return
+		}
+		w.Write(t, journalPath, start+strings.Join(lines[:cut], "")+lines[cut][:len(lines[cut])/2], 0o600)
+		w.prune(agent.ModeApply, second...)
+		got := w.Tree(t)
+		delete(want, journalPath)
+		delete(got, journalPath)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("cut after %d (-want +got):\n%s", cut, diff)
+		}
+		if left := w.prune(agent.ModeApply, second...); len(left) > 0 {
+			t.Errorf("cut after %d: left %q", cut, left)
+		}
+		if _, err := w.do(w.request(agent.ModeUndo)); err != nil {
+			t.Fatalf("cut after %d: reset: %v", cut, err)
+		}
+		if diff := cmp.Diff(before, w.Tree(t)); diff != "" || len(m.ufw) > 0 {
+			t.Errorf("cut after %d: reset leaves rules %v (-before +after):\n%s", cut, m.ufw, diff)
+		}
 	}
 }

@@ -213,6 +213,62 @@ func TestSELinux(t *testing.T) {
 	}
 }
 
+// A path that leaves the step gets the label of the policy again.
+func TestSELinuxOfALaterStep(t *testing.T) {
+	w := steptest.New(t)
+	w.Write(t, "sys/fs/selinux/enforce", "1", 0o644)
+	w.Write(t, "a", "", 0o755)
+	w.Write(t, "b", "", 0o755)
+	labels, policy := map[string]string{}, map[string]string{}
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		last := strings.TrimPrefix(c.Argv[len(c.Argv)-1], w.Root)
+		switch c.Argv[0] {
+		case "stat":
+			return steptest.Say("system_u:object_r:" + labels[last] + ":s0\n")
+		case "semanage":
+			if c.Argv[2] == "-d" && policy[last] == "" {
+				return steptest.Exit(c.Argv, 1, "not defined")
+			}
+			if delete(policy, last); c.Argv[2] != "-d" {
+				policy[last] = c.Argv[4]
+			}
+		case "restorecon":
+			labels[last] = policy[last]
+		}
+		return steptest.Say("")
+	}
+	label := func(paths ...string) *step.SELinux {
+		s := &step.SELinux{}
+		for _, p := range paths {
+			s.Labels = append(s.Labels, step.Label{Path: p, Type: "bin_t"})
+		}
+		return s
+	}
+	first, err := label("/a").Apply(t.Context(), w.Env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := w.Env()
+	env.Owned, env.Prior = true, first.Prior
+	res, err := label("/b").Check(t.Context(), env)
+	if want := "type differs: /b; no longer wanted: /a"; err != nil || res.Reason != want {
+		t.Errorf("reason %q, error %v; want %q", res.Reason, err, want)
+	}
+	if res, err = label("/b").Apply(t.Context(), env); err != nil || string(res.Rest) != `{"paths":["/b"]}` {
+		t.Errorf("rest %s, error %v", res.Rest, err)
+	}
+	if _, err := label("/b").Apply(t.Context(), env); err != nil { // the journal was not written
+		t.Error(err)
+	}
+	if diff := cmp.Diff(map[string]string{"/a": "", "/b": "bin_t"}, labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	env.Kept = []step.Step{label("/a")}
+	if res, err := label("/b").Check(t.Context(), env); err != nil || res.State != step.OK {
+		t.Errorf("another step wants it: %s %q, error %v", res.State, res.Reason, err)
+	}
+}
+
 func TestRoute(t *testing.T) {
 	have := ""
 	w := steptest.New(t)
