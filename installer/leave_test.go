@@ -10,6 +10,7 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/stage"
+	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -92,6 +93,32 @@ func TestHostAndStepsLeave(t *testing.T) {
 	}
 	if rep, err := installer.Run(t.Context(), l.planOf(op, l.seen(f)), f, installer.RunOptions{}); err != nil || rep.Changed() != 0 {
 		t.Errorf("second run changed %d, error %v", rep.Changed(), err)
+	}
+}
+
+// A run with a state directory that knows no sealed copy leaves the copy on a control
+// plane; a host that is no control plane any more loses it.
+func TestSealedCopyStays(t *testing.T) {
+	l := newLab(t, "cp-1", "cp-2")
+	for i := range l.cluster.Hosts {
+		l.cluster.Hosts[i].Roles = []manifests.Role{manifests.RoleControlPlane, manifests.RoleWorker}
+	}
+	with := func(h manifests.Host) []step.Item {
+		return []step.Item{{ID: stage.StateCopyID, Step: &step.File{Path: stage.StateCopy, Content: "sealed"}}}
+	}
+	f := l.connect()
+	if _, err := installer.Run(t.Context(), l.plan(each("pki", with)), f, installer.RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	l.cluster.Hosts[1].Roles = []manifests.Role{manifests.RoleWorker}
+	plan := l.plan(files("one"), stage.Stage{Name: "prune", Title: "prune", Work: stage.Prune})
+	if _, err := installer.Run(t.Context(), plan, f, installer.RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[string]bool{"cp-1": true, "cp-2": false} {
+		if _, ok := l.hosts[n].world.Tree(t)[strings.TrimPrefix(stage.StateCopy, "/")]; ok != want {
+			t.Errorf("%s has the copy: %v, want %v", n, ok, want)
+		}
 	}
 }
 

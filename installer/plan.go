@@ -175,6 +175,12 @@ func (p *Plan) keep(host string) (items []step.Item, ids []string) {
 	for _, it := range items {
 		ids = append(ids, it.ID)
 	}
+	// An older state directory does not know the sealed copy, which stays all the same.
+	if slices.ContainsFunc(p.members, func(m facts.Member) bool {
+		return m.Name == host && slices.Contains(m.Roles, string(manifests.RoleControlPlane))
+	}) && !slices.Contains(ids, stage.StateCopyID) {
+		ids = append(ids, stage.StateCopyID)
+	}
 	return items, ids
 }
 

@@ -22,7 +22,8 @@ const (
 	encryption    = kubeDir + "/encryption-config.yaml"
 
 	// StateCopy is the sealed copy of the operator's state directory.
-	StateCopy = kubeDir + "/offk8s-state.sealed"
+	StateCopy   = kubeDir + "/offk8s-state.sealed"
+	StateCopyID = "pki" + StateCopy // of its step
 )
 
 // pkiSteps returns the steps that write the credentials of the host's daemons, and

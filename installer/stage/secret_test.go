@@ -51,6 +51,9 @@ func TestT43OwnSecretsOnly(t *testing.T) {
 					continue
 				}
 				ref := string(f.Secret)
+				if ref == pki.RefCopy && it.ID != StateCopyID {
+					t.Errorf("the copy of the state is the step %q, want %q", it.ID, StateCopyID)
+				}
 				name := strings.TrimSuffix(strings.TrimSuffix(ref, ".key"), ".crt")
 				if !strings.HasSuffix(name, "-"+h.Name) && !slices.Contains(shared, ref) {
 					t.Errorf("%s gets %q", h.Name, ref)
