@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/host"
 )
 
@@ -24,6 +26,7 @@ type session struct {
 	ended chan struct{}      // closed when err is set
 	err   error              // of the program, with its output
 	mute  bool               // the agent was silent for too long
+	hosts []facts.Member     // that the agent knows
 
 	key   []byte        // of the agent, for secrets
 	keyed chan struct{} // closed when key is set
@@ -116,8 +119,18 @@ func (s *session) encode(ctx context.Context, req agent.Request) ([]byte, error)
 		}
 		req.Secrets, req.Sealed = nil, sealed
 	}
+	hosts := s.hosts
+	if reflect.DeepEqual(req.Hosts, hosts) {
+		req.Hosts = nil // a large cluster has many
+	} else if req.Hosts != nil {
+		hosts = req.Hosts
+	}
 	line, err := json.Marshal(req)
-	return append(line, '\n'), err
+	if err != nil {
+		return nil, err
+	}
+	s.hosts = hosts
+	return append(line, '\n'), nil
 }
 
 // died returns the error of an agent that has ended without an answer.

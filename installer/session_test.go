@@ -36,6 +36,9 @@ func TestOneAgentForAllStages(t *testing.T) {
 		if h.agents != 1 || len(h.requests) != 7 {
 			t.Errorf("%s: %d agents for %d requests, want 1 for 7", n, h.agents, len(h.requests))
 		}
+		if h.lists != 1 {
+			t.Errorf("%s: the hosts of the cluster were sent %d times", n, h.lists)
+		}
 		if h.Closed() {
 			t.Errorf("%s: closed", n)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
@@ -44,6 +45,7 @@ type labHost struct {
 	key      hpke.PrivateKey
 	mu       sync.Mutex
 	agents   int // that were started
+	lists    int // of hosts in the requests
 	requests []agent.Request
 	output   bytes.Buffer
 }
@@ -102,9 +104,10 @@ func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout
 
 // tap notes the requests that it carries.
 type tap struct {
-	h    *labHost
-	r    io.Reader
-	line []byte
+	h     *labHost
+	r     io.Reader
+	line  []byte
+	hosts []facts.Member // of the last request that had some
 }
 
 func (t *tap) Read(b []byte) (int, error) {
@@ -116,6 +119,11 @@ func (t *tap) Read(b []byte) (int, error) {
 		var req agent.Request
 		if json.Unmarshal(t.line, &req) == nil {
 			t.h.mu.Lock()
+			if req.Hosts != nil {
+				t.hosts = req.Hosts
+				t.h.lists++
+			}
+			req.Hosts = t.hosts
 			t.h.requests = append(t.h.requests, req)
 			t.h.mu.Unlock()
 		}

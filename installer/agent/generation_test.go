@@ -63,3 +63,23 @@ func TestGenerations(t *testing.T) {
 		t.Errorf("second: %+v", second)
 	}
 }
+
+// TestHostsOfTheRequestBefore: the operator sends the hosts of the cluster once in a session.
+func TestHostsOfTheRequestBefore(t *testing.T) {
+	w := newWorld(t, 1)
+	o := w.operator()
+	req := w.request(agent.ModeApply)
+	req.Hosts = []facts.Member{{Name: "cp-1", Address: "10.0.0.1"}}
+	for range 2 {
+		if _, err := o.ask(req); err != nil {
+			t.Fatal(err)
+		}
+		req.Hosts = nil
+	}
+	if err := o.leave(); err != nil {
+		t.Error(err)
+	}
+	if got := w.owners(); len(got) != 1 || len(got[0].Hosts) != 1 {
+		t.Errorf("owners: %+v", got)
+	}
+}

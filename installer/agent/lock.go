@@ -75,7 +75,7 @@ func waitLock(ctx context.Context, env *step.Env, req Request) (unlock func() er
 		}
 		line, _ := os.ReadFile(file)
 		pause := Beat
-		switch stops := strings.Contains(string(line), stopping); {
+		switch stops := strings.Contains(string(line), "\n"+stopping); {
 		case time.Since(start) > maxStopping, !stops && !ended && !req.TakeOver:
 			return nil, err
 		case !stops && !ended:

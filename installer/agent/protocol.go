@@ -57,7 +57,8 @@ type Request struct {
 	// requests of a run have the same.
 	Started  time.Time `json:"started,omitzero"`
 	Operator string    `json:"operator,omitempty"`
-	// Roles are those of the host, and Hosts the hosts of the cluster, for the journal.
+	// Roles are those of the host, and Hosts the hosts of the cluster, for the journal. A
+	// request without Hosts has those of the one before it.
 	Roles  []string       `json:"roles,omitempty"`
 	Hosts  []facts.Member `json:"hosts,omitempty"`
 	Bundle Bundle         `json:"bundle,omitzero"`

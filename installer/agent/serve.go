@@ -36,8 +36,9 @@ type session struct {
 	key   hpke.PrivateKey
 	out   *events
 	// req is the request in work, and env the host with what the request brings.
-	req Request
-	env *step.Env
+	req   Request
+	env   *step.Env
+	hosts []facts.Member // of the last request
 
 	// The lock of the host, from the first request that needs it to the end of the
 	// session, so that nobody else works between two requests.
@@ -109,6 +110,10 @@ func (s *session) answer(ctx context.Context, l line) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrRequest, err)
 	} else if s.req, err = parseRequest(l.text); err == nil {
+		if s.req.Hosts == nil {
+			s.req.Hosts = s.hosts
+		}
+		s.hosts = s.req.Hosts
 		err = s.unsealed(ctx)
 	}
 	end := Event{Type: EventEnd}
