@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -239,4 +241,34 @@ func (r *road) leaves(t *testing.T) {
 		t.Errorf("%d of %d members are healthy after it came back, want 3 of 3", healthy, all)
 	}
 	r.cluster(t)
+}
+
+// otherVersion serves the bundle of the road before this one: install refuses to make
+// an upgrade of everything at once.
+func (r *road) otherVersion(t *testing.T) {
+	bundles, err := filepath.Glob(filepath.Join(r.dir, "road-*", "dmz", "b.tar"))
+	must(t, err)
+	bundles = slices.DeleteFunc(bundles, func(b string) bool { return b == r.bundle })
+	if len(bundles) == 0 {
+		t.Skip("no other road was packed before")
+	}
+	minor, work, bundle, fingerprint, state := r.minor, r.work, r.bundle, r.fingerprint, r.state()
+	defer func() {
+		r.stop()
+		r.minor, r.work, r.bundle, r.fingerprint = minor, work, bundle, fingerprint
+		r.serve(t)
+	}()
+	r.stop()
+	r.bundle = bundles[0]
+	r.work = filepath.Dir(filepath.Dir(r.bundle))
+	r.minor = strings.TrimPrefix(filepath.Base(r.work), "road-")
+	r.serve(t)
+	r.writeCluster(t)
+	for _, more := range [][]string{{"--dry-run"}, nil} {
+		argv := append([]string{r.bin, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", state}, more...)
+		out, err := try(t, 5*time.Minute, in("operator", argv...)...)
+		if code := exitCode(err); code != 5 || !strings.Contains(err.Error(), "upgrade") {
+			t.Errorf("install %v of a bundle of %s: exit %d, want 5: %v\n%s", more, r.minor, code, err, out)
+		}
+	}
 }

@@ -114,6 +114,7 @@ func (r *road) travel(t *testing.T) {
 		{"join again", long(r.joinAgain)},
 		{"certificates", long(r.certificates)},
 		{"other machine", r.otherMachine},
+		{"other version", r.otherVersion},
 		{"argument", r.secondDay(r.argument)},
 		{"bad argument", r.secondDay(r.badArgument)},
 		{"away", r.secondDay(r.away)},
