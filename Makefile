@@ -8,7 +8,7 @@ OUT ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden fuzz demo e2e bench measure dist hooks
+.PHONY: help build test race fmt lint check golden fuzz demo e2e e2e-long bench measure dist hooks
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ demo: ## pack, verify, serve, read and plan with made-up artifacts; no root, no 
 
 e2e: ## the lab: real hosts, a real Kubernetes (root; the first run builds the components)
 	test/e2e/run
+
+e2e-long: ## the lab, with the parts that take minutes; its results go to test/e2e/RESULTS.md
+	E2E_LONG=1 test/e2e/run
 
 bench: ## measure: ratios against a floor in one run
 	$(GO) test ./test/bench -run '^$$' -bench . -benchtime 5x

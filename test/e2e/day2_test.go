@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -270,5 +271,39 @@ func (r *road) otherVersion(t *testing.T) {
 		if code := exitCode(err); code != 5 || !strings.Contains(err.Error(), "upgrade") {
 			t.Errorf("install %v of a bundle of %s: exit %d, want 5: %v\n%s", more, r.minor, code, err, out)
 		}
+	}
+}
+
+// cutTransaction cuts the connection to two hosts while their packages are installed:
+// the transactions end on the hosts, and the package databases are whole.
+func (r *road) cutTransaction(t *testing.T) {
+	argv := in("operator", r.bin, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "json")
+	cmd := exec.Command(argv[0], argv[1:]...)
+	stderr, err := cmd.StderrPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	limit := time.AfterFunc(10*time.Minute, func() { _ = cmd.Process.Kill() })
+	defer limit.Stop()
+	hosts := r.hosts()[1:] // one of each family
+	cut := map[string]bool{}
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		var e struct{ Host, Type, ID string }
+		if json.Unmarshal(lines.Bytes(), &e) != nil || e.Type != "start" || e.ID != "time/package" {
+			continue
+		}
+		for _, h := range hosts {
+			if h.name == e.Host && !cut[h.name] {
+				cut[h.name] = true
+				r.sh(t, "in", h.name, "pkill", "-KILL", "-f", "^sshd: root")
+			}
+		}
+	}
+	if code := exitCode(cmd.Wait()); code != 3 || len(cut) != 2 {
+		t.Errorf("exit %d, want 3; connections cut: %v", code, cut)
+	}
+	r.free(t)
+	for _, h := range hosts {
+		run(t, time.Minute, r.ssh(h.addr, `if command -v dpkg >/dev/null && [ -s /var/lib/dpkg/status ] && [ ! -d /var/lib/rpm ]; then
+test -z "$(dpkg --audit)"; else rpmdb --verifydb; fi && command -v chronyd`)...)
 	}
 }

@@ -104,6 +104,7 @@ func (r *road) travel(t *testing.T) {
 		{"serve", r.serve},
 		{"clients", r.clients},
 		{"dry run", r.dryRun},
+		{"cut transaction", r.cutTransaction},
 		{"killed install", r.killedInstall},
 		{"install", r.install},
 		{"cluster", r.cluster},
@@ -116,9 +117,9 @@ func (r *road) travel(t *testing.T) {
 		{"other machine", r.otherMachine},
 		{"other version", r.otherVersion},
 		{"argument", r.secondDay(r.argument)},
-		{"bad argument", r.secondDay(r.badArgument)},
+		{"bad argument", long(r.badArgument)},
 		{"away", r.secondDay(r.away)},
-		{"replaced", r.secondDay(r.replaced)},
+		{"replaced", long(r.replaced)},
 		{"leaves", r.secondDay(r.leaves)},
 		{"secrets", r.secrets},
 		{"reset", r.reset},
@@ -307,7 +308,9 @@ func (r *road) killedInstall(t *testing.T) {
 	}
 }
 
-func (r *road) install(t *testing.T) {
+// free waits until no agent works on a host.
+func (r *road) free(t *testing.T) {
+	t.Helper()
 	// The agents notice that nobody listens any more and give their hosts free.
 	eventually(t, time.Minute, "hosts are free again", func() error {
 		for _, h := range r.hosts() {
@@ -322,6 +325,10 @@ func (r *road) install(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func (r *road) install(t *testing.T) {
+	r.free(t)
 	r.operator(t, 20*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
 }
 
