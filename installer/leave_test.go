@@ -142,6 +142,7 @@ func (l *lab) planOf(op stage.Operation, in stage.Input) *installer.Plan {
 // others still have it. After it has left they do not.
 func TestLeavingIsFinishedLater(t *testing.T) {
 	l := newLab(t, "a", "b", "c")
+	l.cluster.Hosts[0].Roles = []manifests.Role{manifests.RoleControlPlane}
 	l.remember()
 	l.cluster.Hosts = l.cluster.Hosts[:2]
 	op := stage.Operation{Name: "test", Stages: []stage.Stage{

@@ -193,11 +193,16 @@ func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, 
 		}
 	}
 	req.Mode, req.Cluster, req.Pending = mode, r.plan.Cluster, pending
-	req.Started, req.Operator, req.Hosts = r.report.Started, r.o.Operator, r.plan.members
+	req.Started, req.Operator = r.report.Started, r.o.Operator
+	hosts := r.plan.members
 	if r.leaving() {
-		req.Hosts = r.plan.leavers
+		hosts = r.plan.leavers
 	}
-	req.Roles = rolesOf(req.Hosts, h.Host)
+	req.Roles = rolesOf(hosts, h.Host)
+	// Workers need not know all hosts, so that the cost of a host does not grow with the cluster.
+	if stage.Records(req.Roles) {
+		req.Hosts = hosts
+	}
 	return m.call(ctx, req, func(e agent.Event) {
 		if e.Type == agent.EventStep && e.State == step.Differs {
 			r.differs.Store(true)

@@ -188,6 +188,7 @@ func TestT64ConnectionLostAfterEachEvent(t *testing.T) {
 
 func TestRequestsNameTheRun(t *testing.T) {
 	l := newLab(t, "a", "b")
+	l.cluster.Hosts[0].Roles = []manifests.Role{manifests.RoleEtcd}
 	l.cluster.Hosts[1].SSH = manifests.SSH{User: "admin", KeyFile: "~/.ssh/private"}
 	rep, err := installer.Run(t.Context(), l.plan(files("one"), files("two")), l.connect(), installer.RunOptions{Operator: "ann@desk"})
 	if err != nil {
@@ -195,8 +196,14 @@ func TestRequestsNameTheRun(t *testing.T) {
 	}
 	for n, h := range l.hosts {
 		for _, req := range h.requests {
-			if req.Operator != "ann@desk" || !req.Started.Equal(rep.Started) || !slices.Equal(req.Roles, []string{"worker"}) {
+			if req.Operator != "ann@desk" || !req.Started.Equal(rep.Started) || !slices.Equal(req.Roles, []string{map[string]string{"a": "etcd", "b": "worker"}[n]}) {
 				t.Errorf("%s: %q %s %q", n, req.Operator, req.Started, req.Roles)
+			}
+			if n == "b" {
+				if len(req.Hosts) != 0 {
+					t.Errorf("a worker gets the hosts %+v", req.Hosts)
+				}
+				continue
 			}
 			if len(req.Hosts) != 2 || req.Hosts[1].Name != "b" || req.Hosts[1].Address != "10.0.0.2" || req.Hosts[1].SSHUser != "admin" {
 				t.Errorf("%s: hosts %+v", n, req.Hosts)

@@ -21,7 +21,7 @@ func (in Input) was() []facts.Member {
 	var newest *facts.Installed
 	for _, h := range in.Cluster.Hosts {
 		i := in.Facts[h.Name].Installed
-		if i == nil || i.Cluster != in.Cluster.Name {
+		if i == nil || i.Cluster != in.Cluster.Name || len(i.Hosts) == 0 {
 			continue
 		}
 		if newest == nil || i.Time.After(newest.Time) {
@@ -105,6 +105,12 @@ func Members(in Input) (members, leavers []facts.Member) {
 		}
 	}
 	return members, leavers
+}
+
+// Records reports whether the journals of hosts with these roles record all hosts. An
+// install needs a control plane and a quorum of etcd, so that it always finds one.
+func Records(roles []string) bool {
+	return slices.Contains(roles, string(manifests.RoleControlPlane)) || slices.Contains(roles, string(manifests.RoleEtcd))
 }
 
 // exNodes returns the hosts that were nodes and are none any more.
