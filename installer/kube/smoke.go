@@ -306,8 +306,18 @@ func (r *smokeRun) mesh(ctx context.Context) error {
 	for _, p := range pods {
 		urls = append(urls, "http://"+net.JoinHostPort(p.Status.PodIP, "8080")+"/")
 	}
+	// All at the same time: a large cluster has many nodes.
+	var names []string
+	var jobs []any
 	for _, n := range r.Nodes {
-		if err := r.jobOn(ctx, n, "namespace="+smokeA, urls...); err != nil {
+		name, job := r.newJob(n, "namespace="+smokeA, urls...)
+		names, jobs = append(names, name), append(jobs, job)
+	}
+	if err := r.apply(ctx, jobs...); err != nil {
+		return err
+	}
+	for i, n := range r.Nodes {
+		if err := r.finish(ctx, names[i]); err != nil {
 			return fmt.Errorf("from node %q: %w", n, err)
 		}
 	}

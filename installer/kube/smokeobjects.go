@@ -83,26 +83,32 @@ func (r *smokeRun) everywhere() object {
 // job runs a client pod in the first namespace that requests every URL and requires
 // expect in each response.
 func (r *smokeRun) job(ctx context.Context, expect string, urls ...string) error {
-	return r.jobOn(ctx, "", expect, urls...)
+	name, job := r.newJob("", expect, urls...)
+	if err := r.apply(ctx, job); err != nil {
+		return err
+	}
+	return r.finish(ctx, name)
 }
 
-func (r *smokeRun) jobOn(ctx context.Context, node, expect string, urls ...string) error {
+// newJob returns a Job whose pod expects text from the URLs, on any node if node is empty.
+func (r *smokeRun) newJob(node, expect string, urls ...string) (name string, job object) {
 	r.jobs++
-	name := fmt.Sprintf("client-%d", r.jobs)
+	name = fmt.Sprintf("client-%d", r.jobs)
 	spec := r.podSpec(append([]string{"get", "--expect", expect, "--timeout", "60s"}, urls...)...)
 	spec["restartPolicy"] = "Never"
 	if node != "" {
 		spec["nodeSelector"] = object{"kubernetes.io/hostname": node}
 		spec["tolerations"] = []any{object{"operator": "Exists"}}
 	}
-	err := r.apply(ctx, object{
+	return name, object{
 		"apiVersion": "batch/v1", "kind": "Job", "metadata": object{"name": name, "namespace": smokeA},
 		"spec": object{"backoffLimit": 0, "template": object{"metadata": object{"labels": object{"job": name}}, "spec": spec}},
-	})
-	if err != nil {
-		return err
 	}
-	err = r.wait(ctx, "Job "+name, func(ctx context.Context) (string, error) {
+}
+
+// finish waits until a Job has ended, and returns an error if it failed.
+func (r *smokeRun) finish(ctx context.Context, name string) error {
+	err := r.wait(ctx, "Job "+name, func(ctx context.Context) (string, error) {
 		var j struct {
 			Status struct{ Active, Succeeded, Failed int } `json:"status"`
 		}
