@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/offk8s/offk8s/bundle/reader"
@@ -30,17 +29,24 @@ func (s *session) work(ctx context.Context, j *journal) error {
 		s.env.Kept = append(s.env.Kept, it.Step)
 	}
 	defer func() { s.env.Kept = nil }()
+	ahead := s.lookAhead(ctx, j, items)
+	defer func() { ahead.end() }()
 	for i, it := range items {
 		if err := s.out.send(Event{Type: EventStart, ID: it.ID}); err != nil {
 			return err
 		}
 		start := time.Now()
-		res, err := s.one(ctx, j, it, pending)
+		l := s.look(ctx, j, ahead, i, it)
+		if s.req.Mode == ModeApply && l.changes() {
+			ahead.end()
+		}
+		res, err := s.one(ctx, j, it, l, pending)
+		took := max(time.Since(start), l.took)
 		if err != nil {
 			res = step.Result{State: step.Failed, Reason: err.Error()}
 		}
 		pending = pending || res.State == step.Differs
-		sendErr := s.out.send(Event{Type: EventStep, ID: it.ID, State: res.State, Reason: res.Reason, Took: time.Since(start)})
+		sendErr := s.out.send(Event{Type: EventStep, ID: it.ID, State: res.State, Reason: res.Reason, Took: took})
 		if err != nil || sendErr != nil {
 			for _, rest := range items[i+1:] {
 				sendErr = errors.Join(sendErr, s.out.send(Event{Type: EventStep, ID: rest.ID, State: NotRun}))
@@ -112,44 +118,28 @@ func (s *session) useBundle(ctx context.Context, j *journal) error {
 	})
 }
 
-// one checks or applies one item.
-func (s *session) one(ctx context.Context, j *journal, it step.Item, pending bool) (step.Result, error) {
+// one reports on one item or applies it, after a look at it.
+func (s *session) one(ctx context.Context, j *journal, it step.Item, l *look, pending bool) (step.Result, error) {
 	if err := context.Cause(ctx); err != nil {
 		return step.Result{}, err
 	}
-	if it.Unless != "" {
-		if _, err := os.Lstat(s.env.Path(it.Unless)); err == nil {
-			return step.Result{State: step.Skipped, Reason: it.Unless + " exists"}, nil
-		}
-	}
-	env := *s.env
-	own, inherited := j.find(keyOf(it)), json.RawMessage(nil)
-	if own != nil {
-		env.Owned, env.Prior = own.Done, own.Prior
-	} else {
-		inherited, env.Owned = s.inherited(j, it)
-	}
-	res, err := it.Step.Check(ctx, &env)
 	if s.req.Mode == ModeCheck {
-		if err != nil && pending && ctx.Err() == nil {
-			return step.Result{State: step.Differs, Reason: "after earlier changes: " + err.Error()}, nil
+		if l.err != nil && pending {
+			return step.Result{State: step.Differs, Reason: "after earlier changes: " + l.err.Error()}, nil
 		}
-		return res, err
-	}
-	if err != nil {
-		return res, err
+		return l.res, l.err
 	}
 	switch {
-	case res.State == step.Differs:
-		return s.apply(ctx, j, it, &env, inherited, res)
-	case own != nil && own.Stale:
-		fresh := *own
+	case !l.changes():
+		return l.res, l.err
+	case l.res.State == step.Differs:
+		return s.apply(ctx, j, it, l.env, l.inherited, l.res)
+	case l.own != nil:
+		fresh := *l.own
 		fresh.Stale = false
-		return res, j.rewrite(&fresh)
-	case own == nil && len(inherited) > 0:
-		return res, j.adopt(it, inherited)
+		return l.res, j.rewrite(&fresh)
 	}
-	return res, nil
+	return l.res, j.adopt(it, l.inherited)
 }
 
 // inherited returns the prior of the first step in the journal that has changed the

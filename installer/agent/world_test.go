@@ -34,6 +34,7 @@ type world struct {
 	slow   func(rw http.ResponseWriter, r *http.Request) bool
 	paths  []string // asked of the mirror
 	output strings.Builder
+	runner step.Runner // if set, instead of Programs
 }
 
 func newWorld(t *testing.T, sequence int64) *world {
@@ -127,7 +128,11 @@ func (w *world) send(ctx context.Context, in io.Reader) ([]agent.Event, error) {
 }
 
 func (w *world) options() agent.Options {
-	return agent.Options{Root: w.Root, Run: w.Env().Run}
+	o := agent.Options{Root: w.Root, Run: w.Env().Run}
+	if w.runner != nil {
+		o.Run = w.runner
+	}
+	return o
 }
 
 // hold is a reader without data that ends when the channel is closed.

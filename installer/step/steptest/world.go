@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -30,6 +31,7 @@ type World struct {
 	// Log is the log of the steps.
 	Log bytes.Buffer
 
+	running   sync.Mutex // held while a program runs, since checks run at the same time
 	stamps    map[string]string
 	artifacts map[digest.Digest][]byte
 }
@@ -144,6 +146,8 @@ func (r runner) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
 	if err := context.Cause(ctx); err != nil {
 		return step.Output{}, err
 	}
+	r.w.running.Lock()
+	defer r.w.running.Unlock()
 	r.w.Calls = append(r.w.Calls, c.Argv)
 	if r.w.Programs == nil {
 		return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
