@@ -52,18 +52,44 @@ func (i *Image) Check(ctx context.Context, env *Env) (Result, error) {
 	return CheckResult(ctx, reason, err)
 }
 
-// look reports which of the two names lacks content or snapshots.
+// look reports which of the two names lacks content or snapshots. Its call is the same
+// for all images of a request, so that one is enough (see Env.Run). If it fails, another
+// image may be the reason.
 func (i *Image) look(ctx context.Context, env *Env) (reason string, err error) {
-	for _, name := range []string{ImageRef(i.Name, i.Digest), i.Name} {
-		out, err := ctr(ctx, env, "images", "check", "name=="+name)
-		if err != nil {
+	all := []*Image{}
+	for _, s := range env.Kept {
+		if x, ok := s.(*Image); ok {
+			all = append(all, x)
+		}
+	}
+	out, err := check(ctx, env, all)
+	if err != nil || !slices.Contains(all, i) {
+		if out, err = check(ctx, env, []*Image{i}); err != nil {
 			return "", err
 		}
+	}
+	for _, name := range i.names() {
 		if !complete(string(out), name, i.Digest) {
 			return name + " is not there", nil
 		}
 	}
 	return "", nil
+}
+
+func (i *Image) names() []string { return []string{ImageRef(i.Name, i.Digest), i.Name} }
+
+// check returns a line for each name of images that containerd has.
+func check(ctx context.Context, env *Env, images []*Image) ([]byte, error) {
+	if len(images) == 0 {
+		return nil, nil
+	}
+	args := []string{"images", "check"}
+	for _, i := range images {
+		for _, name := range i.names() {
+			args = append(args, "name=="+name)
+		}
+	}
+	return ctr(ctx, env, args...)
 }
 
 // complete reports whether `ctr images check` prints a complete image. A line has

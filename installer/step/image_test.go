@@ -1,8 +1,12 @@
 package step_test
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
@@ -43,5 +47,50 @@ func TestComplete(t *testing.T) {
 		if got := step.Complete(tt.out, "a/b:c", d); got != tt.want {
 			t.Errorf("%q: %t", tt.out, got)
 		}
+	}
+}
+
+// All images of a request have the same call, and one that is damaged does not hide the
+// others.
+func TestImagesAreOneCall(t *testing.T) {
+	w := steptest.New(t)
+	a := &step.Image{Name: "r/a:1", Digest: w.Artifact("a")}
+	b := &step.Image{Name: "r/b:1", Digest: w.Artifact("b")}
+	damaged := false
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		if damaged && slices.Contains(c.Argv, "name==r/b:1") {
+			return steptest.Exit(c.Argv, 1, "unable to check r/b:1")
+		}
+		out := ""
+		for _, i := range []*step.Image{a, b} {
+			for _, n := range []string{step.ImageRef(i.Name, i.Digest), i.Name} {
+				if slices.Contains(c.Argv, "name=="+n) {
+					out += n + " type " + i.Digest.String() + " complete (2/2) 1 MiB true\n"
+				}
+			}
+		}
+		return steptest.Say(out)
+	}
+	look := func() (out []step.State) {
+		for _, i := range []*step.Image{a, b} {
+			env := w.Env()
+			env.Kept = []step.Step{a, &step.Swap{}, b}
+			res, err := i.Check(t.Context(), env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, res.State)
+		}
+		return out
+	}
+	if diff := cmp.Diff([]step.State{step.OK, step.OK}, look()); diff != "" {
+		t.Error(diff)
+	}
+	if len(w.Calls) != 2 || !slices.Equal(w.Calls[0], w.Calls[1]) {
+		t.Errorf("calls differ: %q", w.Calls)
+	}
+	damaged = true
+	if diff := cmp.Diff([]step.State{step.OK, step.Differs}, look()); diff != "" {
+		t.Error(diff)
 	}
 }
