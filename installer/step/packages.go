@@ -116,23 +116,45 @@ type packagesPrior struct {
 	Missing []string `json:"missing"`
 }
 
-// missing asks the package database which names are not installed.
+// missing asks the package database which names are not installed: first for all of
+// them, and only if one is missing for each.
 func (p *Packages) missing(ctx context.Context, env *Env) ([]string, error) {
+	if all, err := p.installed(ctx, env, p.Names...); all || err != nil {
+		return nil, err
+	}
 	var out []string
 	for _, n := range p.Names {
-		argv := []string{"rpm", "-q", "--whatprovides", n}
-		if p.Manager == ManagerApt {
-			argv = []string{"dpkg-query", "-W", "-f=${db:Status-Abbrev}\n", n}
-		}
-		res, err := env.Run.Run(ctx, Cmd{Argv: argv})
-		if _, exited := errors.AsType[*ExitError](err); err != nil && !exited {
-			return nil, fmt.Errorf("ask for package %q: %w", n, err)
-		}
-		if err != nil || p.Manager == ManagerApt && !dpkgInstalled(string(res.Stdout)) {
+		if ok, err := p.installed(ctx, env, n); err != nil {
+			return nil, err
+		} else if !ok {
 			out = append(out, n)
 		}
 	}
 	return out, nil
+}
+
+// installed reports whether all names are installed.
+func (p *Packages) installed(ctx context.Context, env *Env, names ...string) (bool, error) {
+	argv := []string{"rpm", "-q", "--whatprovides"}
+	if p.Manager == ManagerApt {
+		argv = []string{"dpkg-query", "-W", "-f=${db:Status-Abbrev}\n"}
+	}
+	res, err := env.Run.Run(ctx, Cmd{Argv: append(argv, names...)})
+	if _, exited := errors.AsType[*ExitError](err); exited {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for packages %s: %w", strings.Join(names, " "), err)
+	}
+	if p.Manager != ManagerApt {
+		return true, nil
+	}
+	// A name has a line for each of its architectures, of which the first counts.
+	states := strings.Split(strings.TrimSuffix(string(res.Stdout), "\n"), "\n")
+	if len(names) == 1 {
+		states = states[:1]
+	}
+	return !slices.ContainsFunc(states, func(s string) bool { return !dpkgInstalled(s) }), nil
 }
 
 // dpkgInstalled parses Status-Abbrev, see dpkg-query(1): the desired state (i, or h

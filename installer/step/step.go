@@ -70,7 +70,8 @@ type Env struct {
 	Root string
 	// Log sends details to the operator, as events.
 	Log *slog.Logger
-	// Run runs a program, never through a shell.
+	// Run runs a program, never through a shell. Equal calls of the checks of a request
+	// may be one: they change nothing.
 	Run Runner
 	// Secret returns the value of a reference.
 	Secret func(ref SecretRef) ([]byte, error)
