@@ -31,7 +31,7 @@ type World struct {
 	// Log is the log of the steps.
 	Log bytes.Buffer
 
-	running   sync.Mutex // held while a program runs, since checks run at the same time
+	running   *sync.Mutex // held while a program runs, since checks run at the same time
 	stamps    map[string]string
 	artifacts map[digest.Digest][]byte
 }
@@ -41,7 +41,7 @@ func New(t testing.TB) *World {
 	t.Helper()
 	return &World{
 		Root: t.TempDir(), Secrets: map[string]string{},
-		stamps: map[string]string{}, artifacts: map[digest.Digest][]byte{},
+		running: &sync.Mutex{}, stamps: map[string]string{}, artifacts: map[digest.Digest][]byte{},
 	}
 }
 
