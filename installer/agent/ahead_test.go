@@ -119,3 +119,16 @@ func TestChecksRunAtTheSameTime(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestUndoRemovesDigests(t *testing.T) {
+	w := newWorld(t, 1)
+	w.Write(t, "var/lib/offk8s/digests.json", "{damaged", 0o600)
+	for _, mode := range []agent.Mode{agent.ModeApply, agent.ModeUndo} {
+		if _, err := w.do(w.request(mode, step.Item{ID: "a", Step: &step.File{Path: "/etc/a", Content: "a"}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(w.Root, agent.StateDir)); err == nil {
+		t.Errorf("%s stays", agent.StateDir)
+	}
+}

@@ -174,7 +174,11 @@ func (s *session) run(ctx context.Context) error {
 		s.release() // there is nothing left to lock
 		return nil
 	}
-	return s.work(ctx, s.journal)
+	err := s.work(ctx, s.journal)
+	if s.req.Mode == ModeApply {
+		err = errors.Join(err, saveDigests(s.env))
+	}
+	return err
 }
 
 // open locks the host and reads its journal and stamps, unless it has done so.
@@ -196,6 +200,9 @@ func (s *session) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.env.Stamp, s.env.SetStamp = marks.get, marks.set
+	if s.env.Digests == nil {
+		s.env.Digests = openDigests(s.env)
+	}
 	s.journal = j
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 const (
 	stampsFile = StateDir + "/stamps.json"
 	marksFile  = StateDir + "/marks.json"
+	// digestsFile only saves time: without it, programs are read again.
+	digestsFile = StateDir + "/digests.json"
 )
 
 // stamps are small values between runs, see step.Env.Stamp.
@@ -37,6 +39,24 @@ func (s *stamps) set(key, value string) error {
 		delete(s.values, key)
 	}
 	return writeJSON(s.env, stampsFile, s.values)
+}
+
+// openDigests returns the digests that the last run has left.
+func openDigests(env *step.Env) *step.Digests {
+	files := map[string]step.KnownFile{}
+	if err := readJSON(env, digestsFile, &files); err != nil {
+		files = nil // damaged
+	}
+	return step.NewDigests(files)
+}
+
+// saveDigests keeps the digests for the next run.
+func saveDigests(env *step.Env) error {
+	files := env.Digests.Changed()
+	if files == nil {
+		return nil
+	}
+	return writeJSON(env, digestsFile, files)
 }
 
 // readJSON leaves v as it is if the file does not exist.

@@ -118,7 +118,7 @@ func (s *session) forget(j *journal) error {
 			return fmt.Errorf("remove %q: %w", dir, err)
 		}
 	}
-	for _, f := range []string{stampsFile, marksFile, lockFile, journalFile} {
+	for _, f := range []string{stampsFile, marksFile, digestsFile, lockFile, journalFile} {
 		if err := os.Remove(s.env.Path(f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -55,6 +55,15 @@ func (a *Artifact) Check(ctx context.Context, env *Env) (Result, error) {
 			return "", err
 		}
 		defer f.Close()
+		if a.Digest.Algorithm() == digest.Canonical {
+			got, err := env.Digests.of(f, reader.Context(ctx, f))
+			if err != nil || got == a.Digest {
+				return "", err
+			}
+			if _, err := f.Seek(0, io.SeekStart); err != nil {
+				return "", err
+			}
+		}
 		_, err = io.Copy(io.Discard, reader.Verify(reader.Context(ctx, f), a.Digest, reader.AnySize))
 		if errors.Is(err, reader.ErrMismatch) {
 			return err.Error(), nil

@@ -11,3 +11,11 @@ var (
 )
 
 func init() { quorumInterval = time.Millisecond }
+
+// SetSettled replaces the time for which a file must not have changed, and returns a
+// function that puts it back.
+func SetSettled(d time.Duration) func() {
+	old := settled
+	settled = d
+	return func() { settled = old }
+}

@@ -86,6 +86,8 @@ type Env struct {
 	// configuration that etcd was started with.
 	Stamp    func(key string) string
 	SetStamp func(key, value string) error
+	// Digests are those of large files, nil if every use reads the file again.
+	Digests *Digests
 	// Prior is what the journal has for this step, see Result.Prior; nil if nothing.
 	Prior json.RawMessage
 	// Kept are the steps that are wanted: for Check and Apply those of the request, for

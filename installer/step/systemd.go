@@ -118,5 +118,5 @@ func (e *Env) fileDigest(path string) (digest.Digest, error) {
 		return "", err
 	}
 	defer f.Close()
-	return digest.FromReader(f)
+	return e.Digests.of(f, f)
 }
