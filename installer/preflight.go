@@ -21,7 +21,7 @@ import (
 // facts, with the hosts that are away, and all checks. The error joins a
 // *PreflightError, if a check failed, and why the hosts that are there are too few.
 func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []stage.Check, error) {
-	seen, err := f.facts(ctx)
+	seen, err := f.facts(ctx, agent.ModeFacts)
 	if err != nil {
 		return in, nil, err
 	}
@@ -97,7 +97,7 @@ func Guard(in stage.Input, identity string) error {
 // the clocks again when chrony runs, before certificates depend on them.
 func CheckClocks(f *Fleet, in stage.Input) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
-		seen, err := f.facts(ctx)
+		seen, err := f.facts(ctx, agent.ModeTime)
 		if err != nil {
 			return err
 		}
@@ -113,8 +113,9 @@ type hostFacts struct {
 	ahead time.Duration
 }
 
-// facts returns the facts of all connected hosts by name.
-func (f *Fleet) facts(ctx context.Context) (map[string]hostFacts, error) {
+// facts returns the facts of all connected hosts by name; mode is agent.ModeFacts or
+// agent.ModeTime.
+func (f *Fleet) facts(ctx context.Context, mode agent.Mode) (map[string]hostFacts, error) {
 	var mu sync.Mutex
 	out := map[string]hostFacts{}
 	away := f.away()
@@ -125,7 +126,7 @@ func (f *Fleet) facts(ctx context.Context) (map[string]hostFacts, error) {
 			return err
 		}
 		seen := false
-		err = m.call(ctx, agent.Request{Mode: agent.ModeFacts, Host: name}, func(e agent.Event) {
+		err = m.call(ctx, agent.Request{Mode: mode, Host: name}, func(e agent.Event) {
 			if e.Type != agent.EventFacts || e.Facts == nil {
 				return
 			}

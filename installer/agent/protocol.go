@@ -38,6 +38,7 @@ type Mode string
 const (
 	ModeLock  Mode = "lock"  // lock the host until the session ends
 	ModeFacts Mode = "facts" // observe the host
+	ModeTime  Mode = "time"  // facts with only the time
 	ModeCheck Mode = "check" // compare the items with the host, change nothing
 	ModeApply Mode = "apply" // apply the items
 	ModeUndo  Mode = "undo"  // restore everything in the journal, newest first

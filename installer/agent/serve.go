@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -154,6 +155,8 @@ func (s *session) run(ctx context.Context) error {
 	switch s.req.Mode {
 	case ModeFacts:
 		return s.facts(ctx)
+	case ModeTime:
+		return s.out.send(Event{Type: EventFacts, Facts: &facts.Facts{Time: time.Now().UTC()}})
 	case ModeLock:
 		return s.open(ctx)
 	case ModeCheck, ModeApply, ModeUndo:
