@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -159,9 +160,12 @@ var statePaths = []string{
 func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	f := Facts{
 		Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), SELinux: step.SELinuxMode(env),
-		Firewall: firewall(ctx, env), Systemd: systemdVersion(ctx, env), Cgroups: cgroups(env),
-		Manager: manager(env), NoFileTypes: lacksFileTypes(env),
+		Cgroups: cgroups(env), Manager: manager(env), NoFileTypes: lacksFileTypes(env),
 	}
+	// These start programs, which take most of the time.
+	var programs sync.WaitGroup
+	programs.Go(func() { f.Firewall = firewall(ctx, env) })
+	programs.Go(func() { f.Systemd = systemdVersion(ctx, env) })
 	var errs []error
 	var err error
 	f.OS, err = osRelease(env)
@@ -186,8 +190,9 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 		}
 	}
 	if f.ListensOn("tcp", 2379) {
-		f.Etcd = step.LocalEtcd().Members(ctx, env)
+		programs.Go(func() { f.Etcd = step.LocalEtcd().Members(ctx, env) })
 	}
+	programs.Wait()
 	// Last, since the programs above take time.
 	f.Time = time.Now().UTC()
 	return f, errors.Join(errs...)
