@@ -214,7 +214,8 @@ func (r *road) replaced(t *testing.T) {
 	r.secondRun(t)
 }
 
-// leaves: a worker and member leaves cluster.yaml and the cluster, and comes back.
+// leaves: a worker and member leaves cluster.yaml and the cluster, and another one is a
+// member no longer. Then both come back.
 func (r *road) leaves(t *testing.T) {
 	h := r.hosts()[2]
 	r.gone = h.name
@@ -227,9 +228,10 @@ func (r *road) leaves(t *testing.T) {
 	if nodes := r.kubectl(t, "get", "nodes", "-o", "name"); strings.Contains(nodes, h.name) {
 		t.Errorf("%s is still a node:\n%s", h.name, nodes)
 	}
-	if healthy, all := r.members(t); healthy != 2 || all != 2 {
-		t.Errorf("%d of %d members are healthy, want 2 of 2", healthy, all)
+	if healthy, all := r.members(t); healthy != 1 || all != 1 {
+		t.Errorf("%d of %d members are healthy, want 1 of 1", healthy, all)
 	}
+	run(t, time.Minute, r.ssh(r.hosts()[1].addr, "test ! -e /var/lib/etcd/member && ! pgrep -x etcd && test ! -e /etc/etcd && pgrep kubelet")...)
 	run(t, time.Minute, r.ssh(h.addr, "test ! -e /var/lib/offk8s && test ! -e /etc/kubernetes && test ! -e /var/lib/etcd/member && ! pgrep kubelet")...)
 	for _, x := range r.hosts()[:2] {
 		run(t, time.Minute, r.ssh(x.addr, "! grep -w "+h.name+" /etc/hosts")...)
