@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -276,6 +277,10 @@ func (r *road) otherVersion(t *testing.T) {
 	}
 }
 
+// cutNow cuts the connections of a host once a package transaction runs.
+const cutNow = `for i in $(seq 400); do systemctl list-units --type=scope --no-legend --plain | grep -q '^run-' && break; sleep 0.05; done
+pkill -KILL -f '^sshd: root'`
+
 // cutTransaction cuts the connection to two hosts while their packages are installed:
 // the transactions end on the hosts, and the package databases are whole.
 func (r *road) cutTransaction(t *testing.T) {
@@ -288,6 +293,7 @@ func (r *road) cutTransaction(t *testing.T) {
 	defer limit.Stop()
 	hosts := r.hosts()[1:] // one of each family
 	cut := map[string]bool{}
+	var cuts sync.WaitGroup
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		var e struct{ Host, Type, ID string }
 		if json.Unmarshal(lines.Bytes(), &e) != nil || e.Type != "start" || e.ID != "time/package" {
@@ -296,16 +302,18 @@ func (r *road) cutTransaction(t *testing.T) {
 		for _, h := range hosts {
 			if h.name == e.Host && !cut[h.name] {
 				cut[h.name] = true
-				r.sh(t, "in", h.name, "pkill", "-KILL", "-f", "^sshd: root")
+				cuts.Go(func() { r.sh(t, "in", h.name, "sh", "-c", cutNow) })
 			}
 		}
 	}
-	if code := exitCode(cmd.Wait()); code != 3 || len(cut) != 2 {
+	code := exitCode(cmd.Wait())
+	cuts.Wait()
+	if code != 3 || len(cut) != 2 {
 		t.Errorf("exit %d, want 3; connections cut: %v", code, cut)
 	}
 	r.free(t)
 	for _, h := range hosts {
 		run(t, time.Minute, r.ssh(h.addr, `if command -v dpkg >/dev/null && [ -s /var/lib/dpkg/status ] && [ ! -d /var/lib/rpm ]; then
-test -z "$(dpkg --audit)"; else rpmdb --verifydb; fi && command -v chronyd`)...)
+test -z "$(dpkg --audit)"; else rpmdb --verifydb; fi && command -v chronyd && chronyd --version`)...)
 	}
 }
