@@ -16,6 +16,7 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/stage"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // installOptions are the flags of install.
@@ -79,107 +80,137 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 	return cmd
 }
 
+// installation is what the parts of install share.
+type installation struct {
+	*app
+	o       installOptions
+	cluster *manifests.Cluster
+	mirror  *installer.Mirror
+	keys    string // PEM
+	in      stage.Input
+	fleet   *installer.Fleet
+	state   clusterState
+	run     *clusterRun
+}
+
 func (a *app) install(ctx context.Context, o installOptions) (err error) {
-	c, err := o.cluster.load()
-	if err != nil {
+	i := installation{app: a, o: o}
+	if i.cluster, err = o.cluster.load(); err != nil {
 		return err
 	}
-	m, keys, in, err := o.cluster.openMirror(ctx, c)
-	if err != nil {
+	if i.mirror, i.keys, i.in, err = o.cluster.openMirror(ctx, i.cluster); err != nil {
 		return err
 	}
-	if err := a.checkAge(in.Lock, o.fresh); err != nil {
+	if err := a.checkAge(i.in.Lock, o.fresh); err != nil {
 		return err
 	}
-	if _, err := installer.Judge(in); err != nil {
+	if _, err := installer.Judge(i.in); err != nil {
 		return err // before any host is asked
 	}
-	state, err := o.cluster.findState(c, "")
-	if err != nil {
+	if i.state, err = o.cluster.findState(i.cluster, ""); err != nil {
 		return err
 	}
 	logDir := "" // a dry run leaves no trace
-	if state.fits && !o.dryRun {
-		logDir = state.dir
+	if i.state.fits && !o.dryRun {
+		logDir = i.state.dir
 	}
-	run := a.startRun("install", c.Name)
-	defer func() { a.finishRun(run, logDir, err) }()
-	in.Forget = map[string]bool{}
-	for _, name := range o.forget {
-		in.Forget[name] = true
+	i.run = a.startRun("install", i.cluster.Name)
+	defer func() { a.finishRun(i.run, logDir, err) }()
+	if i.fleet, err = a.connect(ctx, o.cluster, i.cluster, true, i.run); err != nil {
+		return err
 	}
-	fleet, err := a.connect(ctx, o.cluster, c, true, run)
+	defer i.fleet.Close()
+	unlock, err := i.look(ctx)
 	if err != nil {
 		return err
 	}
-	defer fleet.Close()
-	missing := fleet.Missing()
+	defer unlock()
+	plan, err := i.plan(ctx)
+	if err != nil {
+		return err
+	}
+	return i.apply(ctx, plan)
+}
+
+// look locks and looks at the hosts, and opens the state directory of their cluster,
+// which it locks.
+func (i *installation) look(ctx context.Context) (unlock func() error, err error) {
+	missing := i.fleet.Missing()
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		a.warnf("%s cannot be reached; the run goes on without it if the others are enough: %v", name, missing[name])
+		i.warnf("%s cannot be reached; the run goes on without it if the others are enough: %v", name, missing[name])
+	}
+	i.in.Forget = map[string]bool{}
+	for _, name := range i.o.forget {
+		i.in.Forget[name] = true
 	}
 	var checks []stage.Check
-	err = run.stage("facts", len(c.Hosts), func() (err error) {
-		if err := fleet.Lock(ctx, installer.LockOptions{Operator: operator(), TakeOver: o.takeOver, Progress: run}); err != nil {
+	err = i.run.stage("facts", len(i.cluster.Hosts), func() (err error) {
+		if err := i.fleet.Lock(ctx, installer.LockOptions{Operator: operator(), TakeOver: i.o.takeOver, Progress: i.run}); err != nil {
 			return err
 		}
-		in, checks, err = fleet.Preflight(ctx, in)
+		i.in, checks, err = i.fleet.Preflight(ctx, i.in)
 		return err
 	})
 	if err != nil && !as[*installer.PreflightError](err) {
-		return err
+		return nil, err
 	}
-	state, unlock, serr := o.cluster.stateFor(in, o.dryRun)
-	if serr != nil {
-		return serr
+	var serr error
+	if i.state, unlock, serr = i.o.cluster.stateFor(i.in, i.o.dryRun); serr != nil {
+		return nil, serr
 	}
-	defer unlock()
-	if !o.dryRun {
-		a.keepLog(run, state.dir)
+	if !i.o.dryRun {
+		i.keepLog(i.run, i.state.dir)
 	}
-	a.warnings(checks)
+	i.warnings(checks)
 	if err != nil {
-		return err
+		return nil, errors.Join(err, unlock())
 	}
-	if in.StateCopies, err = o.copies(state); err != nil {
-		return err
+	return unlock, nil
+}
+
+// plan returns the plan, and makes the credentials of a new cluster.
+func (i *installation) plan(ctx context.Context) (plan *installer.Plan, err error) {
+	if i.in.StateCopies, err = i.o.copies(i.state); err != nil {
+		return nil, err
 	}
-	plan, err := installer.NewPlan(in, stage.Install())
-	if err != nil {
-		return err
+	if plan, err = installer.NewPlan(i.in, stage.Install()); err != nil {
+		return nil, err
 	}
-	if err := m.Complete(ctx, in); err != nil {
-		return err
+	if err := i.mirror.Complete(ctx, i.in); err != nil {
+		return nil, err
 	}
-	if state.identity == "" && len(missing) > 0 && !o.dryRun {
-		return withHint(fmt.Errorf("state directory %q: has no credentials of the cluster, and %s cannot be reached", state.dir,
+	if missing := i.fleet.Missing(); i.state.identity == "" && len(missing) > 0 && !i.o.dryRun {
+		return nil, withHint(fmt.Errorf("state directory %q: has no credentials of the cluster, and %s cannot be reached", i.state.dir,
 			strings.Join(slices.Sorted(maps.Keys(missing)), ", ")),
 			"new ones are made only if every host is there, since a host may belong to the cluster already")
 	}
-	if err := a.establish(o, c, &state); err != nil {
-		return err
-	}
-	report, err := installer.Run(ctx, plan, fleet, installer.RunOptions{
-		DryRun: o.dryRun, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
+	return plan, i.establish(i.o, i.cluster, &i.state)
+}
+
+func (i *installation) apply(ctx context.Context, plan *installer.Plan) error {
+	report, err := installer.Run(ctx, plan, i.fleet, installer.RunOptions{
+		DryRun: i.o.dryRun, Bundle: agent.Bundle{PublicKeys: i.keys, Root: i.in.Root}, Mirror: i.mirror.Agent,
 		Replan: func(away map[string]bool) (*installer.Plan, error) {
-			in.Away = away
-			maps.Copy(in.Away, in.Forget)
-			return installer.NewPlan(in, stage.Install())
+			i.in.Away = away
+			maps.Copy(i.in.Away, i.in.Forget)
+			return installer.NewPlan(i.in, stage.Install())
 		},
-		Secrets: state.credentials.Resolve, Identity: state.identity, Operator: operator(), AllowDowngrade: o.downgrade, Progress: run,
-		After: map[string]func(context.Context) error{"time": installer.CheckClocks(fleet, in)},
+		Secrets: i.state.credentials.Resolve, Identity: i.state.identity, Operator: operator(),
+		AllowDowngrade: i.o.downgrade, Progress: i.run,
+		After: map[string]func(context.Context) error{"time": installer.CheckClocks(i.fleet, i.in)},
 	})
-	run.end()
+	i.run.end()
 	var end closing
-	if report.Done && !o.dryRun {
+	if report.Done && !i.o.dryRun {
 		var lerr error
-		end, lerr = lastWords(in, report, state.credentials, state.dir)
+		end, lerr = lastWords(i.in, report, i.state.credentials, i.state.dir)
 		err = errors.Join(err, lerr)
 	}
-	if werr := a.runResult(report, run, end); err == nil {
+	if werr := i.runResult(report, i.run, end); err == nil {
 		err = werr
 	}
-	err = explain(err, report, c)
-	if err == nil && o.dryRun && o.exitCode && report.Pending() > 0 {
+	err = explain(err, report, i.cluster)
+	if err == nil && i.o.dryRun && i.o.exitCode && report.Pending() > 0 {
 		return quietError{exitPending}
 	}
 	return err
