@@ -98,7 +98,12 @@ func etcdAtATime(in Input) int {
 // etcdHosts returns the members in the order of their turn: those that do not run come
 // first, since the others may restart only if these run.
 func etcdHosts(in Input) []manifests.Host {
-	out := in.Cluster.HostsWith(manifests.RoleEtcd)
+	return in.downFirst(in.Cluster.HostsWith(manifests.RoleEtcd))
+}
+
+// downFirst sorts members: those that do not run come first.
+func (in Input) downFirst(members []manifests.Host) []manifests.Host {
+	out := slices.Clone(members)
 	down := func(h manifests.Host) int {
 		if in.runs(h, etcdClientPort) {
 			return 1
@@ -110,16 +115,29 @@ func etcdHosts(in Input) []manifests.Host {
 }
 
 // etcdBefore requires a quorum without the member. A cluster of one or two members
-// has none without it: there the others must be healthy.
+// has none without it: there the others must be healthy. A member that joins needs the
+// quorum of those that are members already.
 func etcdBefore(in Input, h manifests.Host) []Gate {
 	members := in.Cluster.HostsWith(manifests.RoleEtcd)
+	if now := in.etcdMembers(); now != nil && !listed(now, h) {
+		members = slices.DeleteFunc(members, func(x manifests.Host) bool { return !listed(now, x) })
+	}
 	rest := slices.DeleteFunc(slices.Clone(members), func(x manifests.Host) bool { return x.Name == h.Name })
 	q := &step.EtcdQuorum{EtcdClient: step.LocalEtcd(), Need: min(len(members)/2+1, len(rest))}
 	for _, x := range rest {
 		q.Members = append(q.Members, etcdURL(x, etcdClientPort))
 	}
-	running := slices.DeleteFunc(in.present(rest), func(x manifests.Host) bool { return !in.runs(x, etcdClientPort) })
-	return gate(hostNames(running), "gate/quorum-without-"+h.Name, q)
+	// Those that do not run yet have had their turn when a member that runs has its own.
+	on := in.downFirst(in.present(rest))
+	slices.Reverse(on)
+	return gate(hostNames(on), "gate/quorum-without-"+h.Name, q)
+}
+
+// listed reports whether a host is among the members of etcd.
+func listed(members []step.EtcdMember, h manifests.Host) bool {
+	return slices.ContainsFunc(members, func(m step.EtcdMember) bool {
+		return slices.Contains(m.PeerURLs, etcdURL(h, etcdPeerPort))
+	})
 }
 
 // etcdAfter requires that the member has come back.

@@ -67,10 +67,10 @@ func TestEtcdGate(t *testing.T) {
 		need     int
 		on, whom string
 	}{
-		{3, []string{"h1 2379", "h2 2379", "h3 2379"}, "", 2, "h2 h3", "10.0.0.2 10.0.0.3"},
-		{3, []string{"h1 2379", "h3 2379"}, "", 2, "h3", "10.0.0.2 10.0.0.3"},
+		{3, []string{"h1 2379", "h2 2379", "h3 2379"}, "", 2, "h3 h2", "10.0.0.2 10.0.0.3"},
+		{3, []string{"h1 2379", "h3 2379"}, "", 2, "h3 h2", "10.0.0.2 10.0.0.3"},
 		{3, []string{"h1 2379", "h2 2379", "h3 2379"}, "h2", 2, "h3", "10.0.0.2 10.0.0.3"},
-		{5, []string{"h1 2379", "h5 2379"}, "", 3, "h5", "10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5"},
+		{5, []string{"h1 2379", "h5 2379"}, "", 3, "h5 h4 h3 h2", "10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5"},
 		{2, []string{"h1 2379", "h2 2379"}, "", 1, "h2", "10.0.0.2"},
 		{1, []string{"h1 2379"}, "", 0, "", ""},
 	} {
@@ -90,6 +90,33 @@ func TestEtcdGate(t *testing.T) {
 		whom := strings.NewReplacer("https://", "", ":2379", "").Replace(strings.Join(q.Members, " "))
 		if on := strings.Join(gates[0].On, " "); q.Need != tt.need || on != tt.on || whom != tt.whom {
 			t.Errorf("%+v: need %d of %s, seen from %s", tt, q.Need, whom, on)
+		}
+	}
+}
+
+// A member that joins needs a quorum of the members that there are, not of those to come.
+func TestEtcdGateOfANewMember(t *testing.T) {
+	for now, want := range map[int]string{1: "1 of 10.0.0.1", 2: "2 of 10.0.0.1 10.0.0.2", 3: "2 of 10.0.0.1 10.0.0.2 10.0.0.3"} {
+		var runs []string
+		var list []step.EtcdMember
+		for i := range now {
+			runs = append(runs, fmt.Sprintf("h%d 2379", i+1))
+			list = append(list, step.EtcdMember{Name: "x", PeerURLs: []string{fmt.Sprintf("https://10.0.0.%d:2380", i+1)}})
+		}
+		in := orderInput(5, 1, runs...)
+		for _, h := range in.Cluster.Hosts[:now] {
+			f := in.Facts[h.Name]
+			f.Etcd = list
+			in.Facts[h.Name] = f
+		}
+		q := etcdBefore(in, in.Cluster.Hosts[4])[0].Item.Step.(*step.EtcdQuorum)
+		got := fmt.Sprint(q.Need, " of ", strings.NewReplacer("https://", "", ":2379", "").Replace(strings.Join(q.Members, " ")))
+		if got != want {
+			t.Errorf("%d members: a new one needs %s, want %s", now, got, want)
+		}
+		// The first restarts after the new ones have joined.
+		if q := etcdBefore(in, in.Cluster.Hosts[0])[0].Item.Step.(*step.EtcdQuorum); q.Need != 3 || len(q.Members) != 4 {
+			t.Errorf("%d members: the first needs %d of %d", now, q.Need, len(q.Members))
 		}
 	}
 }
