@@ -184,17 +184,26 @@ func (r *runner) anyOf(ctx context.Context, st PlanStage) error {
 	return r.report.err()
 }
 
-// leads reports whether the gates of a host hold; a dry run passes none.
+// leads reports whether the gates of a host hold; a dry run passes none. A gate that
+// held is not passed again until something changes.
 func (r *runner) leads(ctx context.Context, st PlanStage, h PlanHost) error {
 	if r.o.DryRun {
 		return nil
 	}
+	if changed := r.report.Changed(); r.held == nil || r.changed != changed {
+		r.changed, r.held = changed, map[string]bool{}
+	}
 	for _, g := range h.Before {
+		key := h.Host + " " + g.Item.ID
+		if r.held[key] {
+			continue
+		}
 		var events []agent.Event
 		err := r.gate(ctx, st, g, func(_ string, _ PlanHost, e agent.Event) { events = append(events, e) })
 		if err != nil {
 			return err
 		}
+		r.held[key] = true
 		for _, e := range events {
 			r.event(st.Name, PlanHost{Host: h.Host, Items: []step.Item{g.Item}}, e)
 		}

@@ -203,6 +203,30 @@ func TestAnyOf(t *testing.T) {
 	}
 }
 
+// A gate that held is passed again only after a change.
+func TestGateIsRemembered(t *testing.T) {
+	l := newLab(t, "a")
+	c := newCluster(l)
+	lead := func(name string, items ...step.Item) stage.Stage {
+		st := each(name, func(manifests.Host) []step.Item { return items })
+		st.AnyOf = true
+		st.Before = func(_ stage.Input, h manifests.Host) []stage.Gate {
+			return []stage.Gate{{On: []string{h.Name}, Item: step.Item{ID: "gate/api", Step: &step.Wait{Argv: []string{"look", h.Name}}}}}
+		}
+		return st
+	}
+	file := func(name string) step.Item {
+		return step.Item{ID: name, Step: &step.File{Path: "/" + name, Content: "x"}}
+	}
+	plan, f := l.plan(lead("one", file("one")), lead("two", file("two")), lead("three", file("three"))), l.connect()
+	for _, want := range []int{3, 1} { // the second run changes nothing
+		c.log = nil
+		if _, err := installer.Run(t.Context(), plan, f, installer.RunOptions{}); err != nil || len(c.log) != want {
+			t.Errorf("%d looks, want %d; error %v", len(c.log), want, err)
+		}
+	}
+}
+
 // without connects to all hosts but some.
 func (l *lab) without(away ...string) *installer.Fleet {
 	f, err := installer.Connect(l.t.Context(), l.cluster, installer.ConnectOptions{

@@ -90,6 +90,9 @@ type runner struct {
 	o        RunOptions
 	plan     *Plan
 	at       int // the stage that runs
+	// held are the gates that held since the report had so many changes, see leads.
+	held    map[string]bool
+	changed int
 	// differs reports that a step of this run changes something.
 	differs atomic.Bool
 }
