@@ -84,7 +84,7 @@ type Features struct {
 	ControlPlaneTaints []string `yaml:"controlPlaneTaints" json:"controlPlaneTaints"` // taint keys
 	CSRApproverRoles   bool     `yaml:"csrApproverRoles" json:"csrApproverRoles"`     // signerName exists: approve verb on signers
 	MetadataRoute      bool     `yaml:"metadataRoute" json:"metadataRoute"`           // old kubelets query 169.254.169.254 at start
-	EtcdLearner        bool     `yaml:"etcdLearner" json:"etcdLearner"`               // members can join as learners (etcd 3.4)
+	EtcdLearner        bool     `yaml:"etcdLearner" json:"etcdLearner,omitempty"`     // members can join as learners (etcd 3.4)
 	// DrainArgs make kubectl drain evict pods with emptyDir volumes.
 	DrainArgs []string `yaml:"drainArgs" json:"drainArgs,omitempty"`
 	// CtrPullArgs are arguments of `ctr images pull` that restrict it to one
