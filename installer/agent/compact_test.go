@@ -247,6 +247,23 @@ func TestOldJournal(t *testing.T) {
 }
 
 // What a crash leaves beside the journal goes with the rest.
+// The next agent removes what a killed one left half written.
+func TestOpenRemovesHalfWrittenFiles(t *testing.T) {
+	env := newHost(t)
+	part := env.Path(StateDir + "/.stamps.json.1.partial")
+	if err := os.WriteFile(part, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &session{env: env}
+	if err := s.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.release()
+	if _, err := os.Stat(part); !os.IsNotExist(err) {
+		t.Errorf("%s: %v, want it gone", part, err)
+	}
+}
+
 func TestForgetRemovesHalfWrittenFiles(t *testing.T) {
 	env := newHost(t)
 	if err := os.WriteFile(env.Path(StateDir+"/.journal.jsonl.1.partial"), []byte("x"), 0o600); err != nil {

@@ -194,6 +194,7 @@ func (s *session) open(ctx context.Context) (err error) {
 	if s.journal != nil {
 		return nil
 	}
+	removePartials(s.env)
 	j, err := openJournal(s.env)
 	if err != nil {
 		return err

@@ -123,16 +123,23 @@ func (s *session) forget(j *journal) error {
 			return err
 		}
 	}
-	// A crash while a file was replaced leaves the new one under another name.
-	if parts, err := filepath.Glob(s.env.Path(StateDir + "/.*.partial")); err == nil {
-		for _, p := range parts {
-			_ = os.Remove(p) // else the directory stays
-		}
-	}
+	removePartials(s.env)
 	if err := os.Remove(s.env.Path(StateDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.env.Log.Info("state directory has other files and stays", "path", StateDir)
 	}
 	return nil
+}
+
+// removePartials removes the files of the agent that were replaced while it was killed:
+// the new one has another name until it is complete. The caller has locked the host.
+func removePartials(env *step.Env) {
+	parts, err := filepath.Glob(env.Path(StateDir + "/.*.partial"))
+	if err != nil {
+		return // the pattern is a constant
+	}
+	for _, p := range parts {
+		_ = os.Remove(p) // one that stays does no harm
+	}
 }
 
 // removeTree removes a directory, but refuses a link in its place.
