@@ -104,6 +104,21 @@ func (w *world) apply(items ...step.Item) {
 	}
 }
 
+// check returns the state that ModeCheck reports for an item.
+func (w *world) check(it step.Item) step.State {
+	w.t.Helper()
+	events, err := w.do(w.request(agent.ModeCheck, it))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Type == agent.EventStep {
+			return e.State
+		}
+	}
+	return ""
+}
+
 // prune keeps the items and returns what happened to the others.
 func (w *world) prune(mode agent.Mode, items ...step.Item) []string {
 	w.t.Helper()
@@ -387,7 +402,13 @@ func TestPruneAfterThereAndBack(t *testing.T) {
 	a, b := item("x", &step.File{Path: "/etc/a"}), item("x", &step.File{Path: "/etc/b"})
 	w.apply(a)
 	w.apply(b)
+	if got := w.check(a); got != step.Differs {
+		t.Errorf("the file of an earlier plan is wanted again, and a check says %s", got)
+	}
 	w.apply(a)
+	if got := w.check(a); got != step.OK {
+		t.Errorf("after that a check says %s", got)
+	}
 	if diff := cmp.Diff([]string{"x changed"}, w.prune(agent.ModeApply, a)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

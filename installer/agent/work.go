@@ -127,6 +127,10 @@ func (s *session) one(ctx context.Context, j *journal, it step.Item, l *look, pe
 		if l.err != nil && pending {
 			return step.Result{State: step.Differs, Reason: "after earlier changes: " + l.err.Error()}, nil
 		}
+		if l.res.State == step.OK && l.changes() {
+			// A stage with an order applies only what differs; prune relies on the journal.
+			return step.Result{State: step.Differs, Reason: "the journal has it as a step of an earlier plan"}, nil
+		}
 		return l.res, l.err
 	}
 	switch {

@@ -412,6 +412,13 @@ func (r *road) secondRun(t *testing.T) {
 		t.Fatalf("changed: %d, failed: %d, want 0 and 0:\n%s", report.Changed, report.Failed, out)
 	}
 	t.Logf("second run: %s", time.Since(start).Round(time.Millisecond))
+	out = r.operator(t, 5*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--format", "json", "--dry-run")
+	var dry struct {
+		Pending int `json:"pending"`
+	}
+	if err := json.Unmarshal([]byte(out), &dry); err != nil || dry.Pending != 0 {
+		t.Errorf("dry run: %d pending, want 0 (error %v):\n%s", dry.Pending, err, out)
+	}
 }
 
 // otherMachine: without the state of the cluster, install is refused on every host
