@@ -256,16 +256,18 @@ func (r *road) otherVersion(t *testing.T) {
 	if len(bundles) == 0 {
 		t.Skip("no other road was packed before")
 	}
-	minor, work, bundle, fingerprint, state := r.minor, r.work, r.bundle, r.fingerprint, r.state()
+	minor, work, bundle, fingerprint, plugin, state := r.minor, r.work, r.bundle, r.fingerprint, r.criPlugin, r.state()
 	defer func() {
 		r.stop()
-		r.minor, r.work, r.bundle, r.fingerprint = minor, work, bundle, fingerprint
+		r.minor, r.work, r.bundle, r.fingerprint, r.criPlugin = minor, work, bundle, fingerprint, plugin
 		r.serve(t)
 	}()
 	r.stop()
 	r.bundle = bundles[0]
 	r.work = filepath.Dir(filepath.Dir(r.bundle))
 	r.minor = strings.TrimPrefix(filepath.Base(r.work), "road-")
+	// The settings of containerd have to suit the other bundle, or it is refused for them.
+	r.criPlugin = map[string]string{"1.16": "io.containerd.grpc.v1.cri", "1.36": "io.containerd.cri.v1.runtime"}[r.minor]
 	r.serve(t)
 	r.writeCluster(t)
 	for _, more := range [][]string{{"--dry-run"}, nil} {
