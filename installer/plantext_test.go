@@ -36,7 +36,7 @@ func TestHostList(t *testing.T) {
 	}
 }
 
-// What is equal on several hosts is written once, the rest below its host; within a
+// Steps that are equal on several hosts are written once, the rest below its host; within a
 // group the order stays.
 func TestPlanTextGroups(t *testing.T) {
 	file := func(p, why string) step.Item {

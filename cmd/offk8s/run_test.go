@@ -244,7 +244,7 @@ func TestExplain(t *testing.T) {
 		if code != exitPartial || !strings.Contains(hint, tt.want) || !strings.Contains(hint, "run the same command again") || strings.Contains(hint, "HOST") {
 			t.Errorf("%s on %s: code %d, hint %q, want %q", tt.step.ID, tt.host, code, hint, tt.want)
 		}
-		// What has a class of its own keeps its hint.
+		// An error that has a class keeps its hint.
 		locked := fmt.Errorf("%w: %w", installer.ErrPartial, agent.ErrLocked)
 		if err := explain(locked, r, c); err != locked {
 			t.Errorf("%s: replaced %v by %v", tt.step.ID, locked, err)

@@ -41,7 +41,7 @@ func TestEqualChecksAreOneCall(t *testing.T) {
 	}
 }
 
-// What a check has seen before a change counts no more after it.
+// A check made before a change does not count after it.
 func TestChangeEndsLookingAhead(t *testing.T) {
 	w := newWorld(t, 1)
 	probes := map[string]int{}

@@ -246,7 +246,7 @@ func TestOldJournal(t *testing.T) {
 	}
 }
 
-// What a crash leaves beside the journal goes with the rest.
+// Reset removes files that a crash left beside the journal.
 // The next agent removes what a killed one left half written.
 func TestOpenRemovesHalfWrittenFiles(t *testing.T) {
 	env := newHost(t)

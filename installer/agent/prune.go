@@ -16,7 +16,7 @@ import (
 //
 // If a kept step, or one of items, wants the same thing, it takes over the state before
 // offk8s and nothing is undone: otherwise the leftover would take away what is wanted.
-// What a kept step needs stays, with its record, and so do the records of packages, which
+// Things that a kept step needs stay, with their records, and so do the records of packages, which
 // reset reports.
 func (s *session) prune(ctx context.Context, j *journal, items []step.Item) error {
 	kept, left, err := s.divide(j)

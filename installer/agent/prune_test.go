@@ -451,7 +451,7 @@ func TestGenerationOfItems(t *testing.T) {
 	}
 }
 
-// What leaves the content of a step goes from the host too, if offk8s had brought it.
+// Things that leave a step leave the host too, if offk8s had brought them.
 func TestSmallerStep(t *testing.T) {
 	w := newWorld(t, 1)
 	m := newMachine(w)

@@ -1,6 +1,6 @@
 package stage
 
-// What tests of operations use; they need installer, which imports this package.
+// For tests of operations, which need installer, which imports this package.
 var (
 	TestInput = testInput
 	Golden    = golden
