@@ -194,6 +194,7 @@ func journalOf(t *testing.T, h *labHost) map[string]string {
 	type entry struct {
 		Op, Key     string
 		Item, Prior json.RawMessage
+		Record      struct{ Key string }
 	}
 	out := map[string]string{}
 	for line := range strings.Lines(h.world.Read(t, "/var/lib/offk8s/journal.jsonl")) {
@@ -206,6 +207,10 @@ func journalOf(t *testing.T, h *labHost) map[string]string {
 		switch e.Op {
 		case "owner":
 			continue
+		case "record": // says that it is done
+			e.Key = e.Record.Key
+			_ = json.Unmarshal([]byte(out[e.Key]), &r)
+			r[2] = "done"
 		case "intent":
 			r[0], r[2] = string(e.Item), "begun"
 		case "done":

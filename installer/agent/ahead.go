@@ -61,7 +61,7 @@ func (l *look) changes() bool {
 	case l.own == nil:
 		return l.res.State == step.Differs || len(l.inherited) > 0
 	}
-	return l.res.State == step.Differs || l.own.Stale
+	return l.res.State == step.Differs || l.own.Stale || !l.own.Done
 }
 
 // ahead are looks at all items of a request at the same time. They count only until the

@@ -608,3 +608,25 @@ func TestPruneCutAfterEachEntry(t *testing.T) {
 		}
 	}
 }
+
+// An agent that died after a change left it unfinished in the journal. The next run finds
+// it as wanted and says so there.
+func TestUnfinishedIsFinished(t *testing.T) {
+	w := newWorld(t, 1)
+	a := item("x", &step.File{Path: "/etc/a", Content: "1"})
+	w.apply(a)
+	var begun []string
+	for line := range strings.Lines(w.Read(t, agent.StateDir+"/journal.jsonl")) {
+		if !strings.Contains(line, `"op":"done"`) {
+			begun = append(begun, line)
+		}
+	}
+	w.Write(t, agent.StateDir+"/journal.jsonl", strings.Join(begun, ""), 0o600)
+	if got := w.check(a); got != step.Differs {
+		t.Errorf("unfinished: %s", got)
+	}
+	w.apply(a)
+	if got := w.check(a); got != step.OK {
+		t.Errorf("after that: %s", got)
+	}
+}

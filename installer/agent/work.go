@@ -129,7 +129,7 @@ func (s *session) one(ctx context.Context, j *journal, it step.Item, l *look, pe
 		}
 		if l.res.State == step.OK && l.changes() {
 			// A stage with an order applies only what differs; prune relies on the journal.
-			return step.Result{State: step.Differs, Reason: "the journal has it as a step of an earlier plan"}, nil
+			return step.Result{State: step.Differs, Reason: "it is as wanted, but the journal has it as unfinished or as a step of an earlier plan"}, nil
 		}
 		return l.res, l.err
 	}
@@ -138,9 +138,9 @@ func (s *session) one(ctx context.Context, j *journal, it step.Item, l *look, pe
 		return l.res, l.err
 	case l.res.State == step.Differs:
 		return s.apply(ctx, j, it, l.env, l.inherited, l.res)
-	case l.own != nil:
+	case l.own != nil: // an agent died after the change, or an earlier plan is back
 		fresh := *l.own
-		fresh.Stale = false
+		fresh.Stale, fresh.Done = false, true
 		return l.res, j.rewrite(&fresh)
 	}
 	return l.res, j.adopt(it, l.inherited)
