@@ -333,6 +333,8 @@ unplug() {
   # shellcheck disable=SC2086
   [[ -z $p ]] || kill -9 $p 2>/dev/null || true
   ip netns del "$1" 2>/dev/null || true
+  # The kernel takes a namespace down when it likes, and its ports until then.
+  for p in "v-$1" "w-$1"; do ip -n $bridge link del "$p" 2>/dev/null || true; done
 }
 
 down() {
