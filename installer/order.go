@@ -175,7 +175,6 @@ func (r *runner) anyOf(ctx context.Context, st PlanStage) error {
 		}
 		notes = append(notes, &HostError{Host: h.Host, Err: err})
 	}
-	st.AnyOf = true
 	r.notRun([]PlanStage{st})
 	if first == nil {
 		return fmt.Errorf("stage %q: no host is left to do it: %w", st.Name, r.report.err())

@@ -117,7 +117,7 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		if now := r.report.failed(); err == nil && len(now) > failed {
 			failed = len(now)
-			err = r.replan(st.Name, now)
+			err = r.replan(now)
 		}
 		if err != nil {
 			r.notRun(r.plan.Stages[i+1:])
@@ -134,11 +134,8 @@ func (r *runner) leaving() bool {
 	return slices.ContainsFunc(r.plan.Stages[r.at:], func(st PlanStage) bool { return st.leaves })
 }
 
-// replan replaces the stages after the one named by those without the failed hosts.
-func (r *runner) replan(after string, failed map[string]bool) error {
-	at := func(p *Plan) int {
-		return slices.IndexFunc(p.Stages, func(st PlanStage) bool { return st.Name == after })
-	}
+// replan replaces the stages after the one that ran by those without the failed hosts.
+func (r *runner) replan(failed map[string]bool) error {
 	if r.o.Replan == nil {
 		return r.report.err()
 	}
@@ -146,7 +143,7 @@ func (r *runner) replan(after string, failed map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	done := at(r.plan) + 1
+	done := r.at + 1
 	for _, st := range r.plan.Stages[done:] {
 		st.Hosts = slices.DeleteFunc(slices.Clone(st.Hosts), func(h PlanHost) bool { return !failed[h.Host] })
 		st.AnyOf = false
