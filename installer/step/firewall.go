@@ -11,12 +11,15 @@ import (
 	"strings"
 )
 
-// Firewall opens ports in the host's firewall, firewalld or ufw, if one is active.
+// Firewall opens ports and protocols in the host's firewall, firewalld or ufw, if one is active.
 // It never switches a firewall on or off.
 type Firewall struct {
 	// Ports are ports or ranges, "6443/tcp", "30000-32767/tcp", "8472/udp".
 	Ports []string `json:"ports,omitempty"`
-	// Sources are the addresses or networks that may use the ports; empty means any.
+	// Protocols are IP protocols without ports, "vrrp"; they need Sources.
+	Protocols []string `json:"protocols,omitempty"`
+	// Sources are the addresses or networks that may use ports and protocols; without
+	// any, every client may use the ports.
 	Sources []string `json:"sources,omitempty"`
 	// Trusted are networks whose traffic is accepted and forwarded: pods and services.
 	Trusted []string `json:"trusted,omitempty"`
@@ -28,6 +31,9 @@ func (f *Firewall) Describe() string {
 	var w []string
 	if len(f.Ports) > 0 {
 		w = append(w, "ports "+strings.Join(f.Ports, " "))
+	}
+	if len(f.Protocols) > 0 {
+		w = append(w, "protocols "+strings.Join(f.Protocols, " "))
 	}
 	if len(f.Sources) > 0 {
 		w = append(w, "from "+strings.Join(f.Sources, " "))
@@ -45,6 +51,14 @@ func (f *Firewall) Validate() error {
 			errs = append(errs, err)
 		}
 	}
+	for _, p := range f.Protocols {
+		if !slices.Contains(protocols, p) {
+			errs = append(errs, fmt.Errorf("protocol %q: not one of %s", p, strings.Join(protocols, ", ")))
+		}
+	}
+	if len(f.Protocols) > 0 && len(f.Sources) == 0 {
+		errs = append(errs, errors.New("protocols: without sources"))
+	}
 	for _, s := range append(append([]string{}, f.Sources...), f.Trusted...) {
 		if _, err := parseNet(s); err != nil {
 			errs = append(errs, err)
@@ -52,6 +66,10 @@ func (f *Firewall) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// protocols are those that firewalld and ufw both know by name; ufw knows vrrp since
+// 0.36.2, which Debian 12 has.
+var protocols = []string{"ah", "esp", "gre", "igmp", "vrrp"}
 
 // splitPort splits "30000-32767/tcp" into "30000-32767" and "tcp".
 func splitPort(p string) (ports, proto string, err error) {

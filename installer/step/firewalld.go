@@ -25,14 +25,12 @@ func (firewalld) wanted(f *Firewall) []string {
 			out = append(out, "port="+port+"/"+proto)
 		}
 		for _, s := range f.Sources {
-			n, _ := parseNet(s)
-			family := "ipv4"
-			if n.Addr().Is6() {
-				family = "ipv6"
-			}
-			out = append(out, fmt.Sprintf(
-				`rich-rule=rule family="%s" source address="%s" port port="%s" protocol="%s" accept`,
-				family, n, port, proto))
+			out = append(out, richRule(s, fmt.Sprintf(`port port="%s" protocol="%s"`, port, proto)))
+		}
+	}
+	for _, p := range f.Protocols {
+		for _, s := range f.Sources {
+			out = append(out, richRule(s, fmt.Sprintf(`protocol value="%s"`, p)))
 		}
 	}
 	for _, s := range f.Trusted {
@@ -40,6 +38,16 @@ func (firewalld) wanted(f *Firewall) []string {
 		out = append(out, "source="+n.String())
 	}
 	return out
+}
+
+// richRule returns the rule that accepts an element of the rich language from a source.
+func richRule(source, element string) string {
+	n, _ := parseNet(source)
+	family := "ipv4"
+	if n.Addr().Is6() {
+		family = "ipv6"
+	}
+	return fmt.Sprintf(`rich-rule=rule family="%s" source address="%s" %s accept`, family, n, element)
 }
 
 func (firewalld) missing(ctx context.Context, env *Env, rules []string) ([]string, error) {

@@ -92,7 +92,10 @@ func TestPackages(t *testing.T) {
 }
 
 func TestFirewall(t *testing.T) {
-	fw := &step.Firewall{Ports: []string{"6443/tcp", "30000-32767/tcp"}, Sources: []string{"10.0.0.0/8", "10.9.9.9"}, Trusted: []string{"10.244.0.0/16"}}
+	fw := &step.Firewall{
+		Ports: []string{"6443/tcp", "30000-32767/tcp"}, Protocols: []string{"vrrp"},
+		Sources: []string{"10.0.0.0/8", "10.9.9.9"}, Trusted: []string{"10.244.0.0/16"},
+	}
 	t.Run("none", func(t *testing.T) {
 		w := steptest.New(t)
 		if res, err := fw.Check(t.Context(), w.Env()); err != nil || res.State != step.OK || res.Reason != "no firewall is active" {
@@ -103,6 +106,10 @@ func TestFirewall(t *testing.T) {
 	w := steptest.New(t)
 	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) { return firewallCmd(d, c) }
 	steptest.Suite(t, steptest.Case{Name: "firewalld", Step: fw, World: w})
+	if c := "--add-rich-rule=" + `rule family="ipv4" source address="10.9.9.9/32" protocol value="vrrp" accept`; !called(w, "firewall-cmd", c) ||
+		!called(w, "firewall-cmd", "--permanent", c) {
+		t.Error("no firewall-cmd " + c)
+	}
 	if n := len(d["runtime"]) + len(d["permanent"]); n != 0 {
 		t.Errorf("%d rules left after undo: %q", n, d)
 	}
@@ -113,11 +120,25 @@ func TestFirewall(t *testing.T) {
 	if len(rules) != 0 {
 		t.Errorf("rules left after undo: %q", rules)
 	}
-	for _, want := range []string{"route allow from 10.244.0.0/16", "route allow to 10.244.0.0/16"} {
-		if !slices.ContainsFunc(u.Calls, func(argv []string) bool { return strings.Join(argv, " ") == "ufw "+want }) {
+	for _, want := range []string{"allow from 10.9.9.9 proto vrrp", "route allow from 10.244.0.0/16", "route allow to 10.244.0.0/16"} {
+		if !called(u, append([]string{"ufw"}, strings.Fields(want)...)...) {
 			t.Errorf("no ufw %s", want)
 		}
 	}
+	for _, bad := range []*step.Firewall{
+		{Protocols: []string{"vrrp"}},
+		{Protocols: []string{"tcp"}, Sources: fw.Sources},
+		{Protocols: []string{`vrrp" accept`}, Sources: fw.Sources},
+	} {
+		if bad.Validate() == nil {
+			t.Errorf("accepts %+v", bad)
+		}
+	}
+}
+
+// called reports whether the step has called that program.
+func called(w *steptest.World, argv ...string) bool {
+	return slices.ContainsFunc(w.Calls, func(c []string) bool { return slices.Equal(c, argv) })
 }
 
 // firewallCmd keeps rules by "runtime" and "permanent", with the zone before each.

@@ -30,6 +30,11 @@ func (ufw) wanted(f *Firewall) []string {
 			out = append(out, fmt.Sprintf("allow from %s to any port %s proto %s", ufwNet(s), port, proto))
 		}
 	}
+	for _, p := range f.Protocols {
+		for _, s := range f.Sources {
+			out = append(out, fmt.Sprintf("allow from %s proto %s", ufwNet(s), p))
+		}
+	}
 	for _, s := range f.Trusted {
 		// Replies pass anyway; "to" is for clients of node ports that lead to a pod.
 		out = append(out, "allow from "+ufwNet(s), "route allow from "+ufwNet(s), "route allow to "+ufwNet(s))
