@@ -41,6 +41,7 @@ func TestJournalKeys(t *testing.T) {
 		{&step.Present{Files: []string{"/a/b"}}, `present    `},
 		{&step.Route{Destination: "::1"}, `route   "::1" `},
 		{&step.SELinux{}, `selinux    `},
+		{&step.SELinuxBoolean{Name: "a"}, `selinux-boolean  "a"  `},
 		{&step.Swap{}, `swap    `},
 		{&step.Symlink{Path: "/a", To: "/b"}, `symlink "/a"   `},
 		{&step.Sysctl{}, `sysctl    `},
