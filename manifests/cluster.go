@@ -27,16 +27,20 @@ type Cluster struct {
 	Hosts   []Host         `yaml:"hosts" json:"hosts"`
 	Network ClusterNetwork `yaml:"network,omitempty" json:"network,omitzero"`
 
-	ControlPlane      ControlPlane `yaml:"controlPlane,omitempty" json:"controlPlane,omitzero"`
-	Etcd              Component    `yaml:"etcd,omitempty" json:"etcd,omitzero"`
-	APIServer         Component    `yaml:"apiServer,omitempty" json:"apiServer,omitzero"`
-	ControllerManager Component    `yaml:"controllerManager,omitempty" json:"controllerManager,omitzero"`
-	Scheduler         Component    `yaml:"scheduler,omitempty" json:"scheduler,omitzero"`
-	Kubelet           Component    `yaml:"kubelet,omitempty" json:"kubelet,omitzero"`
-	Proxy             Component    `yaml:"proxy,omitempty" json:"proxy,omitzero"`
-	Runtime           Runtime      `yaml:"runtime,omitempty" json:"runtime,omitzero"`
-	Time              Time         `yaml:"time,omitempty" json:"time,omitzero"`
-	HostPrep          HostPrep     `yaml:"hostPreparation,omitempty" json:"hostPreparation,omitzero"`
+	ControlPlane ControlPlane `yaml:"controlPlane,omitempty" json:"controlPlane,omitzero"`
+	LoadBalancer LoadBalancer `yaml:"loadBalancer,omitempty" json:"loadBalancer,omitzero"`
+	// TopologyReason allows an even number of etcd members or control planes.
+	TopologyReason string `yaml:"topologyReason,omitempty" json:"topologyReason,omitempty"`
+
+	Etcd              Component `yaml:"etcd,omitempty" json:"etcd,omitzero"`
+	APIServer         Component `yaml:"apiServer,omitempty" json:"apiServer,omitzero"`
+	ControllerManager Component `yaml:"controllerManager,omitempty" json:"controllerManager,omitzero"`
+	Scheduler         Component `yaml:"scheduler,omitempty" json:"scheduler,omitzero"`
+	Kubelet           Component `yaml:"kubelet,omitempty" json:"kubelet,omitzero"`
+	Proxy             Component `yaml:"proxy,omitempty" json:"proxy,omitzero"`
+	Runtime           Runtime   `yaml:"runtime,omitempty" json:"runtime,omitzero"`
+	Time              Time      `yaml:"time,omitempty" json:"time,omitzero"`
+	HostPrep          HostPrep  `yaml:"hostPreparation,omitempty" json:"hostPreparation,omitzero"`
 }
 
 // ClusterMirror is the mirror that the hosts fetch from.
@@ -86,9 +90,9 @@ type ClusterNetwork struct {
 
 // ControlPlane holds the address of the API.
 type ControlPlane struct {
-	// Endpoint is the host:port that nodes and users dial; if it is empty, the
-	// first control plane's address and port 6443. SANs are more names for the
-	// certificate.
+	// Endpoint is the host:port that users and, unless they have a proxy, nodes dial.
+	// If it is empty, it is that of the load balancers, or else the first control
+	// plane's address and port 6443. SANs are more names for the certificate.
 	Endpoint string   `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
 	SANs     []string `yaml:"sans,omitempty" json:"sans,omitempty"`
 }

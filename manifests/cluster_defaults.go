@@ -43,11 +43,14 @@ func (c *Cluster) NodePorts() string {
 // CgroupDriver returns the cgroup driver of the container runtime and the kubelet.
 func (c *Cluster) CgroupDriver() string { return cmp.Or(c.Runtime.CgroupDriver, defaultCgroup) }
 
-// Endpoint returns the host:port that nodes and users dial, or "" if the file has
-// neither an endpoint nor a control plane.
+// Endpoint returns the host:port that users dial, or "" if the file has neither an
+// endpoint nor a control plane.
 func (c *Cluster) Endpoint() string {
 	if c.ControlPlane.Endpoint != "" {
 		return c.ControlPlane.Endpoint
+	}
+	if c.Balancing() == BalanceHosts {
+		return net.JoinHostPort(c.LoadBalancer.VIP, c.BalancerPort())
 	}
 	for _, h := range c.Hosts {
 		if h.HasRole(RoleControlPlane) {

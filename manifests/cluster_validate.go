@@ -163,15 +163,12 @@ func checkAddress(ck *strict.Checks, path, s string) (netip.Addr, bool) {
 // otherWords are roles by the words that other tools use.
 var otherWords = map[string]Role{
 	"master": RoleControlPlane, "controlplane": RoleControlPlane, "controller": RoleControlPlane, "server": RoleControlPlane,
+	"loadbalancer": RoleLoadBalancer, "lb": RoleLoadBalancer, "balancer": RoleLoadBalancer, "haproxy": RoleLoadBalancer,
 	"node": RoleWorker, "agent": RoleWorker, "minion": RoleWorker, "compute": RoleWorker,
 }
 
 func checkRole(ck *strict.Checks, path, s string) {
-	if s == string(RoleLoadBalancer) {
-		ck.AddHint(path, "remove the role", "load balancers come with a later version")
-		return
-	}
-	ck.Among(path, s, string(RoleControlPlane), string(RoleEtcd), string(RoleWorker))
+	ck.Among(path, s, string(RoleControlPlane), string(RoleEtcd), string(RoleWorker), string(RoleLoadBalancer))
 	word := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(s))
 	if r, ok := otherWords[word]; ok && s != string(r) {
 		ck.Problems[len(ck.Problems)-1].Hint = strict.DidYouMean(string(r))
@@ -194,45 +191,6 @@ func (h Host) validate(ck *strict.Checks, p string) {
 		ck.Match(at, h.Labels[k], strict.IsLabelValue, "a label value of at most 63 letters, digits, dashes, dots and underscores")
 	}
 	ck.Each(p+".taints", h.Taints, func(p, s string) { ck.Match(p, s, isTaint, "key=value:NoSchedule, PreferNoSchedule or NoExecute") })
-}
-
-func (c *Cluster) validateTopology(ck *strict.Checks) {
-	known := func(r Role) bool {
-		return slices.Contains([]Role{RoleControlPlane, RoleEtcd, RoleWorker, RoleLoadBalancer}, r)
-	}
-	for _, h := range c.Hosts {
-		if slices.ContainsFunc(h.Roles, func(r Role) bool { return !known(r) }) {
-			return // it may be the one that would be missing
-		}
-	}
-	if len(c.Hosts) == 0 {
-		return
-	}
-	const several = "a host may have several roles"
-	planes := 0
-	for i, h := range c.Hosts {
-		j := slices.Index(h.Roles, RoleControlPlane)
-		if j < 0 {
-			continue
-		}
-		if planes++; planes > 1 {
-			ck.AddHint(fmt.Sprintf("hosts[%d].roles[%d]", i, j), "several control planes need load balancers, which come with a later version",
-				"host number %d with the role %q, want 1", planes, RoleControlPlane)
-		}
-	}
-	if planes == 0 {
-		ck.AddHint("hosts", several, "no host has the role %q", RoleControlPlane)
-	}
-	if n := len(c.HostsWith(RoleEtcd)); n != 1 && n != 3 && n != 5 {
-		hint := ""
-		if n > 0 && n%2 == 0 {
-			hint = "an even number survives no more failures than one member less"
-		}
-		ck.AddHint("hosts", hint, "%d hosts have the role %q, want 1, 3 or 5", n, RoleEtcd)
-	}
-	if len(c.HostsWith(RoleWorker)) == 0 {
-		ck.AddHint("hosts", several, "no host has the role %q", RoleWorker)
-	}
 }
 
 func (c *Cluster) validateNetwork(ck *strict.Checks) {
@@ -299,6 +257,7 @@ func (c *Cluster) outside(ck *strict.Checks, what string, p netip.Prefix) {
 	if host, _, err := net.SplitHostPort(c.ControlPlane.Endpoint); err == nil {
 		check("controlPlane.endpoint", host)
 	}
+	check("loadBalancer.vip", c.LoadBalancer.VIP)
 	for i, s := range c.Time.Servers {
 		check(fmt.Sprintf("time.servers[%d]", i), s)
 	}

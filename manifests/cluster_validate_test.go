@@ -97,8 +97,6 @@ func TestClusterValidate(t *testing.T) {
 			c.Hosts = c.Hosts[:1]
 			c.Hosts[0].Roles = []Role{RoleControlPlane, RoleEtcd, RoleWorker}
 		}},
-		{"load balancer", "hosts[1].roles[1]", "later version", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleLoadBalancer} }},
-		{"two control planes", "hosts[1].roles[1]", `number 2 with the role "control-plane", want 1`, func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleControlPlane} }},
 		{"users of directories", "", "", func(c *Cluster) {
 			c.SSH.User, c.Hosts[0].SSH.User, c.Hosts[1].SSH.User = "Administrator", "jdoe@corp.example.com", `CORP\jdoe`
 		}},
@@ -142,7 +140,7 @@ func TestClusterValidate(t *testing.T) {
 		{"flag values", "", "", func(c *Cluster) { c.APIServer.Args = map[string]string{"v": "2", "audit-log-path": "/var/log/a b.log"} }},
 		{"no hosts", "hosts", "none given", func(c *Cluster) { c.Hosts = nil }},
 		{"no control plane", "hosts", `"control-plane"`, func(c *Cluster) { c.Hosts[0].Roles = []Role{RoleEtcd} }},
-		{"no worker", "hosts", `"worker"`, func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleLoadBalancer} }},
+		{"no worker", "hosts", `"worker"`, func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleControlPlane} }},
 		{"two etcd", "hosts", "want 1, 3 or 5", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleEtcd} }},
 		{"same name", "hosts[1].name", "already hosts[0]", func(c *Cluster) { c.Hosts[1].Name = c.Hosts[0].Name }},
 		{"same address", "hosts[1].address", "already that of", func(c *Cluster) { c.Hosts[1].Address = "::ffff:10.0.0.11" }},

@@ -65,16 +65,15 @@ func credentialsOf(c *manifests.Cluster) ([]credential, error) {
 	for _, h := range c.HostsWith(manifests.RoleControlPlane) {
 		out = append(out, controlPlaneCredentials(h, server)...)
 	}
-	endpoint := "https://" + c.Endpoint()
 	for _, h := range c.Nodes() {
 		out = append(out, credential{
 			Name: Name("kube-proxy", h), CA: Kubernetes, CommonName: "system:kube-proxy",
-			Organizations: []string{"system:node-proxier"}, Usage: usageClient, Server: endpoint,
+			Organizations: []string{"system:node-proxier"}, Usage: usageClient, Server: "https://" + c.NodeEndpoint(),
 		})
 	}
 	return append(out, credential{
 		Name: Admin, CA: Kubernetes, CommonName: "kubernetes-admin",
-		Organizations: []string{"system:masters"}, Usage: usageClient, Server: endpoint,
+		Organizations: []string{"system:masters"}, Usage: usageClient, Server: "https://" + c.Endpoint(),
 	}), nil
 }
 
@@ -138,6 +137,9 @@ func apiServer(c *manifests.Cluster) (credential, error) {
 		return credential{}, fmt.Errorf("control plane endpoint %q: %w", c.Endpoint(), err)
 	}
 	sans = append(append(sans, host), c.ControlPlane.SANs...)
+	if c.Balancing() == manifests.BalanceHosts {
+		sans = append(sans, c.LoadBalancer.VIP) // the endpoint may be a name of it
+	}
 	dns, ips := split(sans)
 	return credential{CA: Kubernetes, CommonName: "kube-apiserver", DNS: dns, IPs: ips, Usage: usageServer}, nil
 }

@@ -46,7 +46,7 @@ func Open(o Options) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Credentials{dir: dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.Endpoint(), newUID: o.UID}
+	s := &Credentials{dir: dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.NodeEndpoint(), newUID: o.UID}
 	if s.now == nil {
 		s.now = time.Now
 	}

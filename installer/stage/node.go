@@ -52,7 +52,7 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.add("kubelet-config", &step.File{Path: kubeletCfg, Content: cfg, Mode: 0o600})
 	l.add("kubelet-join", &step.KubeletJoin{
 		Node: h.Name, Kubeconfig: kubeletConf, CertDir: kubeletPKI, CAFile: kubeCA,
-		Server: "https://" + in.Cluster.Endpoint(), Pods: cleanup(in),
+		Server: "https://" + in.Cluster.NodeEndpoint(), Pods: cleanup(in),
 	}).Why = "a kubelet whose certificate expired or whose node was deleted does not come back by itself"
 	it := l.add("bootstrap", &step.File{
 		Path: bootstrap, Secret: pki.RefBootstrapKubeconfig, Mode: 0o600,

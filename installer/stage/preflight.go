@@ -56,6 +56,13 @@ func checkCluster(c *checks, in Input) {
 		Name: "etcd-quorum", Found: fmt.Sprint(members), Want: "3",
 		Hint: "with one member, losing its host loses the cluster",
 	})
+	if why := in.Cluster.TopologyReason; why != "" {
+		planes := len(in.Cluster.HostsWith(manifests.RoleControlPlane))
+		c.recommend(members%2 == 1 && planes != 2, Check{
+			Name: "topology", Found: fmt.Sprintf("%d etcd members, %d control planes (%s)", members, planes, why),
+			Want: "odd numbers", Hint: "a failure of one host more than with one host less stops the cluster",
+		})
+	}
 	families := Check{
 		Name: "address-family", Found: "IPv4", Want: "IPv4",
 		Hint: fmt.Sprintf("clusters with IPv6 come with a later version; the pod network %q of the bundle has IPv4 only", in.Lock.CNI),
