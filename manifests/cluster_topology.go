@@ -118,8 +118,10 @@ func (c *Cluster) validateCount(ck *strict.Checks, r Role, even string) {
 // validateBalancing checks that the control planes can be reached in exactly one way.
 func (c *Cluster) validateBalancing(ck *strict.Checks) {
 	lb, balancers := c.LoadBalancer, c.HostsWith(RoleLoadBalancer)
-	if lb.Mode != "" {
-		ck.Among("loadBalancer.mode", lb.Mode, BalanceHosts, BalanceExternal, BalanceNodeLocal)
+	if n := len(ck.Problems); lb.Mode != "" {
+		if ck.Among("loadBalancer.mode", lb.Mode, BalanceHosts, BalanceExternal, BalanceNodeLocal); len(ck.Problems) > n {
+			return // nothing fits an unknown mode
+		}
 	}
 	mode := c.Balancing()
 	if mode != BalanceHosts {
