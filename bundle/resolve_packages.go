@@ -46,7 +46,7 @@ func (r *resolver) packages(ctx context.Context) {
 }
 
 func (r *resolver) closeOver(ctx context.Context, client *fetch.Client, d catalog.Distro, arch string) error {
-	names := sortedOr(append(slices.Clone(d.Packages), r.m.Packages...), nil)
+	names := sortedOr(append(d.AllPackages(), r.m.Packages...), nil)
 	switch {
 	case len(d.Yum) > 0:
 		return r.closeYum(ctx, client, d, arch, names)

@@ -68,7 +68,7 @@ func (w *world) addRelease(base string, source catalog.AptSource, arches []strin
 func (w *world) addDebs(index *strings.Builder, base string, d catalog.Distro, arch string) error {
 	type deb struct{ name, arch, depends string }
 	packages := []deb{{"made-up-data", "all", ""}, {"made-up-libs", arch, "made-up-data (>= 1.0)"}, {"unwanted", arch, ""}}
-	for _, name := range d.Packages {
+	for _, name := range d.AllPackages() {
 		packages = append(packages, deb{name, arch, "made-up-libs (>= 1.0), made-up-data"})
 	}
 	for _, p := range packages {

@@ -51,7 +51,7 @@ func (w *world) addYum(d catalog.Distro, arch string) error {
 				&rpmPackage{name: "unwanted", version: "1.0", release: release, arch: arch})
 		}
 		if i == len(d.Yum)-1 {
-			for _, name := range d.Packages {
+			for _, name := range d.AllPackages() {
 				packages = append(packages, &rpmPackage{name: name, version: "2.0", release: release, arch: arch, requires: []string{"made-up-libs"}})
 			}
 		}

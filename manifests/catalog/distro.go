@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type Distro struct {
 	Apt []AptSource     `yaml:"apt,omitempty" json:"apt,omitempty"`
 	// Packages are installed on every host.
 	Packages []string `yaml:"packages" json:"packages"`
+	// RolePackages are installed on hosts with a role, by role: "load-balancer".
+	RolePackages map[string][]string `yaml:"rolePackages,omitempty" json:"rolePackages,omitempty"`
 	// MetadataCompression is that of the bundle's repository: "gz" (EL7) or "zst".
 	MetadataCompression string `yaml:"metadataCompression" json:"metadataCompression"`
 	// Exclude lists packages to leave out of the closure (globs on the name).
@@ -59,6 +62,17 @@ type AptSource struct {
 	Suite      string   `yaml:"suite" json:"suite"`
 	Components []string `yaml:"components" json:"components"`
 	KeyFiles   []string `yaml:"keyFiles" json:"keyFiles"`
+}
+
+// AllPackages returns the packages of every host and of every role, sorted by name and
+// without duplicates.
+func (d Distro) AllPackages() []string {
+	out := slices.Clone(d.Packages)
+	for _, names := range d.RolePackages {
+		out = append(out, names...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // keyFiles returns the key files of all sources, sorted, without duplicates.
@@ -108,10 +122,13 @@ func (d Distro) validate(name string) []strict.Problem {
 	if len(d.Packages) == 0 {
 		c.Add("packages", "none given")
 	}
-	for i, n := range d.Packages {
-		if !strict.IsPackageName(n) {
-			c.Add(fmt.Sprintf("packages[%d]", i), "%q is not the name of a package", n)
+	validatePackages(c, "packages", d.Packages)
+	for _, role := range slices.Sorted(maps.Keys(d.RolePackages)) {
+		p := "rolePackages." + role
+		if !strict.IsName(role) {
+			c.Add(p, "%q is not the name of a role", role)
 		}
+		validatePackages(c, p, d.RolePackages[role])
 	}
 	checkKernel(c, d.Kernel)
 	for i, v := range d.Cgroups {
@@ -123,6 +140,14 @@ func (d Distro) validate(name string) []strict.Problem {
 		}
 	}
 	return c.Problems
+}
+
+func validatePackages(c *strict.Checks, p string, names []string) {
+	for i, n := range names {
+		if !strict.IsPackageName(n) {
+			c.Add(fmt.Sprintf("%s[%d]", p, i), "%q is not the name of a package", n)
+		}
+	}
 }
 
 // validateBase refuses what dnf would replace in a base URL, and what cannot stand
