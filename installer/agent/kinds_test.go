@@ -54,6 +54,7 @@ func TestJournalKeys(t *testing.T) {
 		{&kube.Drain{Name: "a"}, `kube-drain    `},
 		{&kube.NodeGone{Name: "a"}, `kube-node-gone    `},
 		{&kube.Node{Name: "a"}, `kube-node  "a"  `},
+		{&kube.Healthy{}, `kube-healthy    `},
 		{&kube.Nodes{Names: []string{"a"}}, `kube-nodes    `},
 		{&kube.Rollout{}, `kube-rollout    `},
 		{&kube.Smoke{Image: "a"}, `kube-smoke    `},

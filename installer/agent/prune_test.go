@@ -15,6 +15,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/kube/kubetest"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
@@ -26,7 +27,21 @@ type machine struct {
 	units     map[string]bool // running
 	verbs     []string        // of systemctl and undo commands
 	installed map[string]bool
-	objects   string // of the API, as applied last
+	objects   []map[string]any // of the API, as applied last
+}
+
+// api starts an API server with the objects.
+func (m *machine) api() {
+	s := kubetest.Serve(m.w.t, func(kind, _, name string) []any {
+		var found []any
+		for _, o := range m.objects {
+			if strings.EqualFold(o["kind"].(string), kind) && o["metadata"].(map[string]any)["name"] == name {
+				found = append(found, o)
+			}
+		}
+		return found
+	})
+	m.w.Write(m.w.t, kube.AdminConf, s.Kubeconfig, 0o600)
 }
 
 func newMachine(w *world) *machine {
@@ -41,10 +56,13 @@ func (m *machine) run(_ context.Context, c step.Cmd) (step.Output, error) {
 	case "ufw":
 		return m.runUFW(args)
 	case kube.Kubectl:
-		if args[2] == "get" {
-			return steptest.Say(m.objects)
+		var list struct {
+			Items []map[string]any `json:"items"`
 		}
-		m.objects = string(c.Stdin)
+		if err := json.Unmarshal(c.Stdin, &list); err != nil {
+			return step.Output{}, err
+		}
+		m.objects = list.Items
 	case "dpkg-query":
 		if m.installed[last] {
 			return steptest.Say("ii ")
@@ -516,13 +534,13 @@ func TestPruneKnowsThePlan(t *testing.T) {
 	m.ufw["allow 22/tcp"] = true
 	w.Write(t, "var/lib/x", "", 0o644)
 	before, rules := w.Tree(t), maps.Clone(m.ufw)
+	m.api()
 	dir := &step.Directory{Path: "/var/lib/etcd", Mode: 0o700, Purge: true}
 	objects := func() *kube.Apply {
 		return &kube.Apply{Text: "x", Objects: []json.RawMessage{json.RawMessage(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"n"}}`)}}
 	}
 	w.apply(item("folder", dir), item("old/objects", objects()), item("open", &step.Firewall{Ports: []string{"80/tcp", "443/tcp"}}))
 	w.Write(t, "var/lib/etcd/data", "of a daemon", 0o600)
-	w.Write(t, "etc/kubernetes/admin.conf", "", 0o600)
 	plan := []step.Item{item("directory", dir), item("new/objects", objects()), item("ports", &step.Firewall{Ports: []string{"443/tcp"}})}
 	w.Calls = nil
 	for _, mode := range []agent.Mode{agent.ModeCheck, agent.ModeApply} {

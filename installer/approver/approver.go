@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -45,8 +46,10 @@ type Config struct {
 // Options configure Run.
 type Options struct {
 	Config string       // path of the file with the Config, which each round reads again
-	Runner step.Runner  // runs kubectl
+	Runner step.Runner  // runs kubectl, which approves
 	Log    *slog.Logger // gets approvals, refusals and errors
+	// Transport answers what the service reads; nil means the API server.
+	Transport http.RoundTripper
 }
 
 // Run approves requests until ctx ends, and then returns nil. Whatever fails is logged
@@ -94,7 +97,7 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client := kube.Client{Run: r.o.Runner, Kubeconfig: conf.Kubeconfig, Home: r.home}
+	client := kube.Client{Run: r.o.Runner, Kubeconfig: conf.Kubeconfig, Transport: r.o.Transport, Home: r.home}
 	requests, err := client.ServingRequests(ctx, conf.Nodes)
 	if err != nil {
 		return err

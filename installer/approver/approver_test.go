@@ -12,8 +12,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +29,7 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// fakeAPI answers the two calls of kubectl that the service may make.
+// fakeAPI answers the list and the call of kubectl that the service may make.
 type fakeAPI struct {
 	t        *testing.T
 	mu       sync.Mutex // of the fields that tests change meanwhile
@@ -40,16 +42,36 @@ type fakeAPI struct {
 
 const kubeconfig = "/etc/kubernetes/offk8s-approver.conf"
 
-func (f *fakeAPI) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// call is the part of a call that depends on the state of the API.
+func (f *fakeAPI) call(ctx context.Context) error {
 	f.calls++
 	if f.hang {
 		<-ctx.Done()
-		return step.Output{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	if f.down != nil {
-		return step.Output{}, f.down
+	return f.down
+}
+
+// RoundTrip answers the list of requests.
+func (f *fakeAPI) RoundTrip(r *http.Request) (*http.Response, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.call(r.Context()); err != nil {
+		return nil, err
+	}
+	if r.Method != http.MethodGet || r.URL.Path != "/apis/certificates.k8s.io/v1/certificatesigningrequests" {
+		f.t.Errorf("%s %s", r.Method, r.URL)
+	}
+	b, err := json.Marshal(map[string]any{"kind": "List", "items": f.requests})
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(b))}, err
+}
+
+// Run answers kubectl, which approves.
+func (f *fakeAPI) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.call(ctx); err != nil {
+		return step.Output{}, err
 	}
 	if want := []string{kube.Kubectl, "--kubeconfig", kubeconfig}; len(c.Argv) < 4 || !slices.Equal(c.Argv[:3], want) {
 		f.t.Errorf("not kubectl with the service's credential: %v", c.Argv)
@@ -57,19 +79,16 @@ func (f *fakeAPI) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
 	if len(c.Env) != 1 || !strings.HasPrefix(c.Env[0], "HOME=") || c.Env[0] == "HOME=/root" {
 		f.t.Errorf("environment %v: want a home for the cache", c.Env)
 	}
-	switch args := c.Argv[3:]; {
-	case slices.Equal(args, []string{"get", "-o", "json", "csr"}):
-		b, err := json.Marshal(map[string]any{"kind": "List", "items": f.requests})
-		return step.Output{Stdout: b}, err
-	case len(args) > 2 && args[0] == "certificate" && args[1] == "approve":
-		f.approved = append(f.approved, args[2:]...)
-		for _, r := range f.requests {
-			if slices.Contains(args[2:], r["metadata"].(map[string]any)["name"].(string)) {
-				r["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Approved"}}}
-			}
-		}
-	default:
+	args := c.Argv[3:]
+	if len(args) < 3 || args[0] != "certificate" || args[1] != "approve" {
 		f.t.Errorf("kubectl %v", args)
+		return step.Output{}, nil
+	}
+	f.approved = append(f.approved, args[2:]...)
+	for _, r := range f.requests {
+		if slices.Contains(args[2:], r["metadata"].(map[string]any)["name"].(string)) {
+			r["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Approved"}}}
+		}
 	}
 	return step.Output{}, nil
 }
@@ -119,7 +138,7 @@ func start(t *testing.T, f *fakeAPI, file string) (log *bytes.Buffer, stop func(
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Run(ctx, Options{Config: file, Runner: f, Log: slog.New(slog.NewTextHandler(log, nil))})
+		done <- Run(ctx, Options{Config: file, Runner: f, Transport: f, Log: slog.New(slog.NewTextHandler(log, nil))})
 	}()
 	synctest.Wait()
 	return log, func() {

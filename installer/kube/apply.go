@@ -93,7 +93,6 @@ func (a *Apply) differs(ctx context.Context, env *step.Env) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// One call for all; objects that do not exist are missing from the answer.
 	live, err := getLive(ctx, env, append(slices.Clone(a.Objects), inventory))
 	if err != nil {
 		return "", err
@@ -115,7 +114,7 @@ func (a *Apply) differs(ctx context.Context, env *step.Env) (string, error) {
 		if err := json.Unmarshal(o, &want); err != nil {
 			return "", err
 		}
-		have, ok := live.find(k)
+		have, ok := live[k]
 		if !ok {
 			differs = append(differs, k.String()+" is not there")
 		} else if where := difference(want, have, ""); where != "" {
@@ -191,63 +190,4 @@ func list(objects []json.RawMessage) []byte {
 	}
 	b.WriteString("]}\n")
 	return b.Bytes()
-}
-
-// liveList is the output of kubectl get: nothing, one object or a List.
-type liveList map[ObjectKey]any
-
-// getLive returns those of the objects that exist, as they are.
-func getLive(ctx context.Context, env *step.Env, objects []json.RawMessage) (liveList, error) {
-	out, err := kubectl(ctx, env, list(objects), "get", "--ignore-not-found", "-o", "json", "-f", "-")
-	if err != nil {
-		return nil, err
-	}
-	var live liveList
-	if err := live.read(out); err != nil {
-		return nil, fmt.Errorf("kubectl get: %w", err)
-	}
-	return live, nil
-}
-
-func (l *liveList) read(out []byte) error {
-	*l = liveList{}
-	if len(bytes.TrimSpace(out)) == 0 {
-		return nil
-	}
-	var doc struct {
-		Kind  string            `json:"kind"`
-		Items []json.RawMessage `json:"items"`
-	}
-	if err := json.Unmarshal(out, &doc); err != nil {
-		return err
-	}
-	items := doc.Items
-	if doc.Kind != "List" {
-		items = []json.RawMessage{out}
-	}
-	for _, it := range items {
-		k, err := keyOf(it)
-		if err != nil {
-			return err
-		}
-		var v any
-		if err := json.Unmarshal(it, &v); err != nil {
-			return err
-		}
-		(*l)[k] = v
-	}
-	return nil
-}
-
-// find returns an object; without a namespace it looks in "default" too.
-func (l liveList) find(k ObjectKey) (any, bool) {
-	if v, ok := l[k]; ok {
-		return v, true
-	}
-	if k.Namespace == "" {
-		k.Namespace = "default"
-		v, ok := l[k]
-		return v, ok
-	}
-	return nil, false
 }

@@ -69,7 +69,11 @@ type ServingRequest struct {
 // whose: a request is right if a node of it asks for its own name and address.
 func (c Client) ServingRequests(ctx context.Context, inventory []NodeAddress) ([]ServingRequest, error) {
 	var list struct{ Items []csr }
-	if err := c.get(ctx, &list, "csr"); err != nil {
+	err := c.get(ctx, &list, requestsPath("v1"))
+	if notFound(err) { // before Kubernetes 1.19
+		err = c.get(ctx, &list, requestsPath("v1beta1"))
+	}
+	if err != nil {
 		return nil, err
 	}
 	var out []ServingRequest
@@ -91,6 +95,10 @@ func (c Client) ServingRequests(ctx context.Context, inventory []NodeAddress) ([
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+func requestsPath(version string) string {
+	return apiPath("certificates.k8s.io/"+version, "", "certificatesigningrequests", "")
 }
 
 // Approve approves requests with one call. Approving one again changes nothing.

@@ -5,20 +5,24 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/offk8s/offk8s/installer/kube/kubetest"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
 
-// fakeCluster answers kubectl from a map of objects. A call that it does not
-// know fails the test.
+// fakeCluster answers reads of the API, and kubectl, from a map of objects. A call that
+// it does not know fails the test.
 type fakeCluster struct {
 	t       *testing.T
+	api     *kubetest.Server
 	objects map[string]map[string]any // "deployment kube-system/coredns"
-	// on is called for every call, first.
+	calls   []string                  // of both kinds
+	// on is called for every call, first. A read is "get", path, selector.
 	on func(args []string)
 }
 
@@ -27,7 +31,28 @@ func newCluster(t *testing.T) (*fakeCluster, *steptest.World) {
 	f := &fakeCluster{t: t, objects: map[string]map[string]any{}}
 	w := steptest.New(t)
 	w.Programs = f.run
+	f.api = kubetest.Serve(t, f.find)
+	f.api.On = func(r *http.Request) { f.called([]string{"get", r.URL.Path, r.URL.Query().Get("labelSelector")}) }
+	w.Write(t, AdminConf, f.api.Kubeconfig, 0o600)
 	return f, w
+}
+
+func (f *fakeCluster) called(args []string) {
+	f.calls = append(f.calls, strings.TrimSpace(strings.Join(args, " ")))
+	if f.on != nil {
+		f.on(args)
+	}
+}
+
+// find ignores selectors.
+func (f *fakeCluster) find(kind, ns, name string) []any {
+	var found []any
+	for _, k := range sorted(f.objects) {
+		if prefix := kind + " " + ns + "/"; k == prefix+name || name == "" && strings.HasPrefix(k, prefix) {
+			found = append(found, f.objects[k])
+		}
+	}
+	return found
 }
 
 func key(kind, ns, name string) string { return strings.ToLower(kind) + " " + ns + "/" + name }
@@ -52,9 +77,7 @@ func (f *fakeCluster) run(_ context.Context, c step.Cmd) (step.Output, error) {
 		f.t.Fatalf("not a call of the bundle's kubectl: %v", c.Argv)
 	}
 	args := c.Argv[3:]
-	if f.on != nil {
-		f.on(args)
-	}
+	f.called(args)
 	switch args[0] {
 	case "apply", "create":
 		for _, o := range f.list(c.Stdin) {
@@ -62,10 +85,7 @@ func (f *fakeCluster) run(_ context.Context, c step.Cmd) (step.Output, error) {
 		}
 		return steptest.Say("")
 	case "get":
-		if slices.Contains(args, "-f") {
-			return f.getFile(c.Stdin)
-		}
-		return f.get(args[1:])
+		return f.print(args)
 	case "label", "taint", "annotate", "certificate", "delete", "drain", "scale", "logs":
 		return f.change(args)
 	}
@@ -91,64 +111,21 @@ func (f *fakeCluster) list(stdin []byte) []string {
 	return out
 }
 
-func (f *fakeCluster) getFile(stdin []byte) (step.Output, error) {
-	var found []any
-	for _, o := range f.list(stdin) {
-		k, err := keyOf([]byte(o))
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		if live, ok := f.objects[key(k.Kind, k.Namespace, k.Name)]; ok {
-			found = append(found, live)
-		}
+// print answers what people read: a namespace of smoke, pods, or events, of which there
+// are none.
+func (f *fakeCluster) print(args []string) (step.Output, error) {
+	if slices.Contains(args, "--ignore-not-found") {
+		return steptest.Say("")
 	}
-	return printList(found)
-}
-
-func printList(items []any) (step.Output, error) {
-	b, err := json.Marshal(map[string]any{"kind": "List", "items": items})
+	var pods []any
+	if slices.Contains(args, "pods") {
+		pods = f.find("pod", args[slices.Index(args, "-n")+1], "")
+	}
+	b, err := json.Marshal(map[string]any{"items": pods})
 	if err != nil {
 		return step.Output{}, err
 	}
 	return steptest.Say(string(b))
-}
-
-// get knows "-n NS KIND [NAME]" in any order and ignores selectors.
-func (f *fakeCluster) get(args []string) (step.Output, error) {
-	ns, words := "", []string(nil)
-	for i := 0; i < len(args); i++ {
-		switch args[i] {
-		case "-n":
-			i++
-			ns = args[i]
-		case "-o", "-l", "--field-selector", "--sort-by":
-			i++
-		default:
-			words = append(words, args[i])
-		}
-	}
-	kind := strings.TrimSuffix(strings.TrimSuffix(words[0], "s"), "certificatesigningrequest")
-	if len(words) > 1 {
-		o, ok := f.objects[key(kind, ns, words[1])]
-		if !ok && slices.Contains(args, "--ignore-not-found") {
-			return steptest.Say("")
-		}
-		if !ok {
-			return steptest.Exit([]string{"kubectl"}, 1, fmt.Sprintf("%s %q not found", kind, words[1]))
-		}
-		b, err := json.Marshal(o)
-		if err != nil {
-			return step.Output{}, err
-		}
-		return steptest.Say(string(b))
-	}
-	var items []any
-	for _, k := range sorted(f.objects) {
-		if strings.HasPrefix(k, kind+" "+ns+"/") {
-			items = append(items, f.objects[k])
-		}
-	}
-	return printList(items)
 }
 
 func sorted(m map[string]map[string]any) []string { return slices.Sorted(maps.Keys(m)) }

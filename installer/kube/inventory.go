@@ -137,7 +137,7 @@ func (i inventory) remove(ctx context.Context, env *step.Env, text string) error
 		return nil
 	}
 	var list struct{ Items []any }
-	if err := get(ctx, env, &list, "configmaps", "-n", inventoryNamespace, "-l", inventoryLabel); err != nil {
+	if err := get(ctx, env, &list, selected(apiPath("v1", inventoryNamespace, "configmaps", ""), inventoryLabel)); err != nil {
 		return err
 	}
 	others := map[ObjectKey]bool{}

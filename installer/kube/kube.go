@@ -1,6 +1,6 @@
 // Package kube holds the step kinds that change or observe the cluster rather than
-// one host. They run the bundle's kubectl on a control plane, so that client and
-// server always have the same version.
+// one host. On a control plane, they read from the API server and run the bundle's
+// kubectl for changes, so that client and server always have the same version.
 //
 // kubectl gets data in arguments and on standard input, never through a shell.
 // Kinds lists the kinds for the agent's decoder; a new kind is one file and one
@@ -8,12 +8,10 @@
 package kube
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/offk8s/offk8s/installer/step"
@@ -28,6 +26,7 @@ const (
 // Kinds returns the constructors of this package's kinds.
 func Kinds() step.Kinds {
 	return step.Kinds{
+		"kube-healthy":    func() step.Step { return &Healthy{} },
 		"kube-apply":      func() step.Step { return &Apply{} },
 		"kube-rollout":    func() step.Step { return &Rollout{} },
 		"kube-drain":      func() step.Step { return &Drain{} },
@@ -41,17 +40,24 @@ func Kinds() step.Kinds {
 	}
 }
 
-// Client runs the bundle's kubectl with a credential.
+// Client works with the API with a credential: it reads itself, and changes with the
+// bundle's kubectl.
 type Client struct {
-	Run        step.Runner
-	Kubeconfig string
+	Run        step.Runner // runs kubectl
+	Kubeconfig string      // path of the credential
+	// ReadFile reads the kubeconfig; nil means os.ReadFile.
+	ReadFile func(path string) ([]byte, error)
+	// Transport answers what the client reads; nil means the API server.
+	Transport http.RoundTripper
 	// Home is the home directory of kubectl, where it caches the API's resources; empty
 	// for root's.
 	Home string
 }
 
 // admin returns the client of the steps, which run on a control plane.
-func admin(env *step.Env) Client { return Client{Run: env.Run, Kubeconfig: AdminConf} }
+func admin(env *step.Env) Client {
+	return Client{Run: env.Run, Kubeconfig: AdminConf, ReadFile: env.ReadFile}
+}
 
 func (c Client) kubectl(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
 	argv := append([]string{Kubectl, "--kubeconfig", c.Kubeconfig}, args...)
@@ -64,21 +70,6 @@ func (c Client) kubectl(ctx context.Context, stdin []byte, args ...string) ([]by
 		return out.Stdout, fmt.Errorf("kubectl %s: %w", args[0], err)
 	}
 	return out.Stdout, nil
-}
-
-// get reads an object or a list as JSON; into stays as it is if there is none.
-func (c Client) get(ctx context.Context, into any, args ...string) error {
-	out, err := c.kubectl(ctx, nil, append([]string{"get", "-o", "json"}, args...)...)
-	if err != nil {
-		return err
-	}
-	if len(bytes.TrimSpace(out)) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(out, into); err != nil {
-		return fmt.Errorf("kubectl get %s: %w", strings.Join(args, " "), err)
-	}
-	return nil
 }
 
 // clusterStays reports, for Undo, whether to change the cluster: it stays and this host
@@ -94,8 +85,8 @@ func kubectl(ctx context.Context, env *step.Env, stdin []byte, args ...string) (
 }
 
 // get is Client.get as admin.
-func get(ctx context.Context, env *step.Env, into any, args ...string) error {
-	return admin(env).get(ctx, into, args...)
+func get(ctx context.Context, env *step.Env, into any, path string) error {
+	return admin(env).get(ctx, into, path)
 }
 
 // interval is the time between two looks at the cluster.

@@ -107,8 +107,8 @@ func TestApplyNamesDrift(t *testing.T) {
 	f, w := newCluster(t)
 	f.put(`{"kind":"ConfigMap","metadata":{"name":"c","namespace":"n","uid":"u"},"data":{"a":"2"}}`)
 	a := &Apply{Text: "x", Objects: raw(
-		`{"kind":"ConfigMap","metadata":{"name":"c","namespace":"n"},"data":{"a":"1"}}`,
-		`{"kind":"Namespace","metadata":{"name":"n"}}`)}
+		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","namespace":"n"},"data":{"a":"1"}}`,
+		`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"n"}}`)}
 	res, err := a.Check(t.Context(), w.Env())
 	want := `ConfigMap n/c has data.a "2", want "1"; Namespace n is not there`
 	if err != nil || res.State != step.Differs || res.Reason != want {
@@ -227,7 +227,7 @@ func TestT44TokenSteps(t *testing.T) {
 			t.Errorf("the secret is in the arguments %v", call)
 		}
 	}
-	f.put(`{"kind":"Secret","metadata":{"name":"bootstrap-token-999999","namespace":"kube-system"}}`)
+	f.put(`{"kind":"Secret","type":"bootstrap.kubernetes.io/token","metadata":{"name":"bootstrap-token-999999","namespace":"kube-system"}}`)
 	gone := &TokenGone{}
 	if res, err := gone.Check(t.Context(), w.Env()); err != nil || res.State != step.Differs {
 		t.Errorf("check: %+v, %v", res, err)

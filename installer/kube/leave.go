@@ -79,8 +79,8 @@ func (n *NodeGone) Apply(ctx context.Context, env *step.Env) (step.Result, error
 
 // checkGone differs, for the reason, as long as the node is registered.
 func checkGone(ctx context.Context, env *step.Env, name, reason string) (step.Result, error) {
-	live, err := nodes(ctx, env)
-	if _, ok := live[name]; !ok {
+	_, ok, err := nodeOf(ctx, env, name)
+	if !ok {
 		reason = ""
 	}
 	return step.CheckResult(ctx, reason, err)

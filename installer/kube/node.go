@@ -108,14 +108,13 @@ type nodeDiff struct {
 
 func (n *Node) compare(ctx context.Context, env *step.Env) (nodeDiff, error) {
 	var d nodeDiff
-	live, err := nodes(ctx, env)
+	l, ok, err := nodeOf(ctx, env, n.Name)
 	if err != nil {
 		return d, err
 	}
 	if d.want, err = n.wanted(); err != nil {
 		return d, err
 	}
-	l, ok := live[n.Name]
 	if !ok {
 		d.absent = true
 		return d, nil

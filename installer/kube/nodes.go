@@ -126,7 +126,7 @@ func (n node) silent() bool {
 
 func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {
 	var list struct{ Items []node }
-	if err := get(ctx, env, &list, "nodes"); err != nil {
+	if err := get(ctx, env, &list, apiPath("v1", "", "nodes", "")); err != nil {
 		return nil, err
 	}
 	out := map[string]node{}
@@ -134,4 +134,13 @@ func nodes(ctx context.Context, env *step.Env) (map[string]node, error) {
 		out[n.Metadata.Name] = n
 	}
 	return out, nil
+}
+
+// nodeOf returns a node, and reports whether it is registered.
+func nodeOf(ctx context.Context, env *step.Env, name string) (n node, registered bool, err error) {
+	err = get(ctx, env, &n, apiPath("v1", "", "nodes", name))
+	if notFound(err) {
+		return n, false, nil
+	}
+	return n, err == nil, err
 }

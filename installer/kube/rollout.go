@@ -108,8 +108,23 @@ type workload struct {
 // selectorOf returns the labels of a workload's pods, "" if it cannot be read.
 func selectorOf(ctx context.Context, env *step.Env, k ObjectKey) string {
 	var w workload
-	_ = get(ctx, env, &w, "-n", k.Namespace, strings.ToLower(k.Kind), k.Name)
+	_ = get(ctx, env, &w, workloadPath(k))
 	return w.selector()
+}
+
+// workloadPath returns the path of a Deployment or a DaemonSet.
+func workloadPath(k ObjectKey) string {
+	return apiPath("apps/v1", k.Namespace, strings.ToLower(k.Kind)+"s", k.Name)
+}
+
+// podsPath returns the path of the pods of a namespace with these labels, or of all if
+// there are none.
+func podsPath(namespace, labels string) string {
+	p := apiPath("v1", namespace, "pods", "")
+	if labels == "" {
+		return p
+	}
+	return selected(p, labels)
 }
 
 // selector returns the labels of the pods, "k8s-app=flannel".
@@ -125,7 +140,7 @@ func (w workload) selector() string {
 // nodes are given, those of a DaemonSet on other nodes do not count.
 func workloadReady(ctx context.Context, env *step.Env, k ObjectKey, nodes []string) (reason string, err error) {
 	var w workload
-	if err := get(ctx, env, &w, "-n", k.Namespace, strings.ToLower(k.Kind), k.Name); err != nil {
+	if err := get(ctx, env, &w, workloadPath(k)); err != nil {
 		return "", err
 	}
 	s := w.Status
@@ -137,7 +152,7 @@ func workloadReady(ctx context.Context, env *step.Env, k ObjectKey, nodes []stri
 		}
 	} else if want > 0 && ready < want && len(nodes) > 0 {
 		var pods struct{ Items []podStatus }
-		if err := get(ctx, env, &pods, "pods", "-n", k.Namespace, "-l", w.selector()); err != nil {
+		if err := get(ctx, env, &pods, podsPath(k.Namespace, w.selector())); err != nil {
 			return "", err
 		}
 		for _, p := range pods.Items {

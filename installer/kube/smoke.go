@@ -184,7 +184,7 @@ func (r *smokeRun) clusterIP(ctx context.Context, service string) (string, error
 			ClusterIP string `json:"clusterIP"`
 		} `json:"spec"`
 	}
-	if err := get(ctx, r.env, &s, "-n", smokeA, "service", service); err != nil {
+	if err := get(ctx, r.env, &s, apiPath("v1", smokeA, "services", service)); err != nil {
 		return "", err
 	}
 	if net.ParseIP(s.Spec.ClusterIP) == nil {
@@ -268,7 +268,7 @@ func (r *smokeRun) scale(ctx context.Context, n int) error {
 
 func (r *smokeRun) pods(ctx context.Context, ns, selector string) ([]podStatus, error) {
 	var list struct{ Items []podStatus }
-	err := get(ctx, r.env, &list, "pods", "-n", ns, "-l", selector)
+	err := get(ctx, r.env, &list, podsPath(ns, selector))
 	return list.Items, err
 }
 

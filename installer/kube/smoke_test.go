@@ -27,7 +27,7 @@ func TestSmokeFailure(t *testing.T) {
 		if args[0] == "delete" && slices.Contains(args, smokeA) {
 			deleted++
 		}
-		if args[0] == "get" && slices.Contains(args, "pods") {
+		if args[0] == "get" && strings.HasSuffix(args[1], "/pods") {
 			f.put(`{"kind":"Pod","metadata":{"name":"web-1","namespace":"` + smokeA + `"},"status":{"phase":"Running"}}`)
 		}
 	}

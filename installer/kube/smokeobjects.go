@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -112,7 +111,7 @@ func (r *smokeRun) finish(ctx context.Context, name string) error {
 		var j struct {
 			Status struct{ Active, Succeeded, Failed int } `json:"status"`
 		}
-		if err := get(ctx, r.env, &j, "-n", smokeA, "job", name); err != nil {
+		if err := get(ctx, r.env, &j, apiPath("batch/v1", smokeA, "jobs", name)); err != nil {
 			return "", err
 		}
 		if j.Status.Failed > 0 || j.Status.Succeeded > 0 {
@@ -131,11 +130,7 @@ func (r *smokeRun) outcome(ctx context.Context, name string) error {
 	var j struct {
 		Status struct{ Succeeded int } `json:"status"`
 	}
-	out, err := kubectl(ctx, r.env, nil, "get", "-o", "json", "-n", smokeA, "job", name)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(out, &j); err != nil {
+	if err := get(ctx, r.env, &j, apiPath("batch/v1", smokeA, "jobs", name)); err != nil {
 		return err
 	}
 	if j.Status.Succeeded > 0 {

@@ -16,8 +16,11 @@ import (
 // bootstrap token. The role bindings of the controlplane stage use it.
 const Group = "system:bootstrappers:offk8s"
 
-// tokenLabel selects the token Secrets of offk8s.
-const tokenLabel = "app.kubernetes.io/managed-by=offk8s"
+const (
+	// tokenLabel selects the token Secrets of offk8s.
+	tokenLabel = "app.kubernetes.io/managed-by=offk8s"
+	tokenType  = "bootstrap.kubernetes.io/token"
+)
 
 // Token is a bootstrap token in the cluster while nodes have to join. It is short-lived
 // and only authenticates.
@@ -77,22 +80,30 @@ func (t *Token) exists(ctx context.Context, env *step.Env) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	tokens, err := tokens(ctx, env)
+	return slices.Contains(tokens, "bootstrap-token-"+id), err
+}
+
+// tokens returns the names of the bootstrap tokens of offk8s.
+func tokens(ctx context.Context, env *step.Env) ([]string, error) {
 	var list struct {
 		Items []struct {
+			Type     string `json:"type"`
 			Metadata struct {
 				Name string `json:"name"`
 			} `json:"metadata"`
 		}
 	}
-	if err := get(ctx, env, &list, "secrets", "-n", "kube-system", "-l", tokenLabel); err != nil {
-		return false, err
+	if err := get(ctx, env, &list, selected(apiPath("v1", "kube-system", "secrets", ""), tokenLabel)); err != nil {
+		return nil, err
 	}
+	var out []string
 	for _, s := range list.Items {
-		if s.Metadata.Name == "bootstrap-token-"+id {
-			return true, nil
+		if s.Type == tokenType {
+			out = append(out, s.Metadata.Name)
 		}
 	}
-	return false, nil
+	return out, nil
 }
 
 // Apply creates the token's Secret. Its expiry counts on the control plane's clock.
@@ -103,7 +114,7 @@ func (t *Token) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	}
 	ttl := timeout(t.TTL, time.Hour)
 	object, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+		"apiVersion": "v1", "kind": "Secret", "type": tokenType,
 		"metadata": map[string]any{
 			"name": "bootstrap-token-" + id, "namespace": "kube-system",
 			"labels": map[string]string{"app.kubernetes.io/managed-by": "offk8s"},
@@ -145,19 +156,17 @@ func (*TokenGone) Describe() string { return "no bootstrap token" }
 func (*TokenGone) Validate() error { return nil }
 
 func (*TokenGone) Check(ctx context.Context, env *step.Env) (step.Result, error) {
-	var list struct{ Items []json.RawMessage }
-	err := get(ctx, env, &list, "secrets", "-n", "kube-system", "-l", tokenLabel,
-		"--field-selector", "type=bootstrap.kubernetes.io/token")
+	left, err := tokens(ctx, env)
 	differs := ""
-	if len(list.Items) > 0 {
-		differs = fmt.Sprintf("%d bootstrap tokens are there", len(list.Items))
+	if len(left) > 0 {
+		differs = fmt.Sprintf("%d bootstrap tokens are there", len(left))
 	}
 	return step.CheckResult(ctx, differs, err)
 }
 
 func (*TokenGone) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	_, err := kubectl(ctx, env, nil, "delete", "secrets", "-n", "kube-system", "-l", tokenLabel,
-		"--field-selector", "type=bootstrap.kubernetes.io/token")
+		"--field-selector", "type="+tokenType)
 	if err != nil {
 		return step.Result{}, err
 	}

@@ -27,7 +27,7 @@ func podTrouble(ctx context.Context, env *step.Env, namespace, selector string) 
 	}
 	var notes []string
 	var pods struct{ Items []podStatus }
-	if get(ctx, env, &pods, args...) == nil {
+	if get(ctx, env, &pods, podsPath(namespace, selector)) == nil {
 		notes = podNotes(ctx, env, namespace, pods.Items)
 	}
 	for _, args := range [][]string{

@@ -86,7 +86,7 @@ func TestRolloutShowsTheLog(t *testing.T) {
 			if n := strings.Count(err.Error(), "\n"); n > 2+2*step.LogLines {
 				t.Errorf("%d lines", n)
 			}
-			if !slices.Contains(calls, "get -o json pods -n n -l a=b,app=s") {
+			if !slices.Contains(calls, "get /api/v1/namespaces/n/pods a=b,app=s") {
 				t.Errorf("other pods than those of the workload: %q", calls)
 			}
 			if tt.name == "crash loop" && !slices.Contains(calls, "logs -n n s-1 -c agent --tail=15 --previous") {

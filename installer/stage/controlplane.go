@@ -41,7 +41,7 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		kubePKI+"/apiserver.crt", kubePKI+"/apiserver.key", kubePKI+"/apiserver-etcd-client.crt",
 		kubePKI+"/apiserver-kubelet-client.crt", kubePKI+"/front-proxy-client.crt", kubePKI+"/front-proxy-ca.crt",
 		kubePKI+"/etcd-ca.crt", kubePKI+"/service-account.key"))
-	l.add("healthy", apiHealthy()).Why = "all later stages use it"
+	l.add("healthy", &kube.Healthy{}).Why = "all later stages use it"
 	l.add("kube-controller-manager-unit", controllerManager(in).step(managerConf, kubeCA, kubePKI+"/ca.key",
 		kubePKI+"/service-account.key"))
 	l.add("kube-scheduler-unit", scheduler(in).step(schedulerConf))

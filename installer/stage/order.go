@@ -61,16 +61,7 @@ func leaders(in Input) []manifests.Host { return in.Cluster.HostsWith(manifests.
 
 // apiAnswers is the gate of a leader: its API server answers.
 func apiAnswers(_ Input, h manifests.Host) []Gate {
-	w := apiHealthy()
-	w.Timeout = step.Duration(30 * time.Second)
-	return gate([]string{h.Name}, "gate/api", w)
-}
-
-func apiHealthy() *step.Wait {
-	return &step.Wait{
-		Argv:   []string{kube.Kubectl, "--kubeconfig", kube.AdminConf, "get", "--raw", "/healthz"},
-		Expect: "ok", Timeout: step.Duration(3 * time.Minute), Text: "the API server is healthy",
-	}
+	return gate([]string{h.Name}, "gate/api", &kube.Healthy{Timeout: step.Duration(30 * time.Second)})
 }
 
 func controlPlanesAtATime(in Input) int {
@@ -83,9 +74,7 @@ func controlPlanesAtATime(in Input) int {
 // controlPlaneBefore requires another API server before this one may restart. A
 // single control plane has none; its pods go on without it.
 func controlPlaneBefore(in Input, h manifests.Host) []Gate {
-	w := apiHealthy()
-	w.Timeout = step.Duration(30 * time.Second)
-	return gate(others(in.present(leaders(in)), h), "gate/other-api", w)
+	return gate(others(in.present(leaders(in)), h), "gate/other-api", &kube.Healthy{Timeout: step.Duration(30 * time.Second)})
 }
 
 func etcdAtATime(in Input) int {
