@@ -244,7 +244,7 @@ func (r *runner) notRun(stages []PlanStage) {
 // steps name and no others.
 func request(h PlanHost, o RunOptions) (agent.Request, error) {
 	req := agent.Request{
-		Host: h.Host, Identity: o.Identity, Bundle: o.Bundle, Mirror: o.Mirror, AllowDowngrade: o.AllowDowngrade, Secrets: map[string][]byte{},
+		Host: h.Host, Identity: o.Identity, Bundle: o.Bundle, Mirror: o.Mirror, AllowDowngrade: o.AllowDowngrade,
 	}
 	for _, it := range h.Items {
 		raw, err := json.Marshal(it)
@@ -252,20 +252,32 @@ func request(h PlanHost, o RunOptions) (agent.Request, error) {
 			return req, err
 		}
 		req.Items = append(req.Items, raw)
+	}
+	var err error
+	req.Secrets, err = secretsOf(h.Items, o.Secrets)
+	return req, err
+}
+
+// secretsOf returns the secrets that the steps name, by reference.
+func secretsOf(items []step.Item, resolve func(ref string) ([]byte, error)) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, it := range items {
 		user, ok := it.Step.(step.SecretUser)
 		if !ok {
 			continue
 		}
 		for _, ref := range user.Secrets() {
-			if o.Secrets == nil {
-				return req, fmt.Errorf("step %q: %w", it.ID, errors.New("needs a secret and there are none"))
+			if resolve == nil {
+				return nil, fmt.Errorf("step %q: %w", it.ID, errors.New("needs a secret and there are none"))
 			}
-			if req.Secrets[string(ref)], err = o.Secrets(string(ref)); err != nil {
-				return req, fmt.Errorf("step %q: secret %q: %w", it.ID, ref, err)
+			value, err := resolve(string(ref))
+			if err != nil {
+				return nil, fmt.Errorf("step %q: secret %q: %w", it.ID, ref, err)
 			}
+			out[string(ref)] = value
 		}
 	}
-	return req, nil
+	return out, nil
 }
 
 // rolesOf returns the roles of a host.

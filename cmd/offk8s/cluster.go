@@ -56,22 +56,28 @@ func (o *clusterOptions) hostFlags(cmd *cobra.Command) {
 
 // load reads cluster.yaml; --mirror overrides its mirror.url.
 func (o clusterOptions) load() (*manifests.Cluster, error) {
+	_, c, err := o.read()
+	return c, err
+}
+
+// read returns the content of cluster.yaml too.
+func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 	b, err := readInput(o.file)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, withHint(usagef("no %q here", o.file), "offk8s init cluster writes a commented one; or name yours with -f")
+		return nil, nil, withHint(usagef("no %q here", o.file), "offk8s init cluster writes a commented one; or name yours with -f")
 	}
 	if err != nil {
-		return nil, usageError{err}
+		return nil, nil, usageError{err}
 	}
 	c, err := manifests.LoadCluster(o.file, b)
 	if err != nil || o.mirror == "" {
-		return c, withHint(err, "fix the lines above; offk8s init cluster writes a commented example")
+		return b, c, withHint(err, "fix the lines above; offk8s init cluster writes a commented example")
 	}
 	c.Mirror.URL = strings.TrimSuffix(o.mirror, "/")
 	for _, p := range c.Validate() { // only the URL is new
 		err = errors.Join(err, fmt.Errorf("--mirror %q: %s: %s", o.mirror, p.Path, p.Message))
 	}
-	return c, asUsage(err)
+	return b, c, asUsage(err)
 }
 
 // openMirror verifies the bundle that the mirror serves. It returns the mirror,

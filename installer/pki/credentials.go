@@ -32,8 +32,9 @@ type Credentials struct {
 	endpoint string
 	newUID   string // see Options.UID
 
-	mu    sync.Mutex
-	token trust.Secret
+	mu       sync.Mutex
+	token    trust.Secret
+	tokenAge time.Duration // see ReuseToken
 }
 
 // Open opens the credentials of o.Cluster in o.Dir. It does not issue any yet.
@@ -46,7 +47,10 @@ func Open(o Options) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Credentials{dir: dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.NodeEndpoint(), newUID: o.UID}
+	s := &Credentials{
+		dir: dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.NodeEndpoint(), newUID: o.UID,
+		tokenAge: TokenLifetime / 2,
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}

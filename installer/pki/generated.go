@@ -24,8 +24,17 @@ type storedToken struct {
 	Made  time.Time `json:"made"`
 }
 
+// ReuseToken makes a stored bootstrap token of less than that age be used again. Without
+// it, the limit is half of TokenLifetime, so that a token is valid until the end of a run.
+// Tickets share a token as long as they are valid: its time begins on the control plane.
+func (s *Credentials) ReuseToken(age time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokenAge = age
+}
+
 // bootstrapToken returns the token of this run: the stored one if it is young
-// enough to be valid until the end of the run, otherwise a new one.
+// enough, otherwise a new one.
 func (s *Credentials) bootstrapToken() (trust.Secret, error) {
 	if s.token != nil {
 		return s.token, nil
@@ -37,7 +46,7 @@ func (s *Credentials) bootstrapToken() (trust.Secret, error) {
 	}
 	var t storedToken
 	if b != nil && json.Unmarshal(b, &t) == nil && t.Token != "" {
-		if age := s.now().Sub(t.Made); age >= 0 && age < TokenLifetime/2 {
+		if age := s.now().Sub(t.Made); age >= 0 && age < s.tokenAge {
 			s.token = trust.Secret(t.Token)
 			return s.token, nil
 		}

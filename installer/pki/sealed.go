@@ -22,9 +22,9 @@ import (
 )
 
 var (
-	// ErrDamaged means that a sealed state is not one, or not a whole one, or that its
+	// ErrDamaged means that a sealed document is not one, or not a whole one, or that its
 	// parts do not fit together. A wrong passphrase is trust.ErrPassphrase.
-	ErrDamaged = errors.New("not an intact state of a cluster")
+	ErrDamaged = errors.New("not an intact sealed file")
 	// ErrOtherState means that a directory already has the state of another cluster.
 	ErrOtherState = errors.New("the directory has the state of another cluster")
 )
@@ -50,9 +50,44 @@ type SealedState struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	StateHeader
+	SealedPart
+}
+
+// SealedPart is the encrypted part of a sealed document.
+type SealedPart struct {
 	// Digest is the one of Secret, so that damage does not look like a wrong passphrase.
 	Digest digest.Digest   `json:"digest"`
 	Secret json.RawMessage `json:"secret"`
+}
+
+// SealPart encrypts the JSON of v as trust.Seal does. Each call gives another output.
+func SealPart(v any, pass []byte) (SealedPart, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return SealedPart{}, err
+	}
+	secret, err := trust.Seal(plain, pass)
+	return SealedPart{digest.FromBytes(secret), secret}, err
+}
+
+// Verify checks that the part is as it was sealed. The error is ErrDamaged.
+func (p SealedPart) Verify() error {
+	if found := digest.FromBytes(p.Secret); found != p.Digest {
+		return fmt.Errorf("%w: its secret part has the digest %s, want %s", ErrDamaged, found, p.Digest)
+	}
+	return nil
+}
+
+// Open decrypts the part into v. The error is trust.ErrPassphrase or ErrDamaged.
+func (p SealedPart) Open(v any, pass []byte) error {
+	plain, err := trust.Unseal(p.Secret, pass)
+	if err != nil {
+		return err
+	}
+	if json.Unmarshal(plain, v) != nil { // its error could quote a secret
+		return fmt.Errorf("%w: its secret part does not parse", ErrDamaged)
+	}
+	return nil
 }
 
 // State is the state of a cluster, verified.
@@ -119,18 +154,11 @@ func contentOf(files map[string][]byte) digest.Digest {
 
 // Seal encrypts the state. Each call gives another output.
 func (s *State) Seal(pass []byte) ([]byte, error) {
-	plain, err := json.Marshal(*s)
+	part, err := SealPart(*s, pass)
 	if err != nil {
 		return nil, fmt.Errorf("seal state: %w", err)
 	}
-	secret, err := trust.Seal(plain, pass)
-	if err != nil {
-		return nil, fmt.Errorf("seal state: %w", err)
-	}
-	b, err := json.Marshal(SealedState{
-		APIVersion: manifests.APIVersion, Kind: kindState, StateHeader: s.StateHeader,
-		Digest: digest.FromBytes(secret), Secret: secret,
-	})
+	b, err := json.Marshal(SealedState{APIVersion: manifests.APIVersion, Kind: kindState, StateHeader: s.StateHeader, SealedPart: part})
 	return append(b, '\n'), err
 }
 
@@ -143,22 +171,14 @@ func ParseSealed(b []byte) (*SealedState, error) {
 	if s.APIVersion != manifests.APIVersion || s.Kind != kindState {
 		return nil, fmt.Errorf("%w: found apiVersion %q and kind %q, want %q and %q", ErrDamaged, s.APIVersion, s.Kind, manifests.APIVersion, kindState)
 	}
-	if found := digest.FromBytes(s.Secret); found != s.Digest {
-		return nil, fmt.Errorf("%w: its secret part has the digest %s, want %s", ErrDamaged, found, s.Digest)
-	}
-	return &s, nil
+	return &s, s.Verify()
 }
 
 // Open decrypts and verifies the state. The error is trust.ErrPassphrase or ErrDamaged.
 func (s *SealedState) Open(pass []byte) (*State, error) {
-	plain, err := trust.Unseal(s.Secret, pass)
-	if err != nil {
-		return nil, err
-	}
 	var st State
-	// Errors are not wrapped: they could quote a secret.
-	if json.Unmarshal(plain, &st) != nil {
-		return nil, fmt.Errorf("%w: its secret part does not parse", ErrDamaged)
+	if err := s.SealedPart.Open(&st, pass); err != nil {
+		return nil, err
 	}
 	if st.StateHeader != s.StateHeader {
 		return nil, fmt.Errorf("%w: what is readable without the passphrase was altered", ErrDamaged)
