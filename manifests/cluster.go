@@ -113,9 +113,10 @@ type Runtime struct {
 
 // Time holds the settings of chrony.
 type Time struct {
-	// Servers are upstream time servers of the control planes; if there are
-	// none, the cluster follows the clock of the control plane.
-	Servers []string `yaml:"servers,omitempty" json:"servers,omitempty"`
+	// Servers are upstream time servers of the control planes. If the field is missing,
+	// they keep those that they follow already; an empty list means none. Without
+	// any, the cluster follows the clock of a control plane.
+	Servers []string `yaml:"servers,omitzero" json:"servers,omitzero"`
 	// Args are extra arguments of chronyd, for example ["-x"].
 	Args []string `yaml:"args,omitempty" json:"args,omitempty"`
 	// MaxSkew is the largest accepted clock difference between a host and this

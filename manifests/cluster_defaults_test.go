@@ -1,6 +1,9 @@
 package manifests
 
-import "testing"
+import (
+	"encoding/json"
+	"testing"
+)
 
 func TestServiceIP(t *testing.T) {
 	tests := []struct {
@@ -41,5 +44,26 @@ func TestEndpoint(t *testing.T) {
 	}
 	if got := len(c.Nodes()); got != 2 {
 		t.Errorf("%d nodes, want 2", got)
+	}
+}
+
+// An empty list of time servers is another wish than none, and stays one when the
+// cluster is written and read again.
+func TestNoTimeServers(t *testing.T) {
+	for text, want := range map[string]string{"": "null", "time:\n  servers: []\n": "[]", "time:\n  servers: [a]\n": `["a"]`} {
+		c, err := LoadCluster("cluster.yaml", []byte("apiVersion: offk8s.dev/v1\nkind: Cluster\nname: lab\n"+
+			"hosts: [{name: a, address: 10.0.0.1, roles: [control-plane, etcd, worker]}]\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again Cluster
+		if b, err := json.Marshal(c); err != nil || json.Unmarshal(b, &again) != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []*Cluster{c, &again} {
+			if got, _ := json.Marshal(c.Time.Servers); string(got) != want {
+				t.Errorf("%q: servers %s, want %s", text, got, want)
+			}
+		}
 	}
 }

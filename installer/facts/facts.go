@@ -47,6 +47,7 @@ type Facts struct {
 	Firewall string    `json:"firewall"` // "firewalld", "ufw", "iptables", "nftables"; "" if none is active
 	Systemd  int       `json:"systemd"`  // version; 0: not running under systemd
 	Time     time.Time `json:"time"`     // the host's clock, UTC, nanoseconds
+	Clock    Clock     `json:"clock,omitzero"`
 
 	Listening []Listener `json:"listening,omitempty"`
 	Addresses []Address  `json:"addresses,omitempty"`
@@ -184,6 +185,7 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	f.DefaultRoutes, err = defaultRoutes(env)
 	errs = append(errs, err)
 	f.ResolvConf, f.Resolvers = resolvers(env)
+	f.Clock = clock(env)
 	for _, p := range statePaths {
 		if _, err := os.Lstat(env.Path(p)); err == nil {
 			f.State = append(f.State, p)

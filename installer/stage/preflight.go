@@ -42,6 +42,7 @@ func preflight(in Input) []Check {
 		checkSystem(c, in, h, f)
 		checkResources(c, h, f)
 		checkNetwork(c, in, h, f, least)
+		checkClock(c, in, h, f)
 		checkKernel(c, in, h, f)
 		checkPorts(c, in, h, f)
 		checkForeign(c, in, h, f)

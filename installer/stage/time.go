@@ -3,16 +3,18 @@ package stage
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/offk8s/offk8s/installer/distro"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
 // timeSteps returns the steps that install and configure chrony, before any step that
-// depends on dates. Control planes serve the time, and all other hosts follow them.
+// depends on dates. Control planes serve the time, and all other hosts follow all of them.
 func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "time"}
 	d, err := in.distro(h)
@@ -40,27 +42,77 @@ func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 // chronyConf returns chrony.conf with directives that chrony 3 and 4 support.
 func chronyConf(in Input, d distro.Distro, h manifests.Host) string {
 	var b strings.Builder
-	b.WriteString("# Written by offk8s; changes are overwritten. Use cluster.yaml.\n")
-	if h.HasRole(manifests.RoleControlPlane) {
-		for _, s := range in.Cluster.Time.Servers {
-			fmt.Fprintf(&b, "server %s iburst\n", s)
-		}
-		// Without a source the clock of the control plane is the time of the cluster.
-		b.WriteString("local stratum 8\n")
-		for _, x := range in.Cluster.Hosts {
-			fmt.Fprintf(&b, "allow %s\n", hostPrefix(x.Address))
-		}
-	} else {
-		for i, cp := range in.Cluster.HostsWith(manifests.RoleControlPlane) {
-			prefer := ""
-			if i == 0 {
-				prefer = " prefer"
-			}
-			fmt.Fprintf(&b, "server %s iburst%s\n", cp.Address, prefer)
+	b.WriteString(facts.ChronyMark + "; changes are overwritten. Use cluster.yaml.\n")
+	cps := leaders(in)
+	switch {
+	case h.HasRole(manifests.RoleControlPlane):
+		controlPlaneTime(&b, in, h)
+	case len(cps) == 1:
+		fmt.Fprintf(&b, "server %s iburst prefer\n", cps[0].Address)
+	default:
+		for _, cp := range cps {
+			fmt.Fprintf(&b, "server %s iburst\n", cp.Address)
 		}
 	}
 	fmt.Fprintf(&b, "driftfile %s\nmakestep 1.0 3\nrtcsync\n", d.Chrony.Drift)
 	return b.String()
+}
+
+// controlPlaneTime writes the sources of a control plane. Without any, the clock of one
+// control plane is the time of the cluster: several follow each other, and of those that
+// follow nobody else the one with the lowest address leads (chrony.conf(5), "orphan").
+// One that starts asks the others first, so that a clock that is wrong after a power cut,
+// or that of a new host, does not become the time of the cluster.
+func controlPlaneTime(b *strings.Builder, in Input, h manifests.Host) {
+	for _, s := range in.Cluster.Time.Servers {
+		fmt.Fprintf(b, "server %s iburst\n", s)
+	}
+	if kept := in.keptServers(h); len(kept) > 0 {
+		fmt.Fprintf(b, "%s\n%s\n\n", facts.KeptMark, strings.Join(kept, "\n"))
+	}
+	var others []string
+	for _, cp := range leaders(in) {
+		if cp.Name != h.Name {
+			fmt.Fprintf(b, "server %s iburst\n", cp.Address)
+			others = append(others, cp.Address)
+		}
+	}
+	if len(others) > 0 {
+		fmt.Fprintf(b, "initstepslew 1 %s\nlocal stratum %s orphan\n", strings.Join(others, " "), localStratum)
+	} else {
+		fmt.Fprintf(b, "local stratum %s\n", localStratum)
+	}
+	for _, x := range in.Cluster.Hosts {
+		fmt.Fprintf(b, "allow %s\n", hostPrefix(x.Address))
+	}
+}
+
+// localStratum is the stratum of a control plane that follows nobody.
+const localStratum = "8"
+
+// keptServers returns the time servers that a control plane follows by its own
+// configuration, as lines of chrony.conf, unless cluster.yaml names others or none.
+func (in Input) keptServers(h manifests.Host) []string {
+	c := in.Facts[h.Name].Clock
+	if in.Cluster.Time.Servers != nil || !c.Kept && !c.Synchronized {
+		return nil
+	}
+	return c.Servers
+}
+
+// checkClock reports time servers of a host that the cluster will not follow.
+func checkClock(c *checks, in Input, h manifests.Host, f facts.Facts) {
+	if in.Cluster.Time.Servers != nil || len(f.Clock.Servers) == 0 {
+		return
+	}
+	check := Check{Name: "time-servers", Found: strings.Join(f.Clock.Servers, "; ")}
+	if h.HasRole(manifests.RoleControlPlane) && len(in.keptServers(h)) == 0 {
+		check.Want = "a clock that follows them, to keep them"
+	} else if !slices.ContainsFunc(leaders(in), func(cp manifests.Host) bool { return len(in.keptServers(cp)) > 0 }) {
+		check.Want = "the same on a control plane: all other hosts follow the control planes"
+	}
+	check.Hint = "name them as time.servers in cluster.yaml, or write time.servers: [] to follow none"
+	c.recommend(check.Want == "", check)
 }
 
 // hostPrefix returns an address in the form of chrony's allow directive.
@@ -77,20 +129,40 @@ func hostPrefix(addr string) string {
 func timeWait(in Input, h manifests.Host) *step.Wait {
 	w := &step.Wait{
 		Argv: []string{"chronyc", "-n", "sources"}, Timeout: step.Duration(3 * time.Minute),
-		Interval: step.Duration(2 * time.Second),
+		Interval: step.Duration(2 * time.Second), Expect: "^* ",
 	}
-	cp := leaders(in)
+	cps := leaders(in)
+	cp := h.HasRole(manifests.RoleControlPlane)
+	lead := timeLeader(in, h)
 	switch {
-	case len(cp) > 0 && !h.HasRole(manifests.RoleControlPlane):
-		w.Expect, w.Text = "^* "+cp[0].Address, "the clock follows "+cp[0].Name
-		if len(cp) > 1 {
-			w.Expect, w.Text = "^* ", "the clock follows a control plane"
-		}
+	case !cp && len(cps) > 1:
+		// Until the control planes agree, none has a majority.
+		w.Text, w.Timeout = "the clock follows a control plane", step.Duration(5*time.Minute)
+	case !cp && len(cps) == 1:
+		w.Expect, w.Text = "^* "+cps[0].Address, "the clock follows "+cps[0].Name
 	case len(in.Cluster.Time.Servers) > 0:
-		w.Expect, w.Text = "^* ", "the clock follows one of "+strings.Join(in.Cluster.Time.Servers, ", ")
-	default:
+		w.Text = "the clock follows one of " + strings.Join(in.Cluster.Time.Servers, ", ")
+	case slices.ContainsFunc(cps, func(x manifests.Host) bool { return len(in.keptServers(x)) > 0 }):
+		w.Text = "the clock follows the time servers of the host or another control plane"
+	case lead.Name == h.Name:
 		w.Argv = []string{"chronyc", "-n", "tracking"}
-		w.Expect, w.Text = "Stratum         : 8", "the clock of this host is the time of the cluster"
+		w.Expect, w.Text = "Stratum         : "+localStratum, "the clock of this host is the time of the cluster"
+	default:
+		w.Expect, w.Text = "^* "+lead.Address+" ", "the clock follows "+lead.Name
 	}
 	return w
+}
+
+// timeLeader returns the control plane whose clock is the time of the cluster if there
+// are no time servers: chrony takes the lowest address of those that are there. h is one
+// of them.
+func timeLeader(in Input, h manifests.Host) manifests.Host {
+	for _, cp := range in.present(leaders(in)) {
+		a, errA := netip.ParseAddr(cp.Address)
+		b, errB := netip.ParseAddr(h.Address)
+		if errA == nil && errB == nil && a.Less(b) {
+			h = cp
+		}
+	}
+	return h
 }
