@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,8 @@ import (
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -135,6 +138,22 @@ func TestT48Clocks(t *testing.T) {
 		if (gate != nil) != (tt.want == stage.Fail) {
 			t.Errorf("%s ahead: gate after the time stage: %v", tt.ahead, gate)
 		}
+	}
+}
+
+// The balancers ask for their address before anything is changed, and only they.
+func TestAsk(t *testing.T) {
+	l := newLab(t, "lb-1", "cp-1")
+	l.cluster.LoadBalancer = manifests.LoadBalancer{Mode: manifests.BalanceHosts, VIP: "10.0.0.10"}
+	l.cluster.Hosts[0].Roles = []manifests.Role{manifests.RoleLoadBalancer}
+	l.hosts["lb-1"].addresses = []facts.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix("10.0.0.1/24")}}
+	l.hosts["lb-1"].stations = []probe.Station{{Address: netip.MustParseAddr("10.0.0.10"), MAC: "52:54:00:00:00:99"}}
+	in, _, err := l.connect().Preflight(t.Context(), stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{}})
+	if _, ok := errors.AsType[*installer.PreflightError](err); !ok || !strings.Contains(err.Error(), "lb-1: vip-free: found 10.0.0.10 in use by 52:54:00:00:00:99") {
+		t.Errorf("error %v, want a failed check of the address", err)
+	}
+	if len(in.Answers) != 1 || len(in.Answers["lb-1"]) != 2 {
+		t.Errorf("answers %+v, want two of lb-1", in.Answers)
 	}
 }
 

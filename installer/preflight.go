@@ -12,11 +12,12 @@ import (
 
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Preflight collects the facts of all hosts and runs the checks of all stages:
+// Preflight collects the facts of all hosts, asks some about their network, and runs the checks of all stages:
 // clocks, hosts, contents of the bundle. It changes nothing. It returns in with the
 // facts, with the hosts that are away, and all checks. The error joins a
 // *PreflightError, if a check failed, and why the hosts that are there are too few.
@@ -36,6 +37,9 @@ func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []s
 	_ = f.admit(ctx, slices.DeleteFunc(stage.Leaving(in), func(h manifests.Host) bool { return in.Forget[h.Name] }))
 	in.Away = f.away()
 	maps.Copy(in.Away, in.Forget)
+	if in.Answers, err = f.ask(ctx, stage.Probes(in)); err != nil {
+		return in, nil, err
+	}
 	checks := append(checkClocks(in, seen, stage.Skew), checksOf(in)...)
 	return in, checks, errors.Join(f.enough(in), preflightError(checks))
 }
@@ -140,6 +144,24 @@ func (f *Fleet) facts(ctx context.Context, mode agent.Mode) (map[string]hostFact
 			err = errors.New("agent: no facts in its answer")
 		}
 		return err
+	})
+	return out, err
+}
+
+// ask asks the hosts at the same time and returns their answers.
+func (f *Fleet) ask(ctx context.Context, probes map[string][]probe.Probe) (map[string][]probe.Answer, error) {
+	var mu sync.Mutex
+	out := map[string][]probe.Answer{}
+	err := f.each(ctx, slices.Sorted(maps.Keys(probes)), func(ctx context.Context, name string) error {
+		m, err := f.member(name)
+		if err != nil {
+			return err
+		}
+		return m.call(ctx, agent.Request{Mode: agent.ModeProbe, Host: name, Probes: probes[name]}, func(e agent.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			out[name] = append(out[name], e.Answers...)
+		})
 	})
 	return out, err
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/host"
+	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
@@ -42,12 +43,15 @@ type labHost struct {
 	ahead time.Duration
 	// cutAfter, when positive, loses the connection after so many events.
 	cutAfter int
-	key      hpke.PrivateKey
-	mu       sync.Mutex
-	agents   int // that were started
-	lists    int // of hosts in the requests
-	requests []agent.Request
-	output   bytes.Buffer
+	// addresses, if set, replace those in the host's facts, and stations answer every probe.
+	addresses []facts.Address
+	stations  []probe.Station
+	key       hpke.PrivateKey
+	mu        sync.Mutex
+	agents    int // that were started
+	lists     int // of hosts in the requests
+	requests  []agent.Request
+	output    bytes.Buffer
 }
 
 func newLab(t *testing.T, names ...string) *lab {
@@ -92,7 +96,15 @@ func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout
 	if _, err := io.WriteString(stdout, "Welcome!\n"); err != nil {
 		return err
 	}
-	err := agent.Serve(ctx, &tap{h: h, r: stdin}, out, agent.Options{Root: h.world.Root, Run: h.world.Env().Run, Key: h.key})
+	err := agent.Serve(ctx, &tap{h: h, r: stdin}, out, agent.Options{
+		Root: h.world.Root, Run: h.world.Env().Run, Key: h.key,
+		Probe: func(_ context.Context, asked []probe.Probe) (out []probe.Answer) {
+			for _, p := range asked {
+				out = append(out, probe.Answer{Probe: p, Stations: h.stations})
+			}
+			return out
+		},
+	})
 	if out.left < 0 {
 		return errCut
 	}
@@ -151,6 +163,9 @@ func (w *wire) Write(b []byte) (int, error) {
 	line := b
 	if e.Facts != nil {
 		e.Facts.Time = e.Facts.Time.Add(w.h.ahead)
+		if w.h.addresses != nil {
+			e.Facts.Addresses = w.h.addresses
+		}
 		var err error
 		if line, err = json.Marshal(e); err != nil {
 			return 0, err

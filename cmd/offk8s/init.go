@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,10 +15,14 @@ import (
 
 func (a *app) initCommand() *cobra.Command {
 	var output string
+	var filled manifests.NewCluster
 	cmd := &cobra.Command{
 		Use:   "init {pack|cluster}",
 		Short: "Write a commented pack.yaml or cluster.yaml",
+		Long:  initText(),
 		Example: `  offk8s init cluster              writes ./cluster.yaml
+  offk8s init cluster --topology production --vip 10.0.0.10 \
+    --hosts 10.0.0.11,10.0.0.12,10.0.0.13,10.0.0.14,10.0.0.15,10.0.0.16
   offk8s init pack -o -            prints pack.yaml`,
 		ValidArgs: []string{"pack", "cluster"},
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -30,6 +35,14 @@ func (a *app) initCommand() *cobra.Command {
 			content, name := manifests.InitCluster(), "cluster.yaml"
 			if args[0] == "pack" {
 				content, name = manifests.InitManifest(), "pack.yaml"
+			}
+			if fill := filled.Topology != "" || len(filled.Hosts) > 0 || filled.VIP != "" || filled.Endpoint != ""; fill && args[0] == "pack" {
+				return usagef("--topology, --hosts, --vip and --endpoint are for init cluster")
+			} else if fill {
+				var err error
+				if content, err = filled.Write(); err != nil {
+					return withHint(usagef("init cluster: %v", err), "offk8s init --help lists the topologies")
+				}
 			}
 			if output == "-" {
 				_, err := a.stdout.Write(content)
@@ -46,7 +59,20 @@ func (a *app) initCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, - for stdout (default ./pack.yaml or ./cluster.yaml)")
+	cmd.Flags().StringVar(&filled.Topology, "topology", "", "roles of the hosts, see above")
+	cmd.Flags().StringSliceVar(&filled.Hosts, "hosts", nil, "addresses, or name=address, in the order of the roles")
+	cmd.Flags().StringVar(&filled.VIP, "vip", "", "virtual address of the load balancers")
+	cmd.Flags().StringVar(&filled.Endpoint, "endpoint", "", "host:port of an external load balancer")
 	return cmd
+}
+
+func initText() string {
+	var b strings.Builder
+	b.WriteString("Write a commented pack.yaml or cluster.yaml to start from.\n\nWith --topology and --hosts, cluster.yaml has your hosts in their roles:\n\n")
+	for _, t := range manifests.Topologies() {
+		fmt.Fprintf(&b, "  %-16s %s\n", t.Name, t.About)
+	}
+	return b.String()
 }
 
 // hintExists adds a hint if err reports that the file name exists.

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -39,6 +40,7 @@ const (
 	ModeLock  Mode = "lock"  // lock the host until the session ends
 	ModeFacts Mode = "facts" // observe the host
 	ModeTime  Mode = "time"  // facts with only the time
+	ModeProbe Mode = "probe" // ask what Request.Probes ask
 	ModeCheck Mode = "check" // compare the items with the host, change nothing
 	ModeApply Mode = "apply" // apply the items
 	ModeUndo  Mode = "undo"  // restore everything in the journal, newest first
@@ -64,6 +66,8 @@ type Request struct {
 	Hosts  []facts.Member `json:"hosts,omitempty"`
 	Bundle Bundle         `json:"bundle,omitzero"`
 	Mirror Endpoint       `json:"mirror,omitzero"`
+	// Probes are the questions of ModeProbe.
+	Probes []probe.Probe `json:"probes,omitempty"`
 	// Items are step.Items as JSON, in order.
 	Items []json.RawMessage `json:"items,omitempty"`
 	// Keep are the IDs of all steps that are planned for the host, and for any host if
@@ -108,6 +112,7 @@ const (
 	EventStep  EventType = "step"  // a step ended, with its State
 	EventLog   EventType = "log"
 	EventFacts EventType = "facts"
+	EventProbe EventType = "probe" // the answers of ModeProbe
 	EventStays EventType = "stays" // what Undo retains
 	EventAlive EventType = "alive" // a sign of life, not part of an answer
 	EventEnd   EventType = "end"
@@ -132,6 +137,8 @@ type Event struct {
 	Key   []byte       `json:"key,omitempty"`
 	Facts *facts.Facts `json:"facts,omitempty"`
 	Stays []string     `json:"stays,omitempty"`
+	// Answers are in the order of Request.Probes.
+	Answers []probe.Answer `json:"answers,omitempty"`
 	// Of the end: empty on success. Code stands for one of the errors below.
 	Error string `json:"error,omitempty"`
 	Code  string `json:"code,omitempty"`

@@ -15,6 +15,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/kube"
+	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -27,6 +28,8 @@ type Options struct {
 	// Kinds are the step kinds that items may have; nil means those of
 	// installer/step and installer/kube.
 	Kinds step.Kinds
+	// Probe asks questions; nil means probe.Run.
+	Probe func(context.Context, []probe.Probe) []probe.Answer
 	// Key opens Request.Sealed; nil means a new one.
 	Key hpke.PrivateKey
 }
@@ -34,6 +37,7 @@ type Options struct {
 // session is the work on the requests of an operator, one after the other.
 type session struct {
 	kinds step.Kinds
+	probe func(context.Context, []probe.Probe) []probe.Answer
 	key   hpke.PrivateKey
 	out   *events
 	// req is the request in work, and env the host with what the request brings.
@@ -89,9 +93,12 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 }
 
 func newSession(out io.Writer, gone context.CancelCauseFunc, o Options) *session {
-	s := &session{out: &events{w: out, gone: gone}, kinds: o.Kinds, key: o.Key}
+	s := &session{out: &events{w: out, gone: gone}, kinds: o.Kinds, probe: o.Probe, key: o.Key}
 	if s.kinds == nil {
 		s.kinds = step.All().With(kube.Kinds())
+	}
+	if s.probe == nil {
+		s.probe = probe.Run
 	}
 	log := slog.New(&logHandler{out: s.out})
 	run := o.Run
@@ -157,6 +164,8 @@ func (s *session) run(ctx context.Context) error {
 		return s.facts(ctx)
 	case ModeTime:
 		return s.out.send(Event{Type: EventFacts, Facts: &facts.Facts{Time: time.Now().UTC()}})
+	case ModeProbe:
+		return s.out.send(Event{Type: EventProbe, Answers: s.probe(ctx, s.req.Probes)})
 	case ModeLock:
 		return s.open(ctx)
 	case ModeCheck, ModeApply, ModeUndo:

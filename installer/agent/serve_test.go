@@ -10,6 +10,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
@@ -114,18 +115,18 @@ func TestFailureStopsAndNamesTheStep(t *testing.T) {
 
 func TestDryRunAfterPendingChanges(t *testing.T) {
 	w := newWorld(t, 1)
-	probe := item("probe", &step.Command{Argv: []string{"kubectl", "version"}, Verify: true}) // not installed yet
-	if _, err := w.do(w.request(agent.ModeCheck, probe)); err == nil {
+	version := item("probe", &step.Command{Argv: []string{"kubectl", "version"}, Verify: true}) // not installed yet
+	if _, err := w.do(w.request(agent.ModeCheck, version)); err == nil {
 		t.Error("nothing is pending: want the error")
 	}
-	events, err := w.do(w.request(agent.ModeCheck, item("bin", kubelet(w)), probe))
+	events, err := w.do(w.request(agent.ModeCheck, item("bin", kubelet(w)), version))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"bin differs", "probe differs"}, states(events)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	req := w.request(agent.ModeCheck, probe)
+	req := w.request(agent.ModeCheck, version)
 	req.Pending = true
 	if _, err := w.do(req); err != nil {
 		t.Errorf("pending from an earlier stage: %v", err)
@@ -160,5 +161,24 @@ func TestHostOfAnotherCluster(t *testing.T) {
 		if _, err := w.do(req); !errors.Is(err, agent.ErrPolicy) || !strings.Contains(err.Error(), `"lab"`) {
 			t.Errorf("%s: error %v, want ErrPolicy that names the cluster", mode, err)
 		}
+	}
+}
+
+// Questions need neither lock nor bundle, and leave nothing on the host.
+func TestProbe(t *testing.T) {
+	w := newWorld(t, 1)
+	before := w.Tree(t)
+	asked := []probe.Probe{{Kind: probe.VRRP, Interface: "none such"}, {Kind: "other"}}
+	events, err := w.do(agent.Request{Protocol: agent.Protocol, Mode: agent.ModeProbe, Probes: asked})
+	if err != nil || len(events) != 2 || events[0].Type != agent.EventProbe || len(events[0].Answers) != len(asked) {
+		t.Fatalf("events %+v, error %v; want the answers and the end", events, err)
+	}
+	for i, a := range events[0].Answers {
+		if a.Probe != asked[i] || a.Error == "" {
+			t.Errorf("answer %+v to %+v, want an error", a, asked[i])
+		}
+	}
+	if diff := cmp.Diff(before, w.Tree(t)); diff != "" {
+		t.Errorf("the host is changed (-before +after):\n%s", diff)
 	}
 }

@@ -89,7 +89,8 @@ type Address struct {
 	Prefix    netip.Prefix `json:"prefix"`
 	MTU       int          `json:"mtu,omitempty"` // bytes
 	// ReversePath is the rp_filter that applies: 0 off, 1 strict, 2 loose.
-	ReversePath int `json:"reversePath,omitempty"`
+	ReversePath int    `json:"reversePath,omitempty"`
+	MAC         string `json:"mac,omitempty"` // "52:54:00:00:00:01"
 }
 
 // Route is a default route for IPv4.
@@ -325,7 +326,7 @@ func addresses(env *step.Env) ([]Address, error) {
 		}
 		for _, a := range list {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				out = append(out, Address{i.Name, p, i.MTU, reversePath(env, i.Name)})
+				out = append(out, Address{i.Name, p, i.MTU, reversePath(env, i.Name), i.HardwareAddr.String()})
 			}
 		}
 	}

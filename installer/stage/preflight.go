@@ -47,6 +47,7 @@ func preflight(in Input) []Check {
 		checkPorts(c, in, h, f)
 		checkForeign(c, in, h, f)
 	}
+	checkBalancers(c, in)
 	return c.list
 }
 

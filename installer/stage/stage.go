@@ -31,6 +31,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -44,6 +45,8 @@ type Input struct {
 	// Facts holds the facts by host name. A host without facts, in a plan made without
 	// connections, is assumed to have the bundle's first architecture and distribution.
 	Facts map[string]facts.Facts
+	// Answers holds the answers to Probes by host name.
+	Answers map[string][]probe.Answer
 	// Away holds the hosts that cannot be reached, or that failed earlier in the run, by
 	// name. The plan has no steps for them and waits for none of them.
 	Away map[string]bool

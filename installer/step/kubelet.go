@@ -25,6 +25,7 @@ import (
 //   - if its node was deleted from the API, only a kubelet that starts registers a new
 //     one (kubernetes/kubernetes#71398). The pods of a deleted node are deleted too, and
 //     the new node gets another pod network: the step also ends the pods that are left.
+//     A stopped kubelet without pods is as this step leaves it.
 //
 // In both cases the step stops the kubelet, and the step of its unit starts it. A kubelet
 // with a good certificate and a node stays as it is, and so does one that never started.
@@ -156,7 +157,21 @@ func (k *KubeletJoin) look(ctx context.Context, env *Env) (stale string, deleted
 		// The API may be down, and then nothing can be known.
 		env.Log.Debug("cannot ask for the node", "node", k.Node, "error", err)
 	}
-	return "", deleted, nil
+	if deleted {
+		ended, err := k.ended(ctx, env)
+		return "", !ended, err
+	}
+	return "", false, nil
+}
+
+// ended reports whether the kubelet is stopped and nothing is left of its pods.
+func (k *KubeletJoin) ended(ctx context.Context, env *Env) (bool, error) {
+	s, err := env.unitState(ctx, kubeletUnit)
+	if err != nil {
+		return false, err
+	}
+	stopped := !s.exists() || s.active == "inactive" || s.active == "failed"
+	return stopped && !slices.ContainsFunc(k.Pods.Files, env.exists), nil
 }
 
 func (k *KubeletJoin) stale(cert *x509.Certificate, roots *x509.CertPool, now time.Time) string {

@@ -95,12 +95,13 @@ type kubeletHost struct {
 	ca     *authority
 	step   *step.KubeletJoin
 	answer string // of the API for the node; "" is the node
+	active string // state of the kubelet's unit
 	verbs  []string
 }
 
 func newKubeletHost(t *testing.T) *kubeletHost {
 	t.Helper()
-	h := &kubeletHost{World: steptest.New(t), ca: newAuthority(t)}
+	h := &kubeletHost{World: steptest.New(t), ca: newAuthority(t), active: "active"}
 	h.Programs = h.run
 	serving, key := h.ca.sign(&x509.Certificate{
 		NotBefore: time.Now().Add(-hour), NotAfter: time.Now().Add(hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -143,14 +144,14 @@ func (h *kubeletHost) client(t *testing.T, pem string) {
 	}
 }
 
-// run knows systemctl and ip. A kubelet that is started again registers its node.
+// run knows systemctl and ip.
 func (h *kubeletHost) run(_ context.Context, c step.Cmd) (step.Output, error) {
 	switch {
 	case c.Argv[0] == "systemctl" && c.Argv[1] == "show":
-		return steptest.Say("LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\n")
+		return steptest.Say("LoadState=loaded\nActiveState=" + h.active + "\nSubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\n")
 	case c.Argv[0] == "systemctl":
 		h.verbs = append(h.verbs, c.Argv[1]+" "+c.Argv[len(c.Argv)-1])
-		h.answer = ""
+		h.active = "inactive"
 		return steptest.Say("")
 	case c.Argv[0] == "ip":
 		if slices.Contains(c.Argv, "delete") {
@@ -219,6 +220,13 @@ func TestKubeletJoinLook(t *testing.T) {
 			h.step.Server = other.step.Server
 		}, ""},
 		{"deleted", func(_ *testing.T, h *kubeletHost) { h.answer = notFound }, "deleted from the API"},
+		{"deleted, killed while joining", func(_ *testing.T, h *kubeletHost) { h.answer, h.active = notFound, "inactive" }, "deleted from the API"},
+		{"deleted, stopped without pods", func(t *testing.T, h *kubeletHost) {
+			h.answer, h.active = notFound, "inactive"
+			if err := os.RemoveAll(filepath.Join(h.Root, "/run/flannel")); err != nil {
+				t.Fatal(err)
+			}
+		}, ""},
 		{"expired", func(t *testing.T, h *kubeletHost) { h.client(t, h.ca.client("n1", -2*hour, -hour)) }, "expired on"},
 		{"other authority", func(t *testing.T, h *kubeletHost) { h.client(t, newAuthority(t).client("n1", -hour, hour)) }, "does not verify"},
 		{"other node", func(t *testing.T, h *kubeletHost) { h.client(t, h.ca.client("n2", -hour, hour)) }, "is for"},

@@ -27,6 +27,7 @@ var forbidden = map[string][]string{
 	// Planning is pure: it reads facts and makes steps, and executes neither.
 	"installer/stage": {"installer/agent", "installer/host"},
 	"installer/facts": {"installer/stage", "installer/agent"},
+	"installer/probe": {"installer/step", "installer/stage", "installer/agent"},
 	"installer/step":  {"installer/facts", "installer/kube", "installer/stage", "installer/agent"},
 }
 

@@ -5,12 +5,9 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,15 +16,6 @@ import (
 
 // The second day of a cluster: arguments change, hosts fail, are replaced and leave.
 // Nothing of it may take two members of anything down at once.
-
-// secondDay returns the part for the newest version only, unless E2E_LONG is set.
-func (r *road) secondDay(part func(*testing.T)) func(*testing.T) {
-	return func(t *testing.T) {
-		if r.minor == "1.36" || os.Getenv("E2E_LONG") != "" {
-			part(t)
-		}
-	}
-}
 
 // outcome is the end of an install that may fail.
 type outcome struct {
@@ -67,85 +55,27 @@ func (r *road) wants(t *testing.T, code int, more ...string) outcome {
 	return o
 }
 
-// members returns the healthy members of etcd, and all.
-func (r *road) members(t *testing.T) (healthy, all int) {
-	t.Helper()
-	const ctl = "env ETCDCTL_API=3 etcdctl --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/client.crt --key=/etc/etcd/pki/client.key --endpoints="
-	list := run(t, time.Minute, r.ssh("10.66.0.11", ctl+"https://10.66.0.11:2379 member list")...)
-	for l := range strings.Lines(list) {
-		all++
-		f := strings.Split(strings.TrimSpace(l), ", ")
-		if len(f) < 5 || f[4] == "" {
-			continue
-		}
-		if _, err := try(t, time.Minute, r.ssh("10.66.0.11", ctl+f[4]+" --command-timeout=5s endpoint health")...); err == nil {
-			healthy++
-		}
-	}
-	return healthy, all
-}
-
-// writer writes to etcd all the time. The function that it returns ends it and
-// returns the longest time between two writes that succeeded.
-func (r *road) writer(t *testing.T) func() time.Duration {
-	t.Helper()
-	const loop = `
-export ETCDCTL_API=3
-e="--endpoints=https://10.66.0.11:2379,https://10.66.0.12:2379,https://10.66.0.13:2379
- --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/client.crt --key=/etc/etcd/pki/client.key"
-until [ -e /run/offk8s-e2e-stop ]; do
-  etcdctl $e --dial-timeout=1s --command-timeout=2s put offk8s-e2e x >/dev/null 2>&1 && date +%s.%N
-done
-rm -f /run/offk8s-e2e-stop`
-	argv := r.ssh("10.66.0.11", "bash", "-s")
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdin = strings.NewReader(loop)
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, os.Stderr
-	must(t, cmd.Start())
-	return func() time.Duration {
-		run(t, time.Minute, r.ssh("10.66.0.11", "touch", "/run/offk8s-e2e-stop")...)
-		_ = cmd.Wait()
-		var last, gap float64
-		n := 0
-		for l := range strings.Lines(out.String()) {
-			at, err := strconv.ParseFloat(strings.TrimSpace(l), 64)
-			must(t, err)
-			if last > 0 {
-				gap = max(gap, at-last)
-			}
-			last = at
-			n++
-		}
-		t.Logf("%d writes, longest gap %.1f s", n, gap)
-		if n < 10 {
-			t.Errorf("only %d writes succeeded", n)
-		}
-		return time.Duration(gap * float64(time.Second))
-	}
-}
-
 // argument changes an argument of etcd on all members: they restart one by one, and
 // clients hardly notice.
 func (r *road) argument(t *testing.T) {
 	r.extra = "etcd:\n  args: {quota-backend-bytes: \"4294967296\"}\n"
 	r.writeCluster(t)
-	stop := r.writer(t)
+	stop := r.etcdWriter(t)
 	o := r.again(t)
 	gap := stop()
-	if o.code != 0 || o.report.Changed != 3 {
-		t.Fatalf("exit %d, changed %d, want 0 and 3\n%s", o.code, o.report.Changed, o.output)
+	if o.code != 0 || o.report.Changed != len(r.with(member)) {
+		t.Fatalf("exit %d, changed %d, want 0 and one per member\n%s", o.code, o.report.Changed, o.output)
 	}
 	if gap > 5*time.Second {
 		t.Errorf("no write succeeded for %s, want 5s at most", gap)
 	}
-	for _, h := range r.hosts() {
+	for _, h := range r.with(member) {
 		run(t, time.Minute, r.ssh(h.addr, "pgrep", "-f", "quota-backend-bytes=4294967296")...)
 	}
 }
 
 // badArgument gives etcd an argument with which it does not start: one member is
-// down, two serve, and the error names it. The right argument mends it.
+// down, the others serve, and the error names it. The right argument mends it.
 func (r *road) badArgument(t *testing.T) {
 	good := r.extra
 	r.extra = "etcd:\n  args: {quota-backend-bytes: \"4294967296\", election-timeout: \"7\"}\n"
@@ -157,93 +87,93 @@ func (r *road) badArgument(t *testing.T) {
 			failed += h.Host + " in " + h.Stage + " "
 		}
 	}
-	if failed != "cp-1 in etcd " {
-		t.Errorf("failed: %q, want cp-1 in etcd\n%s", failed, o.output)
+	first := r.with(member)[0]
+	if failed != first.name+" in etcd " {
+		t.Errorf("failed: %q, want %s in etcd\n%s", failed, first.name, o.output)
 	}
-	if healthy, all := r.membersFrom(t, "10.66.0.12"); healthy != 2 || all != 3 {
-		t.Errorf("%d of %d members are healthy, want 2 of 3", healthy, all)
+	if healthy, all := r.healthy(t), len(r.with(member)); len(healthy) != all-1 {
+		t.Errorf("%q of %d members are healthy, want all but one", names(healthy), all)
 	}
 	r.extra = good
 	r.writeCluster(t)
 	r.wants(t, 0)
-	if healthy, _ := r.members(t); healthy != 3 {
-		t.Errorf("%d members are healthy after the argument was mended, want 3", healthy)
-	}
+	r.etcd(t)
 }
 
-// membersFrom is members, asked on another host.
-func (r *road) membersFrom(t *testing.T, addr string) (healthy, all int) {
-	t.Helper()
-	for _, h := range r.hosts() {
-		all++
-		_, err := try(t, time.Minute, r.ssh(addr, "env ETCDCTL_API=3 etcdctl --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/client.crt "+
-			"--key=/etc/etcd/pki/client.key --command-timeout=5s --endpoints=https://"+h.addr+":2379 endpoint health")...)
-		if err == nil {
-			healthy++
-		}
-	}
-	return healthy, all
-}
-
-// away: a host that is down is named and left out; the others are as they should be.
+// away: a host that is down is named and left out; the others are as they should be. It
+// is the first control plane if there are others.
 func (r *road) away(t *testing.T) {
-	r.sh(t, "stop", "node-2")
-	o := r.wants(t, 3)
-	if o.report.Changed != 0 || !strings.Contains(o.output, "node-2") {
-		t.Errorf("changed %d, want 0 and node-2 named:\n%s", o.report.Changed, o.output)
+	h := r.hosts[len(r.hosts)-1]
+	if cps := r.with(controlPlane); len(cps) > 1 {
+		h = cps[0]
 	}
-	r.sh(t, "start", "node-2")
-	eventually(t, 2*time.Minute, "three members", func() error {
-		if healthy, all := r.members(t); healthy != 3 {
-			return fmt.Errorf("%d of %d are healthy", healthy, all)
-		}
-		return nil
-	})
+	r.sh(t, "stop", h.name)
+	o := r.wants(t, 3)
+	if o.report.Changed != 0 || !strings.Contains(o.output, h.name) {
+		t.Errorf("changed %d, want 0 and %s named:\n%s", o.report.Changed, h.name, o.output)
+	}
+	r.sh(t, "start", h.name)
+	r.well(t)
 }
 
-// replaced: another machine takes the place of a member and worker, with its name and
-// address.
+// replaced: another machine takes the place of the last member of etcd and, if there are
+// several, of the first balancer, with their names and addresses.
 func (r *road) replaced(t *testing.T) {
-	r.sh(t, "down", "node-2")
-	h := r.hosts()[2]
-	r.sh(t, "up", h.name, h.addr+"/24", h.os, h.way)
-	r.wants(t, 0)
-	if healthy, all := r.members(t); healthy != 3 || all != 3 {
-		t.Errorf("%d of %d members are healthy, want 3 of 3", healthy, all)
+	members := r.with(member)
+	hosts := members[len(members)-1:]
+	if b := r.with(balancer); len(b) > 0 {
+		hosts = append(slices.Clone(hosts), b[0])
+	}
+	for _, h := range hosts {
+		r.sh(t, "down", h.name)
+		r.boot(t, h)
+		r.wants(t, 0)
+		r.etcd(t)
+		r.well(t)
 	}
 	r.cluster(t)
 	r.secondRun(t)
 }
 
+// spare returns the workers that are members of etcd, if a control plane is one too: then
+// they can go.
+func (r *road) spare() []host {
+	workers := slices.DeleteFunc(r.with(worker), func(h host) bool { return !h.has(member) || h.has(controlPlane) })
+	if len(workers) < 2 || len(r.with(member)) == len(workers) {
+		return nil
+	}
+	return workers
+}
+
 // leaves: a worker and member leaves cluster.yaml and the cluster, and another one is a
 // member no longer. Then both come back.
 func (r *road) leaves(t *testing.T) {
-	h := r.hosts()[2]
-	r.gone = h.name
+	before, spare := r.hosts, r.spare()
+	stays, h := spare[0], spare[1]
+	r.hosts = slices.DeleteFunc(slices.Clone(before), func(x host) bool { return x.name == h.name })
+	for i := range r.hosts {
+		if r.hosts[i].name == stays.name { // two members are not accepted
+			r.hosts[i].roles = []string{worker}
+		}
+	}
 	r.writeCluster(t)
 	dry := r.again(t, "--dry-run")
 	if !strings.Contains(dry.output, h.name) {
 		t.Errorf("the dry run does not say that %s leaves:\n%s", h.name, dry.output)
 	}
 	r.wants(t, 0)
-	if nodes := r.kubectl(t, "get", "nodes", "-o", "name"); strings.Contains(nodes, h.name) {
-		t.Errorf("%s is still a node:\n%s", h.name, nodes)
-	}
-	if healthy, all := r.members(t); healthy != 1 || all != 1 {
-		t.Errorf("%d of %d members are healthy, want 1 of 1", healthy, all)
-	}
-	run(t, time.Minute, r.ssh(r.hosts()[1].addr, "test ! -e /var/lib/etcd/member && ! pgrep -x etcd && test ! -e /etc/etcd && pgrep kubelet")...)
+	r.cluster(t)
+	r.etcd(t)
+	run(t, time.Minute, r.ssh(stays.addr, "test ! -e /var/lib/etcd/member && ! pgrep -x etcd && test ! -e /etc/etcd && pgrep kubelet")...)
 	run(t, time.Minute, r.ssh(h.addr, "test ! -e /var/lib/offk8s && test ! -e /etc/kubernetes && test ! -e /var/lib/etcd/member && ! pgrep kubelet")...)
-	for _, x := range r.hosts()[:2] {
+	for _, x := range r.hosts {
 		run(t, time.Minute, r.ssh(x.addr, "! grep -w "+h.name+" /etc/hosts")...)
 	}
 	r.secondRun(t)
-	r.gone = ""
+	r.hosts = before
 	r.writeCluster(t)
 	r.wants(t, 0)
-	if healthy, all := r.members(t); healthy != 3 || all != 3 {
-		t.Errorf("%d of %d members are healthy after it came back, want 3 of 3", healthy, all)
-	}
+	r.etcd(t)
 	r.cluster(t)
 }
 
@@ -252,22 +182,23 @@ func (r *road) leaves(t *testing.T) {
 func (r *road) otherVersion(t *testing.T) {
 	bundles, err := filepath.Glob(filepath.Join(r.dir, "road-*", "dmz", "b.tar"))
 	must(t, err)
-	bundles = slices.DeleteFunc(bundles, func(b string) bool { return b == r.bundle })
+	bundles = slices.DeleteFunc(bundles, func(b string) bool { return strings.Contains(b, "/road-"+r.full+"-") })
 	if len(bundles) == 0 {
-		t.Skip("no other road was packed before")
+		t.Skip("no road of another version was packed before")
 	}
-	minor, work, bundle, fingerprint, plugin, state := r.minor, r.work, r.bundle, r.fingerprint, r.criPlugin, r.state()
+	before, work, bundle, fingerprint, state := r.version, r.work, r.bundle, r.fingerprint, r.state()
 	defer func() {
 		r.stop()
-		r.minor, r.work, r.bundle, r.fingerprint, r.criPlugin = minor, work, bundle, fingerprint, plugin
+		r.version, r.work, r.bundle, r.fingerprint = before, work, bundle, fingerprint
 		r.serve(t)
 	}()
 	r.stop()
 	r.bundle = bundles[0]
 	r.work = filepath.Dir(filepath.Dir(r.bundle))
-	r.minor = strings.TrimPrefix(filepath.Base(r.work), "road-")
 	// The settings of containerd have to suit the other bundle, or it is refused for them.
-	r.criPlugin = map[string]string{"1.16": "io.containerd.grpc.v1.cri", "1.36": "io.containerd.cri.v1.runtime"}[r.minor]
+	r.version = versions[slices.IndexFunc(versions, func(v version) bool {
+		return strings.HasPrefix(filepath.Base(r.work), "road-"+v.full+"-")
+	})]
 	r.serve(t)
 	r.writeCluster(t)
 	for _, more := range [][]string{{"--dry-run"}, nil} {
@@ -293,7 +224,7 @@ func (r *road) cutTransaction(t *testing.T) {
 	must(t, cmd.Start())
 	limit := time.AfterFunc(10*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer limit.Stop()
-	hosts := r.hosts()[1:] // one of each family
+	hosts := r.families()
 	cut := map[string]bool{}
 	var cuts sync.WaitGroup
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
@@ -310,7 +241,7 @@ func (r *road) cutTransaction(t *testing.T) {
 	}
 	code := exitCode(cmd.Wait())
 	cuts.Wait()
-	if code != 3 || len(cut) != 2 {
+	if code != 3 || len(cut) != len(hosts) {
 		t.Errorf("exit %d, want 3; connections cut: %v", code, cut)
 	}
 	r.free(t)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -116,4 +117,22 @@ func (w *tail) Write(p []byte) (int, error) {
 		w.b = w.b[len(w.b)-w.max:]
 	}
 	return len(p), nil
+}
+
+// exitCode returns the exit status behind an error of try, 0 for nil and -1 if there is none.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -103,7 +103,7 @@ func (r *road) secrets(t *testing.T) {
 	outputs["output"], outputs["process list"] = r.watch.outputs.String(), processes.String()
 	secrettest.None(t, values, outputs)
 
-	for _, h := range r.hosts() {
+	for _, h := range r.hosts {
 		out := r.script1(t, h.addr, `find /etc/kubernetes /etc/etcd /etc/offk8s /var/lib/offk8s /var/lib/kubelet/pki -type f -perm /077 -exec grep -l -e "PRIVATE KEY" -e "client-key-data" {} + || true`)
 		if strings.TrimSpace(out) != "" {
 			t.Errorf("%s: others may read keys in:\n%s", h.name, out)

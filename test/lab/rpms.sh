@@ -106,7 +106,9 @@ convert() {
   case $name in
     glibc) provides="Provides: rtld(GNU_HASH)" ;;
     conntrack-tools) provides="Provides: conntrack = $v-$r" ;;
-    chrony) chrony "$root"; scripts=$(chrony_scripts) ;;
+    chrony) chrony "$root"; scripts=$(service_scripts chronyd _chrony /var/lib/chrony /var/log/chrony) ;;
+    haproxy) haproxy "$root"; scripts=$(service_scripts haproxy haproxy /var/lib/haproxy) ;;
+    keepalived) keepalived "$root"; scripts=$(service_scripts keepalived) ;;
     # Debian chooses between variants in maintainer scripts; EL has the nft ones.
     iptables)
       provides="Provides: iptables-nft = $v-$r"
@@ -154,15 +156,78 @@ EOF
   # The daemon was compiled with Debian's user name.
   printf 'u _chrony - "chrony daemon" /var/lib/chrony\nu chrony - "chrony daemon" /var/lib/chrony\n' >"$r/usr/lib/sysusers.d/chrony.conf"
 }
-chrony_scripts() {
-  cat <<'EOF'
-%post
-systemd-sysusers chrony.conf >/dev/null 2>&1 || :
-chown _chrony: /var/lib/chrony /var/log/chrony || :
-if [ $1 -eq 1 ]; then systemctl --no-reload enable chronyd.service >/dev/null 2>&1 || :; fi
-%preun
-if [ $1 -eq 0 ]; then systemctl --no-reload disable --now chronyd.service >/dev/null 2>&1 || :; fi
+# haproxy ROOT: as in EL 9: configuration in two places, options in sysconfig, no /run/haproxy.
+haproxy() {
+  local r=$1
+  rm -rf "$r"/etc/{init.d,default,logrotate.d,rsyslog.d} "$r"/etc/haproxy/errors "$r"/usr/lib/{systemd/system,tmpfiles.d} "$r"/var/lib/haproxy/dev
+  mkdir -p "$r"/etc/sysconfig "$r"/etc/haproxy/conf.d "$r"/usr/lib/{systemd/system,sysusers.d} "$r"/var/lib/haproxy
+  cat >"$r/usr/lib/systemd/system/haproxy.service" <<'EOF'
+[Unit]
+Description=HAProxy Load Balancer
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+EnvironmentFile=-/etc/sysconfig/haproxy
+Environment="CONFIG=/etc/haproxy/haproxy.cfg" "PIDFILE=/run/haproxy.pid" "CFGDIR=/etc/haproxy/conf.d"
+ExecStartPre=/usr/sbin/haproxy -f $CONFIG -f $CFGDIR -c -q $OPTIONS
+ExecStart=/usr/sbin/haproxy -Ws -f $CONFIG -f $CFGDIR -p $PIDFILE $OPTIONS
+ExecReload=/usr/sbin/haproxy -f $CONFIG -f $CFGDIR -c -q $OPTIONS
+ExecReload=/bin/kill -USR2 $MAINPID
+KillMode=mixed
+SuccessExitStatus=143
+Type=notify
+
+[Install]
+WantedBy=multi-user.target
 EOF
+  printf 'OPTIONS=""\n' >"$r/etc/sysconfig/haproxy"
+  printf 'u haproxy - "haproxy" /var/lib/haproxy\n' >"$r/usr/lib/sysusers.d/haproxy.conf"
+  # A default that serves nothing of ours, as the distribution's does.
+  printf '%s\n' global '    chroot /var/lib/haproxy' '    user haproxy' '    group haproxy' '    stats socket /var/lib/haproxy/stats' \
+    defaults '    mode http' '    timeout connect 10s' '    timeout client 1m' '    timeout server 1m' \
+    'frontend main' '    bind *:5000' '    default_backend app' 'backend app' '    server app1 127.0.0.1:5001 check' >"$r/etc/haproxy/haproxy.cfg"
+}
+
+# keepalived ROOT: as in EL 9. The default configuration claims addresses, as the distribution's does.
+keepalived() {
+  local r=$1
+  rm -rf "$r"/etc/{init.d,default} "$r"/etc/keepalived/* "$r"/usr/lib/systemd/system
+  mkdir -p "$r"/etc/sysconfig "$r"/usr/libexec/keepalived "$r"/usr/lib/systemd/system
+  cat >"$r/usr/lib/systemd/system/keepalived.service" <<'EOF'
+[Unit]
+Description=LVS and VRRP High Availability Monitor
+After=network-online.target syslog.target
+Wants=network-online.target
+
+[Service]
+Type=forking
+PIDFile=/run/keepalived.pid
+KillMode=process
+EnvironmentFile=-/etc/sysconfig/keepalived
+ExecStart=/usr/sbin/keepalived $KEEPALIVED_OPTIONS
+ExecReload=/bin/kill -HUP $MAINPID
+
+[Install]
+WantedBy=multi-user.target
+EOF
+  printf 'KEEPALIVED_OPTIONS="-D"\n' >"$r/etc/sysconfig/keepalived"
+  printf '%s\n' 'vrrp_instance VI_1 {' '    state MASTER' '    interface eth0' '    virtual_router_id 51' '    priority 100' \
+    '    virtual_ipaddress {' '        192.168.200.16' '    }' '}' >"$r/etc/keepalived/keepalived.conf"
+}
+
+# service_scripts UNIT [USER DIR...]: what EL's packages do: the user of sysusers.d and its
+# directories. Chrony is enabled by EL's presets, the others are not.
+service_scripts() {
+  local unit=$1 user=${2:-}
+  echo "%post"
+  if [[ -n $user ]]; then
+    echo "systemd-sysusers ${unit/chronyd/chrony}.conf >/dev/null 2>&1 || :"
+    echo "chown $user: ${*:3} || :"
+  fi
+  [[ $unit != chronyd ]] || echo "if [ \$1 -eq 1 ]; then systemctl --no-reload enable $unit.service >/dev/null 2>&1 || :; fi"
+  echo "%preun"
+  echo "if [ \$1 -eq 0 ]; then systemctl --no-reload disable --now $unit.service >/dev/null 2>&1 || :; fi"
 }
 
 # key: the lab's own key, made once; in gpg 1's form too, the one program that

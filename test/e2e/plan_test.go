@@ -1,0 +1,185 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// host is a machine of the lab. The parts of a road choose hosts by their roles.
+type host struct {
+	name, addr string
+	roles      []string
+	os         string // "" is the road's RPM family
+	way        string // where its default route leads (lab.sh)
+}
+
+func (h host) has(roles ...string) bool {
+	return slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(h.roles, r) })
+}
+
+const (
+	controlPlane = "control-plane"
+	member       = "etcd"
+	worker       = "worker"
+	balancer     = "load-balancer"
+
+	debian = "debian-12"
+)
+
+// plan is the shape of a cluster: its hosts, and how nodes reach the control planes.
+type plan struct {
+	name  string
+	hosts []host
+	vip   string // of its balancers
+	extra string // lines of cluster.yaml
+}
+
+// plans are the shapes that the lab tries. In each of several hosts both families are mixed.
+var plans = []plan{
+	{name: "one", hosts: []host{
+		{name: "cp-1", addr: "10.66.0.11", roles: []string{controlPlane, member, worker}, os: debian},
+	}},
+	{name: "three", hosts: []host{
+		{name: "cp-1", addr: "10.66.0.11", roles: []string{controlPlane, member}, os: debian},
+		{name: "node-1", addr: "10.66.0.12", roles: []string{member, worker}},
+		{name: "node-2", addr: "10.66.0.13", roles: []string{member, worker}, os: debian},
+	}},
+	{name: "six", vip: "10.66.0.10", hosts: []host{
+		{name: "lb-1", addr: "10.66.0.31", roles: []string{balancer}, os: debian},
+		{name: "lb-2", addr: "10.66.0.32", roles: []string{balancer}},
+		{name: "cp-1", addr: "10.66.0.11", roles: []string{controlPlane, member}, os: debian},
+		{name: "cp-2", addr: "10.66.0.14", roles: []string{controlPlane, member}},
+		{name: "cp-3", addr: "10.66.0.15", roles: []string{controlPlane, member}, os: debian},
+		{name: "node-1", addr: "10.66.0.12", roles: []string{worker}},
+	}},
+	{name: "node-local", extra: "loadBalancer: {mode: node-local}\n", hosts: []host{
+		{name: "cp-1", addr: "10.66.0.11", roles: []string{controlPlane, member}, os: debian},
+		{name: "cp-2", addr: "10.66.0.14", roles: []string{controlPlane, member}},
+		{name: "cp-3", addr: "10.66.0.15", roles: []string{controlPlane, member}, os: debian},
+		{name: "node-1", addr: "10.66.0.12", roles: []string{worker}},
+	}},
+}
+
+// version is a Kubernetes version, with the components that the lab built for it.
+type version struct {
+	minor, full  string
+	rpm          string   // the RPM-family distro of its roads
+	binaries     []string // component directories, in order of preference
+	criPlugin    string   // section of containerd's config that takes restrict_oom_score_adj
+	failCgroupV1 bool     // the kubelet refuses cgroup v1 unless told
+}
+
+var versions = []version{
+	{
+		minor: "1.36", full: "1.36.3", rpm: "rocky-9", failCgroupV1: true,
+		binaries:  []string{"kubernetes-1.36.3", "etcd-3.6.16", "containerd-2.2.7", "cni-plugins-1.9.1", "coredns-1.14.2"},
+		criPlugin: "io.containerd.cri.v1.runtime",
+	},
+	{
+		minor: "1.16", full: "1.16.15", rpm: "centos-7",
+		binaries:  []string{"kubernetes-1.16.15", "etcd-3.4.23", "containerd-1.6.20", "cni-plugins-1.9.1", "coredns-1.8.7"},
+		criPlugin: "io.containerd.grpc.v1.cri",
+	},
+}
+
+// line is a row of the matrix: a version on a plan.
+type line struct {
+	version, plan string
+	odd, way      string // the host whose default route is another, and which
+	ci            bool   // one of the lines that run unless E2E_LINES names others
+}
+
+// lines is the matrix. The two lines of CI share the second day: what needs three control
+// planes is on the first, what needs workers that can go is on the second.
+var lines = []line{
+	{version: "1.36", plan: "six", odd: "node-1", way: "none", ci: true},
+	{version: "1.16", plan: "three", odd: "node-2", way: "host1", ci: true},
+	{version: "1.36", plan: "three", odd: "node-1", way: "none"},
+	{version: "1.36", plan: "one"},
+	{version: "1.36", plan: "node-local", odd: "node-1", way: "none"},
+	{version: "1.16", plan: "six", odd: "node-1", way: "host1"},
+}
+
+// chosen returns the roads of this run: those whose names match E2E_LINES, or CI's, of
+// the version E2E_VERSION if it is set.
+func chosen(t *testing.T, l *lab) []*road {
+	t.Helper()
+	want, err := regexp.Compile(os.Getenv("E2E_LINES"))
+	must(t, err)
+	var roads []*road
+	for _, x := range lines {
+		v := versions[slices.IndexFunc(versions, func(v version) bool { return v.minor == x.version })]
+		p := plans[slices.IndexFunc(plans, func(p plan) bool { return p.name == x.plan })]
+		r := &road{lab: l, version: v, plan: p, main: x.ci && x.version == versions[0].minor}
+		if only := os.Getenv("E2E_VERSION"); only != "" && only != x.version {
+			continue
+		}
+		if x.ci && want.String() == "" || want.String() != "" && want.MatchString(r.name()) {
+			r.dress(x)
+			roads = append(roads, r)
+		}
+	}
+	return roads
+}
+
+// dress fills in the systems and default routes of the plan's hosts.
+func (r *road) dress(x line) {
+	r.hosts = slices.Clone(r.plan.hosts)
+	for i := range r.hosts {
+		h := &r.hosts[i]
+		if h.os == "" {
+			h.os = r.rpm
+		}
+		h.way = "host0"
+		if h.name == x.odd {
+			h.way = x.way
+		}
+	}
+}
+
+// name is what the line is called in results: "1.36.3-six".
+func (r *road) name() string { return r.full + "-" + r.plan.name }
+
+// with returns the hosts that have one of the roles.
+func (r *road) with(roles ...string) []host {
+	return slices.DeleteFunc(slices.Clone(r.hosts), func(h host) bool { return !h.has(roles...) })
+}
+
+// nodes returns the hosts with a kubelet.
+func (r *road) nodes() []host { return r.with(controlPlane, worker) }
+
+// host returns the host with the name.
+func (r *road) host(t *testing.T, name string) host {
+	t.Helper()
+	i := slices.IndexFunc(r.hosts, func(h host) bool { return h.name == name })
+	if i < 0 {
+		t.Fatalf("no host %s in the plan", name)
+	}
+	return r.hosts[i]
+}
+
+// family returns the last host of each family but the first host: for what has to be
+// tried on apt and on dnf.
+func (r *road) families() []host {
+	var hosts []host
+	for _, h := range slices.Backward(r.hosts[1:]) {
+		if !slices.ContainsFunc(hosts, func(x host) bool { return (x.os == debian) == (h.os == debian) }) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+// names joins the names of hosts.
+func names(hosts []host) string {
+	var s []string
+	for _, h := range hosts {
+		s = append(s, h.name)
+	}
+	return strings.Join(s, " ")
+}
