@@ -177,6 +177,27 @@ func (r *road) leaves(t *testing.T) {
 	r.cluster(t)
 }
 
+// grows adds two control planes with members of etcd and two balancers to a living
+// cluster of one, while a client writes by the address of the first.
+func (r *road) grows(t *testing.T) {
+	w := r.startWriter(t)
+	defer w.end(t)
+	for _, h := range r.all {
+		if !slices.Contains(r.plan.start, h.name) {
+			r.boot(t, h)
+		}
+	}
+	r.hosts, r.vip = r.all, r.plan.vip
+	r.writeCluster(t)
+	w.longest(t, "from one control plane to three", func() { r.wants(t, 0) }) // the only one restarts: no limit
+	r.well(t)
+	r.cluster(t)
+	r.network(t)
+	r.time(t)
+	r.etcd(t)
+	r.secondRun(t)
+}
+
 // otherVersion serves the bundle of the road before this one: install refuses to make
 // an upgrade of everything at once.
 func (r *road) otherVersion(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,7 +30,9 @@ type road struct {
 	plan  plan
 	main  bool   // CI's line of the newest version
 	ci    bool   // a line of CI
-	hosts []host // of the plan, dressed; parts change it to change the cluster
+	hosts []host // of the cluster; parts change it to change the cluster
+	all   []host // of a plan that grows
+	vip   string // of the balancers that the cluster has
 	extra string // more lines of cluster.yaml
 
 	work, bundle string
@@ -63,7 +66,7 @@ func (r *road) travel(t *testing.T) {
 	if err := os.MkdirAll(r.work, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	long, balanced := os.Getenv("E2E_LONG") != "", len(r.with(controlPlane)) > 1
+	long, balanced := os.Getenv("E2E_LONG") != "", len(r.with(controlPlane)) > 1 || r.all != nil
 	parts := []struct {
 		name string
 		run  func(*testing.T)
@@ -77,7 +80,8 @@ func (r *road) travel(t *testing.T) {
 		{"dry run", r.dryRun, true},
 		{"cut transaction", r.cutTransaction, r.main || long && len(r.families()) == 2},
 		{"killed install", r.killedInstall, r.main || long},
-		{"install", r.install, true},
+		{"install", r.install, !r.plan.tickets},
+		{"tickets", r.tickets, r.plan.tickets},
 		{"cluster", r.cluster, true},
 		{"network", r.network, true},
 		{"time", r.time, true},
@@ -90,6 +94,7 @@ func (r *road) travel(t *testing.T) {
 		{"argument", r.argument, (r.main || long) && len(r.with(member)) > 2},
 		{"bad argument", r.badArgument, long && len(r.with(member)) > 2},
 		{"away", r.away, (r.main || long) && len(r.with(member)) > 2},
+		{"grows", r.grows, r.all != nil},
 		{"outages", r.outages, balanced},
 		{"fourth host", r.fourthHost, long && r.plan.vip != ""},
 		{"replaced", r.replaced, long && len(r.with(member)) > 2},
@@ -191,7 +196,9 @@ func (r *road) bootHosts(t *testing.T) {
 // boot starts a host with an empty disk.
 func (r *road) boot(t *testing.T, h host) {
 	t.Helper()
-	r.booted = append(r.booted, h.name)
+	if !slices.Contains(r.booted, h.name) {
+		r.booted = append(r.booted, h.name)
+	}
 	r.sh(t, "up", h.name, h.addr+"/24", h.os, h.way)
 }
 
@@ -306,7 +313,7 @@ func (r *road) writeCluster(t *testing.T) {
 		hosts = append(hosts, [3]string{h.name, h.addr, strings.Join(h.roles, ", ")})
 	}
 	must(t, clusterYAML.Execute(f, map[string]any{
-		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir, "VIP": r.plan.vip,
+		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir, "VIP": r.vip,
 		"Hosts": hosts, "Plugin": r.criPlugin, "FailCgroupV1": r.failCgroupV1, "Extra": r.plan.extra + r.extra,
 	}))
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -19,7 +20,7 @@ func (r *road) dryRun(t *testing.T) {
 	r.writeCluster(t)
 	out := r.operator(t, 5*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--dry-run")
 	want := append(strings.Fields(names(r.hosts)), "etcd", "kubelet")
-	if r.plan.vip != "" {
+	if r.vip != "" {
 		want = append(want, "haproxy", "keepalived")
 	}
 	for _, want := range want {
@@ -79,6 +80,32 @@ func (r *road) free(t *testing.T) {
 func (r *road) install(t *testing.T) {
 	r.free(t)
 	r.operator(t, 20*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
+}
+
+// tickets installs without SSH: each host gets the program and its ticket on a stick and
+// installs itself, at the same time as the others.
+func (r *road) tickets(t *testing.T) {
+	pass, dir := filepath.Join(r.work, "ticket-passphrase"), filepath.Join(r.work, "tickets")
+	must(t, os.WriteFile(pass, []byte("battery staple\n"), 0o600))
+	r.operator(t, time.Minute, "ticket", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--passphrase-file", pass, "-o", dir)
+	var wait sync.WaitGroup
+	for _, h := range r.hosts {
+		stick := filepath.Join(r.dir, h.name, "root", "root")
+		run(t, time.Minute, "cp", r.bin, filepath.Join(dir, h.name+".ticket"), pass, stick)
+		wait.Go(func() {
+			out, err := try(t, 20*time.Minute, r.script, "in", h.name, "/root/offk8s", "install", "--local", "--ticket", "/root/"+h.name+".ticket",
+				"--passphrase-file", "/root/ticket-passphrase", "--progress", "plain")
+			_, _ = r.watch.Write([]byte(out))
+			if err != nil {
+				t.Errorf("%s: %v\n%s", h.name, err, out)
+			}
+		})
+	}
+	wait.Wait()
+	for _, h := range r.hosts {
+		r.sh(t, "in", h.name, "sh", "-c", "rm -f /root/*.ticket /root/ticket-passphrase /root/offk8s")
+	}
+	must(t, os.WriteFile(r.kubeconfig(), []byte(run(t, time.Minute, r.bin, "kubeconfig", "-f", r.clusterFile(), "--state", r.state())), 0o600))
 }
 
 func (r *road) secondRun(t *testing.T) {
@@ -166,7 +193,7 @@ ps -eo comm= | grep -E '^(kube|etcd|containerd|runc|flanneld|coredns|pause|offk8
 awk '$2 ~ "^/(run/containerd|var/lib/kubelet/|run/netns|var/lib/containerd/|run/k3s|opt/cni|etc/kubernetes)" {print "mount " $2}' /proc/mounts
 ls -d /etc/kubernetes /etc/etcd /etc/containerd /etc/offk8s /etc/cni /opt/cni /opt/offk8s /var/lib/offk8s /usr/local/bin/* /usr/local/bin/.offk8s /run/flannel 2>/dev/null | sed 's/^/file /'
 for d in /var/lib/etcd /var/lib/kubelet /var/lib/containerd; do find $d -mindepth 1 -maxdepth 1 2>/dev/null | head -3 | sed 's/^/file /'; done
-ss -Hltn 'sport = :6443 or sport = :6444 or sport = :8443' | sed 's/^/listener /'
+ss -Hltn 'sport = :6443 or sport = :6444 or sport = :6445 or sport = :8443' | sed 's/^/listener /'
 ip -o addr show to VIP/32 2>/dev/null | sed 's/^/address /'
 ip route | grep -E '^(10\.96\.|10\.244\.|unreachable)' | sed 's/^/route /'
 ip -o link | grep -oE '(cni0|flannel[^:@ ]*|veth[0-9a-f]+)' | sed 's/^/link /'
@@ -176,7 +203,7 @@ true`
 	for _, h := range r.hosts {
 		argv := r.ssh(h.addr, "sh")
 		cmd := exec.Command(argv[0], argv[1:]...)
-		cmd.Stdin = strings.NewReader(strings.ReplaceAll(look, "VIP", cmp.Or(r.plan.vip, "192.0.2.1")))
+		cmd.Stdin = strings.NewReader(strings.ReplaceAll(look, "VIP", cmp.Or(r.vip, "192.0.2.1")))
 		got, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", h.name, err, got)

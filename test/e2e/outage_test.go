@@ -38,7 +38,7 @@ func (r *road) outages(t *testing.T) {
 				run(t, time.Minute, r.ssh(h.addr, "systemctl reset-failed "+units+"; systemctl start "+units)...)
 			}
 	}
-	if r.plan.vip != "" {
+	if r.vip != "" {
 		active := r.active(t)
 		do, undo := service(active, "haproxy")
 		check("balancer's daemon on "+active.name, 5*time.Second, do, undo)
@@ -63,12 +63,12 @@ func (r *road) active(t *testing.T) host {
 	t.Helper()
 	var found []host
 	for _, h := range r.with(balancer) {
-		if out, err := try(t, time.Minute, r.ssh(h.addr, "ip -o addr show to "+r.plan.vip+"/32")...); err == nil && strings.TrimSpace(out) != "" {
+		if out, err := try(t, time.Minute, r.ssh(h.addr, "ip -o addr show to "+r.vip+"/32")...); err == nil && strings.TrimSpace(out) != "" {
 			found = append(found, h)
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("%s is on %q, want one balancer", r.plan.vip, names(found))
+		t.Fatalf("%s is on %q, want one balancer", r.vip, names(found))
 	}
 	return found[0]
 }

@@ -33,10 +33,12 @@ const (
 
 // plan is the shape of a cluster: its hosts, and how nodes reach the control planes.
 type plan struct {
-	name  string
-	hosts []host
-	vip   string // of its balancers
-	extra string // lines of cluster.yaml
+	name    string
+	hosts   []host
+	vip     string   // of its balancers
+	extra   string   // lines of cluster.yaml
+	start   []string // the hosts of the beginning, if others come later
+	tickets bool     // the hosts install themselves, without SSH
 }
 
 // plans are the shapes that the lab tries. In each of several hosts both families are mixed.
@@ -63,6 +65,20 @@ var plans = []plan{
 		{name: "cp-3", addr: "10.66.0.15", roles: []string{controlPlane, member}, os: debian},
 		{name: "node-1", addr: "10.66.0.12", roles: []string{worker}},
 	}},
+}
+
+// derived returns the plan of a name, changed.
+func derived(from, name string, change func(*plan)) plan {
+	p := plans[slices.IndexFunc(plans, func(p plan) bool { return p.name == from })]
+	p.name = name
+	change(&p)
+	return p
+}
+
+func init() {
+	plans = append(plans,
+		derived("three", "tickets", func(p *plan) { p.tickets = true }),
+		derived("six", "grows", func(p *plan) { p.start = []string{"cp-1", "node-1"} }))
 }
 
 // version is a Kubernetes version, with the components that the lab built for it.
@@ -102,6 +118,8 @@ var lines = []line{
 	{version: "1.36", plan: "three", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "one"},
 	{version: "1.36", plan: "node-local", odd: "node-1", way: "none"},
+	{version: "1.36", plan: "tickets"},
+	{version: "1.36", plan: "grows"},
 	{version: "1.16", plan: "six", odd: "node-1", way: "host1"},
 }
 
@@ -129,7 +147,7 @@ func chosen(t *testing.T, l *lab) []*road {
 
 // dress fills in the systems and default routes of the plan's hosts.
 func (r *road) dress(x line) {
-	r.hosts = slices.Clone(r.plan.hosts)
+	r.hosts, r.vip = slices.Clone(r.plan.hosts), r.plan.vip
 	for i := range r.hosts {
 		h := &r.hosts[i]
 		if h.os == "" {
@@ -139,6 +157,10 @@ func (r *road) dress(x line) {
 		if h.name == x.odd {
 			h.way = x.way
 		}
+	}
+	if len(r.plan.start) > 0 {
+		r.all, r.vip = r.hosts, ""
+		r.hosts = slices.DeleteFunc(slices.Clone(r.all), func(h host) bool { return !slices.Contains(r.plan.start, h.name) })
 	}
 }
 
@@ -163,7 +185,7 @@ func (r *road) host(t *testing.T, name string) host {
 	return r.hosts[i]
 }
 
-// family returns the last host of each family but the first host: for what has to be
+// families returns the last host of each family but the first host: for what has to be
 // tried on apt and on dnf.
 func (r *road) families() []host {
 	var hosts []host

@@ -58,7 +58,7 @@ func (r *road) startWriter(t *testing.T) *apiWriter {
 	t.Helper()
 	server, conf := r.access(t)
 	from := "operator"
-	if r.plan.vip == "" && len(r.with(controlPlane)) > 1 {
+	if r.vip == "" && len(r.with(controlPlane)) > 1 {
 		nodes := r.nodes()
 		from, server = nodes[len(nodes)-1].name, "https://127.0.0.1:6444"
 	}
