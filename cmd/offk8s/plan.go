@@ -10,6 +10,7 @@ import (
 func (a *app) planCommand() *cobra.Command {
 	var o clusterOptions
 	var host string
+	var graph bool
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Print what install would do, without connecting to any host",
@@ -19,18 +20,23 @@ none. It refuses everything that install refuses without connecting to a host;
 install --dry-run also checks the hosts and reports what differs.
 
 Steps of a stage that read the same on several hosts are printed once, with HOST for the
-name of each host; --host prints those of one host, all in order.
+name of each host; --host prints those of one host, all in order. --graph prints a picture
+of the topology instead, as SVG, from cluster.yaml alone.
 
 Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not allowed;
 6 the bundle does not suit the cluster.`,
 		Example: `  offk8s plan -f cluster.yaml --key offk8s.pub
   offk8s plan --host cp-1 --key offk8s.pub
+  offk8s plan --graph > topology.svg
   offk8s plan --format json > plan.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.load()
 			if err != nil {
 				return err
+			}
+			if graph {
+				return installer.NewGraph(c).WriteSVG(a.stdout)
 			}
 			if host != "" {
 				if _, err := findHost(c, host); err != nil {
@@ -57,5 +63,6 @@ Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not 
 	o.fileFlag(cmd)
 	o.mirrorFlags(cmd)
 	cmd.Flags().StringVar(&host, "host", "", "print only the steps of this host")
+	cmd.Flags().BoolVar(&graph, "graph", false, "print a picture of the topology, SVG")
 	return cmd
 }
