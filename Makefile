@@ -58,8 +58,8 @@ demo: ## pack, verify, serve, read and plan with made-up artifacts; no root, no 
 e2e: ## the lab: real hosts, a real Kubernetes (root; the first run builds the components)
 	test/e2e/run
 
-e2e-long: ## the lab, with the parts that take minutes; its results go to test/e2e/RESULTS.md
-	E2E_LONG=1 test/e2e/run
+e2e-long: ## the lab, every line of the matrix with the parts that take minutes (LINES=REGEXP: these); see test/e2e/RESULTS.md
+	E2E_LONG=1 E2E_LINES='$(or $(LINES),.)' E2E_TIMEOUT=8h test/e2e/run
 
 bench: ## measure: ratios against a floor in one run
 	$(GO) test ./test/bench -run '^$$' -bench . -benchtime 5x
