@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/apiproxy"
 	"github.com/offk8s/offk8s/installer/approver"
 	"github.com/offk8s/offk8s/installer/kube/smokeserver"
 	"github.com/offk8s/offk8s/installer/step"
@@ -49,6 +50,30 @@ func (a *app) approverCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&config, "config", "", "file with the inventory and the path of the kubeconfig")
+	return c
+}
+
+// apiProxyCommand runs as offk8s-apiproxy.service on the nodes.
+func (a *app) apiProxyCommand() *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use:    "apiproxy",
+		Short:  "Forward connections to the API servers (a service of the nodes)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := apiproxy.Load(config)
+			if err != nil {
+				return err
+			}
+			p, err := apiproxy.New(c, slog.New(slog.NewTextHandler(a.stderr, nil)))
+			if err != nil {
+				return err
+			}
+			return p.Serve(cmd.Context())
+		},
+	}
+	c.Flags().StringVar(&config, "config", "", "file with the servers and the path of the kubeconfig")
 	return c
 }
 

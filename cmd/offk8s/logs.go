@@ -31,8 +31,8 @@ func (a *app) logsCommand() *cobra.Command {
 		Short: "Show the logs of a host's cluster services",
 		Long: `Shows the journal of the services that offk8s runs on a host, over the connection that
 install uses: etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
-offk8s-approver, containerd, kubelet and kube-proxy, as far as the host has them. Without
-UNIT it shows all of them in the order of time. It changes nothing on the host.
+offk8s-approver, offk8s-apiproxy, containerd, kubelet and kube-proxy, as far as the host has
+them. Without UNIT it shows all of them in the order of time. It changes nothing on the host.
 
 Exit status: 0 done; 2 usage or configuration; 1 the host cannot be reached.`,
 		Example: `  offk8s logs cp-1
@@ -59,7 +59,7 @@ func (a *app) logs(ctx context.Context, o logsOptions, args []string) error {
 	if err != nil {
 		return usagef("host %q: %w", args[0], err)
 	}
-	argv, err := o.journalctl(h, args[1:])
+	argv, err := o.journalctl(c, h, args[1:])
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,8 @@ func (a *app) logs(ctx context.Context, o logsOptions, args []string) error {
 }
 
 // journalctl returns the command for the units of h, or for one of them.
-func (o logsOptions) journalctl(h manifests.Host, unit []string) ([]string, error) {
-	units := stage.Units(h)
+func (o logsOptions) journalctl(c *manifests.Cluster, h manifests.Host, unit []string) ([]string, error) {
+	units := stage.Units(c, h)
 	if len(unit) == 1 {
 		name := strings.TrimSuffix(unit[0], ".service")
 		if !slices.Contains(units, name) {

@@ -92,7 +92,7 @@ func unitOf(host string, s installer.StepReport, c *manifests.Cluster) string {
 	if err != nil {
 		return ""
 	}
-	for _, u := range stage.Units(h) {
+	for _, u := range stage.Units(c, h) {
 		if strings.Contains(s.ID, u) || strings.Contains(s.Describe, "unit "+u+".service") {
 			return u
 		}

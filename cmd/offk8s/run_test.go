@@ -341,7 +341,7 @@ func TestLosses(t *testing.T) {
 }
 
 func TestJournalctl(t *testing.T) {
-	h := manifests.Host{Name: "n", Roles: []manifests.Role{manifests.RoleWorker}}
+	c, h := &manifests.Cluster{}, manifests.Host{Name: "n", Roles: []manifests.Role{manifests.RoleWorker}}
 	tests := []struct {
 		o    logsOptions
 		unit []string
@@ -355,7 +355,7 @@ func TestJournalctl(t *testing.T) {
 		},
 	}
 	for _, tt := range tests {
-		argv, err := tt.o.journalctl(h, tt.unit)
+		argv, err := tt.o.journalctl(c, h, tt.unit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,7 +368,7 @@ func TestJournalctl(t *testing.T) {
 			t.Errorf("%v (-want +got):\n%s", tt.unit, diff)
 		}
 	}
-	if _, err := (logsOptions{lines: 200}).journalctl(h, []string{"etcd"}); err == nil || !strings.Contains(err.Error(), "containerd, kubelet, kube-proxy") {
+	if _, err := (logsOptions{lines: 200}).journalctl(c, h, []string{"etcd"}); err == nil || !strings.Contains(err.Error(), "containerd, kubelet, kube-proxy") {
 		t.Errorf("unit of another role: %v", err)
 	}
 }

@@ -245,7 +245,7 @@ func checkPorts(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		return
 	}
 	var busy []string
-	for _, p := range tcpPorts(h) {
+	for _, p := range tcpPorts(in.Cluster, h) {
 		if f.ListensOn("tcp", p) {
 			busy = append(busy, fmt.Sprint(p))
 		}
@@ -258,7 +258,7 @@ func checkPorts(c *checks, in Input, h manifests.Host, f facts.Facts) {
 }
 
 // tcpPorts returns the TCP ports of the daemons on a host.
-func tcpPorts(h manifests.Host) []int {
+func tcpPorts(c *manifests.Cluster, h manifests.Host) []int {
 	var out []int
 	if h.HasRole(manifests.RoleControlPlane) {
 		out = append(out, 6443, 10257, 10259)
@@ -268,6 +268,9 @@ func tcpPorts(h manifests.Host) []int {
 	}
 	if h.IsNode() {
 		out = append(out, 10248, 10249, 10250, 10256)
+		if c.Balancing() == manifests.BalanceNodeLocal {
+			out = append(out, 6444)
+		}
 	}
 	return out
 }
