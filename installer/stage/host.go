@@ -93,12 +93,13 @@ func firewallSteps(l *list, in Input, h manifests.Host) {
 		between = append(append(between, "10250/tcp", "10256/tcp"), in.Lock.CNIRelease.Ports...)
 	}
 	slices.Sort(between)
+	own, _ := in.Facts[h.Name].Interface(h.Address)
 	if len(open) > 0 {
-		l.add("firewall-open", &step.Firewall{Ports: open}).Why = "users connect to the API and to node ports"
+		l.add("firewall-open", &step.Firewall{Ports: open, Interface: own.Interface}).Why = "users connect to the API and to node ports"
 	}
 	if len(between) > 0 {
 		l.add("firewall-hosts", &step.Firewall{
-			Ports: slices.Compact(between), Sources: in.addresses(),
+			Ports: slices.Compact(between), Sources: in.addresses(), Interface: own.Interface,
 		}).Why = "the hosts of the cluster connect to each other"
 	}
 	if h.IsNode() {

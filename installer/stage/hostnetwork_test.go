@@ -79,3 +79,29 @@ func TestCheckNetwork(t *testing.T) {
 		}
 	}
 }
+
+// Ports are open on the interface with the host's address, whatever others it has.
+func TestFirewallInterface(t *testing.T) {
+	in := testInput(t, "1.36")
+	edit(in, "node-1", func(f *facts.Facts) {
+		f.Addresses = append([]facts.Address{{Interface: "eth1", Prefix: netip.MustParsePrefix("192.0.2.12/24")}}, f.Addresses...)
+	})
+	for _, want := range []string{"eth0", ""} {
+		items, err := hostSteps(in, in.Cluster.Hosts[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, it := range items {
+			if fw, ok := it.Step.(*step.Firewall); ok && len(fw.Ports) > 0 {
+				if found++; fw.Interface != want {
+					t.Errorf("step %q: interface %q, want %q", it.ID, fw.Interface, want)
+				}
+			}
+		}
+		if found != 2 {
+			t.Errorf("%d steps open ports, want 2", found)
+		}
+		in.Facts = nil // a plan without the hosts
+	}
+}

@@ -21,6 +21,9 @@ type Firewall struct {
 	// Sources are the addresses or networks that may use ports and protocols; without
 	// any, every client may use the ports.
 	Sources []string `json:"sources,omitempty"`
+	// Interface is the interface that the packets arrive on. In firewalld its zone has the
+	// rules; without it, the default zone has them.
+	Interface string `json:"interface,omitempty"`
 	// Trusted are networks whose traffic is accepted and forwarded: pods and services.
 	Trusted []string `json:"trusted,omitempty"`
 }
@@ -56,6 +59,7 @@ func (f *Firewall) Validate() error {
 			errs = append(errs, fmt.Errorf("protocol %q: not one of %s", p, strings.Join(protocols, ", ")))
 		}
 	}
+	errs = append(errs, checkLine("interface", f.Interface))
 	if len(f.Protocols) > 0 && len(f.Sources) == 0 {
 		errs = append(errs, errors.New("protocols: without sources"))
 	}
@@ -107,7 +111,12 @@ func parseNet(s string) (netip.Prefix, error) {
 type firewaller interface {
 	name() string
 	active(ctx context.Context, env *Env) bool
-	wanted(f *Firewall) []string
+	// place returns the prefix of the rules for an interface, "" if they have none.
+	place(ctx context.Context, env *Env, iface string) (string, error)
+	// wanted returns the rules of a step; place is that of its interface.
+	wanted(f *Firewall, place string) []string
+	// bare returns a rule without its place.
+	bare(rule string) string
 	missing(ctx context.Context, env *Env, rules []string) ([]string, error)
 	add(ctx context.Context, env *Env, rules []string) error
 	remove(ctx context.Context, env *Env, rules []string) error
@@ -132,10 +141,11 @@ func ActiveFirewall(ctx context.Context, env *Env) string {
 	return ""
 }
 
-// wants reports whether rule is one of the step's in the firewall of that name.
+// wants reports whether rule is one of the step's in the firewall of that name, at any
+// place: where an interface of another step is may have changed.
 func (f *Firewall) wants(manager, rule string) bool {
 	return slices.ContainsFunc(firewalls(), func(fw firewaller) bool {
-		return fw.name() == manager && slices.Contains(fw.wanted(f), rule)
+		return fw.name() == manager && slices.Contains(fw.wanted(f, ""), fw.bare(rule))
 	})
 }
 
@@ -144,8 +154,12 @@ func (f *Firewall) Check(ctx context.Context, env *Env) (Result, error) {
 		if !fw.active(ctx, env) {
 			continue
 		}
-		missing, err := fw.missing(ctx, env, fw.wanted(f))
-		excess := f.excess(env, fw.name())
+		wanted, err := f.rules(ctx, env, fw)
+		if err != nil {
+			return Result{}, err
+		}
+		missing, err := fw.missing(ctx, env, wanted)
+		excess := f.excess(env, fw, wanted)
 		if err != nil || len(missing)+len(excess) == 0 {
 			return Result{State: OK, Reason: fw.name()}, err
 		}
@@ -161,6 +175,15 @@ func (f *Firewall) Check(ctx context.Context, env *Env) (Result, error) {
 		}, nil
 	}
 	return Result{State: OK, Reason: "no firewall is active"}, nil
+}
+
+// rules returns the rules of the step where its interface is now.
+func (f *Firewall) rules(ctx context.Context, env *Env, fw firewaller) ([]string, error) {
+	place, err := fw.place(ctx, env, f.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("zone of interface %q: %w", f.Interface, err)
+	}
+	return fw.wanted(f, place), nil
 }
 
 func (f *Firewall) Apply(ctx context.Context, env *Env) (Result, error) {
@@ -186,19 +209,24 @@ func (f *Firewall) Apply(ctx context.Context, env *Env) (Result, error) {
 
 // excess returns the rules that earlier runs of this step added and that no step wants
 // any more, such as those of a removed host.
-func (f *Firewall) excess(env *Env, manager string) []string {
+func (f *Firewall) excess(env *Env, fw firewaller, wanted []string) []string {
 	var p firewallPrior
-	if json.Unmarshal(env.Prior, &p) != nil || p.Manager != manager {
+	if json.Unmarshal(env.Prior, &p) != nil || p.Manager != fw.name() {
 		return nil
 	}
 	return slices.DeleteFunc(p.Rules, func(r string) bool {
-		return f.wants(manager, r) || keptHas(env, func(o *Firewall) bool { return o.wants(manager, r) })
+		return slices.Contains(wanted, r) ||
+			keptHas(env, func(o *Firewall) bool { return o != f && o.wants(fw.name(), r) })
 	})
 }
 
 // close removes the excess and adds Rest to the result.
 func (f *Firewall) close(ctx context.Context, env *Env, fw firewaller, res Result) (Result, error) {
-	excess := f.excess(env, fw.name())
+	wanted, err := f.rules(ctx, env, fw)
+	if err != nil {
+		return Result{}, err
+	}
+	excess := f.excess(env, fw, wanted)
 	if len(excess) == 0 {
 		return res, nil
 	}

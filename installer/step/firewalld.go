@@ -2,12 +2,14 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 )
 
-// firewalld runs firewall-cmd. A rule is an option of it without "--add-".
+// firewalld runs firewall-cmd. A rule is an option of it without "--add-", after "zone=NAME "
+// if it is in another zone than the default one; sources are in the trusted zone.
 type firewalld struct{}
 
 func (firewalld) name() string { return "firewalld" }
@@ -17,20 +19,61 @@ func (firewalld) active(ctx context.Context, env *Env) bool {
 	return err == nil && strings.TrimSpace(string(out.Stdout)+string(out.Stderr)) == "running"
 }
 
-func (firewalld) wanted(f *Firewall) []string {
+// place returns the zone of an interface unless it is the default zone, where interfaces
+// are that have none.
+func (firewalld) place(ctx context.Context, env *Env, iface string) (string, error) {
+	if iface == "" {
+		return "", nil
+	}
+	var zones [2]string
+	for i, opt := range []string{"--get-zone-of-interface=" + iface, "--get-default-zone"} {
+		out, err := env.Run.Run(ctx, Cmd{Argv: []string{"firewall-cmd", opt}})
+		if e, ok := errors.AsType[*ExitError](err); ok && strings.Contains(e.Stderr, "no zone") {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		zones[i] = strings.TrimSpace(string(out.Stdout))
+	}
+	if zones[0] == zones[1] {
+		return "", nil
+	}
+	return "zone=" + zones[0] + " ", nil
+}
+
+// split returns the zone of a rule, "" for the default one, its kind and the rest.
+func (firewalld) split(rule string) (zone, kind, bare string) {
+	bare = rule
+	if after, ok := strings.CutPrefix(rule, "zone="); ok {
+		zone, bare, _ = strings.Cut(after, " ")
+	}
+	kind, _, _ = strings.Cut(bare, "=")
+	if kind == "source" {
+		zone = "trusted"
+	}
+	return zone, kind, bare
+}
+
+func (d firewalld) bare(rule string) string {
+	_, _, bare := d.split(rule)
+	return bare
+}
+
+func (firewalld) wanted(f *Firewall, place string) []string {
 	var out []string
 	for _, p := range f.Ports {
 		port, proto, _ := splitPort(p)
 		if len(f.Sources) == 0 {
-			out = append(out, "port="+port+"/"+proto)
+			out = append(out, place+"port="+port+"/"+proto)
 		}
 		for _, s := range f.Sources {
-			out = append(out, richRule(s, fmt.Sprintf(`port port="%s" protocol="%s"`, port, proto)))
+			out = append(out, place+richRule(s, fmt.Sprintf(`port port="%s" protocol="%s"`, port, proto)))
 		}
 	}
 	for _, p := range f.Protocols {
 		for _, s := range f.Sources {
-			out = append(out, richRule(s, fmt.Sprintf(`protocol value="%s"`, p)))
+			out = append(out, place+richRule(s, fmt.Sprintf(`protocol value="%s"`, p)))
 		}
 	}
 	for _, s := range f.Trusted {
@@ -50,28 +93,21 @@ func richRule(source, element string) string {
 	return fmt.Sprintf(`rich-rule=rule family="%s" source address="%s" %s accept`, family, n, element)
 }
 
-func (firewalld) missing(ctx context.Context, env *Env, rules []string) ([]string, error) {
+func (d firewalld) missing(ctx context.Context, env *Env, rules []string) ([]string, error) {
 	var out []string
 	for _, permanent := range []bool{false, true} {
-		var have []string
-		for _, list := range []struct{ opt, kind string }{
-			{"ports", "port"}, {"rich-rules", "rich-rule"}, {"sources", "source"},
-		} {
-			argv := firewalldArgv(permanent, list.kind, "--list-"+list.opt)
-			res, err := env.Run.Run(ctx, Cmd{Argv: argv})
-			if err != nil {
-				return nil, fmt.Errorf("list firewall rules: %w", err)
-			}
-			items := strings.Fields(string(res.Stdout))
-			if list.kind == "rich-rule" {
-				items = strings.Split(strings.TrimSpace(string(res.Stdout)), "\n")
-			}
-			for _, i := range items {
-				have = append(have, list.kind+"="+strings.TrimSpace(i))
-			}
-		}
+		lists := map[[2]string][]string{} // by zone and kind
 		for _, r := range rules {
-			if !slices.Contains(have, r) && !slices.Contains(out, r) {
+			zone, kind, bare := d.split(r)
+			at := [2]string{zone, kind}
+			if _, ok := lists[at]; !ok {
+				have, err := d.list(ctx, env, permanent, zone, kind)
+				if err != nil {
+					return nil, err
+				}
+				lists[at] = have
+			}
+			if !slices.Contains(lists[at], bare) && !slices.Contains(out, r) {
 				out = append(out, r)
 			}
 		}
@@ -79,30 +115,51 @@ func (firewalld) missing(ctx context.Context, env *Env, rules []string) ([]strin
 	return out, nil
 }
 
-// firewalldArgv puts networks into the trusted zone and ports into the default zone.
-func firewalldArgv(permanent bool, kind, opt string) []string {
+// list returns the rules of a kind in a zone.
+func (firewalld) list(ctx context.Context, env *Env, permanent bool, zone, kind string) ([]string, error) {
+	res, err := env.Run.Run(ctx, Cmd{Argv: firewalldArgv(permanent, zone, "--list-"+kind+"s")})
+	if err != nil {
+		return nil, fmt.Errorf("list firewall rules: %w", err)
+	}
+	items := strings.Fields(string(res.Stdout))
+	if kind == "rich-rule" {
+		items = strings.Split(strings.TrimSpace(string(res.Stdout)), "\n")
+	}
+	for i, item := range items {
+		items[i] = kind + "=" + strings.TrimSpace(item)
+	}
+	return items, nil
+}
+
+func firewalldArgv(permanent bool, zone, opt string) []string {
 	argv := []string{"firewall-cmd"}
 	if permanent {
 		argv = append(argv, "--permanent")
 	}
-	if kind == "source" {
-		argv = append(argv, "--zone=trusted")
+	if zone != "" {
+		argv = append(argv, "--zone="+zone)
 	}
 	return append(argv, opt)
 }
 
-func (firewalld) each(ctx context.Context, env *Env, verb string, rules []string) error {
+func (d firewalld) each(ctx context.Context, env *Env, verb string, rules []string) error {
 	for _, r := range rules {
-		kind, _, _ := strings.Cut(r, "=")
+		zone, _, bare := d.split(r)
 		for _, permanent := range []bool{false, true} {
-			argv := firewalldArgv(permanent, kind, "--"+verb+"-"+r)
-			if _, err := env.Run.Run(ctx, Cmd{Argv: argv}); err != nil {
+			_, err := env.Run.Run(ctx, Cmd{Argv: firewalldArgv(permanent, zone, "--"+verb+"-"+bare)})
+			if e, ok := errors.AsType[*ExitError](err); ok && e.Code == invalidZone && verb == "remove" {
+				continue // the zone went, and its rules with it
+			}
+			if err != nil {
 				return fmt.Errorf("%s firewall rule %q: %w", verb, r, err)
 			}
 		}
 	}
 	return nil
 }
+
+// invalidZone is the exit code of firewall-cmd for a zone that does not exist (INVALID_ZONE).
+const invalidZone = 112
 
 func (d firewalld) add(ctx context.Context, env *Env, rules []string) error {
 	return d.each(ctx, env, "add", rules)

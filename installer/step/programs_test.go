@@ -141,7 +141,66 @@ func called(w *steptest.World, argv ...string) bool {
 	return slices.ContainsFunc(w.Calls, func(c []string) bool { return slices.Equal(c, argv) })
 }
 
-// firewallCmd keeps rules by "runtime" and "permanent", with the zone before each.
+// Rules are in the zone of the interface that packets arrive on, and follow it.
+func TestFirewallZone(t *testing.T) {
+	fw := &step.Firewall{Ports: []string{"6443/tcp"}, Interface: "eth0"}
+	d := map[string][]string{"interface": {"internal"}}
+	w := steptest.New(t)
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) { return firewallCmd(d, c) }
+	steptest.Suite(t, steptest.Case{Name: "zone", Step: fw, World: w})
+
+	env := w.Env()
+	env.Kept = []step.Step{fw}
+	for _, tt := range []struct{ zone, want string }{
+		{"internal", "internal port=6443/tcp"},
+		{"internal", "internal port=6443/tcp"},
+		{"dmz", "dmz port=6443/tcp"},
+		{"public", "port=6443/tcp"}, // the default zone
+		{"dmz", "dmz port=6443/tcp"},
+		{"", "port=6443/tcp"}, // no zone
+	} {
+		if d["interface"] = nil; tt.zone != "" {
+			d["interface"] = []string{tt.zone}
+		}
+		res, err := fw.Apply(t.Context(), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case res.Rest != nil:
+			env.Prior = res.Rest
+		case res.Prior != nil:
+			env.Prior = res.Prior
+		}
+		for _, when := range []string{"runtime", "permanent"} {
+			if !slices.Equal(d[when], []string{tt.want}) {
+				t.Errorf("in %q: %s rules %q, want %q", tt.zone, when, d[when], tt.want)
+			}
+		}
+		if res, err := fw.Check(t.Context(), env); err != nil || res.State != step.OK {
+			t.Errorf("check in %q: %+v, error %v", tt.zone, res, err)
+		}
+	}
+	d["interface"] = []string{"dmz"}
+	env.Kept = nil
+	if err := fw.Undo(t.Context(), env, env.Prior); err != nil || len(d["runtime"])+len(d["permanent"]) > 0 {
+		t.Errorf("undo in another zone: error %v, rules left %q", err, d)
+	}
+	for _, tt := range []struct {
+		prior string
+		good  bool
+	}{
+		{`{"manager":"firewalld","rules":["zone=gone port=1/tcp"]}`, true},
+		{`{"manager":"firewalld","rules":["zone=broken port=1/tcp"]}`, false},
+	} {
+		if err := fw.Undo(t.Context(), env, []byte(tt.prior)); (err == nil) != tt.good {
+			t.Errorf("undo of %s: error %v", tt.prior, err)
+		}
+	}
+}
+
+// firewallCmd keeps rules by "runtime" and "permanent", with the zone before each. The
+// zone of the interface is in "interface", the default one is "public".
 func firewallCmd(d map[string][]string, c step.Cmd) (step.Output, error) {
 	if c.Argv[0] != "firewall-cmd" {
 		return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
@@ -154,6 +213,16 @@ func firewallCmd(d map[string][]string, c step.Cmd) (step.Output, error) {
 			return steptest.Say("running\n")
 		case a == "--permanent":
 			when = "permanent"
+		case kind == "--get-default-zone":
+			return steptest.Say("public\n")
+		case kind == "--get-zone-of-interface" && len(d["interface"]) == 0:
+			return steptest.Exit(c.Argv, 2, "no zone")
+		case kind == "--get-zone-of-interface":
+			return steptest.Say(d["interface"][0] + "\n")
+		case a == "--zone=gone":
+			return steptest.Exit(c.Argv, 112, "Error: INVALID_ZONE: gone")
+		case a == "--zone=broken":
+			return steptest.Exit(c.Argv, 254, "Error")
 		case kind == "--zone":
 			zone = rule + " "
 		case strings.HasPrefix(kind, "--list-"):

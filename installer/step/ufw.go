@@ -18,7 +18,12 @@ func (ufw) active(ctx context.Context, env *Env) bool {
 	return err == nil && strings.HasPrefix(string(out.Stdout), "Status: active")
 }
 
-func (ufw) wanted(f *Firewall) []string {
+// place is empty: a rule of ufw holds for all interfaces.
+func (ufw) place(context.Context, *Env, string) (string, error) { return "", nil }
+
+func (ufw) bare(rule string) string { return rule }
+
+func (ufw) wanted(f *Firewall, _ string) []string {
 	var out []string
 	for _, p := range f.Ports {
 		port, proto, _ := splitPort(p)
