@@ -45,7 +45,8 @@ type credential struct {
 	Server string `json:"server,omitempty"`
 }
 
-// Admin is the name of the operator's credential, the only one without a host.
+// Admin is the name of the operator's credential. Only it and that of an external load
+// balancer have no host.
 const Admin = "admin"
 
 // Name returns the name of a host's credential: Name("etcd-server", h).
@@ -64,6 +65,16 @@ func credentialsOf(c *manifests.Cluster) ([]credential, error) {
 	}
 	for _, h := range c.HostsWith(manifests.RoleControlPlane) {
 		out = append(out, controlPlaneCredentials(h, server)...)
+	}
+	health := credential{Name: "lb-health", CA: Kubernetes, CommonName: Health, Usage: usageClient}
+	switch c.Balancing() {
+	case manifests.BalanceExternal: // for the operator, who gives it to the balancer
+		out = append(out, health)
+	case manifests.BalanceHosts:
+		for _, h := range c.HostsWith(manifests.RoleLoadBalancer) {
+			health.Name = Name("lb-health", h)
+			out = append(out, health)
+		}
 	}
 	for _, h := range c.Nodes() {
 		out = append(out, credential{
@@ -116,6 +127,8 @@ const (
 	KubeletClient    = "kube-apiserver-kubelet-client"
 	FrontProxyClient = "front-proxy-client"
 	Approver         = "offk8s-approver"
+	// Health is the user that may only ask API servers whether they are ready.
+	Health = "offk8s:health"
 )
 
 // apiServer returns the serving certificate of every control plane, with all names

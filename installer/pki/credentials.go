@@ -3,6 +3,7 @@ package pki
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ type Credentials struct {
 	// endpoint is the URL of the API that nodes use.
 	endpoint string
 	newUID   string // see Options.UID
+	// balancers reports that hosts balance the load and share a secret.
+	balancers bool
 
 	mu       sync.Mutex
 	token    trust.Secret
@@ -49,7 +52,7 @@ func Open(o Options) (*Credentials, error) {
 	}
 	s := &Credentials{
 		dir: dir, now: o.Now, byName: map[string]credential{}, endpoint: "https://" + o.Cluster.NodeEndpoint(), newUID: o.UID,
-		tokenAge: TokenLifetime / 2,
+		tokenAge: TokenLifetime / 2, balancers: o.Cluster.Balancing() == manifests.BalanceHosts,
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -79,18 +82,26 @@ func (s *Credentials) Ensure() ([]string, error) {
 			issued = append(issued, name+": "+why)
 		}
 	}
+	if s.balancers {
+		// The sealed copy of the state has to contain it.
+		if _, err := s.vrrp(); err != nil {
+			return issued, err
+		}
+	}
 	return issued, nil
 }
 
 // Resolve returns the secret that ref names and issues it if necessary:
 //
 //	pki:<name>.crt, pki:<name>.key        a credential, PEM
+//	pki:<name>.pem                        both in one file, as haproxy reads them
 //	pki:<ca>-ca.crt, pki:<ca>-ca.key      an authority, PEM
 //	pki:service-account.key, .pub         the key pair of service account tokens
 //	kubeconfig:<name>                     a credential as a kubeconfig
 //	kubeconfig:bootstrap                  the kubeconfig that kubelets join with
 //	token:bootstrap                       the bootstrap token
 //	secret:encryption-config              the API server's encryption at rest
+//	secret:vrrp                           the block of keepalived.conf with the balancers' password
 //	secret:state-copy                     the sealed copy of the state
 //
 // An unknown reference is an error.
@@ -110,6 +121,8 @@ func (s *Credentials) resolve(ref string) ([]byte, error) {
 		return s.bootstrapToken()
 	case RefEncryption:
 		return s.encryption()
+	case RefVRRP:
+		return s.vrrp()
 	case RefCopy:
 		return s.copySecret()
 	case RefBootstrapKubeconfig:
@@ -138,6 +151,8 @@ func (s *Credentials) resolve(ref string) ([]byte, error) {
 		return p.cert, nil
 	case ".key":
 		return p.key, nil
+	case ".pem":
+		return slices.Concat(p.cert, p.key), nil
 	}
 	return nil, errUnknownRef
 }

@@ -16,6 +16,7 @@ import (
 const (
 	serviceAccountFile = "service-account"
 	encryptionFile     = "encryption-config.yaml"
+	vrrpFile           = "vrrp.conf"
 )
 
 // storedToken is the bootstrap token in the state directory.
@@ -96,6 +97,17 @@ resources:
       - identity: {}
 `, base64.StdEncoding.EncodeToString(key))
 	return b, s.dir.write(encryptionFile, b)
+}
+
+// vrrp returns the block of keepalived.conf with which the balancers authenticate to each
+// other. keepalived uses the first 8 characters of a password.
+func (s *Credentials) vrrp() (trust.Secret, error) {
+	b, err := s.dir.read(vrrpFile)
+	if err != nil || b != nil {
+		return b, err
+	}
+	b = fmt.Appendf(nil, "authentication {\n    auth_type PASS\n    auth_pass %s\n}\n", randomText(8))
+	return b, s.dir.write(vrrpFile, b)
 }
 
 // serviceAccount returns the key pair of service account tokens, which is created once.

@@ -45,6 +45,8 @@ const (
 	RefToken = "token:bootstrap"
 	// RefEncryption is the API server's EncryptionConfiguration.
 	RefEncryption = "secret:encryption-config"
+	// RefVRRP is the block of keepalived.conf with the password of the balancers.
+	RefVRRP = "secret:vrrp"
 	// RefBootstrapKubeconfig is the kubeconfig with which a kubelet joins.
 	RefBootstrapKubeconfig = "kubeconfig:bootstrap"
 	// RefServiceAccountKey and RefServiceAccountPub are the key pair of service account tokens.
@@ -57,6 +59,9 @@ func CertRef(name string) string { return refPKI + name + ".crt" }
 
 // KeyRef returns the reference of a credential's private key.
 func KeyRef(name string) string { return refPKI + name + ".key" }
+
+// PEMRef returns the reference of a credential's certificate and key in one file.
+func PEMRef(name string) string { return refPKI + name + ".pem" }
 
 // CARef returns the reference of an authority's certificate.
 func CARef(ca CA) string { return refPKI + caName(ca) + ".crt" }

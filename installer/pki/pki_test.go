@@ -382,10 +382,46 @@ func TestKeptKeys(t *testing.T) {
 
 func TestUnknownRefs(t *testing.T) {
 	s := open(t, t.TempDir(), time.Now(), nil)
-	for _, ref := range []string{"", "pki:", "pki:nobody.crt", "pki:../../etc/passwd.crt", "pki:admin.pem", "kubeconfig:apiserver-cp-1", "token:x", "secret:x", "file:/etc/shadow"} {
+	for _, ref := range []string{"", "pki:", "pki:nobody.crt", "pki:../../etc/passwd.crt", "pki:admin.p12", "kubeconfig:apiserver-cp-1", "token:x", "secret:x", "file:/etc/shadow"} {
 		if _, err := s.Resolve(ref); !errors.Is(err, errUnknownRef) {
 			t.Errorf("%q: error %v", ref, err)
 		}
+	}
+}
+
+// The balancers share a password that stays and is part of the state, and each has a
+// certificate for its health checks, as haproxy reads it. An external balancer has one.
+func TestBalancerSecrets(t *testing.T) {
+	dir := t.TempDir()
+	balanced := func(c *manifests.Cluster) {
+		c.Hosts[1].Roles = append(c.Hosts[1].Roles, manifests.RoleLoadBalancer)
+		c.LoadBalancer.VIP = "10.0.0.10"
+	}
+	s := open(t, dir, time.Now(), balanced)
+	if _, err := s.Ensure(); err != nil {
+		t.Fatal(err)
+	}
+	state, err := ReadState(dir, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := resolve(t, s, RefVRRP)
+	if !regexp.MustCompile(`^authentication \{\n    auth_type PASS\n    auth_pass [a-z0-9]{8}\n\}\n$`).Match(block) || !bytes.Equal(block, state.Files[vrrpFile]) {
+		t.Errorf("%q, in the state %q", block, state.Files[vrrpFile])
+	}
+	if again := resolve(t, open(t, dir, time.Now().Add(1000*time.Hour), balanced), RefVRRP); !bytes.Equal(again, block) {
+		t.Error("the password changes")
+	}
+	pair := resolve(t, s, PEMRef("lb-health-node-1"))
+	if _, err := tls.X509KeyPair(pair, pair); err != nil {
+		t.Error(err)
+	}
+	if c := cert(t, pair); c.Subject.CommonName != Health || len(c.Subject.Organization) > 0 {
+		t.Errorf("%v", c.Subject)
+	}
+	external := open(t, t.TempDir(), time.Now(), func(c *manifests.Cluster) { c.LoadBalancer.Mode = manifests.BalanceExternal })
+	if c := cert(t, resolve(t, external, CertRef("lb-health"))); c.Subject.CommonName != Health {
+		t.Errorf("%v", c.Subject)
 	}
 }
 

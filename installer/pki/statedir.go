@@ -80,7 +80,7 @@ func (d stateDir) names() ([]string, error) {
 // operator needs to go on with the cluster. The others are the lock, logs, and files that
 // each run makes again: the bootstrap token, the administrator's kubeconfig.
 func isState(name string) bool {
-	return name == encryptionFile || name == uidFile || credentialFile.MatchString(name)
+	return name == encryptionFile || name == vrrpFile || name == uidFile || credentialFile.MatchString(name)
 }
 
 var credentialFile = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*\.(crt|key|pub)$`)

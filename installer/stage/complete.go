@@ -2,6 +2,7 @@ package stage
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -18,6 +19,12 @@ import (
 func completeness(in Input) []Check {
 	c := &checks{}
 	check := Check{Name: "bundle", Hint: "pack the bundle again for this cluster"}
+	if lacking := in.missingPackages(); len(lacking) > 0 {
+		c.require(false, Check{
+			Name: "packages", Found: strings.Join(lacking, ", "), Want: "the packages of load balancers",
+			Hint: "pack the bundle again with `offk8s pack`: older versions of it pack none for load balancers",
+		})
+	}
 	needed, errs := needs(in)
 	for _, err := range errs {
 		check.Found = err.Error()
@@ -38,6 +45,32 @@ func completeness(in Input) []Check {
 	}
 	c.require(len(missing) == 0, check)
 	return c.list
+}
+
+// missingPackages returns the packages of load balancers that the bundle does not have,
+// "no haproxy for debian-12 (linux/amd64)".
+func (in Input) missingPackages() []string {
+	var out []string
+	for _, h := range balancers(in) {
+		d, err := in.distro(h)
+		if err != nil {
+			continue // another check reports it
+		}
+		platform := manifests.Platform(in.arch(h))
+		names := in.Lock.DistroData[d.Name].RolePackages[string(manifests.RoleLoadBalancer)]
+		if len(names) == 0 {
+			names = []string{"haproxy", "keepalived"}
+		}
+		for _, n := range names {
+			if !slices.ContainsFunc(in.Lock.Artifacts, func(a manifests.Artifact) bool {
+				return a.Distro == d.Name && a.Name == n && (a.Platform == platform || a.Platform == "")
+			}) {
+				out = append(out, fmt.Sprintf("no %s for %s (%s)", n, d.Name, platform))
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // needs returns the digests of all files and images that the steps of all hosts

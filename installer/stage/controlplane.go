@@ -58,7 +58,7 @@ func accessSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.HasRole(manifests.RoleControlPlane) {
 		return l.done()
 	}
-	objects, err := rbacObjects()
+	objects, err := rbacObjects(in)
 	l.fail(err)
 	l.add("rbac", &kube.Apply{
 		Objects: objects, Text: "access rules for nodes",
@@ -180,9 +180,10 @@ func scheduler(in Input) daemon {
 	}
 }
 
-// rbacObjects returns bindings of roles that are part of Kubernetes, and the role of the
-// approver, because none of the others approves serving certificates.
-func rbacObjects() ([]json.RawMessage, error) {
+// rbacObjects returns bindings of roles that are part of Kubernetes, the role of the
+// approver, because none of the others approves serving certificates, and that of load
+// balancers.
+func rbacObjects(in Input) ([]json.RawMessage, error) {
 	const csr = "system:certificates.k8s.io:certificatesigningrequests:"
 	objects := append([]table{
 		clusterRoleBinding("offk8s:node-bootstrapper", "system:node-bootstrapper", "Group", kube.Group),
@@ -190,6 +191,9 @@ func rbacObjects() ([]json.RawMessage, error) {
 		clusterRoleBinding("offk8s:node-autoapprove-renewal", csr+"selfnodeclient", "Group", "system:nodes"),
 		clusterRoleBinding("offk8s:apiserver-kubelet-client", "system:kubelet-api-admin", "User", pki.KubeletClient),
 	}, approverRole()...)
+	if b := in.Cluster.Balancing(); b == manifests.BalanceHosts || b == manifests.BalanceExternal {
+		objects = append(objects, healthRole()...)
+	}
 	var out []json.RawMessage
 	for _, o := range objects {
 		b, err := json.Marshal(o)
@@ -199,6 +203,18 @@ func rbacObjects() ([]json.RawMessage, error) {
 		out = append(out, b)
 	}
 	return out, nil
+}
+
+// healthRole allows the load balancers to ask API servers for readiness. All that
+// Kubernetes itself allows to every user may be taken away by a hardened cluster.
+func healthRole() []table {
+	return []table{
+		{
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": table{"name": pki.Health},
+			"rules": []table{{"nonResourceURLs": []string{"/healthz", "/livez", "/readyz"}, "verbs": []string{"get"}}},
+		},
+		clusterRoleBinding(pki.Health, pki.Health, "User", pki.Health),
+	}
 }
 
 func clusterRoleBinding(name, role, kind, subject string) table {

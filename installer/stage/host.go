@@ -85,6 +85,10 @@ func firewallSteps(l *list, in Input, h manifests.Host) {
 		open = append(open, manifests.DefaultAPIPort+"/tcp")
 		between = append(between, "123/udp")
 	}
+	balances := in.Cluster.Balancing() == manifests.BalanceHosts && h.HasRole(manifests.RoleLoadBalancer)
+	if balances {
+		open = append(open, in.Cluster.BalancerPort()+"/tcp")
+	}
 	if h.HasRole(manifests.RoleEtcd) {
 		between = append(between, "2379-2380/tcp")
 	}
@@ -96,6 +100,15 @@ func firewallSteps(l *list, in Input, h manifests.Host) {
 	own, _ := in.Facts[h.Name].Interface(h.Address)
 	if len(open) > 0 {
 		l.add("firewall-open", &step.Firewall{Ports: open, Interface: own.Interface}).Why = "users connect to the API and to node ports"
+	}
+	if balances {
+		var sources []string
+		for _, x := range in.Cluster.HostsWith(manifests.RoleLoadBalancer) {
+			sources = append(sources, x.Address)
+		}
+		l.add("firewall-balancers", &step.Firewall{
+			Protocols: []string{"vrrp"}, Sources: sources,
+		}).Why = "the balancers tell each other who has the virtual address"
 	}
 	if len(between) > 0 {
 		l.add("firewall-hosts", &step.Firewall{

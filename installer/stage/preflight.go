@@ -272,6 +272,9 @@ func tcpPorts(c *manifests.Cluster, h manifests.Host) []int {
 			out = append(out, 6444)
 		}
 	}
+	if c.Balancing() == manifests.BalanceHosts && h.HasRole(manifests.RoleLoadBalancer) {
+		out = append(out, balancerPorts(c)...)
+	}
 	return out
 }
 

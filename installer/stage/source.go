@@ -92,9 +92,14 @@ func packageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.fail(err)
 		return l.done()
 	}
-	names := in.Lock.DistroData[d.Name].Packages
-	if len(names) > 0 {
-		l.add("install", packages(in, d, names...)).Why = "kubelet, kube-proxy and the pod network call them"
+	data := in.Lock.DistroData[d.Name]
+	if len(data.Packages) > 0 {
+		l.add("install", packages(in, d, data.Packages...)).Why = "kubelet, kube-proxy and the pod network call them"
+	}
+	for _, r := range h.Roles {
+		if names := data.RolePackages[string(r)]; len(names) > 0 {
+			l.add(string(r), packages(in, d, names...)).Why = "the role " + string(r) + " needs them"
+		}
 	}
 	return l.done()
 }

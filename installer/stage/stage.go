@@ -18,6 +18,7 @@
 //	/etc/offk8s                    the mirror's CA and repository definitions
 //	/etc/etcd/pki, /var/lib/etcd   etcd
 //	/etc/kubernetes, …/pki         kubeconfigs, configuration, certificates
+//	/etc/haproxy, /etc/keepalived  configuration of load balancers
 //	/etc/containerd                configuration, certs.d for the mirror
 //	/var/lib/{kubelet,containerd}  state, emptied by reset
 //
@@ -111,8 +112,7 @@ type Operation struct {
 }
 
 // Install makes the hosts what cluster.yaml describes. The installer itself does the
-// work of the first two stages, connect and facts. Load balancers and addons have no
-// steps yet.
+// work of the first two stages, connect and facts. Addons have no steps yet.
 func Install() Operation {
 	return Operation{"install", []Stage{
 		{Name: "connect", Title: "reach every host"},
@@ -136,7 +136,10 @@ func Install() Operation {
 			AtATime: etcdAtATime, Before: etcdBefore, After: etcdAfter,
 		},
 		{Name: "quorum", Title: "etcd has a quorum", Steps: quorumSteps},
-		{Name: "loadbalancer", Title: "load balancers"},
+		{
+			Name: "loadbalancer", Title: "load balancers", Hosts: balancers, Steps: loadBalancerSteps,
+			AtATime: balancersAtATime, Before: balancerBefore, After: balancerAfter,
+		},
 		{Name: "runtime", Title: "container runtime", Steps: runtimeSteps, AtATime: nodesAtATime, After: nodeAfter},
 		{Name: "images", Title: "container images", Steps: imageSteps},
 		{

@@ -260,7 +260,7 @@ func TestUnitsVerify(t *testing.T) {
 // The access rules, above all the approver's: it reads requests and approves those of two
 // signers, and nothing else.
 func TestRBAC(t *testing.T) {
-	objects, err := rbacObjects()
+	objects, err := rbacObjects(sixHosts(t, "1.36"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,5 +18,8 @@ func Units(c *manifests.Cluster, h manifests.Host) []string {
 	if h.IsNode() {
 		out = append(out, "containerd", "kubelet", "kube-proxy")
 	}
+	if h.HasRole(manifests.RoleLoadBalancer) {
+		out = append(out, "haproxy", "keepalived")
+	}
 	return out
 }

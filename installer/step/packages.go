@@ -93,6 +93,11 @@ func (p *Packages) Apply(ctx context.Context, env *Env) (Result, error) {
 	if err := p.install(ctx, env, missing); err != nil {
 		return Result{}, fmt.Errorf("install %s: %w", strings.Join(missing, " "), err)
 	}
+	for _, n := range missing {
+		if err := env.SetStamp(packageStamp(n), "installed"); err != nil {
+			return Result{}, err
+		}
+	}
 	return Result{
 		State: Changed, Reason: "installed " + strings.Join(missing, " "),
 		Prior: priorJSON(packagesPrior{missing}),
@@ -110,6 +115,9 @@ func (p *Packages) Retained(raw json.RawMessage) []string {
 // CacheDir is the package managers' cache for the bundle's repository, apart from
 // their cache for the host's repositories.
 const CacheDir = "/var/cache/offk8s"
+
+// packageStamp is the key of the stamp of a package that a step installed.
+func packageStamp(name string) string { return "package/" + name }
 
 // packagesPrior lists the packages that were not installed before.
 type packagesPrior struct {

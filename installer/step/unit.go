@@ -29,6 +29,9 @@ type Unit struct {
 	Triggers []string `json:"triggers,omitempty"`
 	// Reload reloads the unit instead of restarting it if only Triggers changed.
 	Reload bool `json:"reload,omitempty"`
+	// Package is the package of the unit, if an earlier step may install it. Some
+	// distributions start what they install; Undo stops such a unit.
+	Package string `json:"package,omitempty"`
 	// NoBlock does not wait until the unit is ready, for members of a cluster, which
 	// become ready only together; a later Wait step waits for them.
 	NoBlock bool `json:"noBlock,omitempty"`
@@ -167,6 +170,9 @@ func (u *Unit) checkStopped(env *Env, s unitState) (Result, error) {
 
 func (u *Unit) prior(env *Env, s unitState) (unitPrior, error) {
 	p := unitPrior{Existed: s.exists(), Enabled: s.file == "enabled", Running: s.running()}
+	if u.Package != "" && env.Stamp(packageStamp(u.Package)) != "" {
+		p.Enabled, p.Running = false, false
+	}
 	if u.Content == "" {
 		return p, nil
 	}

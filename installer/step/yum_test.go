@@ -50,7 +50,7 @@ class Refuse(dnf.Plugin):
 			put(t, root+"/plugins/refuse.py", plugin)
 			put(t, root+"/etc/dnf/dnf.conf", "[main]\n"+strings.ReplaceAll(config, "%[1]s", root)+"\n")
 			put(t, root+"/etc/offk8s/offk8s.repo", "[offk8s]\nname=offk8s\nbaseurl=file://"+repo+"\nenabled=1\ngpgcheck=0\n")
-			env := &Env{Root: root, Log: slog.New(slog.DiscardHandler), Run: installroot(root)}
+			env := &Env{Root: root, Log: slog.New(slog.DiscardHandler), Run: installroot(root), SetStamp: func(string, string) error { return nil }}
 			// Without our configuration, the host's counts: otherwise this tests nothing.
 			theirs := []string{"dnf", "-y", "--setopt=reposdir=" + root + "/etc/offk8s", "--disablerepo=*", "--enablerepo=offk8s*", "install", "offk8s-hello"}
 			_, _ = env.Run.Run(t.Context(), Cmd{Argv: theirs})
