@@ -92,9 +92,13 @@ func clientURL(h host) string { return "https://" + h.addr + ":2379" }
 // etcd has a healthy member on every host with the role, and no other.
 func (r *road) etcd(t *testing.T) {
 	t.Helper()
-	if healthy, all, want := r.healthy(t), r.members(t), len(r.with(member)); len(healthy) != want || all != want {
-		t.Errorf("%d members of which %q are healthy, want %d", all, names(healthy), want)
-	}
+	eventually(t, time.Minute, "members of etcd", func() error {
+		healthy, all, want := r.healthy(t), r.members(t), len(r.with(member))
+		if len(healthy) != want || all != want {
+			return fmt.Errorf("%d members of which %q are healthy, want %d", all, names(healthy), want)
+		}
+		return nil
+	})
 }
 
 // members returns the number of members that etcd lists.
