@@ -36,15 +36,27 @@ type program struct {
 	size int64
 }
 
+// firstLook is the first command on a host. It prints the machine, then owner and st_mode
+// (hex) of the agent's directory or "none", then the digest of the program if it is there.
+const firstLook = `uname -m && if [ -e "$1" ] || [ -L "$1" ]; then stat --format='%u %f' -- "$1"; else echo none; fi &&
+{ sha256sum -- "$2" 2>/dev/null || :; }`
+
 // installAgent copies the agent's program to a host unless the same program is
 // there, and measures the round trip time of a command.
 func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 	start := time.Now()
-	machine, err := host.Output(ctx, m, "uname", "-m")
+	var out firstWrite
+	var errOut strings.Builder
+	err := m.Run(ctx, []string{"sh", "-c", firstLook, "sh", path.Dir(AgentPath), AgentPath}, nil, &out, &errOut)
+	if exit, ok := errors.AsType[*host.ExitError](err); ok {
+		exit.Stderr = strings.TrimSpace(errOut.String())
+	}
 	if err != nil {
 		return fmt.Errorf("first command: %w", sudoHint(err))
 	}
-	m.rtt = time.Since(start)
+	m.rtt = out.at.Sub(start) // the digest comes later
+	machine, rest, _ := strings.Cut(out.buf.String(), "\n")
+	dir, sum, _ := strings.Cut(rest, "\n")
 	arch, ok := manifests.MachineArch(strings.TrimSpace(machine))
 	if !ok {
 		return fmt.Errorf("machine %q: offk8s does not support it", strings.TrimSpace(machine))
@@ -53,15 +65,10 @@ func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 	if err != nil {
 		return fmt.Errorf("offk8s for %s: %w", arch, err)
 	}
-	if err := checkAgentDir(ctx, m); err != nil {
+	if err := checkAgentDir(dir); err != nil {
 		return err
 	}
-	have, err := host.Output(ctx, m, "sha256sum", "--", AgentPath)
-	// Usually the file does not exist yet.
-	if _, exited := errors.AsType[*host.ExitError](err); err != nil && !exited {
-		return err
-	}
-	if sum, _, _ := strings.Cut(have, " "); sum == p.sum {
+	if sum, _, _ := strings.Cut(sum, " "); sum == p.sum {
 		return nil
 	}
 	file, err := os.Open(p.path)
@@ -72,20 +79,30 @@ func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 	return m.Upload(ctx, file, p.size, AgentPath, 0o755)
 }
 
+// firstWrite is a buffer that notes when it got its first bytes.
+type firstWrite struct {
+	at time.Time
+	// Not embedded: io.WriteString would go past Write.
+	buf strings.Builder
+}
+
+func (w *firstWrite) Write(b []byte) (int, error) {
+	if w.at.IsZero() {
+		w.at = time.Now()
+	}
+	return w.buf.Write(b)
+}
+
 // checkAgentDir refuses a directory in which others may replace the program after it was
-// hashed. On some hosts, a group may write to its parent.
-func checkAgentDir(ctx context.Context, m *member) error {
+// hashed. On some hosts, a group may write to its parent. stat is the line of firstLook.
+func checkAgentDir(stat string) error {
 	dir := path.Dir(AgentPath)
-	out, err := host.Output(ctx, m, "stat", "--format=%u %f", "--", dir) // owner, st_mode in hex
-	if _, exited := errors.AsType[*host.ExitError](err); exited {
+	if stat == "none" {
 		return nil // Upload creates it
 	}
-	if err != nil {
-		return err
-	}
 	var uid, mode uint32
-	if _, err := fmt.Sscanf(out, "%d %x", &uid, &mode); err != nil {
-		return fmt.Errorf("stat of %q: %q: %w", dir, out, err)
+	if _, err := fmt.Sscanf(stat, "%d %x", &uid, &mode); err != nil {
+		return fmt.Errorf("stat of %q: %q: %w", dir, stat, err)
 	}
 	if uid != 0 || mode&syscall.S_IFMT != syscall.S_IFDIR || mode&0o022 != 0 {
 		return fmt.Errorf("%q: owner %d, mode %o, want a directory that only root may write", dir, uid, mode)

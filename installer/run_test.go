@@ -262,11 +262,11 @@ func TestT43SecretsGoOnlyWhereTheyAreNamed(t *testing.T) {
 
 func TestConnectTellsAllFailures(t *testing.T) {
 	l := newLab(t, "a", "b", "c")
-	l.hosts["b"].On("uname -m", func(_ context.Context, _ []string, _ io.Reader, _, errOut io.Writer) error {
+	l.hosts["b"].On("sh -c uname -m", func(_ context.Context, _ []string, _ io.Reader, _, errOut io.Writer) error {
 		_, _ = io.WriteString(errOut, "sudo: a password is required\n")
 		return &host.ExitError{Program: "uname", Code: 1}
 	})
-	l.hosts["c"].Say("uname -m", "riscv64\n")
+	l.hosts["c"].Say("sh -c uname -m", "riscv64\n")
 	_, err := installer.Connect(t.Context(), l.cluster, installer.ConnectOptions{
 		Dial: func(_ context.Context, h manifests.Host) (host.Host, error) {
 			if h.Name == "a" {
@@ -373,7 +373,7 @@ func TestAfterStopsTheRun(t *testing.T) {
 
 func TestProgramOfAnotherMachineIsNotSent(t *testing.T) {
 	l := newLab(t, "a")
-	l.hosts["a"].Say("uname -m", "aarch64\n")
+	l.hosts["a"].Say("sh -c uname -m", "aarch64\n")
 	_, err := installer.Connect(t.Context(), l.cluster, installer.ConnectOptions{
 		Dial:   func(_ context.Context, h manifests.Host) (host.Host, error) { return l.hosts[h.Name], nil },
 		Binary: func(string) (string, error) { return elfFile(t, elf.EM_X86_64), nil },
@@ -396,11 +396,12 @@ func TestDirectoryOfTheProgram(t *testing.T) {
 		{"a group may write", "0 41fd\n", "mode 40775"},
 		{"all may write", "0 43ff\n", "mode 41777"},
 		{"a link", "0 a1ff\n", "mode 120777"},
+		{"none yet", "none\n", ""},
 		{"no answer", "", "stat of"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newLab(t, "a")
-			l.hosts["a"].Say("stat --format=%u %f -- /usr/local/lib/offk8s", tt.stat)
+			l.hosts["a"].Say("sh -c uname -m", "x86_64\n"+tt.stat)
 			_, err := installer.Connect(t.Context(), l.cluster, installer.ConnectOptions{
 				Dial:   func(_ context.Context, h manifests.Host) (host.Host, error) { return l.hosts[h.Name], nil },
 				Binary: func(string) (string, error) { return elfFile(t, elf.EM_X86_64), nil },

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -70,11 +69,7 @@ func newLab(t *testing.T, names ...string) *lab {
 		h.world.Write(t, "proc/sys/kernel/hostname", n+"\n", 0o644)
 		h.world.Write(t, "proc/meminfo", "MemTotal: 4194304 kB\n", 0o644)
 		h.world.Write(t, "etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n", 0o644)
-		h.Say("uname -m", "x86_64\n")
-		h.On("sha256sum -- "+installer.AgentPath, func(context.Context, []string, io.Reader, io.Writer, io.Writer) error {
-			return &host.ExitError{Program: "sha256sum", Code: 1}
-		})
-		h.Say("stat --format=%u %f -- "+path.Dir(installer.AgentPath), "0 41ed\n")
+		h.Say("sh -c uname -m", "x86_64\nnone\n") // an upload follows
 		h.Say("sh -c rm -f ", "")
 		h.Say("rmdir ", "")
 		h.On(installer.AgentPath+" agent", h.agent)
