@@ -34,6 +34,9 @@ func (m *machine) run(_ context.Context, c step.Cmd) (step.Output, error) {
 			}
 		}
 		return steptest.Say(out)
+	case strings.HasPrefix(line, "systemctl show "):
+		_, names, _ := strings.Cut(line, " -- ")
+		return steptest.Say(strings.Repeat("LoadState=not-found\n\n", len(strings.Fields(names))))
 	case strings.Contains(line, "images pull"), strings.Contains(line, "images tag"):
 		m.there[last] = true
 	case c.Argv[0] == "rpm":
@@ -54,6 +57,13 @@ func TestCallsOfASecondRun(t *testing.T) {
 	d := digest.FromString("image")
 	stages := []stage.Stage{
 		files("first"),
+		each("time", func(manifests.Host) []step.Item {
+			out := []step.Item{{ID: "time/config", Step: &step.File{Path: "/etc/chrony.conf"}}}
+			for _, u := range []string{"ntp.service", "ntpsec.service", "systemd-timesyncd.service"} {
+				out = append(out, step.Item{ID: "time/no-" + u, Step: &step.Unit{Name: u, Stopped: true}})
+			}
+			return out
+		}),
 		each("packages", func(manifests.Host) []step.Item {
 			return []step.Item{{ID: "packages/all", Step: &step.Packages{
 				Manager: step.ManagerDnf, Names: []string{"chrony", "socat", "conntrack"}, Source: "/etc/offk8s/r",
@@ -93,7 +103,7 @@ func TestCallsOfASecondRun(t *testing.T) {
 		for _, c := range h.world.Calls {
 			programs = append(programs, strings.Join(c[:min(4, len(c))], " "))
 		}
-		want := []string{"rpm -q --whatprovides chrony", step.BinDir + "/ctr --namespace k8s.io images"}
+		want := []string{"systemctl show --property=LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload --", "rpm -q --whatprovides chrony", step.BinDir + "/ctr --namespace k8s.io images"}
 		if diff := cmp.Diff(want, programs); diff != "" {
 			t.Errorf("%s: programs (-want +got):\n%s", name, diff)
 		}

@@ -20,16 +20,50 @@ type unitState struct {
 	stale                   bool // the files are newer than the loaded unit
 }
 
-// unitState asks systemd; a unit that does not exist has load "not-found".
+// unitState asks systemd; a unit that does not exist has load "not-found". The call is the
+// same for all units of a request, so that one is enough (see Env.Run). If it fails,
+// another unit may be the reason.
 func (e *Env) unitState(ctx context.Context, name string) (unitState, error) {
-	out, err := e.Run.Run(ctx, Cmd{Argv: []string{
-		"systemctl", "show", "--property=LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload", "--", name,
-	}})
-	if err != nil {
-		return unitState{}, fmt.Errorf("ask systemd for %q: %w", name, err)
+	var all []string
+	for _, s := range e.Kept {
+		if u, ok := s.(*Unit); ok {
+			all = append(all, u.Name)
+		}
 	}
+	if i := slices.Index(all, name); i >= 0 && len(all) > 1 {
+		if states, err := e.unitStates(ctx, all); err == nil {
+			return states[i], nil
+		}
+	}
+	states, err := e.unitStates(ctx, []string{name})
+	if err != nil {
+		return unitState{}, err
+	}
+	return states[0], nil
+}
+
+// unitStates returns the states of units in their order.
+func (e *Env) unitStates(ctx context.Context, names []string) ([]unitState, error) {
+	argv := []string{"systemctl", "show", "--property=LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload", "--"}
+	out, err := e.Run.Run(ctx, Cmd{Argv: append(argv, names...)})
+	if err != nil {
+		return nil, fmt.Errorf("ask systemd for %q: %w", names, err)
+	}
+	// A blank line ends each unit.
+	blocks := strings.Split(strings.TrimSpace(string(out.Stdout)), "\n\n")
+	if len(blocks) != len(names) {
+		return nil, fmt.Errorf("ask systemd for %q: it knows %d", names, len(blocks))
+	}
+	var states []unitState
+	for _, b := range blocks {
+		states = append(states, parseUnit(b))
+	}
+	return states, nil
+}
+
+func parseUnit(block string) unitState {
 	var s unitState
-	for line := range strings.Lines(string(out.Stdout)) {
+	for line := range strings.Lines(block) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch key {
 		case "LoadState":
@@ -44,7 +78,7 @@ func (e *Env) unitState(ctx context.Context, name string) (unitState, error) {
 			s.stale = value == "yes"
 		}
 	}
-	return s, nil
+	return s
 }
 
 // running reports whether a unit runs or starts; a unit that systemd keeps

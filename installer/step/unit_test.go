@@ -219,3 +219,52 @@ func TestUnitUndoOfPackagedDaemon(t *testing.T) {
 		t.Errorf("after undo: %q, want a restart with the former configuration", after)
 	}
 }
+
+// The units of a request are one question. If systemd does not answer for all of them,
+// each is asked for alone.
+func TestUnitsTogether(t *testing.T) {
+	w := steptest.New(t)
+	var asked []string
+	some := false
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		names := c.Argv[4:]
+		asked = append(asked, strings.Join(names, " "))
+		if some && len(names) > 1 {
+			names = names[1:]
+		}
+		out := ""
+		for _, n := range names {
+			active := "inactive"
+			if n == "b.service" {
+				active = "active"
+			}
+			out += "LoadState=loaded\nActiveState=" + active + "\nUnitFileState=disabled\n\n"
+		}
+		return steptest.Say(out)
+	}
+	env := w.Env()
+	for _, n := range []string{"a.service", "b.service"} {
+		env.Kept = append(env.Kept, &step.Unit{Name: n, Stopped: true})
+	}
+	look := func(name string) step.State {
+		t.Helper()
+		res, err := (&step.Unit{Name: name, Stopped: true}).Check(t.Context(), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.State
+	}
+	for _, want := range [][]string{
+		{"a.service b.service", "a.service b.service", "c.service"},
+		{"a.service b.service", "a.service", "a.service b.service", "b.service", "c.service"},
+	} {
+		asked = nil
+		if a, b, c := look("a.service"), look("b.service"), look("c.service"); a != step.OK || b != step.Differs || c != step.OK {
+			t.Errorf("a %s, b %s, c %s; only b runs", a, b, c)
+		}
+		if !slices.Equal(asked, want) {
+			t.Errorf("asked %q, want %q", asked, want)
+		}
+		some = true
+	}
+}
