@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -32,6 +33,9 @@ type Plan struct {
 	members, leavers []facts.Member
 	// whole is the plan of all hosts, also of those that are away, nil if there is none.
 	whole *Plan
+	// patience is how long steps wait for other hosts that work at the same time; 0 if they
+	// have to be ready.
+	patience time.Duration
 }
 
 // PlanStage is one stage of a plan.
@@ -66,6 +70,10 @@ func NewPlan(in stage.Input, op stage.Operation) (*Plan, error) {
 	all := in
 	all.Away = nil
 	whole, err := newPlan(all, op)
+	if in.Alone.Host != "" && err == nil {
+		whole = whole.Alone(in.Alone.Host)
+		whole.patience = in.Alone.Wait
+	}
 	if len(in.Away) == 0 {
 		return whole, err
 	}

@@ -33,8 +33,10 @@ func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []s
 	for name, s := range seen {
 		in.Facts[name] = s.facts
 	}
-	// Those that are missing are away, and a check says so.
-	_ = f.admit(ctx, slices.DeleteFunc(stage.Leaving(in), func(h manifests.Host) bool { return in.Forget[h.Name] }))
+	if in.Alone.Host == "" {
+		// Those that are missing are away, and a check says so.
+		_ = f.admit(ctx, slices.DeleteFunc(stage.Leaving(in), func(h manifests.Host) bool { return in.Forget[h.Name] }))
+	}
 	in.Away = f.away()
 	maps.Copy(in.Away, in.Forget)
 	if in.Answers, err = f.ask(ctx, stage.Probes(in)); err != nil {

@@ -193,6 +193,9 @@ func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, 
 		}
 	}
 	req.Mode, req.Cluster, req.Pending = mode, r.plan.Cluster, pending
+	if r.plan.patience > 0 {
+		req.Patience, req.Awaits = r.plan.patience, awaited(h.Items)
+	}
 	req.Started, req.Operator = r.report.Started, r.o.Operator
 	hosts := r.plan.members
 	if r.leaving() {
@@ -238,6 +241,17 @@ func (r *runner) notRun(stages []PlanStage) {
 			}
 		}
 	}
+}
+
+// awaited returns the hosts that steps wait for, by the ID of the step.
+func awaited(items []step.Item) map[string][]string {
+	out := map[string][]string{}
+	for _, it := range items {
+		if len(it.Awaits) > 0 {
+			out[it.ID] = it.Awaits
+		}
+	}
+	return out
 }
 
 // request returns the request for a host's steps, with the secrets that these

@@ -21,6 +21,8 @@ type closing struct {
 	// FirstCertificate is the one that ends first, of those that offk8s renews.
 	FirstCertificate    string    `json:"firstCertificate,omitempty"`
 	FirstCertificateEnd time.Time `json:"firstCertificateEnd,omitzero"`
+	// Host is the host that has installed itself; empty if all hosts were installed.
+	Host string `json:"host,omitempty"`
 	// BackUp is the directory to back up.
 	BackUp string `json:"backUp,omitempty"`
 }
@@ -52,6 +54,13 @@ func lastWords(in stage.Input, r *installer.Report, credentials *pki.Credentials
 
 func (c closing) writeText(w io.Writer, cluster string) {
 	if c.Endpoint == "" {
+		return
+	}
+	if c.Host != "" {
+		fmt.Fprintf(w, "%s is done with its part of the cluster %q, Kubernetes %s\nendpoint: %s\n", c.Host, cluster, c.Kubernetes, c.Endpoint)
+		if c.Kubeconfig != "" {
+			fmt.Fprintf(w, "kubeconfig: %s\n", c.Kubeconfig)
+		}
 		return
 	}
 	fmt.Fprintf(w, "cluster %q runs Kubernetes %s, %d of %d nodes are ready\n", cluster, c.Kubernetes, c.NodesReady, c.Nodes)

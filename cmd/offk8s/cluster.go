@@ -114,9 +114,13 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 	if err := o.checkVersion(c, m.Lock); err != nil {
 		return nil, "", in, err
 	}
+	return m, pem.String(), inputOf(c, m), nil
+}
+
+// inputOf returns the input of a plan of c with the bundle of m. It sets the defaults of c.
+func inputOf(c *manifests.Cluster, m *installer.Mirror) stage.Input {
 	c.SetDefaults(m.Lock.Release)
-	in.Lock, in.Root, in.MirrorCA, in.OpenPGPKey = m.Lock, m.Root, []byte(m.Agent.CAPEM), m.OpenPGPKey
-	return m, pem.String(), in, nil
+	return stage.Input{Cluster: c, Lock: m.Lock, Root: m.Root, MirrorCA: []byte(m.Agent.CAPEM), OpenPGPKey: m.OpenPGPKey}
 }
 
 // checkVersion returns an error if the file asks for another Kubernetes than the bundle has.

@@ -29,6 +29,7 @@ type installOptions struct {
 	fresh     bool
 	takeOver  bool
 	pass      passphrase // of the sealed copies of the state
+	local     localOptions
 }
 
 func (a *app) installCommand() *cobra.Command {
@@ -48,6 +49,10 @@ state export). With --state-passphrase-file, every control plane keeps a sealed 
 later runs leave the copies as they are unless the passphrase is given again. A run locks
 all hosts until its end, so that two operators do not work at the same time.
 
+With --local --ticket FILE, it installs this host alone, as root: each host runs it with its
+ticket (offk8s ticket) and waits for the others, up to --wait in each step. Nothing connects
+to a host over SSH. Such a run writes no log.
+
 Ctrl-C stops the run, and so does the loss of the connection: a host stops its step, but
 a package manager finishes its transaction first, for which install waits up to ten
 minutes. A second Ctrl-C ends the wait, not the transaction.
@@ -63,8 +68,17 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 		Example: `  offk8s install --key offk8s.pub --dry-run
   offk8s install -f cluster.yaml --key offk8s.pub`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.install(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.local.check(cmd); err != nil {
+				return err
+			}
+			if o.local.local {
+				return a.installLocal(cmd.Context(), o)
+			}
+			return a.install(cmd.Context(), o)
+		},
 	}
+	o.local.flags(cmd)
 	o.cluster.fileFlag(cmd)
 	o.cluster.mirrorFlags(cmd)
 	o.cluster.hostFlags(cmd)
@@ -90,6 +104,7 @@ type installation struct {
 	in      stage.Input
 	fleet   *installer.Fleet
 	state   clusterState
+	ticket  *installer.Ticket // nil if this machine has the state
 	run     *clusterRun
 }
 
@@ -188,20 +203,27 @@ func (i *installation) plan(ctx context.Context) (plan *installer.Plan, err erro
 }
 
 func (i *installation) apply(ctx context.Context, plan *installer.Plan) error {
-	report, err := installer.Run(ctx, plan, i.fleet, installer.RunOptions{
+	o := installer.RunOptions{
 		DryRun: i.o.dryRun, Bundle: agent.Bundle{PublicKeys: i.keys, Root: i.in.Root}, Mirror: i.mirror.Agent,
-		Replan: func(away map[string]bool) (*installer.Plan, error) {
+		Secrets: i.secret, Identity: i.identity(), Operator: operator(),
+		AllowDowngrade: i.o.downgrade, Progress: i.run,
+		After: map[string]func(context.Context) error{"time": installer.CheckClocks(i.fleet, i.in)},
+	}
+	if i.ticket == nil {
+		o.Replan = func(away map[string]bool) (*installer.Plan, error) {
 			i.in.Away = away
 			maps.Copy(i.in.Away, i.in.Forget)
 			return installer.NewPlan(i.in, stage.Install())
-		},
-		Secrets: i.state.credentials.Resolve, Identity: i.state.identity, Operator: operator(),
-		AllowDowngrade: i.o.downgrade, Progress: i.run,
-		After: map[string]func(context.Context) error{"time": installer.CheckClocks(i.fleet, i.in)},
-	})
+		}
+	}
+	report, err := installer.Run(ctx, plan, i.fleet, o)
 	i.run.end()
 	var end closing
-	if report.Done && !i.o.dryRun {
+	switch {
+	case !report.Done || i.o.dryRun:
+	case i.ticket != nil:
+		end = i.localWords()
+	default:
 		var lerr error
 		end, lerr = lastWords(i.in, report, i.state.credentials, i.state.dir)
 		err = errors.Join(err, lerr)

@@ -29,6 +29,9 @@ type look struct {
 // prepare returns a look at an item before its check.
 func (s *session) prepare(j *journal, it step.Item) *look {
 	env := *s.env
+	if hosts := s.req.Awaits[it.ID]; len(hosts) > 0 {
+		env.Awaited = step.Awaited{Hosts: hosts, For: s.req.Patience}
+	}
 	l := &look{env: &env, own: j.find(keyOf(it))}
 	if l.own != nil {
 		env.Owned, env.Prior = l.own.Done, l.own.Prior

@@ -83,6 +83,10 @@ type Request struct {
 	TakeOver bool `json:"takeOver,omitempty"`
 	// AllowDowngrade accepts a bundle of a lower sequence than the host has seen.
 	AllowDowngrade bool `json:"allowDowngrade,omitempty"`
+	// Awaits are the hosts that a step waits for, by its ID, and Patience is how long it
+	// waits at least: they do their part of the work at the same time.
+	Awaits   map[string][]string `json:"awaits,omitempty"`
+	Patience time.Duration       `json:"patience,omitempty"` // nanoseconds
 	// Pending reports, for ModeCheck, that earlier stages have changes to make, so that
 	// a check that fails counts as a difference.
 	Pending bool `json:"pending,omitempty"`

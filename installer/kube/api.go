@@ -27,6 +27,7 @@ const (
 // start of kubectl takes 0.2 s.
 type api struct {
 	server string // URL
+	token  string // "" if the connection has a client certificate
 	tr     http.RoundTripper
 	close  func()
 }
@@ -35,7 +36,7 @@ type api struct {
 // authority in the kubeconfig.
 func (c Client) connect() (*api, error) {
 	if c.Transport != nil {
-		return &api{"https://api", c.Transport, func() {}}, nil
+		return &api{"https://api", "", c.Transport, func() {}}, nil
 	}
 	read := c.ReadFile
 	if read == nil {
@@ -45,13 +46,13 @@ func (c Client) connect() (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, conf, err := parseKubeconfig(b)
+	server, conf, token, err := parseKubeconfig(b)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", c.Kubeconfig, err)
 	}
 	// No Proxy: the API is in the cluster's network.
 	tr := &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true}
-	return &api{server, tr, tr.CloseIdleConnections}, nil
+	return &api{server, token, tr, tr.CloseIdleConnections}, nil
 }
 
 // apiPath returns the path of an object, or of a list of objects if name is empty.
@@ -105,6 +106,9 @@ func (a *api) body(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
+	if a.token != "" {
+		req.Header.Set("Authorization", "Bearer "+a.token)
+	}
 	resp, err := a.tr.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("GET %s: %w", path, err)

@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,6 +14,10 @@ import (
 // Healthy waits until the API server answers that it is healthy.
 type Healthy struct {
 	step.NoUndo
+	// Kubeconfig is the file with the address and the credential; empty means AdminConf.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+	// Servers, if given, replace the address in the kubeconfig; one that answers is enough.
+	Servers []string      `json:"servers,omitempty"`
 	Timeout step.Duration `json:"timeout,omitempty"` // default 3 minutes
 }
 
@@ -49,14 +55,35 @@ func (h *Healthy) Apply(ctx context.Context, env *step.Env) (step.Result, error)
 
 // look returns why the API server is not healthy, "" if it is.
 func (h *Healthy) look(ctx context.Context, env *step.Env) (reason string, err error) {
-	// An attempt that hangs must not use up all the time.
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	a, err := admin(env).connect()
+	c := admin(env)
+	c.Kubeconfig = cmp.Or(h.Kubeconfig, c.Kubeconfig)
+	a, err := c.connect()
 	if err != nil {
 		return "", err
 	}
 	defer a.close()
+	if len(h.Servers) == 0 {
+		return a.unhealthy(ctx, env)
+	}
+	var errs []error
+	for _, a.server = range h.Servers {
+		switch reason, err := a.unhealthy(ctx, env); {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", a.server, err))
+		case reason != "":
+			errs = append(errs, fmt.Errorf("%s: %s", a.server, reason))
+		default:
+			return "", nil
+		}
+	}
+	return "", errors.Join(errs...)
+}
+
+// unhealthy returns why the server is not healthy, "" if it is.
+func (a *api) unhealthy(ctx context.Context, env *step.Env) (reason string, err error) {
+	// An attempt that hangs must not use up all the time.
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	b, err := a.body(ctx, "/healthz")
 	if err != nil || strings.TrimSpace(string(b)) == "ok" {
 		return "", err

@@ -35,6 +35,10 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.programs(in, h, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 	l.add("log", &step.Directory{Path: "/var/log/kubernetes", Mode: 0o700, Purge: true})
 	l.add("audit-policy", &step.File{Path: auditPolicy, Content: auditRules, Mode: 0o600})
+	if in.Alone.Host != "" && !h.HasRole(manifests.RoleEtcd) {
+		it := l.add("etcd", etcdAnswers(in))
+		it.Why, it.Awaits = "the API server needs it", hostNames(in.Cluster.HostsWith(manifests.RoleEtcd))
+	}
 	api, err := apiServer(in, h)
 	l.fail(err)
 	l.add("kube-apiserver-unit", api.step(auditPolicy, encryption, kubeCA,
@@ -64,7 +68,7 @@ func accessSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		Objects: objects, Text: "access rules for nodes",
 	}).Why = "kubelets may request certificates, the API server may connect to kubelets"
 	l.add("token", &kube.Token{
-		Ref: pki.RefToken, Nodes: in.nodeNames(), New: in.newNodes(), TTL: step.Duration(pki.TokenLifetime),
+		Ref: pki.RefToken, Nodes: in.nodeNames(), New: in.newNodes(), TTL: step.Duration(in.tokenLifetime()),
 	}).Why = "nodes join with it"
 	return l.done()
 }

@@ -41,10 +41,11 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	u.NoBlock = true
 	l.add("unit", u)
 	members := in.Cluster.HostsWith(manifests.RoleEtcd)
-	if in.Lock.Release.Features.EtcdLearner && len(members) > 1 && in.etcdMembers() != nil {
-		l.add("vote", &step.EtcdPromote{
+	if in.Lock.Release.Features.EtcdLearner && len(members) > 1 && (in.etcdMembers() != nil || in.Alone.Host != "") {
+		it := l.add("vote", &step.EtcdPromote{
 			EtcdClient: step.LocalEtcd(), Name: h.Name, PeerURL: etcdURL(h, etcdPeerPort), Peers: etcdMember(in, h).Peers,
-		}).Why = "a member that joins a running etcd catches up first"
+		})
+		it.Why, it.Awaits = "a member that joins a running etcd catches up first", others(members, h)
 	}
 	return l.done()
 }
@@ -107,7 +108,8 @@ func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.HasRole(manifests.RoleEtcd) {
 		return l.done()
 	}
-	l.add("healthy", memberHealthy(h)).Why = "the API server needs it"
+	it := l.add("healthy", memberHealthy(h))
+	it.Why, it.Awaits = "the API server needs it", others(in.Cluster.HostsWith(manifests.RoleEtcd), h)
 	data := etcdMember(in, h)
 	data.Started, data.Initial, data.EnvFile, data.Join, data.Learner = true, nil, "", false, false
 	l.add("data", data).Why = "it has data from now on"

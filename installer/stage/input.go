@@ -147,9 +147,11 @@ func etcdURL(h manifests.Host, port string) string {
 }
 
 // addresses returns the addresses of all hosts.
-func (in Input) addresses() []string {
+func (in Input) addresses() []string { return addressesOf(in.Cluster.Hosts) }
+
+func addressesOf(hosts []manifests.Host) []string {
 	var out []string
-	for _, h := range in.Cluster.Hosts {
+	for _, h := range hosts {
 		out = append(out, h.Address)
 	}
 	return out

@@ -16,10 +16,12 @@ func joinSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if !h.HasRole(manifests.RoleControlPlane) {
 		return l.done()
 	}
-	l.add("registered", &kube.Nodes{Names: in.nodeNames()})
-	l.add("serving-certificates", &kube.ServingCertificates{
+	nodes := others(in.present(in.Cluster.Nodes()), h)
+	l.add("registered", &kube.Nodes{Names: in.nodeNames()}).Awaits = nodes
+	it := l.add("serving-certificates", &kube.ServingCertificates{
 		Nodes: inventory(in.present(in.Cluster.Nodes())), CAFile: kubeCA,
-	}).Why = "logs and exec use TLS that the API server verifies"
+	})
+	it.Why, it.Awaits = "logs and exec use TLS that the API server verifies", nodes
 	for _, n := range in.present(in.Cluster.Nodes()) {
 		labels := maps.Clone(n.Labels)
 		if labels == nil {

@@ -144,6 +144,13 @@ func checkLeaving(in Input) []Check {
 	if len(in.Facts) == 0 { // planned without the hosts
 		return nil
 	}
+	if leaving := slices.Concat(Leaving(in), in.dropped()); in.Alone.Host != "" {
+		c.require(len(leaving) == 0, Check{
+			Name: "leaving", Found: strings.Join(hostNames(leaving), ", ") + " or roles of it leave the cluster", Want: "the same hosts and roles, or more",
+			Hint: "take hosts and roles out with offk8s install over SSH",
+		})
+		return c.list
+	}
 	if ex := in.exMembers(); len(ex) > 0 {
 		c.require(len(in.staying()) > 0, Check{
 			Name: "etcd-stays", Found: strings.Join(hostNames(ex), ", ") + " leave and no member that runs stays", Want: "a member that stays",

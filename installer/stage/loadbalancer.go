@@ -72,9 +72,12 @@ func balancerBefore(in Input, h manifests.Host) []Gate {
 	if !in.runs(h, in.Cluster.BalancerPort()) {
 		return nil
 	}
-	on := others(in.present(balancers(in)), h)
-	slices.Reverse(on) // those that run already are likely to serve
-	return gate(on, "gate/other-balancer", balancerServes(in))
+	rest := slices.DeleteFunc(in.present(balancers(in)), func(x manifests.Host) bool { return x.Name == h.Name })
+	slices.Reverse(rest) // those that run already are likely to serve
+	if in.Alone.Host != "" && len(rest) > 0 {
+		return gate([]string{h.Name}, "gate/other-balancer", balancerServes(in, addressesOf(rest)...))
+	}
+	return gate(hostNames(rest), "gate/other-balancer", balancerServes(in, "127.0.0.1"))
 }
 
 // balancerAfter requires that the balancer serves the API, unless there is none yet.
@@ -82,14 +85,18 @@ func balancerAfter(in Input, h manifests.Host) []Gate {
 	if !in.anyRuns(leaders(in), manifests.DefaultAPIPort) {
 		return nil
 	}
-	return gate([]string{h.Name}, "gate/balancer", balancerServes(in))
+	return gate([]string{h.Name}, "gate/balancer", balancerServes(in, "127.0.0.1"))
 }
 
-// balancerServes waits until the balancer of the host connects to an API server that is
-// ready.
-func balancerServes(in Input) *step.Wait {
+// balancerServes waits until the balancer at one of the addresses connects to an API
+// server that is ready.
+func balancerServes(in Input, addresses ...string) *step.Wait {
+	var urls []string
+	for _, a := range addresses {
+		urls = append(urls, "https://"+net.JoinHostPort(a, in.Cluster.BalancerPort())+"/readyz")
+	}
 	return &step.Wait{
-		URL: "https://" + net.JoinHostPort("127.0.0.1", in.Cluster.BalancerPort()) + "/readyz", ServerName: apiName,
+		URL: urls[0], Or: urls[1:], ServerName: apiName,
 		CAFile: haproxyCA, CertFile: haproxyPEM, KeyFile: haproxyPEM,
 		Timeout: step.Duration(time.Minute), Text: "the API answers through the balancer",
 	}

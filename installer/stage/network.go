@@ -29,7 +29,8 @@ func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 func nodeNetworkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "nodenetwork"}
 	if cni := in.Lock.CNIRelease; h.IsNode() && len(cni.Ready) > 0 {
-		l.add("up", &step.Present{Files: cni.Ready, Logs: cni.Logs, Text: "the pod network is up on this node"})
+		l.add("up", &step.Present{Files: cni.Ready, Logs: cni.Logs, Text: "the pod network is up on this node"}).
+			Awaits = in.firstOthers(h)
 	}
 	return l.done()
 }
@@ -44,8 +45,9 @@ func readySteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	objects, err := renderObjects(in, in.Lock.CNIRelease.Objects, in.Lock.CNIRelease.Images)
 	l.fail(err)
-	l.rollout(in, in.Lock.CNI+"-pods", objects)
-	l.add("nodes", &kube.Nodes{Names: in.nodeNames(), Ready: true})
+	nodes := others(in.present(in.Cluster.Nodes()), h)
+	l.rollout(in, in.Lock.CNI+"-pods", objects, nodes)
+	l.add("nodes", &kube.Nodes{Names: in.nodeNames(), Ready: true}).Awaits = nodes
 	return l.done()
 }
 
@@ -56,7 +58,7 @@ func dnsSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		return l.done()
 	}
 	objects := templateSteps(l, in, "coredns", in.Lock.Release.DNSTemplate, in.Lock.Release.Images)
-	l.rollout(in, "coredns-pods", objects)
+	l.rollout(in, "coredns-pods", objects, nil)
 	return l.done()
 }
 
@@ -71,12 +73,13 @@ func templateSteps(l *list, in Input, name, template string, images map[string]c
 	return objects
 }
 
-// rollout adds the step that waits for the pods of objects, if they have any.
-func (l *list) rollout(in Input, id string, objects []json.RawMessage) {
+// rollout adds the step that waits for the pods of objects, if they have any, on the
+// hosts awaited.
+func (l *list) rollout(in Input, id string, objects []json.RawMessage, awaits []string) {
 	workloads, err := kube.Workloads(objects)
 	l.fail(err)
 	if len(workloads) > 0 {
-		l.add(id, &kube.Rollout{Workloads: workloads, Nodes: in.nodeNames()})
+		l.add(id, &kube.Rollout{Workloads: workloads, Nodes: in.nodeNames()}).Awaits = awaits
 	}
 }
 
@@ -100,10 +103,14 @@ func renderObjects(in Input, template string, images map[string]catalog.Image) (
 }
 
 // canForward reports whether DNS pods can forward other names: they can run on any
-// node, so that each node needs a name server.
+// node, so that each node needs a name server. A host alone takes the others to be like it.
 func canForward(in Input) bool {
 	for _, h := range in.Cluster.Nodes() {
-		if len(in.Facts[h.Name].Resolvers) == 0 {
+		f, known := in.Facts[h.Name]
+		if !known && in.Alone.Host != "" {
+			f = in.Facts[in.Alone.Host]
+		}
+		if len(f.Resolvers) == 0 {
 			return false
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -59,6 +60,10 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		Path: bootstrap, Secret: pki.RefBootstrapKubeconfig, Mode: 0o600,
 	})
 	it.Why, it.Unless = "the kubelet requests its certificate with it", kubeletCert
+	if in.Alone.Host != "" {
+		it := l.add("joinable", &kube.Healthy{Kubeconfig: bootstrap})
+		it.Why, it.Unless, it.Awaits = "the kubelet joins with its token", kubeletCert, in.firstOthers(h)
+	}
 	l.add("kubelet-unit", kubelet(in, h).step(kubeletCfg, kubeCA))
 	l.add("kubelet-certificate", &step.Wait{
 		// It writes its kubeconfig before it has the certificate.

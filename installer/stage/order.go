@@ -74,7 +74,12 @@ func controlPlanesAtATime(in Input) int {
 // controlPlaneBefore requires another API server before this one may restart. A
 // single control plane has none; its pods go on without it.
 func controlPlaneBefore(in Input, h manifests.Host) []Gate {
-	return gate(others(in.present(leaders(in)), h), "gate/other-api", &kube.Healthy{Timeout: step.Duration(30 * time.Second)})
+	other := &kube.Healthy{Timeout: step.Duration(30 * time.Second)}
+	on := others(in.present(leaders(in)), h)
+	if in.Alone.Host != "" && len(on) > 0 {
+		other.Servers, on = in.apiURLs(on), []string{h.Name}
+	}
+	return gate(on, "gate/other-api", other)
 }
 
 func etcdAtATime(in Input) int {
@@ -119,6 +124,9 @@ func etcdBefore(in Input, h manifests.Host) []Gate {
 	// Those that do not run yet have had their turn when a member that runs has its own.
 	on := in.downFirst(in.present(rest))
 	slices.Reverse(on)
+	if in.Alone.Host != "" && len(rest) > 0 {
+		on = []manifests.Host{h}
+	}
 	return gate(hostNames(on), "gate/quorum-without-"+h.Name, q)
 }
 
@@ -149,7 +157,7 @@ func nodeAfter(in Input, h manifests.Host) []Gate {
 	if !h.IsNode() || !in.runs(h, kubeletPort) {
 		return nil
 	}
-	return gate(hostNames(in.present(leaders(in))), "gate/ready-"+h.Name, &kube.Nodes{Names: []string{h.Name}, Ready: true})
+	return gate(in.observers(leaders(in)), "gate/ready-"+h.Name, &kube.Nodes{Names: []string{h.Name}, Ready: true})
 }
 
 // Enough returns an error if the hosts that are there are too few to change the

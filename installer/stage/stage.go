@@ -54,6 +54,9 @@ type Input struct {
 	// Forget names hosts that left cluster.yaml and will never come back, so that nothing
 	// has to be restored on them.
 	Forget map[string]bool
+	// Alone is set in the plan of a host that installs itself, as all hosts do: only the
+	// facts of this host are known.
+	Alone Alone
 	// MirrorCA is the PEM certificate that verifies the mirror; empty for http, or if
 	// the host trusts the mirror's authority anyway.
 	MirrorCA []byte

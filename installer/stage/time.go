@@ -35,7 +35,11 @@ func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		}).Why = "cluster.yaml time.args"
 	}
 	l.add("unit", &step.Unit{Name: d.Chrony.Unit, Enable: true, Running: true, Triggers: triggers})
-	l.add("synchronized", timeWait(in, h)).Why = "certificates are valid only for a period of time"
+	it := l.add("synchronized", timeWait(in, h))
+	it.Why = "certificates are valid only for a period of time"
+	if !h.HasRole(manifests.RoleControlPlane) {
+		it.Awaits = hostNames(leaders(in))
+	}
 	return l.done()
 }
 
@@ -140,6 +144,10 @@ func timeWait(in Input, h manifests.Host) *step.Wait {
 		w.Text, w.Timeout = "the clock follows a control plane", step.Duration(5*time.Minute)
 	case !cp && len(cps) == 1:
 		w.Expect, w.Text = "^* "+cps[0].Address, "the clock follows "+cps[0].Name
+	case cp && len(cps) > 1 && in.Alone.Host != "":
+		// Whether others follow time servers of their own is not known.
+		w.Argv = []string{"chronyc", "-n", "tracking"}
+		w.Expect, w.Text = "Leap status     : Normal", "the clock follows another control plane, or is the time of the cluster"
 	case len(in.Cluster.Time.Servers) > 0:
 		w.Text = "the clock follows one of " + strings.Join(in.Cluster.Time.Servers, ", ")
 	case slices.ContainsFunc(cps, func(x manifests.Host) bool { return len(in.keptServers(x)) > 0 }):

@@ -5,22 +5,33 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
 // lastLook is how long a look that has begun may take beyond the timeout of Poll.
 const lastLook = 10 * time.Second
 
+// Awaited are hosts that do their part of the work at the same time as this one.
+type Awaited struct {
+	Hosts []string
+	For   time.Duration // how long a step waits for them at least
+}
+
+func (a Awaited) timeout(d time.Duration) time.Duration { return max(d, a.For) }
+
 // Poll calls look every interval until it returns no reason to wait longer. After
 // timeout it returns an error that names what was waited for and the last reason,
-// or error, of look. If ctx ends, Poll returns its cause. It logs the reasons to env.
+// or error, of look. If ctx ends, Poll returns its cause. It logs the reasons to env, and
+// waits longer if other hosts are awaited.
 func Poll(ctx context.Context, env *Env, timeout, interval time.Duration, what string, look func(context.Context) (reason string, err error)) error {
+	timeout = env.Awaited.timeout(timeout)
 	// A look that has begun may finish, so that there is always a last reason.
 	lookCtx, cancel := context.WithTimeout(ctx, timeout+lastLook)
 	defer cancel()
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
-	last, wait := "nothing was seen", patience{log: env.Log}
+	last, wait := "nothing was seen", patience{log: env.Log, awaited: env.Awaited}
 	for {
 		reason, err := look(lookCtx)
 		switch {
@@ -48,12 +59,16 @@ func Poll(ctx context.Context, env *Env, timeout, interval time.Duration, what s
 // patience logs why a step waits longer, when the reason changes: the operator sees
 // the cause of the delay.
 type patience struct {
-	log  *slog.Logger
-	last string
+	log     *slog.Logger
+	awaited Awaited
+	last    string
 }
 
 func (p *patience) longer(ctx context.Context, reason string) {
-	if reason != p.last {
+	switch {
+	case p.last == "" && len(p.awaited.Hosts) > 0:
+		p.log.WarnContext(ctx, fmt.Sprintf("waiting for %s, up to %s: %s", strings.Join(p.awaited.Hosts, ", "), p.awaited.For, reason))
+	case reason != p.last:
 		p.log.DebugContext(ctx, "not yet: "+reason)
 	}
 	p.last = reason

@@ -102,6 +102,9 @@ type Env struct {
 	// Owned reports that the step has been applied before and the journal has its prior
 	// state: Apply replaces only what offk8s wrote, and need not save it.
 	Owned bool
+	// Awaited are the hosts that the step waits for, and how long. It is zero if the operator
+	// has seen to it that they are ready.
+	Awaited Awaited
 	// After runs argv once after all steps are undone, to restart a daemon with its
 	// restored configuration. It is nil except during Undo.
 	After func(argv []string)
@@ -193,5 +196,8 @@ type Item struct {
 	// Unless is a file that makes the step unnecessary: no bootstrap kubeconfig is
 	// written once the node has joined. If it exists, the step is Skipped.
 	Unless string `json:"unless,omitempty"`
-	Step   Step   `json:"-"`
+	// Awaits names other hosts whose part of the work the step waits for. It counts if each
+	// host works alone (Env.Awaited), and is not part of the JSON.
+	Awaits []string `json:"-"`
+	Step   Step     `json:"-"`
 }

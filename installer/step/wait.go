@@ -21,6 +21,8 @@ type Wait struct {
 	// ("https://127.0.0.1:6443/readyz") or accepts a connection ("tcp://127.0.0.1:2379").
 	Argv []string `json:"argv,omitempty"`
 	URL  string   `json:"url,omitempty"`
+	// Or are more URLs of the same kind; one that answers is enough.
+	Or []string `json:"or,omitempty"`
 	// CAFile, CertFile and KeyFile are paths on the host. https requires a CAFile,
 	// since the system's trust store is never used.
 	CAFile   string `json:"caFile,omitempty"`
@@ -59,8 +61,11 @@ func (w *Wait) Validate() error {
 	if len(w.Argv) > 0 {
 		errs = append(errs, checkArgv("argv", w.Argv))
 	}
-	if w.URL != "" {
-		errs = append(errs, w.checkURL())
+	if len(w.Or) > 0 && w.URL == "" {
+		errs = append(errs, errors.New("or: want url too"))
+	}
+	for _, u := range w.urls() {
+		errs = append(errs, w.checkURL(u))
 	}
 	if w.Timeout < 0 || w.Interval < 0 {
 		errs = append(errs, errors.New("timeout and interval: negative"))
@@ -76,18 +81,26 @@ func (w *Wait) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (w *Wait) checkURL() error {
-	u, err := url.Parse(w.URL)
+// urls returns the URLs, of which one has to answer.
+func (w *Wait) urls() []string {
+	if w.URL == "" {
+		return nil
+	}
+	return append([]string{w.URL}, w.Or...)
+}
+
+func (w *Wait) checkURL(raw string) error {
+	u, err := url.Parse(raw)
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
 	switch {
 	case u.Host == "":
-		return fmt.Errorf("url %q: no host", w.URL)
+		return fmt.Errorf("url %q: no host", raw)
 	case u.Scheme == "https" && w.CAFile == "":
-		return fmt.Errorf("url %q: want caFile", w.URL)
+		return fmt.Errorf("url %q: want caFile", raw)
 	case u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "tcp":
-		return fmt.Errorf("url %q: want https, http or tcp", w.URL)
+		return fmt.Errorf("url %q: want https, http or tcp", raw)
 	}
 	return nil
 }
@@ -121,9 +134,10 @@ func (w *Wait) Check(ctx context.Context, env *Env) (Result, error) {
 
 func (w *Wait) Apply(ctx context.Context, env *Env) (Result, error) {
 	start := time.Now()
-	limit := time.NewTimer(w.timeout())
+	timeout := env.Awaited.timeout(w.timeout())
+	limit := time.NewTimer(timeout)
 	defer limit.Stop()
-	wait := patience{log: env.Log}
+	wait := patience{log: env.Log, awaited: env.Awaited}
 	for {
 		// Each attempt has a separate timeout and limit only prevents the next one, so
 		// that the last error always comes from the other side.
@@ -136,24 +150,42 @@ func (w *Wait) Apply(ctx context.Context, env *Env) (Result, error) {
 		case <-ctx.Done():
 			return Result{}, context.Cause(ctx)
 		case <-limit.C:
-			return Result{}, fmt.Errorf("%s: not after %s, last: %w", w.Describe(), w.timeout(), last)
+			return Result{}, fmt.Errorf("%s: not after %s, last: %w", w.Describe(), timeout, last)
 		case <-time.After(w.interval()):
 		}
 	}
 }
 
 func (w *Wait) try(ctx context.Context, env *Env) error {
-	// An attempt that hangs must not use up all the time.
-	ctx, cancel := context.WithTimeout(ctx, max(10*time.Second, w.interval()))
-	defer cancel()
 	if len(w.Argv) > 0 {
+		ctx, cancel := w.attempt(ctx)
+		defer cancel()
 		out, err := env.Run.Run(ctx, Cmd{Argv: w.Argv})
 		if err != nil {
 			return err
 		}
 		return w.expect(env, out.Stdout)
 	}
-	u, err := url.Parse(w.URL)
+	var errs []error
+	for _, u := range w.urls() {
+		err := w.tryURL(ctx, env, u)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// attempt bounds an attempt: one that hangs must not use up all the time.
+func (w *Wait) attempt(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, max(10*time.Second, w.interval()))
+}
+
+func (w *Wait) tryURL(ctx context.Context, env *Env, raw string) error {
+	ctx, cancel := w.attempt(ctx)
+	defer cancel()
+	u, err := url.Parse(raw)
 	if err != nil {
 		return err
 	}
@@ -164,10 +196,10 @@ func (w *Wait) try(ctx context.Context, env *Env) error {
 		}
 		return c.Close()
 	}
-	return w.get(ctx, env)
+	return w.get(ctx, env, raw)
 }
 
-func (w *Wait) get(ctx context.Context, env *Env) error {
+func (w *Wait) get(ctx context.Context, env *Env, raw string) error {
 	conf, err := w.tls(env)
 	if err != nil {
 		return err
@@ -175,7 +207,7 @@ func (w *Wait) get(ctx context.Context, env *Env) error {
 	// No Proxy: the other side is this host, a neighbour or the mirror.
 	tr := &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}
 	defer tr.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, raw, nil)
 	if err != nil {
 		return err
 	}
