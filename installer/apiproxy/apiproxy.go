@@ -15,6 +15,7 @@ package apiproxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,7 +65,8 @@ const maxConnections = 1024
 // Proxy is the service.
 type Proxy struct {
 	config Config
-	client *http.Client // for checks and endpoints
+	tls    *tls.Config
+	client *http.Client // while it serves
 	log    *slog.Logger
 	timing timing
 	slots  chan struct{} // one for each connection
@@ -105,20 +107,23 @@ func New(c Config, log *slog.Logger) (*Proxy, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	tls, err := credential(c.Kubeconfig)
+	conf, err := credential(c.Kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	// It speaks HTTP/1.1, in which a connection that hangs is given up with its request. The
-	// limits on dial and handshake count too: these go on when the request has ended.
-	transport := &http.Transport{
-		DialContext: (&net.Dialer{Timeout: usual.answer}).DialContext, TLSHandshakeTimeout: usual.answer,
-		TLSClientConfig: tls, MaxIdleConnsPerHost: 1, DisableCompression: true,
-	}
 	return &Proxy{
-		config: c, log: log, timing: usual, slots: make(chan struct{}, maxConnections), pool: pool{log: log},
-		client: &http.Client{Transport: transport},
+		config: c, tls: conf, log: log, timing: usual, slots: make(chan struct{}, maxConnections), pool: pool{log: log},
 	}, nil
+}
+
+// newClient returns the client for checks and endpoints. It speaks HTTP/1.1, in which a
+// connection that hangs is given up with its request. Dial and handshake have limits of
+// their own, since they go on when the request has ended.
+func (p *Proxy) newClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: (&net.Dialer{Timeout: p.timing.answer}).DialContext, TLSHandshakeTimeout: p.timing.answer,
+		TLSClientConfig: p.tls, MaxIdleConnsPerHost: 1, DisableCompression: true,
+	}}
 }
 
 // Serve listens and forwards connections until ctx ends, and then returns nil after
@@ -132,6 +137,7 @@ func (p *Proxy) Serve(ctx context.Context) error {
 }
 
 func (p *Proxy) serve(ctx context.Context, l net.Listener) error {
+	p.client = p.newClient()
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer p.client.CloseIdleConnections()
