@@ -461,6 +461,7 @@ func TestDamagedKept(t *testing.T) {
 func TestOtherAuthority(t *testing.T) {
 	ca := newAuthority(t)
 	a, evil := newAPI(ca), newAPI(newAuthority(t))
+	evil.TLS.ClientCAs = ca.pool() // it would take the certificate and be ready
 	w := start(t, ca, Config{Servers: addrs(a, evil)}, nil)
 	w.log.wait(t, `msg="server unready" server=`+evil.addr, `msg="server ready" server=`+a.addr)
 	for range 3 {
@@ -500,48 +501,59 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// When one side closes its direction, the other one gets the rest and then its end. A side
-// that does not close afterwards is closed.
-func TestHalfClose(t *testing.T) {
+// halfClose sends text through the proxy and closes that direction. It returns what the
+// client gets from a server that answers with reply, which then closes or not.
+func halfClose(t *testing.T, linger time.Duration, reply string, closes bool) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ca := newAuthority(t)
-	w := start(t, ca, Config{Servers: []string{l.Addr().String()}}, func(p *Proxy) {
-		p.timing.check, p.timing.follow, p.timing.retry = time.Hour, time.Hour, time.Hour
-		p.timing.answer, p.timing.dial, p.timing.linger = time.Millisecond, time.Minute, time.Millisecond
-	})
-	client, err := net.Dial("tcp", w.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
 	const text = "not TLS, which the proxy does not mind"
-	io.WriteString(client, text)
-	client.(*net.TCPConn).CloseWrite()
-	arrived := make(chan bool, 10)
+	done := make(chan bool)
+	defer close(done)
 	go func() {
 		for {
 			s, err := l.Accept()
 			if err != nil {
 				return
 			}
-			defer s.Close() // not earlier
 			go func() {
-				got, _ := io.ReadAll(s)
-				if string(got) == text { // the others are checks
-					arrived <- true
+				defer s.Close()
+				if got, _ := io.ReadAll(s); string(got) != text {
+					return // a check
+				}
+				io.WriteString(s, reply)
+				if !closes {
+					<-done
 				}
 			}()
 		}
 	}()
-	<-arrived
-	client.SetReadDeadline(time.Now().Add(time.Minute))
-	if got, err := io.ReadAll(client); err != nil || len(got) > 0 {
-		t.Errorf("got %q, %v; want the end, since the server does not close", got, err)
+	w := start(t, newAuthority(t), Config{Servers: []string{l.Addr().String()}}, func(p *Proxy) { p.timing.linger = linger })
+	client, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer client.Close()
+	io.WriteString(client, text)
+	client.(*net.TCPConn).CloseWrite()
+	client.SetReadDeadline(time.Now().Add(time.Minute))
+	got, err := io.ReadAll(client)
+	if err != nil {
+		t.Errorf("got %q, %v; want the end", got, err)
+	}
+	return string(got)
+}
+
+// When one side closes its direction, the other one learns it and can send the rest. If it
+// never closes, the proxy does.
+func TestHalfClose(t *testing.T) {
+	if got := halfClose(t, time.Hour, "the rest", true); got != "the rest" {
+		t.Errorf("got %q", got)
+	}
+	halfClose(t, 10*time.Millisecond, "", false)
 }
 
 // systemd learns that the service listens.

@@ -79,7 +79,7 @@ func TestChecksDoNotAddUp(t *testing.T) {
 			}()
 		}
 	}()
-	start(t, newAuthority(t), Config{Servers: []string{l.Addr().String()}}, func(p *Proxy) { p.timing.answer = time.Millisecond })
+	start(t, newAuthority(t), Config{Servers: []string{l.Addr().String()}}, func(p *Proxy) { p.timing.answer = 200 * time.Millisecond })
 	limit := time.After(time.Minute)
 	for range 4 {
 		select {
