@@ -4,12 +4,19 @@ import (
 	"context"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/stage"
 )
 
 // ResetOptions configure Reset; the zero value is useful.
 type ResetOptions struct {
 	Progress Progress // may be nil
+}
+
+// Installed returns what the journal of a host records of its cluster, nil if it has none.
+func (f *Fleet) Installed(ctx context.Context, name string) (*facts.Installed, error) {
+	seen, err := f.facts(ctx, agent.ModeFacts)
+	return seen[name].facts.Installed, err
 }
 
 // Reset restores the state that every host had before offk8s, from the host's

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
@@ -190,4 +194,48 @@ func (i *installation) localWords() closing {
 		out.Kubeconfig = kube.AdminConf
 	}
 	return out
+}
+
+// resetLocal resets this host. Its journal names the cluster and the host.
+func (a *app) resetLocal(ctx context.Context, o resetOptions) (err error) {
+	name, _ := os.Hostname()
+	here := &manifests.Cluster{Hosts: []manifests.Host{{Name: cmp.Or(name, "localhost"), Local: true}}}
+	run := a.startRun("reset", "")
+	defer func() { a.finishRun(run, "", err) }()
+	fleet, err := a.connect(ctx, o.cluster, here, false, run)
+	if err != nil {
+		return err
+	}
+	i, err := fleet.Installed(ctx, here.Hosts[0].Name)
+	if err = errors.Join(err, fleet.Close()); err != nil {
+		return err
+	}
+	if i != nil {
+		here.Name, here.Hosts[0].Name = i.Cluster, i.Host
+		for _, l := range losses(clusterOf(i), []string{i.Host}) {
+			a.warnf("%s", l)
+		}
+		for _, r := range i.Roles {
+			here.Hosts[0].Roles = append(here.Hosts[0].Roles, manifests.Role(r))
+		}
+	}
+	if !o.yes && i != nil {
+		if err := a.confirmReset(here, true); err != nil {
+			return err
+		}
+	}
+	return a.undo(ctx, o, here, run)
+}
+
+// clusterOf returns the hosts of the cluster that the journal of a host records.
+func clusterOf(i *facts.Installed) *manifests.Cluster {
+	c := &manifests.Cluster{Name: i.Cluster}
+	for _, m := range i.Hosts {
+		h := manifests.Host{Name: m.Name, Address: m.Address}
+		for _, r := range m.Roles {
+			h.Roles = append(h.Roles, manifests.Role(r))
+		}
+		c.Hosts = append(c.Hosts, h)
+	}
+	return c
 }

@@ -22,6 +22,7 @@ type resetOptions struct {
 	hosts    []string
 	yes      bool
 	takeOver bool
+	local    bool
 }
 
 func (a *app) resetCommand() *cobra.Command {
@@ -38,6 +39,9 @@ With --host, only those hosts are reset; reset then says what remains of etcd an
 API. To take a host out of a cluster that stays, remove it from cluster.yaml and run
 install, which drains it first.
 
+With --local, it resets this host alone, as root, without SSH and without cluster.yaml:
+the host's journal names the cluster.
+
 The state directory of the cluster stays; if there is one, the events of the run are
 written to a file in it, runs/TIME.jsonl.
 
@@ -46,11 +50,22 @@ works on a host.`,
 		Example: `  offk8s reset -f cluster.yaml
   offk8s reset --host node-3 --yes`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.reset(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !o.local {
+				return a.reset(cmd.Context(), o)
+			}
+			for _, name := range []string{"file", "host"} {
+				if cmd.Flags().Changed(name) {
+					return usagef("--%s: not with --local, which resets this host alone", name)
+				}
+			}
+			return a.resetLocal(cmd.Context(), o)
+		},
 	}
 	o.cluster.fileFlag(cmd)
 	o.cluster.hostFlags(cmd)
 	cmd.Flags().StringSliceVar(&o.hosts, "host", nil, "only these hosts")
+	cmd.Flags().BoolVar(&o.local, "local", false, "reset this host alone")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
 	takeOverFlag(cmd, &o.takeOver)
 	return cmd
@@ -89,6 +104,11 @@ func (a *app) reset(ctx context.Context, o resetOptions) (err error) {
 		a.keepLog(run, state.dir)
 	}
 	defer func() { a.finishRun(run, "", err) }()
+	return a.undo(ctx, o, c, run)
+}
+
+// undo resets the hosts of c.
+func (a *app) undo(ctx context.Context, o resetOptions, c *manifests.Cluster, run *clusterRun) error {
 	fleet, err := a.connect(ctx, o.cluster, c, true, run)
 	if err != nil {
 		return err
