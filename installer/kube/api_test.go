@@ -2,8 +2,11 @@ package kube
 
 import (
 	"encoding/base64"
+	"encoding/pem"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +74,50 @@ func TestHealthy(t *testing.T) {
 	bare := steptest.New(t)
 	if _, err := h.Apply(t.Context(), bare.Env()); err == nil || !strings.Contains(err.Error(), AdminConf) {
 		t.Errorf("without %s: %v", AdminConf, err)
+	}
+}
+
+// Another control plane than the first may answer.
+func TestHealthyServers(t *testing.T) {
+	f, w := newCluster(t)
+	server := strings.Trim(line(t, f.api.Kubeconfig, "server:"), `"`)
+	h := &Healthy{Servers: []string{"https://127.0.0.1:1", server}, Timeout: step.Duration(time.Millisecond)}
+	if res, err := h.Apply(t.Context(), w.Env()); err != nil || res.State != step.Verified {
+		t.Errorf("%+v, %v", res, err)
+	}
+	f.api.Health = "not ready"
+	_, err := h.Apply(t.Context(), w.Env())
+	for _, want := range []string{"https://127.0.0.1:1: ", server + ": it answers: not ready"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v lacks %q", err, want)
+		}
+	}
+}
+
+// A kubelet that joins has a token instead of a certificate.
+func TestHealthyWithToken(t *testing.T) {
+	var got string
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if got = r.Header.Get("Authorization"); got != "Bearer abcdef.0123456789abcdef" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		_, _ = w.Write([]byte("ok"))
+	}))
+	defer srv.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	w := steptest.New(t)
+	w.Write(t, "join.conf", fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: a, cluster: {server: %q, certificate-authority-data: %s}}]
+users: [{name: a, user: {token: abcdef.0123456789abcdef}}]
+`, srv.URL, base64.StdEncoding.EncodeToString(ca)), 0o600)
+	h := &Healthy{Kubeconfig: "/join.conf", Timeout: step.Duration(time.Millisecond)}
+	if res, err := h.Apply(t.Context(), w.Env()); err != nil || res.State != step.Verified {
+		t.Errorf("%+v, %v, with %q", res, err, got)
+	}
+	w.Write(t, "join.conf", strings.Replace(w.Read(t, "join.conf"), "abcdef.0", "abcdef.1", 1), 0o600)
+	if _, err := h.Apply(t.Context(), w.Env()); err == nil {
+		t.Error("an API that does not know the token is ready")
 	}
 }
 

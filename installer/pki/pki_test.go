@@ -356,6 +356,11 @@ func TestT44Token(t *testing.T) {
 		}
 		swapToken(t, dir, first, now)
 	}
+	later := open(t, dir, now.Add(23*time.Hour), nil)
+	later.ReuseToken(24 * time.Hour)
+	if got := string(resolve(t, later, RefToken)); got != first {
+		t.Error("the tickets of a day have different tokens")
+	}
 }
 
 func swapToken(t *testing.T, dir, token string, made time.Time) {

@@ -92,6 +92,12 @@ func TestWait(t *testing.T) {
 	if proxied {
 		t.Error("went through the proxy of the environment")
 	}
+	either := &step.Wait{
+		URL: "tcp://127.0.0.1:1", Or: []string{srv.URL}, CAFile: "/ca.crt", Timeout: step.Duration(time.Minute), Interval: step.Duration(time.Millisecond),
+	}
+	if res, err := either.Apply(t.Context(), w.Env()); err != nil || res.State != step.Verified {
+		t.Errorf("the second URL answers: %+v, %v", res, err)
+	}
 	never := &step.Wait{
 		URL: srv.URL, CAFile: "/ca.crt", Expect: "green", Timeout: step.Duration(30 * time.Millisecond), Interval: step.Duration(time.Millisecond),
 	}
