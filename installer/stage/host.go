@@ -107,8 +107,13 @@ func firewallSteps(l *list, in Input, h manifests.Host) {
 			sources = append(sources, x.Address)
 		}
 		l.add("firewall-balancers", &step.Firewall{
-			Protocols: []string{"vrrp"}, Sources: sources,
+			Protocols: []string{"vrrp"}, Sources: sources, Interface: own.Interface,
 		}).Why = "the balancers tell each other who has the virtual address"
+		if name := in.balancerInterface(h); name != own.Interface {
+			l.add("firewall-vip", &step.Firewall{
+				Ports: []string{in.Cluster.BalancerPort() + "/tcp"}, Interface: name,
+			}).Why = "the virtual address is on another interface than the host's"
+		}
 	}
 	if len(between) > 0 {
 		l.add("firewall-hosts", &step.Firewall{

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/probe"
+	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -213,5 +215,31 @@ func TestCheckBalancers(t *testing.T) {
 				t.Errorf("%s, want %s by %q:\n%s", worst, tt.want, tt.check, strings.Join(lines, "\n"))
 			}
 		})
+	}
+}
+
+// Where firewalld has the interface of the virtual address in another zone, the port is
+// open there too. VRRP is between the hosts' addresses.
+func TestBalancerFirewall(t *testing.T) {
+	for name, want := range map[string][]string{"": {"eth0"}, "eth1": {"eth0", "eth1"}} {
+		in := balancedInput(t)
+		in.Cluster.LoadBalancer.Interface = name
+		items, err := hostSteps(in, in.Cluster.Hosts[3])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ports, vrrp []string
+		for _, it := range items {
+			fw, ok := it.Step.(*step.Firewall)
+			if ok && slices.Contains(fw.Ports, in.Cluster.BalancerPort()+"/tcp") {
+				ports = append(ports, fw.Interface)
+			}
+			if ok && slices.Contains(fw.Protocols, "vrrp") {
+				vrrp = append(vrrp, fw.Interface)
+			}
+		}
+		if !slices.Equal(ports, want) || !slices.Equal(vrrp, []string{"eth0"}) {
+			t.Errorf("interface %q: port on %q, VRRP on %q; want the port on %q", name, ports, vrrp, want)
+		}
 	}
 }
