@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/manifests"
 )
+
+var update = flag.Bool("update", false, "rewrite the picture of the documentation")
 
 // Every topology has a picture that is well-formed, with each host once.
 func TestGraph(t *testing.T) {
@@ -47,6 +51,32 @@ func TestGraph(t *testing.T) {
 				t.Errorf("%s: no %q:\n%s", top.Name, want, svg)
 			}
 		}
+	}
+}
+
+// The picture of docs/production.md is that of its cluster.yaml.
+func TestGraphOfDocs(t *testing.T) {
+	n := manifests.NewCluster{Topology: "production", VIP: "10.0.0.10"}
+	for i := range 6 {
+		n.Hosts = append(n.Hosts, fmt.Sprintf("10.0.0.%d", 11+i))
+	}
+	doc, err := n.Write()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := manifests.LoadCluster("c.yaml", doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const file = "../docs/production.svg"
+	svg := graph(t, c)
+	if *update {
+		if err := os.WriteFile(file, []byte(svg), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != svg {
+		t.Errorf("%s is not the picture of the cluster (error %v); run the test with -update", file, err)
 	}
 }
 
