@@ -24,6 +24,8 @@ var remedies = []remedy{
 	{kind: "image", hint: mirrorHint + "; offk8s logs HOST containerd shows its side"},
 	{kind: "packages", hint: "the packages come from the mirror alone: check that HOST reaches it, and that no other package manager runs on HOST"},
 	{stage: "time", kind: "wait", hint: "chronyc sources on HOST shows its time sources: are they up, and is 123/udp open to them?"},
+	{kind: "endpoint", hint: endpointHint},
+	{stage: "loadbalancer", id: "gate", hint: "offk8s logs HOST haproxy shows which API servers are ready, and why others are not"},
 	{kind: "etcd-quorum", hint: etcdHint},
 	{stage: "etcd", kind: "unit", hint: etcdHint},
 	{stage: "etcd", kind: "wait", hint: etcdHint},
@@ -43,10 +45,14 @@ var remedies = []remedy{
 
 const (
 	mirrorHint = "can HOST reach the mirror? check mirror.url, the firewalls, and that offk8s serve runs"
-	etcdHint   = "offk8s logs HOST etcd shows why; is 2380/tcp open between the etcd hosts?"
-	unitHint   = "offk8s logs HOST UNIT shows why"
-	nodeHint   = "offk8s logs NODE kubelet shows why, for the node that is named; can it reach the endpoint of the API?"
-	again      = "; then run the same command again, it continues where it stopped"
+	// For both kinds of balancers: one that is external has no log here.
+	endpointHint = "the load balancer has to pass TLS through (TCP) to port 6443 of every control plane, to those whose GET /readyz over HTTPS with a client certificate answers 200; " +
+		"docs/load-balancers.md says more, and offk8s logs HOST haproxy shows the state of a balancer of the cluster. " +
+		"If it leads a host always to the same control plane, set hostPreparation.ignorePreflight: [endpoint]"
+	etcdHint = "offk8s logs HOST etcd shows why; is 2380/tcp open between the etcd hosts?"
+	unitHint = "offk8s logs HOST UNIT shows why"
+	nodeHint = "offk8s logs NODE kubelet shows why, for the node that is named; can it reach the endpoint of the API?"
+	again    = "; then run the same command again, it continues where it stopped"
 )
 
 // explain adds the hint for the first step that failed to the error of a run, unless

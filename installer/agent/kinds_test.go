@@ -37,6 +37,7 @@ func TestJournalKeys(t *testing.T) {
 		{&step.KubeletJoin{Node: "a"}, `kubelet-join  "a"  `},
 		{&step.Modules{Names: []string{"a"}}, `modules    `},
 		{&step.Modules{File: "/a"}, `modules    "/a"`},
+		{&step.Endpoint{Address: "a:1"}, `endpoint    `},
 		{&step.Packages{Names: []string{"a"}}, `packages    `},
 		{&step.Present{Files: []string{"/a/b"}}, `present    `},
 		{&step.Route{Destination: "::1"}, `route   "::1" `},

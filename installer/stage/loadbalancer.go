@@ -285,6 +285,24 @@ func (in Input) vipLink(h manifests.Host, vip netip.Addr) (string, netip.Prefix)
 	return name, netip.PrefixFrom(vip, bits)
 }
 
+// endpoint adds the step that waits until the load balancer, of this cluster or an
+// external one, leads the node to every API server.
+func (l *list) endpoint(in Input) {
+	mode := in.Cluster.Balancing()
+	if mode != manifests.BalanceHosts && mode != manifests.BalanceExternal {
+		return
+	}
+	e := &step.Endpoint{
+		Address: in.Cluster.NodeEndpoint(), CAFile: kubeCA,
+		// For a balancer that leads a host to the same server always.
+		Any: slices.Contains(in.Cluster.HostPrep.IgnorePreflight, "endpoint"),
+	}
+	for _, h := range in.present(leaders(in)) {
+		e.Servers = append(e.Servers, net.JoinHostPort(h.Address, manifests.DefaultAPIPort))
+	}
+	l.add("endpoint", e).Why = "kubelet and kube-proxy connect to the API through it"
+}
+
 // balancerPorts returns the TCP ports of the daemons of a balancer.
 func balancerPorts(c *manifests.Cluster) []int {
 	n, _ := strconv.Atoi(c.BalancerPort()) // it is a number

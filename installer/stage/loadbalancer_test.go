@@ -61,7 +61,7 @@ func TestBalancedGolden(t *testing.T) {
 				}
 				for _, it := range items {
 					balancer := h.HasRole(manifests.RoleLoadBalancer)
-					if balancer || slices.Contains([]string{"access", "endpoint"}, p.Name) {
+					if balancer || p.Name == "access" || strings.HasSuffix(it.ID, "/endpoint") {
 						fmt.Fprintf(&plan, "%-7s %-40s %s\n", h.Name, it.ID, it.Step.Describe())
 					}
 					if balancer && p.Name == "loadbalancer" {
@@ -154,5 +154,62 @@ func TestBalancersTurn(t *testing.T) {
 	}
 	if g := balancerAfter(in, lb2); len(g) != 1 || !slices.Equal(g[0].On, []string{"lb-2"}) {
 		t.Errorf("after: %v", g)
+	}
+}
+
+// A bundle without the packages of balancers is refused before a host is changed.
+func TestBundleWithoutBalancers(t *testing.T) {
+	for name, change := range map[string]func(*Input){
+		"packed by an older version": func(in *Input) {
+			for name, d := range in.Lock.DistroData {
+				d.RolePackages = nil
+				in.Lock.DistroData[name] = d
+			}
+			in.Lock.Artifacts = slices.DeleteFunc(in.Lock.Artifacts, func(a manifests.Artifact) bool { return a.Name == "haproxy" })
+		},
+		"other architecture": func(in *Input) {
+			in.Lock.Artifacts = slices.DeleteFunc(in.Lock.Artifacts, func(a manifests.Artifact) bool { return a.Name == "haproxy" })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := sixHosts(t, "1.36")
+			if bad := Failed(completeness(in)); len(bad) > 0 {
+				t.Fatalf("complete bundle: %v", bad)
+			}
+			change(&in)
+			text := fmt.Sprint(Failed(completeness(in)))
+			for _, want := range []string{"no haproxy for debian-12 (linux/amd64), no haproxy for rocky-9", "offk8s pack"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("%s, want %q", text, want)
+				}
+			}
+		})
+	}
+}
+
+// Nodes check an external balancer as they do those of the cluster, and nothing that the
+// balancers need is on any host.
+func TestExternalBalancer(t *testing.T) {
+	in := sixHosts(t, "1.36")
+	in.Cluster.Hosts = in.Cluster.Hosts[2:]
+	in.Cluster.LoadBalancer = manifests.LoadBalancer{Mode: manifests.BalanceExternal}
+	in.Cluster.ControlPlane.Endpoint = "api.example.com:443"
+	in.Away = map[string]bool{"cp-3": true}
+	for _, host := range []string{"cp-1", "node-1"} {
+		e, ok := steps(t, in, "node", host)["endpoint"].Step.(*step.Endpoint)
+		if !ok || e.Address != "api.example.com:443" || !slices.Equal(e.Servers, []string{"10.0.0.13:6443", "10.0.0.14:6443"}) || e.Any {
+			t.Errorf("%s: %+v", host, e)
+		}
+		if n := len(steps(t, in, "loadbalancer", host)); n > 0 {
+			t.Errorf("%s: %d steps for balancers", host, n)
+		}
+	}
+	in.Cluster.HostPrep.IgnorePreflight = []string{"endpoint"}
+	if e := steps(t, in, "node", "node-1")["endpoint"].Step.(*step.Endpoint); !e.Any {
+		t.Error("hostPreparation.ignorePreflight has no effect")
+	}
+	in.Cluster.LoadBalancer.Mode = manifests.BalanceNodeLocal
+	if _, ok := steps(t, in, "node", "node-1")["endpoint"]; ok {
+		t.Error("a node with a proxy waits for a balancer")
 	}
 }

@@ -36,6 +36,7 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		return l.done()
 	}
 	l.apiProxy(in, h)
+	l.endpoint(in)
 	l.programs(in, h, "kubelet", "kube-proxy")
 	if in.Lock.Release.Features.MetadataRoute {
 		l.add("metadata-route", metadataRoute).Why = "a kubelet of this version connects to it and hangs for 20 s if the network drops packets"

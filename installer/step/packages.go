@@ -90,13 +90,13 @@ func (p *Packages) Apply(ctx context.Context, env *Env) (Result, error) {
 	if err != nil || len(missing) == 0 {
 		return Result{State: OK}, err
 	}
-	if err := p.install(ctx, env, missing); err != nil {
-		return Result{}, fmt.Errorf("install %s: %w", strings.Join(missing, " "), err)
-	}
 	for _, n := range missing {
 		if err := env.SetStamp(packageStamp(n), "installed"); err != nil {
 			return Result{}, err
 		}
+	}
+	if err := p.install(ctx, env, missing); err != nil {
+		return Result{}, fmt.Errorf("install %s: %w", strings.Join(missing, " "), err)
 	}
 	return Result{
 		State: Changed, Reason: "installed " + strings.Join(missing, " "),
@@ -116,7 +116,8 @@ func (p *Packages) Retained(raw json.RawMessage) []string {
 // their cache for the host's repositories.
 const CacheDir = "/var/cache/offk8s"
 
-// packageStamp is the key of the stamp of a package that a step installed.
+// packageStamp is the key of the stamp of a package that a step installs. It is set
+// before the transaction, of which an interruption may leave a part.
 func packageStamp(name string) string { return "package/" + name }
 
 // packagesPrior lists the packages that were not installed before.

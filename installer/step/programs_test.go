@@ -64,6 +64,9 @@ func TestPackages(t *testing.T) {
 		if diff := cmp.Diff(tt.want, changes); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.manager, diff)
 		}
+		if w.Env().Stamp("package/socat") == "" {
+			t.Errorf("%s: no stamp of an installed package", tt.manager)
+		}
 		if tt.manager == "apt" {
 			conf := w.Read(t, "var/cache/offk8s/apt/apt.conf")
 			for _, want := range []string{`Dir::Etc::SourceParts "/etc/offk8s/r"`, `Dir::Etc::Parts "/dev/null"`, `CAInfo "/etc/offk8s/ca.crt"`, `AllowUnauthenticated "false"`} {

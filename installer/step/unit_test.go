@@ -268,3 +268,29 @@ func TestUnitsTogether(t *testing.T) {
 		some = true
 	}
 }
+
+// A unit that the distribution starts when its package is installed did not run before.
+func TestUnitOfPackage(t *testing.T) {
+	for _, ours := range []bool{true, false} {
+		w := steptest.New(t)
+		s := &systemd{t: t, w: w, packaged: true, enabled: true, active: true}
+		w.Programs = s.run
+		env := w.Env()
+		if ours {
+			if err := env.SetStamp("package/etcd", "installed"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u := &step.Unit{Name: "etcd.service", Package: "etcd", Enable: true, Running: true}
+		res, err := u.Apply(t.Context(), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := u.Undo(t.Context(), env, res.Prior); err != nil {
+			t.Fatal(err)
+		}
+		if s.active == ours || s.enabled == ours {
+			t.Errorf("installed by offk8s %t: after undo active %t, enabled %t", ours, s.active, s.enabled)
+		}
+	}
+}
