@@ -121,7 +121,7 @@ func loadBalancerSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.dropIn(haproxyUnit, restarts)
 	l.add("haproxy-unit", &step.Unit{
 		Name: haproxyUnit, Package: "haproxy", Enable: true, Running: true, Reload: true,
-		Triggers: []string{haproxyCfg, haproxyCA, haproxyPEM},
+		Triggers: []string{haproxyCfg, haproxyCA, haproxyPEM, dropInPath(haproxyUnit)},
 	}).Why = "it connects nodes and users to an API server that is ready"
 	l.add("haproxy-alive", &step.Wait{
 		URL: "http://" + net.JoinHostPort("127.0.0.1", alivePort) + "/", Timeout: step.Duration(30 * time.Second), Text: "haproxy answers",
@@ -132,7 +132,7 @@ func loadBalancerSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.dropIn(keepalivedUnit, restarts)
 	l.add("keepalived-unit", &step.Unit{
 		Name: keepalivedUnit, Package: "keepalived", Enable: true, Running: true, Reload: true,
-		Triggers: []string{keepalivedCfg, keepalivedSecret, keepalivedScript},
+		Triggers: []string{keepalivedCfg, keepalivedSecret, keepalivedScript, dropInPath(keepalivedUnit)},
 	}).Why = "it moves the address " + vip.String() + " to a balancer that works"
 	return l.done()
 }
@@ -218,8 +218,10 @@ RestartSec=1
 
 // dropIn adds the step for the drop-in of a unit.
 func (l *list) dropIn(unit, content string) {
-	l.add(unit+".d", &step.File{Path: "/etc/systemd/system/" + unit + ".d/offk8s.conf", Content: content})
+	l.add(unit+".d", &step.File{Path: dropInPath(unit), Content: content})
 }
+
+func dropInPath(unit string) string { return "/etc/systemd/system/" + unit + ".d/offk8s.conf" }
 
 // keepalivedConfig returns keepalived.conf with keywords that keepalived 1.3 to 2.3
 // support. A balancer that comes back leaves the address where it is (nopreempt). If

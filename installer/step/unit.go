@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -155,6 +156,8 @@ func (u *Unit) reasons(env *Env, s unitState) ([]string, error) {
 	return out, err
 }
 
+func isDropIn(trigger string) bool { return strings.HasPrefix(trigger, unitDir) }
+
 func (u *Unit) key() string { return "unit/" + u.Name }
 
 func (u *Unit) checkStopped(env *Env, s unitState) (Result, error) {
@@ -207,7 +210,9 @@ func (u *Unit) apply(ctx context.Context, env *Env, s unitState) (string, error)
 			return "", err
 		}
 	}
-	if u.Content != "" || s.stale {
+	// systemd does not say that it has not read a new drop-in: its list of directories is
+	// an older one.
+	if u.Content != "" || s.stale || slices.ContainsFunc(u.Triggers, isDropIn) {
 		if err := env.systemctl(ctx, "daemon-reload"); err != nil {
 			return "", err
 		}
