@@ -17,7 +17,10 @@ import (
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
 
-const journalPath = "var/lib/offk8s/journal.jsonl"
+const (
+	journalPath = "var/lib/offk8s/journal.jsonl"
+	lockPath    = "var/lib/offk8s/lock"
+)
 
 func TestT64DiedBetweenIntentAndDone(t *testing.T) {
 	w := newWorld(t, 1)

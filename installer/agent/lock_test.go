@@ -45,7 +45,7 @@ func holdLock(path string) {
 // locked starts a process with that command line that holds the lock of the host.
 func (w *world) locked(argv ...string) *exec.Cmd {
 	w.t.Helper()
-	lock := filepath.Join(w.Root, agent.StateDir, "lock")
+	lock := filepath.Join(w.Root, lockPath)
 	if err := os.MkdirAll(filepath.Dir(lock), 0o700); err != nil {
 		w.t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestTakeOver(t *testing.T) {
 	if len(events) != 2 || !strings.Contains(events[0].Text, "alice@laptop") {
 		t.Errorf("events %v", events)
 	}
-	if b, err := os.ReadFile(filepath.Join(w.Root, agent.StateDir, "lock")); !strings.HasPrefix(string(b), "bob@bastion since ") {
+	if b, err := os.ReadFile(filepath.Join(w.Root, lockPath)); !strings.HasPrefix(string(b), "bob@bastion since ") {
 		t.Errorf("the lock is %q, %v", b, err)
 	}
 }

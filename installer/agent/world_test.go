@@ -45,6 +45,17 @@ func newWorld(t *testing.T, sequence int64) *world {
 	return w
 }
 
+// Tree is the tree of the host without the content of the lock, which has the time of
+// its run and a line of the agent that stops.
+func (w *world) Tree(t testing.TB) map[string]string {
+	t.Helper()
+	tree := w.World.Tree(t)
+	if _, ok := tree[lockPath]; ok {
+		tree[lockPath] = ""
+	}
+	return tree
+}
+
 // serve puts a mirror with the bundle of this sequence up.
 func (w *world) serve(sequence int64) {
 	w.t.Helper()
