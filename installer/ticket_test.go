@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -13,10 +14,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/mirror"
 )
 
 var ticketPass = []byte("correct horse")
@@ -123,5 +127,26 @@ func TestTicketChecksClockAndHost(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A mirror that has moved on to another bundle cannot install from an older ticket.
+func TestTicketOfAnotherBundle(t *testing.T) {
+	b := bundletest.Open(t)
+	m, err := mirror.New([]*bundle.Bundle{b}, mirror.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(m)
+	defer srv.Close()
+	ticket := ticketFor()
+	ticket.Mirror.URL, ticket.Bundle = srv.URL, agent.Bundle{PublicKeys: string(bundletest.Key(t).PublicPEM()), Root: b.Root()}
+	got, err := ticket.OpenMirror(t.Context())
+	if err != nil || got.Root != b.Root() || got.Agent.URL != srv.URL {
+		t.Errorf("got %+v, error %v", got, err)
+	}
+	ticket.Bundle.Root = digest.FromString("another")
+	if _, err := ticket.OpenMirror(t.Context()); !errors.Is(err, installer.ErrTicketBundle) || !errors.Is(err, agent.ErrPolicy) {
+		t.Errorf("another bundle: error %v, want ErrTicketBundle", err)
 	}
 }
