@@ -144,8 +144,10 @@ func timeWait(in Input, h manifests.Host) *step.Wait {
 		w.Text, w.Timeout = "the clock follows a control plane", step.Duration(5*time.Minute)
 	case !cp && len(cps) == 1:
 		w.Expect, w.Text = "^* "+cps[0].Address, "the clock follows "+cps[0].Name
-	case cp && len(cps) > 1 && in.Alone.Host != "":
-		// Whether others follow time servers of their own is not known.
+	case cp && len(cps) > 1 && (in.Alone.Host != "" || len(in.present(cps)) < len(cps)):
+		// Whether others follow time servers of their own is not known; and a source that is
+		// away stays the selected one until about eight of its answers are missing, which
+		// may take half an hour.
 		w.Argv = []string{"chronyc", "-n", "tracking"}
 		w.Expect, w.Text = "Leap status     : Normal", "the clock follows another control plane, or is the time of the cluster"
 	case len(in.Cluster.Time.Servers) > 0:
@@ -162,10 +164,9 @@ func timeWait(in Input, h manifests.Host) *step.Wait {
 }
 
 // timeLeader returns the control plane whose clock is the time of the cluster if there
-// are no time servers: chrony takes the lowest address of those that are there. h is one
-// of them.
+// are no time servers: chrony takes the lowest address. h is one of them.
 func timeLeader(in Input, h manifests.Host) manifests.Host {
-	for _, cp := range in.present(leaders(in)) {
+	for _, cp := range leaders(in) {
 		a, errA := netip.ParseAddr(cp.Address)
 		b, errB := netip.ParseAddr(h.Address)
 		if errA == nil && errB == nil && a.Less(b) {
