@@ -44,6 +44,8 @@ const (
 	ModeCheck Mode = "check" // compare the items with the host, change nothing
 	ModeApply Mode = "apply" // apply the items
 	ModeUndo  Mode = "undo"  // restore everything in the journal, newest first
+	ModeStop  Mode = "stop"  // stop Units until ModeStart, the end of the session or StopLimit
+	ModeStart Mode = "start" // start Units
 )
 
 // Request is one line of JSON on the agent's standard input. The agent answers requests
@@ -68,6 +70,8 @@ type Request struct {
 	Mirror Endpoint       `json:"mirror,omitzero"`
 	// Probes are the questions of ModeProbe.
 	Probes []probe.Probe `json:"probes,omitempty"`
+	// Units are the services of ModeStop and ModeStart, "etcd.service".
+	Units []string `json:"units,omitempty"`
 	// Items are step.Items as JSON, in order.
 	Items []json.RawMessage `json:"items,omitempty"`
 	// Keep are the IDs of all steps that are planned for the host, and for any host if

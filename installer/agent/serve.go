@@ -51,6 +51,8 @@ type session struct {
 	// journal is protected by the lock. It is nil before, and after an error, which may
 	// have left it incomplete.
 	journal *journal
+	// stopped are the units that ModeStop stopped and nobody has started.
+	stopped []string
 	// The verified bundle and its origin.
 	remote *RemoteBundle
 	origin origin
@@ -168,6 +170,10 @@ func (s *session) run(ctx context.Context) error {
 		return s.out.send(Event{Type: EventProbe, Answers: s.probe(ctx, s.req.Probes)})
 	case ModeLock:
 		return s.open(ctx)
+	case ModeStop:
+		return s.stopUnits(ctx)
+	case ModeStart:
+		return s.startUnits(ctx)
 	case ModeCheck, ModeApply, ModeUndo:
 	default:
 		return fmt.Errorf("%w: mode %q", ErrRequest, s.req.Mode)
@@ -230,6 +236,7 @@ func (s *session) closeJournal() {
 
 // release ends the work on the host.
 func (s *session) release() {
+	_ = s.startStopped(context.Background()) // if it fails, the timer does it
 	s.closeJournal()
 	if s.unlock != nil {
 		_ = s.unlock() // the end of the process unlocks it too
