@@ -39,6 +39,13 @@ func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Even
 	return err
 }
 
+// isLost reports whether the connection was lost in the last call.
+func (m *member) isLost() bool {
+	m.busy.Lock()
+	defer m.busy.Unlock()
+	return m.lost
+}
+
 // close ends the agent and the connection.
 func (m *member) close() error {
 	m.busy.Lock()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/drill"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/installer/stage"
 )
@@ -25,6 +26,8 @@ type closing struct {
 	Host string `json:"host,omitempty"`
 	// BackUp is the directory to back up.
 	BackUp string `json:"backUp,omitempty"`
+	// Drills are those after a first installation.
+	Drills []drill.Result `json:"drills,omitempty"`
 }
 
 // lastWords writes the administrator's kubeconfig and returns the closing of a run
@@ -69,6 +72,9 @@ func (c closing) writeText(w io.Writer, cluster string) {
 	if c.FirstCertificate != "" {
 		fmt.Fprintf(w, "certificates: the first one ends on %s (%s); install renews each in its last 30 days\n",
 			c.FirstCertificateEnd.Format(time.DateOnly), c.FirstCertificate)
+	}
+	if len(c.Drills) > 0 {
+		_ = writeDrills(w, c.Drills) // as above
 	}
 	fmt.Fprintf(w, "back up the directory %s: without it nobody can change this cluster\n", c.BackUp)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/drill"
 	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/manifests"
@@ -41,6 +42,8 @@ const (
 var classes = []class{
 	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init cluster and offk8s init pack write commented examples"},
 	{as[*installer.PreflightError], exitPreflight, "fix the hosts or cluster.yaml; hostPreparation.ignorePreflight turns a check of a host into a warning"},
+	{as[*drill.RefusedError], exitPreflight, "offk8s install mends what is down, and offk8s logs HOST shows why it is; then run drill again"},
+	{as[*drill.UnreachableError], exitPreflight, "run it on a machine that reaches the endpoint, and check the firewalls; offk8s kubeconfig prints the credential"},
 	{is(agent.ErrLocked), exitLocked, "another offk8s works there; wait until it ends, or end one that hangs with --take-over"},
 	{is(agent.ErrIdentity), exitPolicy, "bring the cluster's state here: offk8s state export on the machine that installed it, then state import (--from HOST if the control planes have copies); or name its directory with --state"},
 	{is(installer.ErrTicketHost), exitPreflight, "take this machine's ticket: it is named after the host"},

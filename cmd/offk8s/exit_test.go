@@ -19,6 +19,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/drill"
 	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/manifests"
@@ -42,6 +43,8 @@ var exitCases = []struct {
 	{"redirect into a private network", fetch.ErrPrivate, 1, "--allow-private-upstreams"},
 	{"Docker configuration", fetch.ErrCredentials, 1, "DOCKER_CONFIG"},
 	{"apt archive unknown", fetch.ErrNoArchive, 2, "--rewrite"},
+	{"drill of a cluster with a fault", &drill.RefusedError{Err: agent.ErrStep}, 6, "offk8s install mends"},
+	{"drill without the endpoint", &drill.UnreachableError{Err: errors.New("x")}, 6, "reaches the endpoint"},
 	{"some hosts", installer.ErrPartial, 3, "same command"},
 	{"some artifacts later", &bundle.PartialError{Failed: []error{errors.New("x"), &fetch.StatusError{Code: 503}}}, 3, "same command"},
 	{"some artifacts never", &bundle.PartialError{Failed: []error{&fetch.StatusError{Code: 404}}}, 3, "does not help"},

@@ -28,6 +28,7 @@ type installOptions struct {
 	forget    []string
 	fresh     bool
 	takeOver  bool
+	noDrill   bool
 	pass      passphrase // of the sealed copies of the state
 	local     localOptions
 }
@@ -56,6 +57,10 @@ to a host over SSH. Such a run writes no log.
 Ctrl-C stops the run, and so does the loss of the connection: a host stops its step, but
 a package manager finishes its transaction first, for which install waits up to ten
 minutes. A second Ctrl-C ends the wait, not the transaction.
+
+After the first installation of a cluster with balancers, install stops parts of it in turn
+to see that it works without them, as offk8s drill does. If a drill fails, the cluster is
+installed all the same, and the exit status is 3.
 
 On a terminal, install shows the step that runs on each host; in a pipe it prints a line
 per change, and one for every 15 seconds that a step takes. With --progress json, stderr
@@ -87,6 +92,7 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 	f.BoolVar(&o.exitCode, "exit-code", false, "with --dry-run: exit 7 if anything would change")
 	f.BoolVar(&o.downgrade, "allow-downgrade", false, "accept a bundle older than the one on the hosts")
 	takeOverFlag(cmd, &o.takeOver)
+	f.BoolVar(&o.noDrill, "no-drill", false, "leave out the drills after the first installation of a cluster with balancers")
 	o.pass.flag = "state-passphrase-file"
 	f.StringVar(&o.pass.file, o.pass.flag, "", "keep a copy of the state, sealed with the passphrase in this file (-: prompt), on every control plane")
 	f.StringSliceVar(&o.forget, "forget", nil, "hosts that left cluster.yaml and will never come back: remove them without restoring them")
@@ -203,6 +209,7 @@ func (i *installation) plan(ctx context.Context) (plan *installer.Plan, err erro
 }
 
 func (i *installation) apply(ctx context.Context, plan *installer.Plan) error {
+	first := i.ticket == nil && firstBalanced(i.in)
 	o := installer.RunOptions{
 		DryRun: i.o.dryRun, Bundle: agent.Bundle{PublicKeys: i.keys, Root: i.in.Root}, Mirror: i.mirror.Agent,
 		Secrets: i.secret, Identity: i.identity(), Operator: operator(),
@@ -217,7 +224,6 @@ func (i *installation) apply(ctx context.Context, plan *installer.Plan) error {
 		}
 	}
 	report, err := installer.Run(ctx, plan, i.fleet, o)
-	i.run.end()
 	var end closing
 	switch {
 	case !report.Done || i.o.dryRun:
@@ -227,7 +233,11 @@ func (i *installation) apply(ctx context.Context, plan *installer.Plan) error {
 		var lerr error
 		end, lerr = lastWords(i.in, report, i.state.credentials, i.state.dir)
 		err = errors.Join(err, lerr)
+		if err == nil && first && !i.o.noDrill {
+			end.Drills, err = i.firstDrill(ctx)
+		}
 	}
+	i.run.end()
 	if werr := i.runResult(report, i.run, end); err == nil {
 		err = werr
 	}

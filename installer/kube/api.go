@@ -46,7 +46,7 @@ func (c Client) connect() (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, conf, token, err := parseKubeconfig(b)
+	server, conf, token, err := ParseKubeconfig(b)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", c.Kubeconfig, err)
 	}

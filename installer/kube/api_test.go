@@ -169,14 +169,14 @@ func TestBadKubeconfig(t *testing.T) {
 		"key as a server": strings.Replace(good, server, key, 1),
 		"key as a list":   strings.Replace(good, ca, "["+key+"]", 1),
 	} {
-		_, _, _, err := parseKubeconfig([]byte(text))
+		_, _, _, err := ParseKubeconfig([]byte(text))
 		if err == nil {
 			t.Errorf("%s: accepted", name)
 		} else if strings.Contains(err.Error(), key[:30]) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, _, err := parseKubeconfig([]byte(good + "preferences: {}\n")); err != nil {
+	if _, _, _, err := ParseKubeconfig([]byte(good + "preferences: {}\n")); err != nil {
 		t.Error(err)
 	}
 }

@@ -29,10 +29,10 @@ type kubeconfig struct {
 	} `yaml:"users"`
 }
 
-// parseKubeconfig returns the URL of the API server in a kubeconfig with one cluster and
+// ParseKubeconfig returns the URL of the API server in a kubeconfig with one cluster and
 // one user, and the configuration to connect to it. token is empty if the user has a
 // certificate. Errors quote nothing of the file, which has a key.
-func parseKubeconfig(b []byte) (server string, conf *tls.Config, token string, err error) {
+func ParseKubeconfig(b []byte) (server string, conf *tls.Config, token string, err error) {
 	var k kubeconfig
 	// Other fields do no harm, so problems with them do not count.
 	ok := strict.New("", "v1", "Config").Decode(b, &k)
