@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,9 +26,11 @@ import (
 //   - if its node was deleted from the API, only a kubelet that starts registers a new
 //     one (kubernetes/kubernetes#71398). The pods of a deleted node are deleted too, and
 //     the new node gets another pod network: the step also ends the pods that are left.
-//     A stopped kubelet without pods is as this step leaves it.
+//     A stopped kubelet without pods is as this step leaves it,
+//   - if the API has another address, the kubeconfig still has the one with which the
+//     kubelet joined: the step replaces it.
 //
-// In both cases the step stops the kubelet, and the step of its unit starts it. A kubelet
+// In all cases the step stops the kubelet, and the step of its unit starts it. A kubelet
 // with a good certificate and a node stays as it is, and so does one that never started.
 type KubeletJoin struct {
 	NoUndo
@@ -70,6 +73,9 @@ func (k *KubeletJoin) Check(ctx context.Context, env *Env) (Result, error) {
 	if deleted {
 		stale = fmt.Sprintf("node %q was deleted from the API", k.Node)
 	}
+	if old, _ := k.moved(env); stale == "" && old != "" {
+		stale = fmt.Sprintf("the kubelet connects to %s, want %s", old, k.Server)
+	}
 	return CheckResult(ctx, stale, err)
 }
 
@@ -78,7 +84,8 @@ func (k *KubeletJoin) Apply(ctx context.Context, env *Env) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if stale == "" && !deleted {
+	old, conf := k.moved(env)
+	if stale == "" && !deleted && old == "" {
 		return Result{State: OK}, nil
 	}
 	// A running kubelet keeps its certificate and its registration in memory.
@@ -91,16 +98,38 @@ func (k *KubeletJoin) Apply(ctx context.Context, env *Env) (Result, error) {
 			return Result{}, err
 		}
 	}
-	if deleted {
+	if old != "" {
+		if err := env.write(place{path: k.Kubeconfig, mode: 0o600}, strings.NewReader(conf)); err != nil {
+			return Result{}, err
+		}
+	}
+	switch {
+	case deleted:
 		if err := k.Pods.remove(ctx, env); err != nil {
 			return Result{}, err
 		}
 		return Result{State: Changed, Reason: "ended its pods; the kubelet registers again"}, nil
+	case stale != "":
+		if err := k.removeCertificates(env); err != nil {
+			return Result{}, err
+		}
+		return Result{State: Changed, Reason: "removed its certificates; the kubelet joins again"}, nil
 	}
-	if err := k.removeCertificates(env); err != nil {
-		return Result{}, err
+	return Result{State: Changed, Reason: "the kubelet connects to " + k.Server}, nil
+}
+
+// serverLine is the address of the API in a kubeconfig.
+var serverLine = regexp.MustCompile(`(?m)^(\s+server: *)"?(https://[^\s"]+)"?$`)
+
+// moved returns the address of the API in the kubelet's kubeconfig, if it is another than
+// Server, and the kubeconfig with Server instead.
+func (k *KubeletJoin) moved(env *Env) (old, conf string) {
+	b, err := env.ReadFile(k.Kubeconfig)
+	m := serverLine.FindSubmatch(b)
+	if err != nil || m == nil || string(m[2]) == k.Server {
+		return "", ""
 	}
-	return Result{State: Changed, Reason: "removed its certificates; the kubelet joins again"}, nil
+	return string(m[2]), string(serverLine.ReplaceAll(b, []byte("${1}"+k.Server)))
 }
 
 // removeCertificates removes the kubeconfig last: while it exists, the step is not done.

@@ -191,6 +191,20 @@ func TestKubeletJoin(t *testing.T) {
 	}
 }
 
+// The kubeconfig of a kubelet that has joined follows the address of the API.
+func TestKubeletMoves(t *testing.T) {
+	const conf = "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: QQ==\n    server: https://10.0.0.11:6443\n  name: default\n"
+	h := newKubeletHost(t)
+	h.Write(t, kubeletConf, conf, 0o600)
+	steptest.Suite(t, steptest.Case{Name: "moved", Step: h.step, World: h.World, Leaves: true})
+	if got, want := h.Read(t, kubeletConf), strings.Replace(conf, "https://10.0.0.11:6443", h.step.Server, 1); got != want {
+		t.Errorf("kubeconfig:\n%s", got)
+	}
+	if want := []string{"stop kubelet.service"}; !slices.Equal(h.verbs, want) || h.Read(t, kubeletPKI+"/kubelet-client-current.pem") == "" {
+		t.Errorf("%v, want %v and the certificate as it was", h.verbs, want)
+	}
+}
+
 // The kubelet stays as it is unless it cannot come back by itself.
 func TestKubeletJoinLook(t *testing.T) {
 	remove := func(files ...string) func(*testing.T, *kubeletHost) {
