@@ -252,6 +252,33 @@ func TestEtcdLeaves(t *testing.T) {
 	}
 }
 
+// The removal of a leader makes etcd refuse the next one for a moment.
+func TestEtcdLeavesOneByOne(t *testing.T) {
+	w := steptest.New(t)
+	var removed []string
+	refuse := 0
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		all := strings.Join(c.Argv, " ")
+		_, call, _ := strings.Cut(all, "member ")
+		switch {
+		case strings.HasSuffix(all, "endpoint health"):
+		case strings.HasPrefix(call, "remove") && refuse > 0:
+			refuse--
+			return steptest.Exit(c.Argv, 1, "etcdserver: no leader")
+		case strings.HasPrefix(call, "remove"):
+			removed, refuse = append(removed, call), 2
+		default:
+			return steptest.Say(`{"members":[{"ID":10,"name":"a","peerURLs":["p1"],"clientURLs":["x"]},` +
+				`{"ID":11,"name":"b","peerURLs":["p2"],"clientURLs":["x"]},{"ID":12,"name":"c","peerURLs":["p3"],"clientURLs":["x"]}]}`)
+		}
+		return steptest.Say("")
+	}
+	l := &step.EtcdLeave{EtcdClient: etcdClient, PeerURLs: []string{"p1", "p2", "gone"}, Stay: []string{"https://10.0.0.13:2379"}}
+	if _, err := l.Apply(t.Context(), w.Env()); err != nil || !slices.Equal(removed, []string{"remove a", "remove b"}) {
+		t.Errorf("removed %q, error %v", removed, err)
+	}
+}
+
 // After the first start the member is known to have data, so that losing it shows.
 func TestEtcdStarted(t *testing.T) {
 	w := steptest.New(t)

@@ -266,19 +266,23 @@ func (l *EtcdLeave) look(ctx context.Context, env *Env) (left []EtcdMember, stay
 }
 
 // Apply removes one member after the other, if those that stay have a quorum among
-// themselves.
+// themselves. After a leader has left, etcd refuses for a moment.
 func (l *EtcdLeave) Apply(ctx context.Context, env *Env) (Result, error) {
 	left, stay, err := l.look(ctx, env)
 	if err != nil {
 		return Result{}, err
 	}
-	ok, errs := l.healthy(ctx, env, l.Stay)
-	if need := stay/2 + 1; len(ok) < need {
-		return Result{}, fmt.Errorf("etcd: of the %d members that stay %d are healthy, want %d before others are removed: %w",
-			stay, len(ok), need, errors.Join(errs...))
-	}
 	for _, m := range left {
-		if _, err := l.ctl(ctx, env, ok, "member", "remove", m.hexID()); err != nil {
+		err := Poll(ctx, env, quorumPatience, quorumInterval, fmt.Sprintf("removal of etcd member %q", m.Name), func(ctx context.Context) (string, error) {
+			ok, errs := l.healthy(ctx, env, l.Stay)
+			if need := stay/2 + 1; len(ok) < need {
+				return "", fmt.Errorf("etcd: of the %d members that stay %d are healthy, want %d before others are removed: %w",
+					stay, len(ok), need, errors.Join(errs...))
+			}
+			_, err := l.ctl(ctx, env, ok, "member", "remove", m.hexID())
+			return "", err
+		})
+		if err != nil {
 			return Result{}, fmt.Errorf("etcd: remove member %q: %w", m.Name, err)
 		}
 	}

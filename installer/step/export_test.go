@@ -10,7 +10,7 @@ var (
 	Complete      = complete
 )
 
-func init() { quorumInterval = time.Millisecond }
+func init() { quorumInterval, quorumPatience = time.Millisecond, 200*time.Millisecond }
 
 // SetSettled replaces the time for which a file must not have changed, and returns a
 // function that puts it back.

@@ -44,6 +44,7 @@ func All() Kinds {
 		"symlink":         func() Step { return &Symlink{} },
 		"sysctl":          func() Step { return &Sysctl{} },
 		"unit":            func() Step { return &Unit{} },
+		"unit-stop":       func() Step { return &UnitStop{} },
 		"wait":            func() Step { return &Wait{} },
 	}
 }
