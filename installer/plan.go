@@ -164,7 +164,7 @@ func (p *planner) items(st stage.Stage, h manifests.Host) []step.Item {
 	}
 	for _, it := range items {
 		// The journal of a host is keyed by ID over all stages.
-		if key := h.Name + " " + it.ID; p.seen[key] {
+		if key := h.Name + " " + it.ID; p.seen[key] && !st.Again {
 			p.errs = append(p.errs, fmt.Errorf("plan: stage %q: host %q: step %q twice", st.Name, h.Name, it.ID))
 		} else {
 			p.seen[key] = true

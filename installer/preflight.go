@@ -22,7 +22,7 @@ import (
 // facts, with the hosts that are away, and all checks. The error joins a
 // *PreflightError, if a check failed, and why the hosts that are there are too few.
 func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []stage.Check, error) {
-	seen, err := f.facts(ctx, agent.ModeFacts)
+	seen, err := f.facts(ctx, agent.ModeFacts, f.cluster.Hosts)
 	if err != nil {
 		return in, nil, err
 	}
@@ -35,7 +35,15 @@ func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []s
 	}
 	if in.Alone.Host == "" {
 		// Those that are missing are away, and a check says so.
-		_ = f.admit(ctx, slices.DeleteFunc(stage.Leaving(in), func(h manifests.Host) bool { return in.Forget[h.Name] }))
+		leavers := slices.DeleteFunc(stage.Leaving(in), func(h manifests.Host) bool { return in.Forget[h.Name] })
+		_ = f.admit(ctx, leavers)
+		left, err := f.facts(ctx, agent.ModeFacts, leavers)
+		if err != nil {
+			return in, nil, err
+		}
+		for name, s := range left {
+			in.Facts[name] = s.facts
+		}
 	}
 	in.Away = f.away()
 	maps.Copy(in.Away, in.Forget)
@@ -103,7 +111,7 @@ func Guard(in stage.Input, identity string) error {
 // the clocks again when chrony runs, before certificates depend on them.
 func CheckClocks(f *Fleet, in stage.Input) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
-		seen, err := f.facts(ctx, agent.ModeTime)
+		seen, err := f.facts(ctx, agent.ModeTime, f.cluster.Hosts)
 		if err != nil {
 			return err
 		}
@@ -119,13 +127,18 @@ type hostFacts struct {
 	ahead time.Duration
 }
 
-// facts returns the facts of all connected hosts by name; mode is agent.ModeFacts or
-// agent.ModeTime.
-func (f *Fleet) facts(ctx context.Context, mode agent.Mode) (map[string]hostFacts, error) {
+// facts returns the facts of those of the hosts that are connected, by name; mode is
+// agent.ModeFacts or agent.ModeTime.
+func (f *Fleet) facts(ctx context.Context, mode agent.Mode, of []manifests.Host) (map[string]hostFacts, error) {
 	var mu sync.Mutex
 	out := map[string]hostFacts{}
 	away := f.away()
-	hosts := slices.DeleteFunc(names(f.cluster), func(name string) bool { return away[name] })
+	var hosts []string
+	for _, h := range of {
+		if !away[h.Name] {
+			hosts = append(hosts, h.Name)
+		}
+	}
 	err := f.each(ctx, hosts, func(ctx context.Context, name string) error {
 		m, err := f.member(name)
 		if err != nil {

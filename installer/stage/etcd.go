@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"slices"
 	"time"
 
 	"github.com/offk8s/offk8s/installer/step"
@@ -40,12 +41,10 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	u := d.step(etcdPKI+"/ca.crt", etcdPKI+"/server.crt", etcdPKI+"/server.key", etcdPKI+"/peer.crt", etcdPKI+"/peer.key")
 	u.NoBlock = true
 	l.add("unit", u)
-	members := in.Cluster.HostsWith(manifests.RoleEtcd)
-	if in.Lock.Release.Features.EtcdLearner && len(members) > 1 && (in.etcdMembers() != nil || in.Alone.Host != "") {
-		it := l.add("vote", &step.EtcdPromote{
-			EtcdClient: step.LocalEtcd(), Name: h.Name, PeerURL: etcdURL(h, etcdPeerPort), Peers: etcdMember(in, h).Peers,
-		})
-		it.Why, it.Awaits = "a member that joins a running etcd catches up first", others(members, h)
+	m := etcdMember(in, h)
+	if in.Lock.Release.Features.EtcdLearner && len(m.Peers) > 0 && (in.etcdMembers() != nil || in.Alone.Host != "") {
+		it := l.add("vote", &step.EtcdPromote{EtcdClient: step.LocalEtcd(), Name: h.Name, PeerURL: m.PeerURL, Peers: m.Peers})
+		it.Why, it.Awaits = "a member that joins a running etcd catches up first", others(in.Cluster.HostsWith(manifests.RoleEtcd), h)
 	}
 	return l.done()
 }
@@ -53,8 +52,8 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 // etcdMembers returns the members of the etcd that runs, nil if none answers.
 func (in Input) etcdMembers() []step.EtcdMember {
 	var out []step.EtcdMember
-	for _, h := range in.present(in.Cluster.HostsWith(manifests.RoleEtcd)) {
-		if f := in.Facts[h.Name]; f.Installed != nil && len(f.Etcd) > len(out) {
+	for _, h := range in.etcdNow() {
+		if f := in.Facts[h.Name]; len(f.Etcd) > len(out) {
 			out = f.Etcd
 		}
 	}
@@ -68,8 +67,11 @@ func etcdMember(in Input, h manifests.Host) *step.EtcdData {
 		Dir: etcdData, Name: h.Name, Token: etcdToken(in), PeerURL: etcdURL(h, etcdPeerPort),
 		EnvFile: etcdEnv, Learner: in.Lock.Release.Features.EtcdLearner, EtcdClient: step.LocalEtcd(),
 	}
-	for _, x := range in.Cluster.HostsWith(manifests.RoleEtcd) {
+	members := in.Cluster.HostsWith(manifests.RoleEtcd)
+	for _, x := range members {
 		e.Initial = append(e.Initial, x.Name+"="+etcdURL(x, etcdPeerPort))
+	}
+	for _, x := range slices.Concat(members, in.etcdLeavers()) {
 		if x.Name != h.Name {
 			e.Peers = append(e.Peers, etcdURL(x, etcdClientPort))
 			e.Join = e.Join || in.Facts[x.Name].EtcdData && !in.Facts[h.Name].EtcdData

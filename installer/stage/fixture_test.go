@@ -134,6 +134,18 @@ func testLock(t *testing.T, cat *catalog.Catalog, minor, network string) *manife
 	return l
 }
 
+// bothArches adds the files of arm64 to a Lock.
+func bothArches(l *manifests.Lock) {
+	l.Arches = append(l.Arches, "arm64")
+	for _, a := range l.Artifacts {
+		if a.Kind == manifests.KindFile && a.Platform == "linux/amd64" {
+			a.Platform, a.Path = "linux/arm64", "arm64/"+a.Path
+			a.Plain.Digest = digest.FromString("arm64 " + a.Name + a.Version)
+			l.Artifacts = append(l.Artifacts, a)
+		}
+	}
+}
+
 // steps returns the steps of one stage on one host by id without the stage.
 func steps(t *testing.T, in Input, stage, host string) map[string]step.Item {
 	t.Helper()

@@ -13,6 +13,10 @@ import (
 // each group by name.
 func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "host"}
+	if _, stays := in.byName()[h.Name]; !stays {
+		firewallSteps(l, in, h, in.allAddresses())
+		return l.done()
+	}
 	sourceSteps(l, in, h)
 	if !in.skips("hostname") {
 		l.add("hostname", &step.Hostname{Name: h.Name}).Why = "it is the node's name"
@@ -26,7 +30,7 @@ func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		nodePreparation(l, in, h)
 	}
 	if !in.skips("firewall") {
-		firewallSteps(l, in, h)
+		firewallSteps(l, in, h, in.allAddresses())
 	}
 	return l.done()
 }
@@ -78,8 +82,8 @@ func sysctls(in Input, h manifests.Host) map[string]string {
 }
 
 // firewallSteps adds the steps that open the ports of the host's roles, to all
-// clients or only to the other hosts.
-func firewallSteps(l *list, in Input, h manifests.Host) {
+// clients or only to the hosts with the addresses.
+func firewallSteps(l *list, in Input, h manifests.Host, hosts []string) {
 	var open, between []string
 	if h.HasRole(manifests.RoleControlPlane) {
 		open = append(open, manifests.DefaultAPIPort+"/tcp")
@@ -117,7 +121,7 @@ func firewallSteps(l *list, in Input, h manifests.Host) {
 	}
 	if len(between) > 0 {
 		l.add("firewall-hosts", &step.Firewall{
-			Ports: slices.Compact(between), Sources: in.addresses(), Interface: own.Interface,
+			Ports: slices.Compact(between), Sources: hosts, Interface: own.Interface,
 		}).Why = "the hosts of the cluster connect to each other"
 	}
 	if h.IsNode() {

@@ -7,14 +7,14 @@ import (
 	"strings"
 
 	"github.com/offk8s/offk8s/installer/facts"
-	"github.com/offk8s/offk8s/installer/kube"
-	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Hosts and roles that leave cluster.yaml leave the cluster: pods are drained, members
-// of etcd removed, hosts restored and nodes deleted, in that order and before anything
-// else changes. The journals of the hosts know which there were.
+// Hosts and roles that leave cluster.yaml leave the cluster. Those that are gone do so
+// first, since a member of etcd that is down may keep a new one from joining. Those that
+// run do so when everything else is as cluster.yaml wants it: then new members have
+// joined, API servers know them, and nodes have another way to the API. The steps are in
+// leavesteps.go. The journals of the hosts know which hosts there were.
 
 // was returns the hosts of the cluster as it was applied last.
 func (in Input) was() []facts.Member {
@@ -38,8 +38,9 @@ func (in Input) was() []facts.Member {
 // the key of the other hosts for connections.
 func Leaving(in Input) []manifests.Host {
 	var out []manifests.Host
+	stay := in.byName()
 	for _, m := range in.was() {
-		if slices.ContainsFunc(in.Cluster.Hosts, func(h manifests.Host) bool { return h.Name == m.Name }) {
+		if _, ok := stay[m.Name]; ok {
 			continue
 		}
 		h := manifests.Host{Name: m.Name, Address: m.Address, SSH: manifests.SSH{
@@ -54,20 +55,30 @@ func Leaving(in Input) []manifests.Host {
 	return out
 }
 
+// byName returns the hosts of cluster.yaml.
+func (in Input) byName() map[string]manifests.Host {
+	out := map[string]manifests.Host{}
+	for _, h := range in.Cluster.Hosts {
+		out[h.Name] = h
+	}
+	return out
+}
+
 // dropped returns the hosts that stay and had a role which they no longer have, as they
 // were.
 func (in Input) dropped() []manifests.Host {
 	var out []manifests.Host
+	stay := in.byName()
 	for _, m := range in.was() {
-		i := slices.IndexFunc(in.Cluster.Hosts, func(h manifests.Host) bool { return h.Name == m.Name })
-		if i < 0 {
+		now, ok := stay[m.Name]
+		if !ok {
 			continue
 		}
 		was := manifests.Host{Name: m.Name, Address: m.Address}
 		lost := false
 		for _, r := range m.Roles {
 			was.Roles = append(was.Roles, manifests.Role(r))
-			lost = lost || !in.Cluster.Hosts[i].HasRole(manifests.Role(r))
+			lost = lost || !now.HasRole(manifests.Role(r))
 		}
 		if lost {
 			out = append(out, was)
@@ -113,27 +124,42 @@ func Records(roles []string) bool {
 	return slices.Contains(roles, string(manifests.RoleControlPlane)) || slices.Contains(roles, string(manifests.RoleEtcd))
 }
 
-// exNodes returns the hosts that were nodes and are none any more.
-func (in Input) exNodes() []manifests.Host {
-	out := slices.Concat(Leaving(in), in.dropped())
-	return slices.DeleteFunc(out, func(h manifests.Host) bool {
-		return !h.IsNode() || slices.ContainsFunc(in.Cluster.Nodes(), func(n manifests.Host) bool { return n.Name == h.Name })
+// ex returns the hosts that had the role and have it no longer, as they were.
+func (in Input) ex(has func(manifests.Host) bool) []manifests.Host {
+	now := in.byName()
+	return slices.DeleteFunc(slices.Concat(Leaving(in), in.dropped()), func(h manifests.Host) bool {
+		n, stays := now[h.Name]
+		return !has(h) || stays && has(n)
 	})
 }
+
+func (in Input) exRole(r manifests.Role) []manifests.Host {
+	return in.ex(func(h manifests.Host) bool { return h.HasRole(r) })
+}
+
+// exNodes returns the hosts that were nodes and are none any more.
+func (in Input) exNodes() []manifests.Host { return in.ex(manifests.Host.IsNode) }
 
 // exMembers returns the hosts that were members of etcd and are none any more.
-func (in Input) exMembers() []manifests.Host {
-	members := in.Cluster.HostsWith(manifests.RoleEtcd)
-	out := slices.Concat(Leaving(in), in.dropped())
-	return slices.DeleteFunc(out, func(h manifests.Host) bool {
-		return !h.HasRole(manifests.RoleEtcd) || slices.ContainsFunc(members, func(m manifests.Host) bool { return m.Name == h.Name })
-	})
+func (in Input) exMembers() []manifests.Host { return in.exRole(manifests.RoleEtcd) }
+
+// etcdLeavers returns those of exMembers that run: they are members until others have joined.
+func (in Input) etcdLeavers() []manifests.Host {
+	return slices.DeleteFunc(in.present(in.exMembers()), func(h manifests.Host) bool { return !in.runs(h, etcdClientPort) })
 }
 
-// staying returns the members of etcd that run now and stay.
-func (in Input) staying() []manifests.Host {
-	return slices.DeleteFunc(in.present(in.Cluster.HostsWith(manifests.RoleEtcd)), func(h manifests.Host) bool {
+// etcdNow returns the hosts whose etcd runs now, those that stay first.
+func (in Input) etcdNow() []manifests.Host {
+	stay := slices.DeleteFunc(in.present(in.Cluster.HostsWith(manifests.RoleEtcd)), func(h manifests.Host) bool {
 		return !in.runs(h, etcdClientPort)
+	})
+	return append(stay, in.etcdLeavers()...)
+}
+
+// leadersNow returns the control planes whose API server runs now, those that stay first.
+func (in Input) leadersNow() []manifests.Host {
+	return slices.DeleteFunc(in.present(append(leaders(in), in.exRole(manifests.RoleControlPlane)...)), func(h manifests.Host) bool {
+		return !in.runs(h, manifests.DefaultAPIPort)
 	})
 }
 
@@ -151,10 +177,19 @@ func checkLeaving(in Input) []Check {
 		})
 		return c.list
 	}
+	checkKnown(c, in)
 	if ex := in.exMembers(); len(ex) > 0 {
-		c.require(len(in.staying()) > 0, Check{
-			Name: "etcd-stays", Found: strings.Join(hostNames(ex), ", ") + " leave and no member that runs stays", Want: "a member that stays",
-			Hint: "keep one of them until new members have joined",
+		live, need := len(in.etcdNow()), len(in.etcdMembers())/2+1
+		c.require(live >= need, Check{
+			Name: "etcd-stays", Found: fmt.Sprintf("%s leave, and %d members run", strings.Join(hostNames(ex), ", "), live),
+			Want: fmt.Sprintf("%d that run, for others to join them", need),
+			Hint: "start them, or keep in cluster.yaml those that run",
+		})
+	}
+	if ex := in.exRole(manifests.RoleLoadBalancer); len(ex) > 0 && in.Cluster.Balancing() == manifests.BalanceHosts {
+		c.recommend(in.anyRuns(in.Cluster.HostsWith(manifests.RoleLoadBalancer), in.Cluster.BalancerPort()), Check{
+			Name: "balancer-stays", Found: strings.Join(hostNames(ex), ", ") + " leave and no balancer that runs stays",
+			Want: "one that stays", Hint: "replace one after the other: until a new one runs, nodes have no way to the API",
 		})
 	}
 	for _, h := range Leaving(in) {
@@ -175,45 +210,26 @@ func checkLeaving(in Input) []Check {
 	return c.list
 }
 
-// drainSteps returns the steps that move pods away from nodes that leave. A node that
-// cannot be reached cannot end its pods.
-func drainSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{stage: "drain"}
-	if !h.HasRole(manifests.RoleControlPlane) {
-		return l.done()
+// checkKnown refuses a cluster.yaml in which all control planes and members of etcd are
+// new and workers belong to a cluster already: nobody knows its members, and a second
+// etcd would begin without its data.
+func checkKnown(c *checks, in Input) {
+	if in.was() != nil {
+		return
 	}
-	for _, n := range in.present(in.exNodes()) {
-		l.add(n.Name, &kube.Drain{Name: n.Name, Args: in.Lock.Release.Features.DrainArgs}).Why = "it is not in cluster.yaml any more"
+	for _, h := range in.Cluster.Hosts {
+		if installed(in, in.Facts[h.Name]) && in.Facts[h.Name].EtcdData {
+			return
+		}
 	}
-	return l.done()
-}
-
-// etcdLeaveSteps returns the step that removes members from etcd.
-func etcdLeaveSteps(in Input, _ manifests.Host) ([]step.Item, error) {
-	l := &list{stage: "etcdleave"}
-	ex := in.exMembers()
-	if len(ex) == 0 {
-		return l.done()
+	var old []string
+	for _, h := range in.Cluster.Nodes() {
+		if installed(in, in.Facts[h.Name]) && in.runs(h, kubeletPort) {
+			old = append(old, h.Name)
+		}
 	}
-	leave := &step.EtcdLeave{EtcdClient: step.LocalEtcd()}
-	for _, h := range ex {
-		leave.PeerURLs = append(leave.PeerURLs, etcdURL(h, etcdPeerPort))
-	}
-	for _, h := range in.Cluster.HostsWith(manifests.RoleEtcd) {
-		leave.Stay = append(leave.Stay, etcdURL(h, etcdClientPort))
-	}
-	l.add("members", leave).Why = strings.Join(hostNames(ex), ", ") + " are no members in cluster.yaml any more"
-	return l.done()
-}
-
-// nodeGoneSteps returns the steps that delete nodes which have left.
-func nodeGoneSteps(in Input, h manifests.Host) ([]step.Item, error) {
-	l := &list{stage: "nodegone"}
-	if !h.HasRole(manifests.RoleControlPlane) {
-		return l.done()
-	}
-	for _, n := range in.exNodes() {
-		l.add(n.Name, &kube.NodeGone{Name: n.Name}).Why = "it is not in cluster.yaml any more"
-	}
-	return l.done()
+	c.require(len(old) == 0, Check{
+		Name: "members-known", Found: "no control plane or etcd member of the cluster of " + strings.Join(old, ", "),
+		Want: "one of them in cluster.yaml", Hint: "keep one until the new ones have joined; if all are lost, reset the others first",
+	})
 }

@@ -71,11 +71,20 @@ func controlPlanesAtATime(in Input) int {
 	return 0
 }
 
-// controlPlaneBefore requires another API server before this one may restart. A
+// controlPlanes returns the control planes in the order of their turn: those that do not
+// run come first, since they disturb nobody and the others may restart only beside them.
+func controlPlanes(in Input) []manifests.Host {
+	return in.downFirst(leaders(in), manifests.DefaultAPIPort)
+}
+
+// controlPlaneBefore requires another API server before one that runs may restart. A
 // single control plane has none; its pods go on without it.
 func controlPlaneBefore(in Input, h manifests.Host) []Gate {
+	if !in.runs(h, manifests.DefaultAPIPort) {
+		return nil
+	}
 	other := &kube.Healthy{Timeout: step.Duration(30 * time.Second)}
-	on := others(in.present(leaders(in)), h)
+	on := others(in.upFirst(in.present(leaders(in)), manifests.DefaultAPIPort), h)
 	if in.Alone.Host != "" && len(on) > 0 {
 		other.Servers, on = in.apiURLs(on), []string{h.Name}
 	}
@@ -83,7 +92,7 @@ func controlPlaneBefore(in Input, h manifests.Host) []Gate {
 }
 
 func etcdAtATime(in Input) int {
-	if in.anyRuns(in.Cluster.HostsWith(manifests.RoleEtcd), etcdClientPort) {
+	if len(in.etcdNow()) > 0 {
 		return 1
 	}
 	return 0
@@ -92,27 +101,37 @@ func etcdAtATime(in Input) int {
 // etcdHosts returns the members in the order of their turn: those that do not run come
 // first, since the others may restart only if these run.
 func etcdHosts(in Input) []manifests.Host {
-	return in.downFirst(in.Cluster.HostsWith(manifests.RoleEtcd))
+	return in.downFirst(in.Cluster.HostsWith(manifests.RoleEtcd), etcdClientPort)
 }
 
-// downFirst sorts members: those that do not run come first.
-func (in Input) downFirst(members []manifests.Host) []manifests.Host {
-	out := slices.Clone(members)
-	down := func(h manifests.Host) int {
-		if in.runs(h, etcdClientPort) {
-			return 1
+// downFirst sorts hosts: those that do not listen on the port come first.
+func (in Input) downFirst(hosts []manifests.Host, port string) []manifests.Host {
+	out := slices.Clone(hosts)
+	slices.SortStableFunc(out, func(a, b manifests.Host) int {
+		x, y := in.runs(a, port), in.runs(b, port)
+		switch {
+		case x == y:
+			return 0
+		case y:
+			return -1
 		}
-		return 0
-	}
-	slices.SortStableFunc(out, func(a, b manifests.Host) int { return down(a) - down(b) })
+		return 1
+	})
 	return out
+}
+
+// upFirst sorts hosts: those that listen on the port come first.
+func (in Input) upFirst(hosts []manifests.Host, port string) []manifests.Host {
+	up := func(h manifests.Host) bool { return in.runs(h, port) }
+	down := slices.DeleteFunc(slices.Clone(hosts), up)
+	return append(slices.DeleteFunc(slices.Clone(hosts), func(h manifests.Host) bool { return !up(h) }), down...)
 }
 
 // etcdBefore requires a quorum without the member. A cluster of one or two members
 // has none without it: there the others must be healthy. A member that joins needs the
-// quorum of those that are members already.
+// quorum of those that are members already. Members that will leave count until then.
 func etcdBefore(in Input, h manifests.Host) []Gate {
-	members := in.Cluster.HostsWith(manifests.RoleEtcd)
+	members := slices.Concat(in.Cluster.HostsWith(manifests.RoleEtcd), in.etcdLeavers())
 	if now := in.etcdMembers(); now != nil && !listed(now, h) {
 		members = slices.DeleteFunc(members, func(x manifests.Host) bool { return !listed(now, x) })
 	}
@@ -122,7 +141,7 @@ func etcdBefore(in Input, h manifests.Host) []Gate {
 		q.Members = append(q.Members, etcdURL(x, etcdClientPort))
 	}
 	// Those that do not run yet have had their turn when a member that runs has its own.
-	on := in.downFirst(in.present(rest))
+	on := in.downFirst(in.present(rest), etcdClientPort)
 	slices.Reverse(on)
 	if in.Alone.Host != "" && len(rest) > 0 {
 		on = []manifests.Host{h}

@@ -87,6 +87,8 @@ type Stage struct {
 	Steps func(Input, manifests.Host) ([]step.Item, error)
 	// Leaves marks the stages that take hosts and roles out of the cluster.
 	Leaves bool
+	// Again allows steps of an earlier stage in another form, which is then the wanted one.
+	Again bool
 	// Work says what happens on a host; the zero value applies Steps.
 	Work Work
 }
@@ -122,15 +124,16 @@ func Install() Operation {
 		{Name: "facts", Title: "look at every host"},
 		{Name: "preflight", Title: "hosts fit the plan", Checks: preflight},
 		{Name: "mirror", Title: "everything needed is in the bundle", Checks: completeness},
-		{Name: "drain", Title: "pods move away from nodes that leave", AnyOf: true, Before: apiAnswers, Steps: drainSteps, Leaves: true},
 		{
-			Name: "etcdleave", Title: "members of etcd leave", Hosts: Input.staying, AnyOf: true,
-			Leaves: true, Checks: checkLeaving, Steps: etcdLeaveSteps,
+			Name: "etcdgone", Title: "members of etcd that are gone leave", Hosts: Input.etcdNow, AnyOf: true,
+			Leaves: true, Checks: checkLeaving, Steps: etcdGoneSteps,
 		},
-		{Name: "leave", Title: "hosts that leave are restored", Hosts: Leaving, Work: Undo, Leaves: true},
-		{Name: "roles", Title: "roles that hosts had are undone", Hosts: Input.dropped, Work: Prune, Leaves: true},
-		{Name: "nodegone", Title: "nodes that left are deleted", AnyOf: true, Before: apiAnswers, Steps: nodeGoneSteps, Leaves: true},
-		{Name: "host", Title: "operating system", Steps: hostSteps},
+		{
+			Name: "nodegone", Title: "nodes that are gone are deleted", Hosts: Input.leadersNow, AnyOf: true,
+			Before: apiAnswers, Steps: nodeGoneSteps, Leaves: true,
+		},
+		{Name: "vip", Title: "balancers that leave give up their address", Hosts: exBalancers, Steps: vipSteps, Leaves: true},
+		{Name: "host", Title: "operating system", Hosts: Input.withNeighbours, Steps: hostSteps},
 		{Name: "time", Title: "one time for all hosts", Steps: timeSteps},
 		{Name: "packages", Title: "operating system packages", Steps: packageSteps},
 		{Name: "pki", Title: "certificates and keys", Steps: pkiSteps},
@@ -146,7 +149,7 @@ func Install() Operation {
 		{Name: "runtime", Title: "container runtime", Steps: runtimeSteps, AtATime: nodesAtATime, After: nodeAfter},
 		{Name: "images", Title: "container images", Steps: imageSteps},
 		{
-			Name: "controlplane", Title: "control plane", Steps: controlPlaneSteps,
+			Name: "controlplane", Title: "control plane", Hosts: controlPlanes, Steps: controlPlaneSteps,
 			AtATime: controlPlanesAtATime, Before: controlPlaneBefore,
 		},
 		{Name: "access", Title: "access rules for nodes", AnyOf: true, Before: apiAnswers, Steps: accessSteps},
@@ -157,6 +160,13 @@ func Install() Operation {
 		{Name: "ready", Title: "nodes are ready", AnyOf: true, Before: apiAnswers, Steps: readySteps},
 		{Name: "dns", Title: "cluster DNS", AnyOf: true, Before: apiAnswers, Steps: dnsSteps},
 		{Name: "addons", Title: "addons"},
+		{Name: "drain", Title: "pods move away from nodes that leave", AnyOf: true, Before: apiAnswers, Steps: drainSteps, Leaves: true},
+		{Name: "apileave", Title: "control planes that leave stop", Hosts: exControlPlanes, Steps: apiLeaveSteps, Leaves: true},
+		{Name: "etcdleave", Title: "members of etcd leave", Hosts: etcdStay, AnyOf: true, Steps: etcdLeaveSteps, Leaves: true},
+		{Name: "leave", Title: "hosts that leave are restored", Hosts: Leaving, Work: Undo, Leaves: true},
+		{Name: "roles", Title: "roles that hosts had are undone", Hosts: Input.dropped, Work: Prune, Leaves: true},
+		{Name: "nodeleave", Title: "nodes that left are deleted", AnyOf: true, Before: apiAnswers, Steps: nodeLeaveSteps, Leaves: true},
+		{Name: "close", Title: "firewalls are closed for hosts that left", Steps: closeSteps, Again: true},
 		{Name: "smoke", Title: "the cluster runs pods", AnyOf: true, Before: apiAnswers, Steps: smokeSteps},
 		{Name: "prune", Title: "nothing else is left of earlier runs", Work: Prune},
 	}}
