@@ -133,7 +133,7 @@ func chosen(t *testing.T, l *lab) []*road {
 	for _, x := range lines {
 		v := versions[slices.IndexFunc(versions, func(v version) bool { return v.minor == x.version })]
 		p := plans[slices.IndexFunc(plans, func(p plan) bool { return p.name == x.plan })]
-		r := &road{lab: l, version: v, plan: p, main: x.ci && x.version == versions[0].minor}
+		r := &road{lab: l, version: v, plan: p, ci: x.ci, main: x.ci && x.version == versions[0].minor}
 		if only := os.Getenv("E2E_VERSION"); only != "" && only != x.version {
 			continue
 		}
