@@ -147,3 +147,35 @@ func TestForget(t *testing.T) {
 		}
 	}
 }
+
+// A file in which every control plane and member is new would begin a second etcd beside
+// that of the workers.
+func TestMembersKnown(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		worker  bool // belongs to the cluster and runs
+		records bool // a control plane knows the hosts
+		want    int
+	}{
+		{"first installation", false, false, 0},
+		{"a worker of a cluster that nobody knows", true, false, 1},
+		{"a worker of a cluster that a control plane knows", true, true, 0},
+	} {
+		in := orderInput(1, 1)
+		in.Cluster.Hosts = append(in.Cluster.Hosts, manifests.Host{Name: "w", Address: "10.0.0.9", Roles: []manifests.Role{manifests.RoleWorker}})
+		in.Facts["h1"] = facts.Facts{}
+		if tt.worker {
+			in.Facts["w"] = facts.Facts{
+				Installed: &facts.Installed{Cluster: "lab"}, Listening: []facts.Listener{{Protocol: "tcp", Port: 10250}},
+			}
+		}
+		if tt.records {
+			in = applied(in, "control-plane etcd")
+		}
+		c := &checks{}
+		checkKnown(c, in)
+		if got := len(Failed(c.list)); got != tt.want {
+			t.Errorf("%s: %d problems, want %d: %v", tt.name, got, tt.want, c.list)
+		}
+	}
+}
