@@ -302,10 +302,7 @@ func (r *smokeRun) mesh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	urls := []string{r.url("web", smokeA), "http://" + net.JoinHostPort(r.address, "80") + "/"}
-	for _, p := range pods {
-		urls = append(urls, "http://"+net.JoinHostPort(p.Status.PodIP, "8080")+"/")
-	}
+	urls := append([]string{r.url("web", smokeA), "http://" + net.JoinHostPort(r.address, "80") + "/"}, r.targets(pods)...)
 	// All at the same time: a large cluster has many nodes.
 	var names []string
 	var jobs []any
@@ -322,6 +319,18 @@ func (r *smokeRun) mesh(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// targets returns the URLs of the pods on the nodes of the test. A pod of a node that is
+// away has no address.
+func (r *smokeRun) targets(pods []podStatus) []string {
+	var urls []string
+	for _, p := range pods {
+		if slices.Contains(r.Nodes, p.Spec.NodeName) {
+			urls = append(urls, "http://"+net.JoinHostPort(p.Status.PodIP, "8080")+"/")
+		}
+	}
+	return urls
 }
 
 // labels labels one pod and expects that a Service that selects the label reaches only

@@ -87,3 +87,15 @@ func TestSmokePods(t *testing.T) {
 		}
 	}
 }
+
+// A DaemonSet has a pod for a node that is away too, without an address.
+func TestSmokeTargets(t *testing.T) {
+	r := &smokeRun{Smoke: &Smoke{Nodes: []string{"n2", "n3"}}}
+	pods := make([]podStatus, 3)
+	pods[0].Spec.NodeName = "n1"
+	pods[1].Spec.NodeName, pods[1].Status.PodIP = "n2", "10.244.1.2"
+	pods[2].Spec.NodeName, pods[2].Status.PodIP = "n3", "10.244.2.2"
+	if got, want := r.targets(pods), []string{"http://10.244.1.2:8080/", "http://10.244.2.2:8080/"}; !slices.Equal(got, want) {
+		t.Errorf("targets %q, want %q", got, want)
+	}
+}
