@@ -109,8 +109,8 @@ func (r *road) away(t *testing.T) {
 	}
 	r.sh(t, "stop", h.name)
 	o := r.wants(t, 3)
-	if o.report.Changed != 0 || o.report.Failed != 0 || !strings.Contains(o.output, h.name) {
-		t.Errorf("changed %d, failed %d, want 0 and 0, and %s named:\n%s", o.report.Changed, o.report.Failed, h.name, o.output)
+	if o.report.Changed != 0 || o.report.Failed != 1 || !strings.Contains(o.output, h.name) {
+		t.Errorf("changed %d, failed %d, want 0 and 1, and %s named:\n%s", o.report.Changed, o.report.Failed, h.name, o.output)
 	}
 	r.sh(t, "start", h.name)
 	r.well(t)
