@@ -44,7 +44,7 @@ func TestExamplesParse(t *testing.T) {
 	for todo := []*cobra.Command{root}; len(todo) > 0; todo = todo[1:] {
 		cmd := todo[0]
 		todo = append(todo, cmd.Commands()...)
-		for _, line := range strings.Split(cmd.Example, "\n") {
+		for _, line := range strings.Split(strings.ReplaceAll(cmd.Example, "\\\n", ""), "\n") {
 			line = strings.TrimSpace(line)
 			if line == "" {
 				continue
