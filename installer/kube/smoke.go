@@ -136,8 +136,32 @@ func (r *smokeRun) clean(ctx context.Context) error {
 		if err != nil || len(left) == 0 {
 			return "", err
 		}
+		for _, ns := range []string{smokeA, smokeB} {
+			if err := r.removeLost(ctx, ns); err != nil {
+				return "", err
+			}
+		}
 		return strings.Join(left, ", ") + " still there", nil
 	})
+}
+
+// removeLost removes the pods of nodes that are away: no kubelet reports their end, and
+// their namespace would stay for as long.
+func (r *smokeRun) removeLost(ctx context.Context, ns string) error {
+	pods, err := r.pods(ctx, ns, "")
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		if p.Spec.NodeName == "" || slices.Contains(r.Nodes, p.Spec.NodeName) {
+			continue
+		}
+		_, err := kubectl(ctx, r.env, nil, "delete", "pod", p.Metadata.Name, "-n", ns, "--force", "--grace-period=0", "--ignore-not-found", "--wait=false")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *smokeRun) wait(ctx context.Context, what string, done func(context.Context) (string, error)) error {

@@ -99,3 +99,24 @@ func TestSmokeTargets(t *testing.T) {
 		t.Errorf("targets %q, want %q", got, want)
 	}
 }
+
+// Pods of nodes that are away end with nobody's help but ours.
+func TestSmokeRemovesLostPods(t *testing.T) {
+	f, w := newCluster(t)
+	for _, n := range []string{"n1", "n2"} {
+		f.put(`{"kind":"Pod","metadata":{"name":"on-` + n + `","namespace":"` + smokeA + `"},"spec":{"nodeName":"` + n + `"}}`)
+	}
+	var deleted []string
+	f.on = func(args []string) {
+		if args[0] == "delete" {
+			deleted = append(deleted, args[2])
+		}
+	}
+	r := &smokeRun{Smoke: testSmoke(t), env: w.Env()}
+	if err := r.removeLost(t.Context(), smokeA); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(deleted, []string{"on-n2"}) {
+		t.Errorf("deleted %q, want the pod of the node that is not there", deleted)
+	}
+}
