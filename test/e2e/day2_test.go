@@ -203,7 +203,10 @@ func (r *road) grows(t *testing.T) {
 func (r *road) otherVersion(t *testing.T) {
 	bundles, err := filepath.Glob(filepath.Join(r.dir, "road-*", "dmz", "b.tar"))
 	must(t, err)
-	bundles = slices.DeleteFunc(bundles, func(b string) bool { return strings.Contains(b, "/road-"+r.full+"-") })
+	of := func(b string) int {
+		return slices.IndexFunc(versions, func(v version) bool { return strings.Contains(b, "/road-"+v.full+"-") })
+	}
+	bundles = slices.DeleteFunc(bundles, func(b string) bool { return of(b) < 0 || versions[of(b)].full == r.full })
 	if len(bundles) == 0 {
 		t.Skip("no road of another version was packed before")
 	}
@@ -217,9 +220,7 @@ func (r *road) otherVersion(t *testing.T) {
 	r.bundle = bundles[0]
 	r.work = filepath.Dir(filepath.Dir(r.bundle))
 	// The settings of containerd have to suit the other bundle, or it is refused for them.
-	r.version = versions[slices.IndexFunc(versions, func(v version) bool {
-		return strings.HasPrefix(filepath.Base(r.work), "road-"+v.full+"-")
-	})]
+	r.version = versions[of(r.bundle)]
 	r.serve(t)
 	r.writeCluster(t)
 	for _, more := range [][]string{{"--dry-run"}, nil} {

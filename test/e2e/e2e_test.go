@@ -92,7 +92,7 @@ func (r *road) travel(t *testing.T) {
 		{"join again", r.joinAgain, long},
 		{"certificates", r.certificates, long},
 		{"other machine", r.otherMachine, r.ci},
-		{"other version", r.otherVersion, r.ci},
+		{"other version", r.otherVersion, long},
 		{"argument", r.argument, (r.main || long) && len(r.with(member)) > 2},
 		{"bad argument", r.badArgument, long && len(r.with(member)) > 2},
 		{"away", r.away, (r.main || long) && len(r.with(member)) > 2},
@@ -100,7 +100,7 @@ func (r *road) travel(t *testing.T) {
 		{"outages", r.outages, balanced},
 		{"fourth host", r.fourthHost, long && r.plan.vip != ""},
 		{"replaced", r.replaced, long && len(r.with(member)) > 2},
-		{"leaves", r.leaves, r.spare() != nil},
+		{"leaves", r.leaves, long && r.spare() != nil},
 		{"secrets", r.secrets, true},
 		{"reset", r.reset, true},
 	}
