@@ -95,7 +95,7 @@ func (r *road) travel(t *testing.T) {
 		{"other version", r.otherVersion, long},
 		{"argument", r.argument, (r.main || long) && len(r.with(member)) > 2},
 		{"bad argument", r.badArgument, long && len(r.with(member)) > 2},
-		{"away", r.away, (r.main || long) && len(r.with(member)) > 2},
+		{"away", r.away, long && len(r.with(member)) > 2},
 		{"grows", r.grows, r.all != nil},
 		{"outages", r.outages, balanced},
 		{"fourth host", r.fourthHost, long && r.plan.vip != ""},
