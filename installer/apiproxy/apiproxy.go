@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
@@ -186,6 +187,22 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// credential returns the client certificate and the authority in a kubeconfig.
+func credential(file string) (*tls.Config, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	_, conf, token, err := kube.ParseKubeconfig(b)
+	if err == nil && token != "" {
+		err = errors.New("want a client certificate, found a token")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", file, err)
+	}
+	return conf, nil
 }
 
 // notifyReady sends READY=1 to systemd (sd_notify(3)), if it waits for that.

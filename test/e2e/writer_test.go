@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,8 +22,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"golang.org/x/sys/unix"
+
+	"github.com/offk8s/offk8s/installer/kube"
 )
 
 // apiWriter writes a number into a ConfigMap every 50 ms and reads it back, as a client
@@ -82,39 +81,11 @@ func (r *road) startWriter(t *testing.T) *apiWriter {
 // access returns the server of the operator's kubeconfig and how to connect to it.
 func (r *road) access(t *testing.T) (string, *tls.Config) {
 	t.Helper()
-	var file struct {
-		Clusters []struct {
-			Cluster struct {
-				Server string `yaml:"server"`
-				CA     string `yaml:"certificate-authority-data"`
-			} `yaml:"cluster"`
-		} `yaml:"clusters"`
-		Users []struct {
-			User struct {
-				Cert string `yaml:"client-certificate-data"`
-				Key  string `yaml:"client-key-data"`
-			} `yaml:"user"`
-		} `yaml:"users"`
-	}
 	text, err := os.ReadFile(r.kubeconfig())
 	must(t, err)
-	must(t, yaml.Unmarshal(text, &file))
-	if len(file.Clusters) != 1 || len(file.Users) != 1 {
-		t.Fatalf("%s has %d clusters and %d users, want one of each", r.kubeconfig(), len(file.Clusters), len(file.Users))
-	}
-	user := file.Users[0].User
-	pair, err := tls.X509KeyPair(decode(t, user.Cert), decode(t, user.Key))
+	server, conf, _, err := kube.ParseKubeconfig(text)
 	must(t, err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(decode(t, file.Clusters[0].Cluster.CA))
-	return file.Clusters[0].Cluster.Server, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}
-}
-
-func decode(t *testing.T, text string) []byte {
-	t.Helper()
-	b, err := base64.StdEncoding.DecodeString(text)
-	must(t, err)
-	return b
+	return server, conf
 }
 
 // dialFrom returns a dialer for addresses in the network of a namespace.
