@@ -52,10 +52,10 @@ func chronyConf(in Input, d distro.Distro, h manifests.Host) string {
 	case h.HasRole(manifests.RoleControlPlane):
 		controlPlaneTime(&b, in, h)
 	case len(cps) == 1:
-		fmt.Fprintf(&b, "server %s iburst prefer\n", cps[0].Address)
+		fmt.Fprintf(&b, "server %s %s prefer\n", cps[0].Address, polls)
 	default:
 		for _, cp := range cps {
-			fmt.Fprintf(&b, "server %s iburst\n", cp.Address)
+			fmt.Fprintf(&b, "server %s %s\n", cp.Address, polls)
 		}
 	}
 	fmt.Fprintf(&b, "driftfile %s\nmakestep 1.0 3\nrtcsync\n", d.Chrony.Drift)
@@ -77,7 +77,7 @@ func controlPlaneTime(b *strings.Builder, in Input, h manifests.Host) {
 	var others []string
 	for _, cp := range leaders(in) {
 		if cp.Name != h.Name {
-			fmt.Fprintf(b, "server %s iburst\n", cp.Address)
+			fmt.Fprintf(b, "server %s %s\n", cp.Address, polls)
 			others = append(others, cp.Address)
 		}
 	}
@@ -90,6 +90,10 @@ func controlPlaneTime(b *strings.Builder, in Input, h manifests.Host) {
 		fmt.Fprintf(b, "allow %s\n", hostPrefix(x.Address))
 	}
 }
+
+// polls asks a control plane every 16 to 64 seconds. With chrony's 64 seconds or more, a
+// control plane that starts again becomes a source of the others only after minutes.
+const polls = "iburst minpoll 4 maxpoll 6"
 
 // localStratum is the stratum of a control plane that follows nobody.
 const localStratum = "8"

@@ -20,10 +20,10 @@ func TestTimeOfSeveralControlPlanes(t *testing.T) {
 	const end = "driftfile /drift\nmakestep 1.0 3\nrtcsync\n"
 	const ours = "# Written by offk8s; changes are overwritten. Use cluster.yaml.\n"
 	for i, want := range []string{
-		"server 10.0.0.2 iburst\nserver 10.0.0.3 iburst\ninitstepslew 1 10.0.0.2 10.0.0.3\nlocal stratum 8 orphan\n" + allow,
-		"server 10.0.0.20 iburst\nserver 10.0.0.3 iburst\ninitstepslew 1 10.0.0.20 10.0.0.3\nlocal stratum 8 orphan\n" + allow,
-		"server 10.0.0.20 iburst\nserver 10.0.0.2 iburst\ninitstepslew 1 10.0.0.20 10.0.0.2\nlocal stratum 8 orphan\n" + allow,
-		"server 10.0.0.20 iburst\nserver 10.0.0.2 iburst\nserver 10.0.0.3 iburst\n",
+		"server 10.0.0.2 iburst minpoll 4 maxpoll 6\nserver 10.0.0.3 iburst minpoll 4 maxpoll 6\ninitstepslew 1 10.0.0.2 10.0.0.3\nlocal stratum 8 orphan\n" + allow,
+		"server 10.0.0.20 iburst minpoll 4 maxpoll 6\nserver 10.0.0.3 iburst minpoll 4 maxpoll 6\ninitstepslew 1 10.0.0.20 10.0.0.3\nlocal stratum 8 orphan\n" + allow,
+		"server 10.0.0.20 iburst minpoll 4 maxpoll 6\nserver 10.0.0.2 iburst minpoll 4 maxpoll 6\ninitstepslew 1 10.0.0.20 10.0.0.2\nlocal stratum 8 orphan\n" + allow,
+		"server 10.0.0.20 iburst minpoll 4 maxpoll 6\nserver 10.0.0.2 iburst minpoll 4 maxpoll 6\nserver 10.0.0.3 iburst minpoll 4 maxpoll 6\n",
 	} {
 		if got := chronyConf(in, d, in.Cluster.Hosts[i]); got != ours+want+end {
 			t.Errorf("%s:\n%s", in.Cluster.Hosts[i].Name, got)

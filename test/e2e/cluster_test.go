@@ -63,7 +63,7 @@ func (r *road) time(t *testing.T) {
 		if h.has(controlPlane) {
 			continue
 		}
-		eventually(t, time.Minute, "chrony sources of "+h.name, func() error {
+		eventually(t, 4*time.Minute, "chrony sources of "+h.name, func() error {
 			out, err := try(t, 20*time.Second, r.ssh(h.addr, "chronyc", "-n", "sources")...)
 			if err != nil {
 				return err
