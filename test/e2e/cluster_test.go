@@ -14,15 +14,18 @@ import (
 
 // cluster looks at the cluster with its own kubectl; smoke has run inside install.
 func (r *road) cluster(t *testing.T) {
-	out := r.kubectl(t, "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status} {.status.nodeInfo.kubeletVersion}{"\n"}{end}`)
-	for _, h := range r.nodes() {
-		if !strings.Contains(out, h.name+" True v"+r.full) {
-			t.Errorf("node %s is not Ready at v%s:\n%s", h.name, r.full, out)
+	eventually(t, 2*time.Minute, "nodes", func() (err error) {
+		out := r.kubectl(t, "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status} {.status.nodeInfo.kubeletVersion}{"\n"}{end}`)
+		for _, h := range r.nodes() {
+			if !strings.Contains(out, h.name+" True v"+r.full) {
+				err = fmt.Errorf("node %s is not Ready at v%s:\n%s", h.name, r.full, out)
+			}
 		}
-	}
-	if n := strings.Count(out, "\n"); n != len(r.nodes()) {
-		t.Errorf("%d nodes, want %d:\n%s", n, len(r.nodes()), out)
-	}
+		if n := strings.Count(out, "\n"); n != len(r.nodes()) {
+			err = fmt.Errorf("%d nodes, want %d:\n%s", n, len(r.nodes()), out)
+		}
+		return err
+	})
 	if out := r.kubectl(t, "get", "secrets", "-n", "kube-system", "--field-selector", "type=bootstrap.kubernetes.io/token", "-o", "name"); out != "" {
 		t.Errorf("bootstrap tokens are left: %s", out)
 	}
@@ -50,7 +53,7 @@ func (r *road) network(t *testing.T) {
 		if h.way == "none" {
 			run(t, time.Minute, r.ssh(h.addr, "ip route del "+service+" && systemctl restart kubelet")...)
 		}
-		eventually(t, time.Minute, h.name+" reaches services", func() error {
+		eventually(t, 3*time.Minute, h.name+" reaches services", func() error {
 			_, err := try(t, 20*time.Second, r.ssh(h.addr, "curl", "-sk", "--max-time", "10", "-o", "/dev/null", "https://10.96.0.1/")...)
 			return err
 		})
@@ -92,20 +95,14 @@ func clientURL(h host) string { return "https://" + h.addr + ":2379" }
 // etcd has a healthy member on every host with the role, and no other.
 func (r *road) etcd(t *testing.T) {
 	t.Helper()
-	eventually(t, time.Minute, "members of etcd", func() error {
-		healthy, all, want := r.healthy(t), r.members(t), len(r.with(member))
-		if len(healthy) != want || all != want {
-			return fmt.Errorf("%d members of which %q are healthy, want %d", all, names(healthy), want)
+	eventually(t, 3*time.Minute, "members of etcd", func() error {
+		at, healthy, want := r.with(member)[0], r.healthy(t), len(r.with(member))
+		out, err := try(t, time.Minute, r.ssh(at.addr, etcdctl+clientURL(at)+" member list")...)
+		if all := strings.Count(out, "\n"); err == nil && (len(healthy) != want || all != want) {
+			err = fmt.Errorf("%d members of which %q are healthy, want %d", all, names(healthy), want)
 		}
-		return nil
+		return err
 	})
-}
-
-// members returns the number of members that etcd lists.
-func (r *road) members(t *testing.T) int {
-	t.Helper()
-	at := r.with(member)[0]
-	return strings.Count(run(t, time.Minute, r.ssh(at.addr, etcdctl+clientURL(at)+" member list")...), "\n")
 }
 
 // healthy returns the hosts whose members answer through a quorum.
@@ -123,30 +120,39 @@ func (r *road) healthy(t *testing.T) []host {
 // leader returns the host of etcd's leader.
 func (r *road) leader(t *testing.T) host {
 	t.Helper()
-	for _, h := range r.healthy(t) {
-		var status []struct {
-			Status struct {
-				Header struct {
-					Member uint64 `json:"member_id"`
-				} `json:"header"`
-				Leader uint64 `json:"leader"`
-			} `json:"Status"`
+	var leader host
+	eventually(t, time.Minute, "etcd has a leader", func() error {
+		for _, h := range r.healthy(t) {
+			var status []struct {
+				Status struct {
+					Header struct {
+						Member uint64 `json:"member_id"`
+					} `json:"header"`
+					Leader uint64 `json:"leader"`
+				} `json:"Status"`
+			}
+			out, err := try(t, time.Minute, r.ssh(h.addr, etcdctl+clientURL(h)+" endpoint status -w json")...)
+			if err == nil {
+				err = json.Unmarshal([]byte(out), &status)
+			}
+			if err != nil {
+				return err
+			}
+			if len(status) == 1 && status[0].Status.Leader == status[0].Status.Header.Member {
+				leader = h
+				return nil
+			}
 		}
-		out := run(t, time.Minute, r.ssh(h.addr, etcdctl+clientURL(h)+" endpoint status -w json")...)
-		must(t, json.Unmarshal([]byte(out), &status))
-		if len(status) == 1 && status[0].Status.Leader == status[0].Status.Header.Member {
-			return h
-		}
-	}
-	t.Fatal("etcd has no leader")
-	return host{}
+		return errors.New("none of the members is one")
+	})
+	return leader
 }
 
 // well waits until every host is as it should be: members of etcd, API servers, nodes,
 // balancers.
 func (r *road) well(t *testing.T) {
 	t.Helper()
-	eventually(t, 3*time.Minute, "all is well", func() error {
+	eventually(t, 5*time.Minute, "all is well", func() error {
 		if healthy := r.healthy(t); len(healthy) != len(r.with(member)) {
 			return fmt.Errorf("healthy members: %s", names(healthy))
 		}

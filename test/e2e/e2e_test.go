@@ -250,11 +250,11 @@ func (r *road) serve(t *testing.T) {
 	}()
 	select {
 	case r.fingerprint = <-found:
-	case <-time.After(30 * time.Second):
+	case <-time.After(3 * time.Minute):
 		b, _ := os.ReadFile(log.Name())
 		t.Fatalf("serve printed no fingerprint:\n%s", b)
 	}
-	eventually(t, 30*time.Second, "the mirror answers", func() error {
+	eventually(t, time.Minute, "the mirror answers", func() error {
 		_, err := try(t, 10*time.Second, in("operator", "curl", "-fsSk", "https://"+mirrorAddr+"/healthz")...)
 		return err
 	})
@@ -346,11 +346,15 @@ func (r *road) operator(t *testing.T, limit time.Duration, args ...string) strin
 	return out
 }
 
-// kubectl runs where the operator sits, by the address that cluster.yaml gives users.
+// kubectl runs where the operator sits, by the address that cluster.yaml gives users. A
+// connection may break while services restart: what it does can be repeated.
 func (r *road) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := r.tryKubectl(t, args...)
-	must(t, err)
+	var out string
+	eventually(t, time.Minute, "kubectl "+args[0], func() (err error) {
+		out, err = r.tryKubectl(t, args...)
+		return err
+	})
 	return out
 }
 

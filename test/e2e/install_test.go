@@ -62,7 +62,7 @@ func (r *road) killedInstall(t *testing.T) {
 func (r *road) free(t *testing.T) {
 	t.Helper()
 	// The agents notice that nobody listens any more and give their hosts free.
-	eventually(t, time.Minute, "hosts are free again", func() error {
+	eventually(t, 5*time.Minute, "hosts are free again", func() error {
 		for _, h := range r.hosts {
 			// In brackets, so that the shell that runs pgrep is not found.
 			out, err := try(t, 20*time.Second, r.ssh(h.addr, `pgrep -f '[o]ffk8s agent' || true`)...)

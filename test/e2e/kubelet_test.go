@@ -27,7 +27,7 @@ func (r *road) joinAgain(t *testing.T) {
 	expired, deleted := nodes[0], nodes[len(nodes)-1] // the same if there is only one
 	r.expire(t, expired, file)
 	run(t, time.Minute, r.ssh(expired.addr, "systemctl", "restart", "kubelet")...)
-	r.kubectl(t, "delete", "node", deleted.name)
+	r.kubectl(t, "delete", "node", "--ignore-not-found", deleted.name)
 	r.extra = "scheduler: {args: {v: \"1\"}}\n"
 	r.writeCluster(t)
 	r.wants(t, 0)

@@ -18,8 +18,9 @@ import (
 func (r *road) outages(t *testing.T) {
 	w := r.startWriter(t)
 	defer w.end(t)
-	check := func(what string, limit time.Duration, do, undo func()) {
+	check := func(what string, longest time.Duration, do, undo func()) {
 		t.Helper()
+		limit := limit(longest)
 		if gap := w.longest(t, what, do); gap > limit {
 			t.Errorf("%s: no write succeeded for %s, want %s at most", what, gap.Round(time.Millisecond), limit)
 		}
@@ -62,14 +63,18 @@ func (r *road) outages(t *testing.T) {
 func (r *road) active(t *testing.T) host {
 	t.Helper()
 	var found []host
-	for _, h := range r.with(balancer) {
-		if out, err := try(t, time.Minute, r.ssh(h.addr, "ip -o addr show to "+r.vip+"/32")...); err == nil && strings.TrimSpace(out) != "" {
-			found = append(found, h)
+	eventually(t, time.Minute, r.vip+" is on one balancer", func() error {
+		found = nil
+		for _, h := range r.with(balancer) {
+			if out, err := try(t, time.Minute, r.ssh(h.addr, "ip -o addr show to "+r.vip+"/32")...); err == nil && strings.TrimSpace(out) != "" {
+				found = append(found, h)
+			}
 		}
-	}
-	if len(found) != 1 {
-		t.Fatalf("%s is on %q, want one balancer", r.vip, names(found))
-	}
+		if len(found) != 1 {
+			return fmt.Errorf("it is on %q", names(found))
+		}
+		return nil
+	})
 	return found[0]
 }
 

@@ -69,10 +69,14 @@ func (r *road) startWriter(t *testing.T) *apiWriter {
 		}},
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	_, err := r.tryKubectl(t, "delete", "configmap", "-n", "default", "--ignore-not-found", writerObject)
-	must(t, err)
-	version, err := w.send(http.MethodPost, "", "", 0)
-	must(t, err)
+	var version configMap
+	eventually(t, time.Minute, "the first write", func() error {
+		_, err := r.tryKubectl(t, "delete", "configmap", "-n", "default", "--ignore-not-found", writerObject)
+		if err == nil {
+			version, err = w.send(http.MethodPost, "", "", 0)
+		}
+		return err
+	})
 	w.version, w.last = version.Metadata.ResourceVersion, time.Now()
 	go w.run()
 	return w
@@ -232,7 +236,7 @@ func (w *apiWriter) longest(t *testing.T, what string, do func()) time.Duration 
 	w.mu.Unlock()
 	do()
 	since := time.Now()
-	eventually(t, time.Minute, "writes after "+what, func() error {
+	eventually(t, 3*time.Minute, "writes after "+what, func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if quiet := time.Since(w.last); quiet > time.Second {

@@ -266,14 +266,14 @@ boot() {
       "${binds[@]}" >>"$d/console.log" 2>&1 </dev/null 7>&- 8>&-
   ) &
   echo $! >"$d/pid"
-  for _ in $(seq 200); do
+  for _ in $(seq 600); do
     l=$(leader "$n") && state=$(nsenter -t "$l" -a systemctl is-system-running 2>/dev/null) || true
     [[ $state != running && $state != degraded ]] || break
     # Not alive(): until its exec the child still has bash's command line.
     kill -0 "$(cat "$d/pid")" 2>/dev/null || { tail -5 "$d/console.log" >&2; die "$n: init ended"; }
     sleep 0.3
   done
-  [[ $state == running || $state == degraded ]] || die "$n: not up after 60 s: $state"
+  [[ $state == running || $state == degraded ]] || die "$n: not up after 180 s: $state"
   # A plain remount is busy; kubelet and containerd make cgroups of their own.
   nsenter -t "$l" -a sh -c 'for c in /sys/fs/cgroup /sys/fs/cgroup/*; do ! mountpoint -q $c || mount -o remount,bind,rw $c; done' 2>/dev/null || true
   say "$n is $state, $(cat "$d/cidr")"
