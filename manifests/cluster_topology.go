@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 
@@ -223,4 +222,4 @@ func (c *Cluster) validateBalancerPort(ck *strict.Checks) {
 
 // interfaceName is narrow, since the name ends up in configuration files. The kernel
 // allows 15 bytes.
-var interfaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$`)
+var interfaceName = strict.NewPattern(`^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$`)

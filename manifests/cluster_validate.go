@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -328,12 +327,12 @@ func (h HostPrep) validate(ck *strict.Checks) {
 // values end up in unit files, hosts files, certificates and command lines,
 // where a crafted one could inject settings or commands.
 var (
-	taintForm   = regexp.MustCompile(`^([^=:]+)(=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
-	userName    = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9.-]*\\)?[A-Za-z0-9_][A-Za-z0-9_.-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?$`)
-	fingerprint = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	sshKeyPrint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
-	plainWord   = regexp.MustCompile(`^[A-Za-z0-9_./:=,+@-]+$`)
-	fileName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$`)
+	taintForm   = strict.NewPattern(`^([^=:]+)(=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
+	userName    = strict.NewPattern(`^([A-Za-z0-9][A-Za-z0-9.-]*\\)?[A-Za-z0-9_][A-Za-z0-9_.-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?$`)
+	fingerprint = strict.NewPattern(`^sha256:[0-9a-f]{64}$`)
+	sshKeyPrint = strict.NewPattern(`^SHA256:[A-Za-z0-9+/]{43}$`)
+	plainWord   = strict.NewPattern(`^[A-Za-z0-9_./:=,+@-]+$`)
+	fileName    = strict.NewPattern(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$`)
 )
 
 // isHost reports a DNS name or an IP address without a zone.

@@ -1,8 +1,9 @@
 package manifests
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // GroupFiles is the group of binaries and plain files.
@@ -22,7 +23,7 @@ type Group struct {
 	Arch   string // of a yum repository, in RPM's spelling
 }
 
-var groupName = regexp.MustCompile(`^(files|yum/[a-z0-9][a-z0-9.-]*/(x86_64|aarch64)|apt/[a-z0-9][a-z0-9.-]*)$`)
+var groupName = strict.NewPattern(`^(files|yum/[a-z0-9][a-z0-9.-]*/(x86_64|aarch64)|apt/[a-z0-9][a-z0-9.-]*)$`)
 
 // ParseGroup parses "files", "yum/<distro>/<arch>" or "apt/<distro>"; ok is false
 // for anything else.

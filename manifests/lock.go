@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -250,8 +249,8 @@ func (l *Lock) Validate() error {
 }
 
 var (
-	bundleName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,126}[a-z0-9])?$`)
-	platform   = regexp.MustCompile(`^linux/[a-z0-9]+(/[a-z0-9]+)?$`)
+	bundleName = strict.NewPattern(`^[a-z0-9]([a-z0-9.-]{0,126}[a-z0-9])?$`)
+	platform   = strict.NewPattern(`^linux/[a-z0-9]+(/[a-z0-9]+)?$`)
 )
 
 func (a *Artifact) validate() error {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -359,7 +358,7 @@ func scalarText(n ast.Node) (string, bool) {
 	return "", false
 }
 
-var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var plainKey = NewPattern(`^[A-Za-z0-9_-]+$`)
 
 // JoinPath returns the path of key in the mapping at path, as Problem.Path has it.
 func JoinPath(path, key string) string {

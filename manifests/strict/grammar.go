@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -14,12 +13,12 @@ import (
 )
 
 var (
-	dnsLabel    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	labelPart   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
-	argName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
-	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]*$`)
-	sysctlKey   = regexp.MustCompile(`^[a-z0-9_]+([./][A-Za-z0-9_-]+)+$`)
-	entryName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
+	dnsLabel    = NewPattern(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	labelPart   = NewPattern(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
+	argName     = NewPattern(`^[a-z0-9][a-z0-9-]*$`)
+	packageName = NewPattern(`^[A-Za-z0-9][A-Za-z0-9.+_-]*$`)
+	sysctlKey   = NewPattern(`^[a-z0-9_]+([./][A-Za-z0-9_-]+)+$`)
+	entryName   = NewPattern(`^[a-z0-9][a-z0-9.-]*$`)
 )
 
 // IsName reports the name of a catalog entry, a component or a check.
