@@ -89,7 +89,7 @@ func (c *SSHConfig) pinned(address string, _ net.Addr, key ssh.PublicKey) error 
 		key = cert.Key
 	}
 	if got := ssh.FingerprintSHA256(key); got != c.HostKey {
-		return &HostKeyError{address, got, []string{"the inventory (" + c.HostKey + ")"}, ErrChangedHost}
+		return &HostKeyError{address, got, []string{"cluster.yaml (" + c.HostKey + ")"}, ErrChangedHost}
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (c *SSHConfig) auth(ctx context.Context) ([]ssh.AuthMethod, func(), error) 
 		if locked != nil {
 			return nil, nil, locked
 		}
-		return nil, nil, errors.New("no key to log in with: name one in the inventory (ssh.keyFile) or start ssh-agent")
+		return nil, nil, errors.New("no key to log in with: name one in cluster.yaml (ssh.keyFile) or start ssh-agent")
 	}
 	return []ssh.AuthMethod{ssh.PublicKeys(signers...)}, closeAgent, nil
 }
