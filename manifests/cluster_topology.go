@@ -192,21 +192,19 @@ func (c *Cluster) validateVIP(ck *strict.Checks) {
 	}
 }
 
-// hostPorts are the ports that daemons of a node or an etcd member use.
-var hostPorts = []int{2379, 2380, 6443, 6444, 10248, 10249, 10250, 10256, 10257, 10259}
-
 // validateBalancerPort checks that the balancers' port is free on their hosts, and that
 // of the endpoint.
 func (c *Cluster) validateBalancerPort(ck *strict.Checks) {
 	const field = "loadBalancer.port"
-	n, _ := strconv.Atoi(c.BalancerPort()) // it is a number
+	n := port(c.BalancerPort())
 	if n < 1 || n > 65535 {
 		ck.Add(field, "found %d, want 1 to 65535", n)
 		return
 	}
 	for _, h := range c.HostsWith(RoleLoadBalancer) {
-		if (h.IsNode() || h.HasRole(RoleEtcd)) && slices.Contains(hostPorts, n) {
-			ck.AddHint(field, "choose another one such as "+sharedHostPort, "%d is in use on %s by a daemon of its other roles", n, h.Name)
+		others := c.TCPPorts(h)
+		if others = others[:len(others)-1]; slices.Contains(others, n) { // the last is n itself
+			ck.AddHint(field, "choose another one such as "+sharedHostPort, "%d is in use on %s by another daemon", n, h.Name)
 			break
 		}
 		var from, to int

@@ -70,6 +70,7 @@ func TestTopology(t *testing.T) {
 			c.Hosts[0].Roles, c.Hosts[1].Roles = append(c.Hosts[0].Roles, RoleLoadBalancer), append(c.Hosts[1].Roles, RoleLoadBalancer)
 			c.LoadBalancer.Port = 6443
 		}},
+		{"port of haproxy's answers", "loadBalancer.port", "6445 is in use on h-0", func(c *Cluster) { c.LoadBalancer.Port = 6445 }},
 		{"node port", "loadBalancer.port", "range of node ports", func(c *Cluster) {
 			c.Hosts[5].Roles, c.LoadBalancer.Port = append(c.Hosts[5].Roles, RoleLoadBalancer), 30443
 		}},

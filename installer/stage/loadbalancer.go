@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,8 +30,7 @@ const (
 	keepalivedScript = "/usr/libexec/keepalived/offk8s-alive"
 	keepalivedUnit   = "keepalived.service"
 
-	// alivePort answers keepalived, on 127.0.0.1 only.
-	alivePort = "6445"
+	alivePort = manifests.BalancerAlivePort
 	// apiName is a name in the certificate of every API server.
 	apiName = "kubernetes"
 )
@@ -303,11 +301,4 @@ func (l *list) endpoint(in Input) {
 		e.Servers = append(e.Servers, net.JoinHostPort(h.Address, manifests.DefaultAPIPort))
 	}
 	l.add("endpoint", e).Why = "kubelet and kube-proxy connect to the API through it"
-}
-
-// balancerPorts returns the TCP ports of the daemons of a balancer.
-func balancerPorts(c *manifests.Cluster) []int {
-	n, _ := strconv.Atoi(c.BalancerPort()) // it is a number
-	alive, _ := strconv.Atoi(alivePort)
-	return []int{n, alive}
 }

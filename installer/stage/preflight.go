@@ -245,7 +245,7 @@ func checkPorts(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		return
 	}
 	var busy []string
-	for _, p := range tcpPorts(in.Cluster, h) {
+	for _, p := range in.Cluster.TCPPorts(h) {
 		if f.ListensOn("tcp", p) {
 			busy = append(busy, fmt.Sprint(p))
 		}
@@ -255,27 +255,6 @@ func checkPorts(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		found = "in use: " + strings.Join(busy, ", ")
 	}
 	c.require(len(busy) == 0, Check{Name: "ports", Found: found, Want: "free", Hint: "stop the programs that listen on them"})
-}
-
-// tcpPorts returns the TCP ports of the daemons on a host.
-func tcpPorts(c *manifests.Cluster, h manifests.Host) []int {
-	var out []int
-	if h.HasRole(manifests.RoleControlPlane) {
-		out = append(out, 6443, 10257, 10259)
-	}
-	if h.HasRole(manifests.RoleEtcd) {
-		out = append(out, 2379, 2380)
-	}
-	if h.IsNode() {
-		out = append(out, 10248, 10249, 10250, 10256)
-		if c.Balancing() == manifests.BalanceNodeLocal {
-			out = append(out, 6444)
-		}
-	}
-	if c.Balancing() == manifests.BalanceHosts && h.HasRole(manifests.RoleLoadBalancer) {
-		out = append(out, balancerPorts(c)...)
-	}
-	return out
 }
 
 // installed reports whether offk8s has installed this cluster on the host before.
