@@ -286,7 +286,7 @@ func (r *smokeRun) scale(ctx context.Context, n int) error {
 		if err != nil || len(p) == n {
 			return "", err
 		}
-		return fmt.Sprintf("there are %d", len(p)), nil
+		return fmt.Sprintf("Deployment web has %d pods, want %d", len(p), n), nil
 	})
 }
 

@@ -117,7 +117,7 @@ func (r *smokeRun) finish(ctx context.Context, name string) error {
 		if j.Status.Failed > 0 || j.Status.Succeeded > 0 {
 			return "", nil
 		}
-		return fmt.Sprintf("%d active", j.Status.Active), nil
+		return fmt.Sprintf("Job %s has %d pods that run", name, j.Status.Active), nil
 	})
 	if err != nil {
 		return err
