@@ -8,7 +8,7 @@ OUT ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden fuzz demo e2e e2e-long bench measure dist hooks
+.PHONY: help build test race fmt lint check golden catalog fuzz demo e2e e2e-long bench measure dist hooks
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: lint ## lint, module files tidy and unchanged, import direction
 
 golden: ## rewrite the golden files; read the diff like code
 	$(GO) test $$(git grep -l 'flag.Bool("update"' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -update
+
+catalog: ## write the releases of the catalog from the inputs in manifests/catalog/gen
+	$(GO) run ./manifests/catalog/gen
 
 fuzz: ## fuzz every parser for FUZZTIME each
 	@git grep -ho 'func Fuzz[A-Za-z0-9]*' -- '*_test.go' >/dev/null; \

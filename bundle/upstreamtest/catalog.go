@@ -18,7 +18,11 @@ import (
 // every component and of the images of the releases, and the key of the
 // packages. Images of the pod networks stay without a digest, as first uses.
 func (u *Upstream) WriteCatalog(dir string) error {
-	for _, r := range u.catalog.Versions() {
+	releases, err := u.releases()
+	if err != nil {
+		return err
+	}
+	for _, r := range releases {
 		if err := write(filepath.Join(dir, "kubernetes", r.Minor+".yaml"), u.release(r)); err != nil {
 			return err
 		}

@@ -23,9 +23,14 @@ func newRegistry() http.Handler {
 	return registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 }
 
-// addImages makes every image of the catalog, each for three platforms.
+// addImages makes every image of the releases and their pod networks, each for three
+// platforms.
 func (u *Upstream) addImages() error {
-	for _, r := range u.catalog.Versions() {
+	releases, err := u.releases()
+	if err != nil {
+		return err
+	}
+	for _, r := range releases {
 		if err := u.addRoles(r.Images); err != nil {
 			return err
 		}

@@ -14,10 +14,14 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// addReleases makes every component of every release in the catalog, and the
+// addReleases makes every component of the releases, and the
 // checksum file beside each, as upstreams have.
 func (w *world) addReleases() error {
-	for _, r := range w.catalog.Versions() {
+	releases, err := w.releases()
+	if err != nil {
+		return err
+	}
+	for _, r := range releases {
 		for _, d := range r.Components {
 			for arch, remote := range d.Arches {
 				content, err := download(d, arch)

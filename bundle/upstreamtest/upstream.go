@@ -10,7 +10,8 @@
 // Names, addresses and structure are those of the embedded catalog; only digests
 // and keys are replaced. The binaries are shell scripts that print their name,
 // the packages hold one text file each, the images hold nothing that runs. The
-// signing key is public, beside the code, and protects nothing.
+// signing key is public, beside the code, and protects nothing. Downloads and images
+// of the releases exist for the oldest and the newest minor alone.
 package upstreamtest
 
 import (
@@ -37,6 +38,23 @@ var Built = time.Date(2024, 2, 3, 4, 5, 6, 0, time.UTC)
 
 //go:embed testdata/throwaway.key
 var throwawayKey []byte
+
+// minors are the minors with made-up downloads and images: the oldest and the
+// newest. Making them for every minor would slow down each test.
+var minors = []string{"1.16", "1.36"}
+
+// releases returns the releases of minors.
+func (w *world) releases() ([]catalog.Release, error) {
+	var out []catalog.Release
+	for _, minor := range minors {
+		r, err := w.catalog.Release(minor)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
 
 // Upstream is a running set of upstreams. Its methods are safe for concurrent use.
 type Upstream struct {

@@ -96,7 +96,11 @@ func TestSameBytesEachTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range cat.Versions() {
+	for _, minor := range []string{"1.16", "1.36"} {
+		r, err := cat.Release(minor)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if ref := r.Images["pause"].Ref; a.ImageDigest(ref) != b.ImageDigest(ref) {
 			t.Errorf("%s differs", ref)
 		}

@@ -26,7 +26,9 @@ var Arches = []string{"amd64", "arm64"}
 // systems by name. It is read-only after Embedded and
 // Overlay, and then safe for concurrent use.
 type Catalog struct {
-	releases map[string]Release
+	// releases are read when they are asked for: a program start should not pay for
+	// every minor.
+	releases map[string]func() (Release, error)
 	cnis     map[string]CNI
 	distros  map[string]Distro
 	keys     map[string]string // armoured OpenPGP keys by file name
@@ -40,40 +42,54 @@ type Catalog struct {
 }
 
 // Release returns the release that version names: "1.36", "1.36.3" or either
-// with a leading v. If the catalog has another patch, the error names it.
+// with a leading v. A minor stands for its default patch. If the catalog has other
+// patches or minors alone, the error names them.
 func (c *Catalog) Release(version string) (Release, error) {
 	v, err := ParseVersion(version)
 	if err != nil {
 		return Release{}, err
 	}
-	r, ok := c.releases[v.MinorString()]
-	if !ok || v.Patch >= 0 && v.String() != r.Version {
-		only := ""
-		if ok {
-			only = fmt.Sprintf("; %s is the only %s", r.Version, r.Minor)
-		}
-		return Release{}, fmt.Errorf("kubernetes %q is not in the catalog, which has %s%s", version, c.releaseNames(), only)
+	load, ok := c.releases[v.MinorString()]
+	if !ok {
+		return Release{}, fmt.Errorf("kubernetes %q is not in the catalog, which has %s", version, strings.Join(c.minors(), ", "))
 	}
+	r, err := load()
+	if err == nil {
+		err = firstProblem(c.checkDefaults(r))
+	}
+	if err != nil {
+		return Release{}, fmt.Errorf("kubernetes %s: %w", v.MinorString(), err)
+	}
+	if v.Patch >= 0 && v.String() != r.Version {
+		if _, ok := r.Patches[v.String()]; !ok {
+			return Release{}, fmt.Errorf("kubernetes %q is not in the catalog, which has %s", version, strings.Join(r.PatchVersions(), ", "))
+		}
+		if r, err = r.withPatch(v.String()); err != nil {
+			return Release{}, err
+		}
+	}
+	r.Patches = nil
 	r.DNSTemplate = c.DNSObjects
 	return r, nil
 }
 
-func (c *Catalog) releaseNames() string {
-	var names []string
-	for _, r := range c.Versions() {
-		names = append(names, r.Version)
-	}
-	return strings.Join(names, ", ")
+// minors returns the minors of the catalog, oldest first.
+func (c *Catalog) minors() []string {
+	return slices.SortedFunc(maps.Keys(c.releases), compareMinors)
 }
 
-// Versions returns the releases, oldest minor first.
+// Versions returns the releases with their patches, oldest minor first.
 func (c *Catalog) Versions() []Release {
-	out := make([]Release, 0, len(c.releases))
-	for _, r := range c.releases {
+	var out []Release
+	for _, minor := range c.minors() {
+		r, err := c.releases[minor]()
+		if err != nil {
+			// Overlay has read what is not built in, and a test reads all that is.
+			panic(err)
+		}
 		r.DNSTemplate = c.DNSObjects
 		out = append(out, r)
 	}
-	slices.SortFunc(out, func(a, b Release) int { return compareMinors(a.Minor, b.Minor) })
 	return out
 }
 

@@ -62,7 +62,7 @@ func TestNearMisses(t *testing.T) {
 			t.Errorf("distribution %q: error %v, want %q", name, err, want)
 		}
 	}
-	for version, want := range map[string]string{"1.16.3": "; 1.16.15 is the only 1.16", "v1.36.0": "; 1.36.3 is the only 1.36", "1.99": "which has 1.16.15, 1.36.3"} {
+	for version, want := range map[string]string{"1.17.3": "which has 1.17.17", "v1.36.9": "which has 1.36.0, 1.36.1, 1.36.2, 1.36.3", "1.99": "1.34, 1.35, 1.36"} {
 		if _, err := cat.Release(version); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("version %q: error %v, want %q", version, err, want)
 		}

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/offk8s/offk8s/manifests/strict"
 )
@@ -18,13 +19,16 @@ import (
 //go:embed cni distro dns keys kubernetes
 var embedded embed.FS
 
+// embeddedName is the directory of the embedded catalog in messages.
+const embeddedName = "catalog"
+
 // maxCatalogFile is the largest size of a file in a catalog.
 const maxCatalogFile = 1 << 20
 
 // Embedded returns the built-in catalog.
 func Embedded() (*Catalog, error) {
 	c := &Catalog{}
-	if err := c.merge(embedded, "catalog"); err != nil {
+	if err := c.merge(embedded, embeddedName); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -52,13 +56,14 @@ func (c *Catalog) Overlay(dir string) error {
 // loader merges the files of one directory over a copy of a catalog.
 type loader struct {
 	to       Catalog
-	name     string // of the directory, for messages
+	changed  map[string]Release // releases that this directory adds or changes
+	name     string             // of the directory, for messages
 	docs     map[string]*strict.Document
 	problems []strict.Problem
 }
 
 func (c *Catalog) merge(root fs.FS, name string) error {
-	l := &loader{name: name, docs: map[string]*strict.Document{}, to: Catalog{
+	l := &loader{name: name, docs: map[string]*strict.Document{}, changed: map[string]Release{}, to: Catalog{
 		releases: cloned(c.releases), cnis: cloned(c.cnis), distros: cloned(c.distros),
 		keys: cloned(c.keys), templates: cloned(c.templates), DNSObjects: c.DNSObjects,
 	}}
@@ -116,7 +121,7 @@ func (l *loader) file(root fs.FS, p string) error {
 	case len(parts) == 2 && parts[0] == "keys" && strings.HasSuffix(p, ".asc"):
 		l.to.keys[parts[1]] = string(data)
 	case len(parts) == 2 && parts[0] == "kubernetes" && isYAML:
-		mergeEntry(l, p, data, l.to.releases, name, KindRelease)
+		l.release(root, p, data, name)
 	case len(parts) == 2 && parts[0] == "distro" && isYAML:
 		mergeEntry(l, p, data, l.to.distros, name, KindDistro)
 	case len(parts) == 3 && parts[0] == "cni" && parts[2] == "cni.yaml":
@@ -128,6 +133,33 @@ func (l *loader) file(root fs.FS, p string) error {
 		l.problem(p, "no catalog entry has this place", "the directories are kubernetes, cni/<name>, distro, dns and keys")
 	}
 	return nil
+}
+
+// release merges a release over the one of the same minor. It leaves a built-in one
+// for later.
+func (l *loader) release(root fs.FS, p string, data []byte, name string) {
+	if root == embedded {
+		l.to.releases[name] = sync.OnceValues(func() (Release, error) {
+			one := &loader{name: embeddedName, docs: map[string]*strict.Document{}}
+			entries := map[string]Release{}
+			mergeEntry(one, p, data, entries, name, KindRelease)
+			one.docs[p].Report(entries[name].validate(name))
+			return entries[name], one.docs[p].Err()
+		})
+		return
+	}
+	if load, ok := l.to.releases[name]; ok {
+		r, err := load()
+		if err != nil {
+			l.problem(p, err.Error(), "")
+			return
+		}
+		l.changed[name] = r
+	}
+	mergeEntry(l, p, data, l.changed, name, KindRelease)
+	if r, ok := l.changed[name]; ok {
+		l.to.releases[name] = func() (Release, error) { return r, nil }
+	}
 }
 
 // mergeEntry decodes data over the entry called name.
@@ -224,8 +256,8 @@ func (l *loader) check() {
 		}
 		l.docs[p].Report(problems)
 	}
-	for name, r := range l.to.releases {
-		report("kubernetes/"+name+".yaml", KindRelease, append(r.validate(name), l.defaults(r)...))
+	for name, r := range l.changed {
+		report("kubernetes/"+name+".yaml", KindRelease, append(r.validate(name), l.to.checkDefaults(r)...))
 	}
 	for name, n := range l.to.cnis {
 		report("cni/"+name+"/cni.yaml", KindCNI, n.validate(name))
@@ -238,11 +270,11 @@ func (l *loader) check() {
 	}
 }
 
-// defaults checks that the catalog has the defaults of a release.
-func (l *loader) defaults(r Release) []strict.Problem {
+// checkDefaults checks that the catalog has the defaults of a release.
+func (c *Catalog) checkDefaults(r Release) []strict.Problem {
 	var out []strict.Problem
 	for i, name := range r.Defaults.Distros {
-		d, ok := l.to.distros[name]
+		d, ok := c.distros[name]
 		if !ok {
 			out = append(out, strict.Problem{Path: fmt.Sprintf("defaults.distros[%d]", i), Message: fmt.Sprintf("distribution %q is not in the catalog", name)})
 			continue
@@ -253,7 +285,7 @@ func (l *loader) defaults(r Release) []strict.Problem {
 			}
 		}
 	}
-	n, ok := l.to.cnis[r.Defaults.CNI]
+	n, ok := c.cnis[r.Defaults.CNI]
 	if !ok {
 		return append(out, strict.Problem{Path: "defaults.cni", Message: fmt.Sprintf("pod network %q is not in the catalog", r.Defaults.CNI)})
 	}
@@ -261,4 +293,11 @@ func (l *loader) defaults(r Release) []strict.Problem {
 		out = append(out, strict.Problem{Path: "defaults.cni", Message: err.Error()})
 	}
 	return out
+}
+
+func firstProblem(problems []strict.Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return strict.NewError(problems[:1])
 }

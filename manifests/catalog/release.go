@@ -37,6 +37,10 @@ type Release struct {
 	// Features are used by stages instead of comparing versions.
 	Features Features `yaml:"features" json:"features"`
 
+	// Patches are other patches of the minor: the digests of the archive "kubernetes"
+	// by version ("1.36.2") and architecture. A Lock has none.
+	Patches map[string]map[string]string `yaml:"patches,omitempty" json:"patches,omitempty"`
+
 	// DNSTemplate is the template of the cluster DNS objects for RenderObjects. The
 	// Catalog sets it, so that a Lock contains it.
 	DNSTemplate string `yaml:"-" json:"dnsTemplate,omitempty"`
@@ -138,6 +142,7 @@ func (r Release) validate(name string) []strict.Problem {
 		}
 	}
 	r.Features.validate(c)
+	r.validatePatches(c)
 	return c.Problems
 }
 
