@@ -92,6 +92,10 @@ func (r *road) access(t *testing.T) (string, *tls.Config) {
 	return server, conf
 }
 
+// init keeps the first thread of the process for the first goroutine: a goroutine of dialFrom
+// on it would leave it in the namespace of a host, and lab.sh ends the processes there.
+func init() { runtime.LockOSThread() }
+
 // dialFrom returns a dialer for addresses in the network of a namespace.
 func dialFrom(namespace string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
