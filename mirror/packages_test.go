@@ -34,7 +34,7 @@ func vendor(t *testing.T, name string) (home, public string) {
 }
 
 // buildRPM makes a package that installs one file, signed by the vendor.
-func buildRPM(t *testing.T, home string) []byte {
+func buildRPM(t *testing.T, home string, tags ...string) []byte {
 	t.Helper()
 	top := t.TempDir()
 	spec := filepath.Join(top, "x.spec")
@@ -44,6 +44,7 @@ Release: 1
 Summary: a test package
 License: none
 BuildArch: noarch
+` + strings.Join(tags, "\n") + `
 %description
 A test package.
 %install
@@ -164,6 +165,24 @@ func TestT36Dnf(t *testing.T) {
 			t.Errorf("%v:\n%s", err, out)
 		}
 	})
+}
+
+// A package of a module stream (EL8) is installed without a description of modules, since
+// the .repo file says so.
+func TestDnfModularPackage(t *testing.T) {
+	testenv.NeedTool(t, "dnf", "rpmbuild", "rpmsign", "gpg", "curl")
+	testenv.NeedRoot(t)
+	home, key := vendor(t, "vendor")
+	rpm := buildRPM(t, home, "ModularityLabel: container-tools:rhel8:8100020240227110532:82888897")
+	keys := map[string]string{"vendor.asc": key}
+	if out, err := yumLab(t, rpm, keys).dnf(t); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	l := yumLab(t, rpm, keys)
+	l.alter("/config/rocky-9.repo", replace("module_hotfixes=1\n", ""))
+	if out, err := l.dnf(t); err == nil || !strings.Contains(out, "No available modular metadata") {
+		t.Errorf("without module_hotfixes: %v\n%s", err, out)
+	}
 }
 
 // aptLab serves one package in an apt repository that the bundle's key signed.

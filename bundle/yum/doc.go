@@ -11,8 +11,9 @@
 //	repo, err := yum.ReadRepo(ctx, getter, source, "x86_64", keyring)
 //	packages, err := yum.Closure(ctx, []*yum.Repo{repo}, []string{"chrony"}, yum.ClosureOptions{Arch: "x86_64"})
 //
-// Modular packages (EL8 streams) are only taken if no other package provides
-// the requirement. Weak dependencies (recommends, supplements) are ignored.
+// Of the module streams of EL8 only the default ones are taken, as dnf does when
+// nobody has enabled others. Hosts need module_hotfixes=1 for the written repository
+// (bundle/clientconf), since it does not describe modules. Weak dependencies (recommends, supplements) are ignored.
 // The package does not download or verify packages themselves: see
 // bundle/fetch and trust.VerifyRPM.
 package yum

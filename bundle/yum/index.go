@@ -43,12 +43,17 @@ func emptyIndex() *index {
 func newIndex(ctx context.Context, repos []*Repo, keep func(*Package) bool) *index {
 	x := emptyIndex()
 	x.unusable = emptyIndex()
+	hidden := hiddenByModules(repos)
 	for _, r := range repos {
 		for i := range r.Packages {
 			switch p := &r.Packages[i]; {
 			case !keep(p):
 			case p.Unusable != nil:
 				x.unusable.add(p)
+			case hidden[p] != nil:
+				q := *p
+				q.Unusable = hidden[p]
+				x.unusable.add(&q)
 			default:
 				x.add(p)
 			}
@@ -184,8 +189,8 @@ func (p *Package) satisfies(r Relation) bool {
 }
 
 // Modular reports whether p belongs to a module stream (EL8), which its release
-// shows. Without modules.yaml on the host dnf hides such a package unless its
-// stream is enabled, so it is only taken if there is no other.
+// shows. If the repository does not describe its modules, such a package is only taken if
+// there is no other.
 func (p *Package) Modular() bool { return strings.Contains(p.Release, ".module") }
 
 // best returns the candidate to take for a requirement called name: not

@@ -28,8 +28,9 @@ type Repo struct {
 	Priority int    // lower is preferred
 	Packages []Package
 
-	getter metadata.Getter
-	md     *repomd
+	getter  metadata.Getter
+	md      *repomd
+	modules modules
 }
 
 // ReadRepo reads the repository's metadata for arch ("x86_64", "aarch64"): the
@@ -55,6 +56,11 @@ func (r *Repo) read(ctx context.Context, arch string, keyring *trust.Keyring, si
 	var err error
 	if r.md, err = readRepomd(ctx, r.getter, r.BaseURL, keyring, signed); err != nil {
 		return err
+	}
+	if r.md.has(kindModules) {
+		if err := r.each(ctx, kindModules, r.readModules); err != nil {
+			return err
+		}
 	}
 	return r.each(ctx, kindPrimary, func(content io.Reader) error {
 		return r.readPrimary(content, arch)

@@ -105,6 +105,7 @@ func checkRepomd(ctx context.Context, g metadata.Getter, at string, raw []byte, 
 const (
 	kindPrimary   = "primary"
 	kindFilelists = "filelists"
+	kindModules   = "modules"
 )
 
 // has reports whether the repository has a metadata file of one type.
