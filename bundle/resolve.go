@@ -177,11 +177,12 @@ func (r *resolver) settleDistro(cat *catalog.Catalog, name string) {
 		r.fail("distros", err)
 		return
 	}
-	switch warning, err := r.lock.Release.Fit(d); {
-	case err != nil:
+	warnings, err := r.lock.Release.Fit(d)
+	if err != nil {
 		r.fail(name, err)
-	case warning != "":
-		r.o.Log.Warn(warning)
+	}
+	for _, w := range warnings {
+		r.o.Log.Warn(w)
 	}
 	if path := r.m.Keyrings[name]; path != "" {
 		if err := addUserKeyring(&d, path); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"github.com/offk8s/offk8s/bundle/apt"
@@ -101,6 +102,9 @@ func (r *resolver) closeApt(ctx context.Context, client *fetch.Client, d catalog
 	var errs []error
 	signers := map[string]string{}
 	for _, source := range d.Apt {
+		if !source.Has(arch) {
+			continue
+		}
 		keyring, err := sourceKeyring(d, source.KeyFiles)
 		if err != nil {
 			return err
@@ -167,7 +171,8 @@ func withHostArchives(client *fetch.Client, lock *manifests.Lock, root string) (
 	for _, name := range lock.Distros {
 		d := lock.DistroData[name]
 		for _, source := range d.Apt {
-			if _, known := client.Archive(source.Archive); known || !runs(root, d) {
+			// The sources of this machine are those of its architecture.
+			if _, known := client.Archive(source.Archive); known || !runs(root, d) || !source.Has(runtime.GOARCH) {
 				continue
 			}
 			sources, err := apt.SourcesFromHost(root)
@@ -191,6 +196,5 @@ func runs(root string, d catalog.Distro) bool {
 	if err != nil {
 		return false
 	}
-	found := catalog.ParseOSRelease(b)
-	return found.ID == d.ID && found.Major() == d.Major
+	return d.Is(catalog.ParseOSRelease(b))
 }

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
@@ -74,6 +77,30 @@ func TestResolveSkipsUnusablePackages(t *testing.T) {
 	if !errors.Is(err, bundle.ErrVerify) || !strings.Contains(err.Error(), `"made-up-data", required by "made-up-libs-1.0-1.el9.x86_64"`) ||
 		!strings.Contains(err.Error(), "is not a plain path") {
 		t.Errorf("needed package that is unusable: %v", err)
+	}
+}
+
+// Ubuntu has its architectures in different archives, openEuler a dot in its major version.
+func TestResolveArchivesByArchitecture(t *testing.T) {
+	m := wanted("ubuntu-24.04", "openeuler-22.03")
+	m.Arches = []string{"amd64", "arm64"}
+	l := newPacker(t, startUpstream(t)).mustResolve(m)
+	var got []string
+	for _, a := range l.Artifacts {
+		if a.Name == "haproxy" {
+			from, _, _ := strings.Cut(a.Source.URL, "/pool/")
+			from, _, _ = strings.Cut(from, "/Packages/")
+			got = append(got, a.Platform+" "+a.Group+" "+from)
+		}
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{
+		"linux/amd64 apt/ubuntu-24.04 apt:ubuntu",
+		"linux/amd64 yum/openeuler-22.03/x86_64 https://repo.openeuler.org/openEuler-22.03-LTS-SP4/update/x86_64",
+		"linux/arm64 apt/ubuntu-24.04 apt:ubuntu-ports",
+		"linux/arm64 yum/openeuler-22.03/aarch64 https://repo.openeuler.org/openEuler-22.03-LTS-SP4/update/aarch64",
+	}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

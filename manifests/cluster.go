@@ -56,8 +56,9 @@ type Host struct {
 	Name    string `yaml:"name" json:"name"`       // RFC 1123 label or subdomain, lower case; also the node name
 	Address string `yaml:"address" json:"address"` // IP that the other hosts reach
 	Roles   []Role `yaml:"roles" json:"roles"`
-	// OS is the expected distribution, such as "rocky-9"; if it is empty, any is
-	// accepted. `offk8s plan` uses it, since it does not connect to hosts.
+	// OS is the expected distribution, such as "rocky-9", or that of the bundle whose
+	// packages the host uses; if it is empty, any is accepted. `offk8s plan` uses it, since
+	// it does not connect to hosts.
 	OS string `yaml:"os,omitempty" json:"os,omitempty"`
 	// Local marks the host that `install` itself runs on: no SSH.
 	Local  bool              `yaml:"local,omitempty" json:"local,omitempty"`

@@ -15,19 +15,25 @@ import (
 )
 
 // addApt fills the suites of d: the packages of the catalog and the library
-// they depend on in the first, nothing in the others.
+// they depend on in the first of an architecture, nothing in the others.
 func (w *world) addApt(d catalog.Distro, arches []string) error {
-	for i, source := range d.Apt {
+	filled := map[string]bool{}
+	for _, source := range d.Apt {
 		base := "apt:" + source.Archive + "/"
 		files := map[string][]byte{}
 		for _, arch := range arches {
-			var index strings.Builder
-			if i == 0 {
-				if err := w.addDebs(&index, base, d, arch); err != nil {
-					return err
-				}
+			if !source.Has(arch) {
+				continue
 			}
+			var index strings.Builder
 			for _, component := range source.Components {
+				index.Reset()
+				if !filled[arch] {
+					filled[arch] = true
+					if err := w.addDebs(&index, base, d, arch); err != nil {
+						return err
+					}
+				}
 				name := component + "/binary-" + arch + "/Packages"
 				zipped, err := gz([]byte(index.String()))
 				if err != nil {

@@ -261,7 +261,7 @@ func TestFacts(t *testing.T) {
 	if f == nil {
 		t.Fatalf("no facts: %+v", events)
 	}
-	if f.OS.ID != "rocky" || f.OS.Major() != "9" || len(f.OS.Like) != 3 || f.Kernel != "5.14.0" || f.Hostname != "cp-1" {
+	if f.OS.ID != "rocky" || f.OS.Version != "9.4" || len(f.OS.Like) != 3 || f.Kernel != "5.14.0" || f.Hostname != "cp-1" {
 		t.Errorf("system: %+v", f)
 	}
 	if f.MemoryBytes != 2<<20 || f.SwapBytes != 1<<20 || f.Manager != "dnf" || f.SELinux != "disabled" || f.Systemd != 0 || f.Firewall != "nftables" {

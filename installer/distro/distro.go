@@ -1,20 +1,20 @@
 // Package distro holds the differences between operating systems on a host: the package
 // manager, the files of chrony, other services that set the clock.
 //
-// A distribution is one file with one value and its line in All. Its repositories,
-// packages and keys are in the catalog under the same name. The package does no I/O.
+// A distribution is one line of All, under its name in the catalog, which has its
+// repositories, packages and keys, and the hosts that it is for. The package does no I/O.
 package distro
 
 import (
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/installer/step"
 )
 
 // Distro describes one operating system.
 type Distro struct {
 	Name    string // as in the catalog, "rocky-9"
-	ID      string // os-release ID
-	Major   string // first part of os-release VERSION_ID
 	Manager string // package manager: step.ManagerApt, ManagerDnf or ManagerYum
 	Chrony  Chrony
 	// RivalClocks are units that must not set the clock beside chrony.
@@ -36,30 +36,54 @@ func (c Chrony) Options(args []string) string {
 	return c.OptionName + `="` + escape.Replace(strings.Join(args, " ")) + "\"\n"
 }
 
-// All lists the distributions; a new one is a file and a line here.
-func All() []Distro { return []Distro{centos7, rocky9, debian12} }
-
-// Detect returns the distribution with ID and VERSION_ID of os-release.
-func Detect(id, version string) (Distro, bool) {
-	major, _, _ := strings.Cut(version, ".")
-	return find(func(d Distro) bool { return d.ID == id && d.Major == major })
+// All lists the distributions.
+func All() []Distro {
+	const timesyncd, ntpd = "systemd-timesyncd.service", "ntpd.service"
+	return []Distro{
+		redhat("almalinux-8", step.ManagerDnf, timesyncd),
+		redhat("almalinux-9", step.ManagerDnf, timesyncd),
+		redhat("almalinux-10", step.ManagerDnf, timesyncd),
+		redhat("centos-7", step.ManagerYum, ntpd),
+		debian("debian-12"),
+		debian("debian-13"),
+		redhat("openeuler-22.03", step.ManagerDnf, timesyncd, ntpd),
+		redhat("openeuler-24.03", step.ManagerDnf, timesyncd, ntpd),
+		redhat("rocky-8", step.ManagerDnf, timesyncd),
+		redhat("rocky-9", step.ManagerDnf, timesyncd),
+		redhat("rocky-10", step.ManagerDnf, timesyncd),
+		debian("ubuntu-22.04"),
+		debian("ubuntu-24.04"),
+	}
 }
 
 // ByName returns the distribution with a name of the catalog.
-func ByName(name string) (Distro, bool) { return find(func(d Distro) bool { return d.Name == name }) }
-
-func find(match func(Distro) bool) (Distro, bool) {
-	i := slices.IndexFunc(All(), match)
+func ByName(name string) (Distro, bool) {
+	i := slices.IndexFunc(All(), func(d Distro) bool { return d.Name == name })
 	if i < 0 {
 		return Distro{}, false
 	}
 	return All()[i], true
 }
 
-// redhatChrony returns the values of the Red Hat family.
-func redhatChrony() Chrony {
-	return Chrony{
-		Unit: "chronyd.service", Config: "/etc/chrony.conf", Drift: "/var/lib/chrony/drift",
-		OptionFile: "/etc/sysconfig/chronyd", OptionName: "OPTIONS",
+// redhat returns a distribution of the Red Hat family.
+func redhat(name, manager string, rivals ...string) Distro {
+	return Distro{
+		Name: name, Manager: manager, RivalClocks: rivals,
+		Chrony: Chrony{
+			Unit: "chronyd.service", Config: "/etc/chrony.conf", Drift: "/var/lib/chrony/drift",
+			OptionFile: "/etc/sysconfig/chronyd", OptionName: "OPTIONS",
+		},
+	}
+}
+
+// debian returns a distribution of the Debian family.
+func debian(name string) Distro {
+	return Distro{
+		Name: name, Manager: step.ManagerApt,
+		Chrony: Chrony{
+			Unit: "chrony.service", Config: "/etc/chrony/chrony.conf", Drift: "/var/lib/chrony/chrony.drift",
+			OptionFile: "/etc/default/chrony", OptionName: "DAEMON_OPTS",
+		},
+		RivalClocks: []string{"systemd-timesyncd.service", "ntp.service", "ntpsec.service", "openntpd.service"},
 	}
 }

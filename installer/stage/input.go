@@ -13,6 +13,7 @@ import (
 	"github.com/offk8s/offk8s/installer/distro"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // arch returns the host's architecture.
@@ -30,30 +31,67 @@ func (in Input) arch(h manifests.Host) string {
 // version does not support; the check "os" reports it.
 var errOS = errors.New("operating system is not supported")
 
-// distro returns the host's operating system; the error is errOS.
+// distro returns the distribution of the bundle whose packages the host uses; the error
+// is errOS, with the reason.
 func (in Input) distro(h manifests.Host) (distro.Distro, error) {
-	if f, ok := in.Facts[h.Name]; ok {
-		d, ok := distro.Detect(f.OS.ID, f.OS.Version)
-		if !ok {
-			return d, fmt.Errorf("%w: %q %q", errOS, f.OS.ID, f.OS.Version)
-		}
-		return d, nil
+	release, known := in.osOf(h)
+	if !known {
+		return distro.Distro{}, fmt.Errorf("%w: the bundle has packages for none", errOS)
 	}
-	name := h.OS
-	if name == "" {
-		if len(in.Lock.Distros) == 0 {
-			return distro.Distro{}, fmt.Errorf("%w: the bundle has packages for none", errOS)
-		}
-		name = in.Lock.Distros[0]
+	data, err := release.Match(in.distros(h))
+	if err != nil {
+		return distro.Distro{}, fmt.Errorf("%w: the bundle has packages for %s only: %w", errOS, strings.Join(in.Lock.Distros, ", "), err)
 	}
-	if !slices.Contains(in.Lock.Distros, name) {
-		return distro.Distro{}, fmt.Errorf("%w: the bundle has no packages for %q, only for %s", errOS, name, strings.Join(in.Lock.Distros, ", "))
-	}
-	d, ok := distro.ByName(name)
+	d, ok := distro.ByName(data.Name)
 	if !ok {
-		return d, fmt.Errorf("%w: %q", errOS, name)
+		return d, fmt.Errorf("%w: %q", errOS, data.Name)
 	}
 	return d, nil
+}
+
+// osOf returns the operating system of a host: the observed one, or without facts the one
+// that cluster.yaml or else the bundle names.
+func (in Input) osOf(h manifests.Host) (catalog.OSRelease, bool) {
+	if f, ok := in.Facts[h.Name]; ok {
+		return f.OS, true
+	}
+	name := h.OS
+	if name == "" && len(in.Lock.Distros) > 0 {
+		name = in.Lock.Distros[0]
+	}
+	return in.named(name), name != ""
+}
+
+// named returns the operating system with a name such as "rocky-9" or "rhel-9".
+func (in Input) named(name string) catalog.OSRelease {
+	if d, ok := in.Lock.DistroData[name]; ok {
+		return catalog.OSRelease{ID: d.ID, Version: d.Major, Name: name}
+	}
+	id, version, _ := strings.Cut(name, "-")
+	return catalog.OSRelease{ID: id, Version: version, Name: name}
+}
+
+// distros returns the distributions of the bundle, that which cluster.yaml names for the
+// host first: it decides between relatives.
+func (in Input) distros(h manifests.Host) []catalog.Distro {
+	var out []catalog.Distro
+	for _, name := range in.Lock.Distros {
+		d := in.Lock.DistroData[name]
+		if name == h.OS {
+			out = slices.Insert(out, 0, d)
+		} else {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// relativeOf returns the reason if a host uses the packages of another distribution, or "".
+func (in Input) relativeOf(h manifests.Host, d distro.Distro) string {
+	if release, _ := in.osOf(h); !in.Lock.DistroData[d.Name].Is(release) {
+		return fmt.Sprintf("%s uses the packages of %s, a relative of the same major version", release, d.Name)
+	}
+	return ""
 }
 
 // file finds a file of the bundle for the host, by its name or that in its archive.

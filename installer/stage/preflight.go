@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/offk8s/offk8s/installer/distro"
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // The least that a host must have, in bytes where it is a size.
@@ -137,27 +137,34 @@ func hasOther(m map[string]any, known []string) bool {
 func checkExpectedOS(c *checks, in Input, h manifests.Host) {
 	if _, err := in.distro(h); err != nil {
 		c.require(false, Check{
-			Name: "os", Found: cmp.Or(h.OS, "none"), Want: wantOS(in), Hint: "correct os: of the host, or pack a bundle with --os for it",
+			Name: "os", Found: cmp.Or(h.OS, "none"), Want: wantOS(in),
+			Hint: "correct os: of the host, or pack a bundle with --os for it; " + reasonOS(err),
 		})
 	}
+}
+
+// reasonOS returns the reason in an error of Input.distro.
+func reasonOS(err error) string {
+	return strings.TrimPrefix(err.Error(), errOS.Error()+": ")
 }
 
 func wantOS(in Input) string { return "one of " + strings.Join(in.Lock.Distros, ", ") }
 
 // checkSystem checks the operating system, the architecture and the address.
 func checkSystem(c *checks, in Input, h manifests.Host, f facts.Facts) {
-	d, known := distro.Detect(f.OS.ID, f.OS.Version)
-	name := f.OS.Name
-	if name == "" {
-		name = strings.TrimSpace(f.OS.ID + " " + f.OS.Version)
+	d, err := in.distro(h)
+	check := Check{Name: "os", Found: f.OS.String(), Want: wantOS(in), Hint: "pack a bundle with --os for it"}
+	if relative := in.relativeOf(h, d); err == nil && relative != "" {
+		check.Found = relative
 	}
-	c.require(known && slices.Contains(in.Lock.Distros, d.Name), Check{
-		Name: "os", Found: name, Want: wantOS(in),
-		Hint: "pack a bundle with --os for it",
-	})
+	if err != nil {
+		check.Hint += "; " + reasonOS(err)
+	}
+	c.require(err == nil, check)
 	if h.OS != "" {
-		c.require(known && d.Name == h.OS, Check{
-			Name: "os-expected", Found: name, Want: h.OS + ", as cluster.yaml says",
+		expected := in.named(h.OS)
+		c.require(err == nil && (d.Name == h.OS || catalog.Distro{ID: expected.ID, Major: expected.Version}.Is(f.OS)), Check{
+			Name: "os-expected", Found: f.OS.String(), Want: h.OS + ", as cluster.yaml says",
 			Hint: "correct os: of the host, or remove it",
 		})
 	}

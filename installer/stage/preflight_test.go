@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
@@ -57,6 +58,18 @@ func TestPreflight(t *testing.T) {
 		{"no facts", "1.36", func(in *Input) { in.Facts, in.Cluster.Hosts[1].OS = nil, "rocky-9" }, "", ""},
 		{"other operating system", "1.36", host(func(f *facts.Facts) { f.OS = catalog.OSRelease{ID: "arch"} }), "os", "--os"},
 		{"distro that is not in the bundle", "1.36", host(func(f *facts.Facts) { f.OS = catalog.OSRelease{ID: "centos", Version: "7"} }), "os", "--os"},
+		{"relative", "1.36", host(func(f *facts.Facts) { f.OS = rhel("9.4") }), "", ""},
+		{"relative that cluster.yaml names", "1.36", func(in *Input) {
+			in.Cluster.Hosts[1].OS = "rhel-9"
+			host(func(f *facts.Facts) { f.OS = rhel("9.4") })(in)
+		}, "", ""},
+		{"relative whose packages cluster.yaml names", "1.36", func(in *Input) {
+			in.Cluster.Hosts[1].OS = "rocky-9"
+			host(func(f *facts.Facts) { f.OS = rhel("9.4") })(in)
+		}, "", ""},
+		{"no facts, relative", "1.36", func(in *Input) { in.Facts, in.Cluster.Hosts[1].OS = nil, "rhel-9" }, "", ""},
+		{"no facts, relative of another major", "1.36", func(in *Input) { in.Facts, in.Cluster.Hosts[1].OS = nil, "rhel-8" }, "os", "rocky-9 is for version 9"},
+		{"relative of another major", "1.36", host(func(f *facts.Facts) { f.OS = rhel("8.10") }), "os", "rocky-9 is for version 9"},
 		{"other operating system than expected", "1.36", func(in *Input) {
 			for i := range in.Cluster.Hosts {
 				if in.Cluster.Hosts[i].Name == "node-1" {
@@ -108,6 +121,44 @@ func TestPreflight(t *testing.T) {
 				t.Errorf("failed: %v, want %q with hint %q", bad, tt.want, tt.hint)
 			}
 		})
+	}
+}
+
+func rhel(version string) catalog.OSRelease {
+	return catalog.OSRelease{ID: "rhel", Version: version, Like: []string{"fedora"}, Name: "Red Hat Enterprise Linux " + version}
+}
+
+// The plan and the checks say whose packages a host uses.
+func TestRelatives(t *testing.T) {
+	in := testInput(t, "1.36")
+	alma, err := embedded(t).Distro("almalinux-9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Lock.Distros, in.Lock.DistroData[alma.Name] = append([]string{alma.Name}, in.Lock.Distros...), alma
+	for _, tt := range []struct {
+		os, expected, want string
+		relative           bool
+	}{
+		{"rhel", "", "almalinux-9", true},
+		{"rhel", "rocky-9", "rocky-9", true},
+		{"almalinux", "", "almalinux-9", false},
+		{"rocky", "", "rocky-9", false},
+	} {
+		f := in.Facts["node-1"]
+		f.OS = rhel("9.4")
+		f.OS.ID = tt.os
+		in.Facts["node-1"], in.Cluster.Hosts[1].OS = f, tt.expected
+		item := steps(t, in, "host", "node-1")["mirror-source"]
+		if repo := item.Step.(*step.File).Content; !strings.Contains(repo, "/yum/"+tt.want+"/") {
+			t.Errorf("%s: want the repository of %s:\n%s", tt.os, tt.want, repo)
+		}
+		text := "uses the packages of " + tt.want
+		i := slices.IndexFunc(preflight(in), func(c Check) bool { return c.Host == "node-1" && c.Name == "os" })
+		found := preflight(in)[i].Found
+		if strings.Contains(item.Why, text) != tt.relative || strings.Contains(found, text) != tt.relative {
+			t.Errorf("%s: the plan says %q, the check %q", tt.os, item.Why, found)
+		}
 	}
 }
 

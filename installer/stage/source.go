@@ -49,8 +49,9 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 	if len(in.OpenPGPKey) > 0 {
 		l.add("mirror-key", &step.File{Path: bundleKey, Content: string(in.OpenPGPKey)})
 	}
+	relative := in.relativeOf(h, d)
 	if d.Manager == step.ManagerApt {
-		l.add("mirror-source", &step.File{Path: aptDir + "/offk8s.sources", Content: in.clientConf().AptSources(d.Name, bundleKey)})
+		l.add("mirror-source", &step.File{Path: aptDir + "/offk8s.sources", Content: in.clientConf().AptSources(d.Name, bundleKey)}).Why = relative
 	} else {
 		repo := clientconf.YumRepo{Distro: d.Name, Arch: manifests.RPMArch(in.arch(h)), Keys: []string{"file://" + bundleKey}}
 		keys := in.Lock.DistroData[d.Name].Keys
@@ -59,7 +60,7 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 			l.add("mirror-key-"+k, &step.File{Path: path, Content: keys[k]})
 			repo.Keys = append(repo.Keys, "file://"+path)
 		}
-		l.add("mirror-source", &step.File{Path: yumDir + "/offk8s.repo", Content: in.clientConf().YumRepo(repo)})
+		l.add("mirror-source", &step.File{Path: yumDir + "/offk8s.repo", Content: in.clientConf().YumRepo(repo)}).Why = relative
 	}
 	if u, err := url.Parse(in.mirrorURL()); err == nil && (u.Scheme == "http" || in.caFile() != "") {
 		l.add("mirror-reachable", &step.Wait{

@@ -14,10 +14,11 @@ import (
 type Distro struct {
 	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
 	Kind       string `yaml:"kind" json:"kind"`
-	Name       string `yaml:"name" json:"name"`     // "rocky-9"
-	ID         string `yaml:"id" json:"id"`         // os-release ID
-	Major      string `yaml:"major" json:"major"`   // first part of os-release VERSION_ID
-	Family     string `yaml:"family" json:"family"` // "redhat" or "debian"
+	Name       string `yaml:"name" json:"name"` // "rocky-9"
+	ID         string `yaml:"id" json:"id"`     // os-release ID
+	// Major is os-release VERSION_ID or what is before a dot of it: "9", "22.04".
+	Major  string `yaml:"major" json:"major"`
+	Family string `yaml:"family" json:"family"` // "redhat" or "debian"
 	// Arches are the architectures of the sources below, in Go's spelling.
 	Arches []string `yaml:"arches" json:"arches"`
 
@@ -25,9 +26,10 @@ type Distro struct {
 	Apt []AptSource     `yaml:"apt,omitempty" json:"apt,omitempty"`
 	// Packages are installed on every host.
 	Packages []string `yaml:"packages" json:"packages"`
-	// RolePackages are installed on hosts with a role, by role: "load-balancer".
+	// RolePackages are installed on hosts with a role, by role: "load-balancer", and
+	// "kube-proxy-ipvs" or "kube-proxy-nftables" for that mode of kube-proxy.
 	RolePackages map[string][]string `yaml:"rolePackages,omitempty" json:"rolePackages,omitempty"`
-	// MetadataCompression is that of the bundle's repository: "gz" (EL7) or "zst".
+	// MetadataCompression is that of the bundle's repository: "gz" (EL7, EL8) or "zst".
 	MetadataCompression string `yaml:"metadataCompression" json:"metadataCompression"`
 	// Exclude lists packages to leave out of the closure (globs on the name).
 	Exclude []string `yaml:"exclude,omitempty" json:"exclude,omitempty"`
@@ -35,13 +37,17 @@ type Distro struct {
 	// name, by file name; read when the catalog is loaded.
 	Keys map[string]string `yaml:"-" json:"keys"`
 
-	// Kernel, Cgroups and Like are for pack, and a Lock does not contain them.
+	// Like are os-release IDs, also in ID_LIKE, of relatives: their hosts of the same
+	// major version use these packages too if the bundle has none of their own.
+	Like []string `yaml:"like,omitempty" json:"like,omitempty"`
+
+	// Kernel, Cgroups and Notes are for pack, and a Lock does not contain them.
 	// Kernel is the version that the distribution came with ("3.10"), Cgroups the
 	// versions that a host can start with, the default first; empty means unknown.
+	// Notes says what an administrator must do on the hosts before.
 	Kernel  string `yaml:"kernel,omitempty" json:"-"`
 	Cgroups []int  `yaml:"cgroups,omitempty" json:"-"`
-	// Like are os-release IDs of relatives, to which a wrong name may belong.
-	Like []string `yaml:"like,omitempty" json:"-"`
+	Notes   string `yaml:"notes,omitempty" json:"-"`
 }
 
 // YumRepository is an upstream yum repository; "{arch}" in BaseURL is replaced by x86_64 or aarch64.
@@ -58,7 +64,10 @@ type YumRepository struct {
 // ("debian", "debian-security"); its URL comes from the packing machine's apt
 // configuration or from a rewrite of "apt:<archive>".
 type AptSource struct {
-	Archive    string   `yaml:"archive" json:"archive"`
+	Archive string `yaml:"archive" json:"archive"`
+	// Arches are the architectures that this archive has, in Go's spelling; empty
+	// means all of the distribution.
+	Arches     []string `yaml:"arches,omitempty" json:"arches,omitempty"`
 	Suite      string   `yaml:"suite" json:"suite"`
 	Components []string `yaml:"components" json:"components"`
 	KeyFiles   []string `yaml:"keyFiles" json:"keyFiles"`
@@ -73,6 +82,11 @@ func (d Distro) AllPackages() []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// Has reports whether the archive has packages of an architecture.
+func (a AptSource) Has(arch string) bool {
+	return len(a.Arches) == 0 || slices.Contains(a.Arches, arch)
 }
 
 // keyFiles returns the key files of all sources, sorted, without duplicates.
@@ -90,8 +104,8 @@ func (d Distro) keyFiles() []string {
 
 func (d Distro) validate(name string) []strict.Problem {
 	c := &strict.Checks{}
-	if d.Name != name || d.Name != d.ID+"-"+d.Major || !strict.IsName(name) {
-		c.Add("name", "found %q in the file of %q, want <id>-<major>", d.Name, name)
+	if d.Name != name || d.Name != strings.ToLower(d.ID)+"-"+d.Major || !strict.IsName(name) {
+		c.Add("name", "found %q in the file of %q, want <id>-<major> in lower case", d.Name, name)
 	}
 	c.Among("family", d.Family, "redhat", "debian")
 	c.Among("metadataCompression", d.MetadataCompression, "gz", "zst")
@@ -117,6 +131,9 @@ func (d Distro) validate(name string) []strict.Problem {
 		case !strict.IsName(a.Archive) || !strict.IsName(a.Suite) || len(a.Components) == 0:
 			c.Add(p, "want an archive, a suite and components")
 		}
+		if len(a.Arches) > 0 {
+			checkArches(c, p+".arches", a.Arches)
+		}
 		d.validateKeys(c, p, a.KeyFiles)
 	}
 	if len(d.Packages) == 0 {
@@ -130,7 +147,7 @@ func (d Distro) validate(name string) []strict.Problem {
 		}
 		validatePackages(c, p, d.RolePackages[role])
 	}
-	checkKernel(c, d.Kernel)
+	checkKernel(c, "kernel", d.Kernel)
 	for i, v := range d.Cgroups {
 		c.Among(fmt.Sprintf("cgroups[%d]", i), fmt.Sprint(v), "1", "2")
 	}

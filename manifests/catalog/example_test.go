@@ -21,6 +21,6 @@ func ExampleEmbedded() {
 
 func ExampleParseOSRelease() {
 	o := catalog.ParseOSRelease([]byte("ID=debian\nVERSION_ID=\"12\"\n"))
-	fmt.Println(o.ID, o.Major())
+	fmt.Println(o.ID, o.Version)
 	// Output: debian 12
 }

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,13 +11,35 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// Fit compares what r needs with what hosts of d have. The warning, if there is
-// one, says what must be changed on the hosts; the error means that r cannot run
-// on them. What the catalog does not know of d is not judged.
-func (r Release) Fit(d Distro) (warning string, err error) {
-	if need, have := kernel(r.Kernel), kernel(d.Kernel); r.Kernel != "" && d.Kernel != "" && have.Compare(need) < 0 {
-		return "", fmt.Errorf("kubernetes %s needs kernel %s or newer, %s has %s", r.Minor, r.Kernel, d.Name, d.Kernel)
+// Fit compares what r needs with what hosts of d have. The warnings say what must be
+// changed on the hosts; the error means that r cannot run on them. What the catalog
+// does not know of d is not judged.
+func (r Release) Fit(d Distro) (warnings []string, err error) {
+	older := func(than string) bool {
+		return than != "" && d.Kernel != "" && kernel(d.Kernel).Compare(kernel(than)) < 0
 	}
+	warning, err := r.fitCgroups(d)
+	if older(r.Kernel) {
+		err = errors.Join(fmt.Errorf("kubernetes %s needs kernel %s or newer, %s has %s", r.Minor, r.Kernel, d.Name, d.Kernel), err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if older(r.TestedKernel) {
+		warnings = append(warnings, fmt.Sprintf("Kubernetes %s is tested with kernel %s and newer, and %s has %s: give the hosts a newer one, or try it",
+			r.Minor, r.TestedKernel, d.Name, d.Kernel))
+	}
+	if warning != "" {
+		warnings = append(warnings, warning)
+	}
+	if d.Notes != "" {
+		warnings = append(warnings, "hosts of "+d.Name+": "+strings.TrimSpace(d.Notes))
+	}
+	return warnings, nil
+}
+
+// fitCgroups compares the versions of cgroups.
+func (r Release) fitCgroups(d Distro) (warning string, err error) {
 	switch {
 	case len(d.Cgroups) == 0:
 	case !r.Features.CgroupV2 && d.Cgroups[0] == 2:
@@ -38,31 +62,43 @@ func kernel(s string) Version {
 	return v
 }
 
-func checkKernel(c *strict.Checks, s string) {
+func checkKernel(c *strict.Checks, p, s string) {
 	if v, err := ParseVersion(s); s != "" && (err != nil || v.Patch >= 0) {
-		c.Add("kernel", "found %q, want major and minor version such as 4.15", s)
+		c.Add(p, "found %q, want major and minor version such as 4.15", s)
 	}
 }
 
-// spelling takes a name such as "CentOS 7.9", "rocky9" or "almalinux-9" apart.
-var spelling = regexp.MustCompile(`^([a-z]+)[-_ ]*([0-9]*)`)
+// spelling takes a name such as "CentOS 7.9", "rocky9" or "ubuntu-22.04" apart.
+var spelling = regexp.MustCompile(`^([A-Za-z]+)[-_ ]*([0-9.]*)`)
 
-// nearDistro returns the part of an error message that names the distribution that
-// was probably meant, or "".
+// aliases are os-release IDs by what people write.
+var aliases = map[string]string{"redhat": "rhel", "oracle": "ol", "oraclelinux": "ol", "alma": "almalinux"}
+
+// nearDistro returns the part of an error message that names the distributions that
+// were probably meant, or "".
 func (c *Catalog) nearDistro(name string) string {
-	parts := spelling.FindStringSubmatch(strings.ToLower(name))
+	parts := spelling.FindStringSubmatch(name)
 	if parts == nil {
 		return ""
 	}
-	id, major := parts[1], parts[2]
+	id, version := strings.ToLower(parts[1]), parts[2]
+	id = cmp.Or(aliases[id], id)
+	var same, relatives []string
 	for _, near := range c.DistroNames() {
-		switch d := c.distros[near]; {
-		case major != "" && major != d.Major:
-		case id == d.ID:
-			return fmt.Sprintf("; did you mean %s?", near)
+		d := c.distros[near]
+		switch {
+		case version != "" && !d.hasMajor(version):
+		case id == strings.ToLower(d.ID):
+			same = append(same, near)
 		case slices.Contains(d.Like, id):
-			return fmt.Sprintf("; the nearest is %s, which is for hosts of %s %s only", near, d.ID, d.Major)
+			relatives = append(relatives, near)
 		}
+	}
+	switch {
+	case len(same) > 0:
+		return fmt.Sprintf("; did you mean %s?", strings.Join(same, " or "))
+	case len(relatives) > 0:
+		return fmt.Sprintf("; %s has packages for its hosts", strings.Join(relatives, " or "))
 	}
 	return ""
 }

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"cmp"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -35,7 +37,8 @@ func TestFit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		warning, err := r.Fit(d)
+		warnings, err := r.Fit(d)
+		warning := strings.Join(warnings, "\n")
 		text := ""
 		if err != nil {
 			text = err.Error()
@@ -54,11 +57,13 @@ func TestNearMisses(t *testing.T) {
 	for name, want := range map[string]string{
 		"CentOS-7": "did you mean centos-7?", "centos7": "did you mean centos-7?", "centos": "did you mean centos-7?",
 		"rocky9": "did you mean rocky-9?", "rocky-9.4": "did you mean rocky-9?", "debian-12.5": "did you mean debian-12?",
-		"rhel-9": "the nearest is rocky-9, which is for hosts of rocky 9 only", "almalinux-9": "the nearest is rocky-9",
-		"AlmaLinux 9.3": "the nearest is rocky-9", "rhel-8": "", "ubuntu-22.04": "", "9": "",
+		"rhel-9": "; almalinux-9 or rocky-9 has packages for its hosts", "redhat 8.10": "; almalinux-8 or rocky-8 has packages",
+		"oracle-7": "; centos-7 has packages", "AlmaLinux 9.3": "did you mean almalinux-9?", "alma10": "did you mean almalinux-10?",
+		"Ubuntu 22.04.5": "did you mean ubuntu-22.04?", "ubuntu": "did you mean ubuntu-22.04 or ubuntu-24.04?",
+		"openEuler-22.03-LTS-SP4": "did you mean openeuler-22.03?", "rhel-6": "", "ubuntu-20.04": "", "debian-1": "", "9": "",
 	} {
 		_, err := cat.Distro(name)
-		if err == nil || !strings.Contains(err.Error(), want) || (want == "") != strings.HasSuffix(err.Error(), "rocky-9") {
+		if err == nil || !strings.Contains(err.Error(), want) || (want == "") != strings.HasSuffix(err.Error(), "ubuntu-24.04") {
 			t.Errorf("distribution %q: error %v, want %q", name, err, want)
 		}
 	}
@@ -95,4 +100,42 @@ func TestDistroAddresses(t *testing.T) {
 			t.Errorf("%+v: %v", flat, problems)
 		}
 	}
+}
+
+// The golden file shows, for each distribution, which minors fit and what pack says of
+// the others; N stands for the minor.
+func TestFits(t *testing.T) {
+	cat, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, name := range cat.DistroNames() {
+		d, err := cat.Distro(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&b, name)
+		from, last, text := "", "", ""
+		flush := func() {
+			if from != "" {
+				fmt.Fprintf(&b, "  %s to %s: %s\n", from, last, text)
+			}
+		}
+		for _, r := range cat.Versions() {
+			warnings, err := r.Fit(d)
+			now := strings.Join(warnings, "\n    ")
+			if err != nil {
+				now = "refused: " + strings.ReplaceAll(err.Error(), "\n", "\n    ")
+			}
+			now = cmp.Or(strings.ReplaceAll(now, "ubernetes "+r.Minor, "ubernetes N"), "fits")
+			if now != text {
+				flush()
+				from, text = r.Minor, now
+			}
+			last = r.Minor
+		}
+		flush()
+	}
+	golden(t, "fits.txt", []byte(b.String()))
 }

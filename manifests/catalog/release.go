@@ -34,6 +34,9 @@ type Release struct {
 	KubeletConfig map[string]any `yaml:"kubeletConfig,omitempty" json:"kubeletConfig,omitempty"`
 	// Kernel is the oldest kernel that its daemons run on ("4.15"); empty means any.
 	Kernel string `yaml:"kernel,omitempty" json:"kernel,omitempty"`
+	// TestedKernel is the oldest kernel that upstream accepts (k8s.io/system-validators),
+	// for a warning at pack.
+	TestedKernel string `yaml:"testedKernel,omitempty" json:"-"`
 	// Features are used by stages instead of comparing versions.
 	Features Features `yaml:"features" json:"features"`
 
@@ -115,7 +118,8 @@ func (r Release) validate(name string) []strict.Problem {
 	if _, err := time.Parse(time.DateOnly, r.EndOfLife); err != nil && r.EndOfLife != "" {
 		c.Add("endOfLife", "%q is not a date such as 2027-01-31", r.EndOfLife)
 	}
-	checkKernel(c, r.Kernel)
+	checkKernel(c, "kernel", r.Kernel)
+	checkKernel(c, "testedKernel", r.TestedKernel)
 	checkArches(c, "defaults.arches", r.Defaults.Arches)
 	if len(r.Defaults.Distros) == 0 {
 		c.Add("defaults.distros", "none given")

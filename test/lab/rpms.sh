@@ -297,7 +297,7 @@ main() {
 Provides: system-release(releasever) = 9'
     meta centos-release 7 'Provides: system-release = 7
 Provides: system-release(releasever) = 7'
-    meta container-selinux 2.229.0 ''
+    for n in container-selinux policycoreutils policycoreutils-python policycoreutils-python-utils; do meta "$n" 2.229.0 ''; done
     mkdir -p "$work"/repo/rocky-9/{BaseOS,AppStream}/x86_64/os "$work"/repo/centos-7/{os,updates,extras}/x86_64
     for f in "$work"/rpms/*.rpm; do
       n=${f##*/} n=${n%-*-*}

@@ -93,6 +93,7 @@ type minors struct {
 	Args          map[string]map[string]since[*string] `yaml:"args"`
 	KubeletConfig map[string]since[any]                `yaml:"kubeletConfig"`
 	Kernel        since[*string]                       `yaml:"kernel"`
+	TestedKernel  since[*string]                       `yaml:"testedKernel"`
 	Features      map[string]since[any]                `yaml:"features"`
 }
 

@@ -30,6 +30,7 @@ type release struct {
 	Args          map[string]map[string]string `yaml:"args,omitempty"`
 	KubeletConfig map[string]any               `yaml:"kubeletConfig,omitempty"`
 	Kernel        string                       `yaml:"kernel,omitempty"`
+	TestedKernel  string                       `yaml:"testedKernel,omitempty"`
 	Features      map[string]any               `yaml:"features"`
 	Patches       yaml.MapSlice                `yaml:"patches,omitempty"` // oldest first
 }
@@ -66,7 +67,7 @@ func (in *input) release(minor string) (*release, error) {
 		Images: map[string]catalog.Image{}, Features: map[string]any{}, KubeletConfig: map[string]any{},
 	}
 	r.Notes = text(m.Notes, minor)
-	r.Kernel = text(m.Kernel, minor)
+	r.Kernel, r.TestedKernel = text(m.Kernel, minor), text(m.TestedKernel, minor)
 	r.Defaults.Distros, _ = m.Distros.at(minor)
 	r.Defaults.Arches, _ = m.Arches.at(minor)
 	r.Defaults.CNI, _ = m.CNI.at(minor)
