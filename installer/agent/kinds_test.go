@@ -23,6 +23,7 @@ func TestJournalKeys(t *testing.T) {
 		{&step.Block{Path: "/a"}, `block "/a"   `},
 		{&step.Command{Argv: []string{"a"}}, `command    `},
 		{&step.Directory{Path: "/a"}, `directory "/a"   `},
+		{&step.DockerImage{Name: "a:b"}, `docker-image  "a:b"  `},
 		{&step.EtcdData{Name: "a", Dir: "/b"}, `etcd-data  "a"  `},
 		{&step.EtcdLeave{}, `etcd-leave    `},
 		{&step.EtcdPromote{Name: "a"}, `etcd-promote    `},

@@ -52,6 +52,7 @@ type RemoteBundle struct {
 	base   *url.URL
 	env    *step.Env                            // with the cache; nil on the operator's side
 	files  map[digest.Digest]manifests.Artifact // by plain digest
+	images map[digest.Digest]bool               // indexes and manifests in the Lock
 }
 
 // OpenRemote verifies the bundle of a mirror from its signature down to the Lock. If
@@ -66,7 +67,7 @@ func openRemote(ctx context.Context, env *step.Env, b Bundle, e Endpoint) (*Remo
 	if err != nil {
 		return nil, fmt.Errorf("%w: bundle key: %w", ErrPolicy, err)
 	}
-	c := &RemoteBundle{env: env, files: map[digest.Digest]manifests.Artifact{}}
+	c := &RemoteBundle{env: env, files: map[digest.Digest]manifests.Artifact{}, images: map[digest.Digest]bool{}}
 	if c.base, err = url.Parse(e.URL); err != nil || c.base.Host == "" {
 		return nil, fmt.Errorf("%w: mirror %q: not a URL", ErrRequest, e.URL)
 	}
@@ -89,6 +90,9 @@ func openRemote(ctx context.Context, env *step.Env, b Bundle, e Endpoint) (*Remo
 		return nil, fmt.Errorf("%w: bundle on the mirror: %w", ErrVerify, err)
 	}
 	for _, a := range c.Lock.Artifacts {
+		if a.Kind == manifests.KindImage {
+			c.images[a.Blob.Digest] = true
+		}
 		if a.Kind != manifests.KindFile {
 			continue
 		}
@@ -241,7 +245,7 @@ func (c *RemoteBundle) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, 
 	if b, err := c.cacheGet(name); err == nil && reader.VerifyBytes(b, d.Digest, d.Size) == nil {
 		return b, nil
 	}
-	path := "/bundle/blobs/" + d.Digest.Algorithm().String() + "/" + d.Digest.Encoded()
+	path := blobPath(d.Digest)
 	b, err := c.read(ctx, path, d.Size)
 	if err != nil {
 		return nil, err
@@ -295,4 +299,19 @@ func (c *RemoteBundle) open(ctx context.Context, plain digest.Digest) (io.ReadCl
 		io.Reader
 		io.Closer
 	}{reader.Verify(r, plain, a.Plain.Size), r}, nil
+}
+
+// openImage implements step.Env.FetchImage.
+func (c *RemoteBundle) openImage(ctx context.Context, image, part digest.Digest) (io.ReadCloser, error) {
+	if !c.images[image] {
+		return nil, fmt.Errorf("%w: image %s is not in the bundle's Lock", ErrVerify, image)
+	}
+	if err := part.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: part %q of image %s: %w", ErrVerify, part, image, err)
+	}
+	return c.send(ctx, http.MethodGet, blobPath(part), filePace)
+}
+
+func blobPath(d digest.Digest) string {
+	return "/bundle/blobs/" + d.Algorithm().String() + "/" + d.Encoded()
 }

@@ -108,7 +108,7 @@ func newSession(out io.Writer, gone context.CancelCauseFunc, o Options) *session
 		run = step.Exec{}
 	}
 	s.env = &step.Env{
-		Root: o.Root, Log: log, Hide: s.out.hide.text, Fetch: noBundle,
+		Root: o.Root, Log: log, Hide: s.out.hide.text, Fetch: noBundle, FetchImage: noImage,
 		Run: discreet{step.Limited{Runner: run, Log: log}, &s.out.hide},
 	}
 	return s
@@ -156,7 +156,7 @@ func (s *session) unsealed(ctx context.Context) error {
 		values = more
 	}
 	s.out.hide.add(values)
-	s.env.Secret, s.env.Fetch = secrets(values), noBundle
+	s.env.Secret, s.env.Fetch, s.env.FetchImage = secrets(values), noBundle, noImage
 	return s.run(ctx)
 }
 
@@ -301,4 +301,8 @@ func secrets(values map[string][]byte) func(step.SecretRef) ([]byte, error) {
 
 func noBundle(context.Context, digest.Digest) (io.ReadCloser, error) {
 	return nil, errors.New("the request names no bundle")
+}
+
+func noImage(ctx context.Context, _, _ digest.Digest) (io.ReadCloser, error) {
+	return noBundle(ctx, "")
 }

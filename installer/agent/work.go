@@ -97,7 +97,7 @@ func (s *session) useBundle(ctx context.Context, j *journal) error {
 	if err != nil {
 		return err
 	}
-	s.env.Fetch = c.open
+	s.env.Fetch, s.env.FetchImage = c.open, c.openImage
 	name, seq := c.Lock.Name, c.Lock.Sequence
 	if err := checkRollback(s.env, name, seq, s.req.AllowDowngrade); err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 // Cleanup changes nothing until it is undone: then it ends all containers of
 // Kubernetes, unmounts their file systems and removes everything that kubelet,
 // kube-proxy and the pod network left in the kernel and on disk. It is the last
-// step before the runtime is in use, so Undo runs first and while containerd still
+// step before the runtime is in use, so Undo runs first and while the runtime still
 // runs. Everything that does not belong to Kubernetes stays.
 type Cleanup struct {
 	// Of the pod network: its interfaces, its files or directories, the prefixes of
@@ -29,6 +29,8 @@ type Cleanup struct {
 	Files        []string `json:"files,omitempty"`
 	Chains       []string `json:"chains,omitempty"`
 	RuleComments []string `json:"ruleComments,omitempty"`
+	// Docker ends the containers of docker instead of those of containerd.
+	Docker bool `json:"docker,omitempty"`
 	// PodCIDR selects further rules, by source or destination.
 	PodCIDR string `json:"podCIDR,omitempty"`
 }
@@ -83,8 +85,8 @@ func (c *Cleanup) Undo(ctx context.Context, env *Env, _ json.RawMessage) error {
 // remove continues after an error and reports all of them.
 func (c *Cleanup) remove(ctx context.Context, env *Env) error {
 	errs := []error{
-		endContainers(ctx, env),
-		unmountAll(ctx, env),
+		c.endContainers(ctx, env),
+		c.unmountAll(ctx, env),
 		removeNetns(ctx, env),
 		c.removeLinks(ctx, env),
 		c.removeRules(ctx, env),
@@ -103,8 +105,12 @@ func (c *Cleanup) remove(ctx context.Context, env *Env) error {
 
 // endContainers kills every task of Kubernetes and then the remaining shims, which
 // also works if containerd is gone.
-func endContainers(ctx context.Context, env *Env) error {
-	if out, err := ctr(ctx, env, "tasks", "ls", "--quiet"); err == nil {
+func (c *Cleanup) endContainers(ctx context.Context, env *Env) error {
+	namespace := "k8s.io"
+	if c.Docker {
+		namespace = "moby"
+		removeDockerContainers(ctx, env)
+	} else if out, err := ctr(ctx, env, "tasks", "ls", "--quiet"); err == nil {
 		for _, id := range strings.Fields(string(out)) {
 			_, _ = ctr(ctx, env, "tasks", "kill", "--signal", "SIGKILL", "--all", id)
 			_, _ = ctr(ctx, env, "tasks", "rm", "--force", id)
@@ -118,7 +124,7 @@ func endContainers(ctx context.Context, env *Env) error {
 	}
 	return Poll(ctx, env, 30*time.Second, 300*time.Millisecond, "end of all containers",
 		func(context.Context) (string, error) {
-			pids, err := processes(env.Root)
+			pids, err := processes(env.Root, namespace)
 			if err != nil || len(pids) == 0 {
 				return "", err
 			}
@@ -129,9 +135,18 @@ func endContainers(ctx context.Context, env *Env) error {
 		})
 }
 
-// processes returns the shims of the Kubernetes namespace and their descendants,
+// removeDockerContainers ends all containers of docker, which runs those of Kubernetes only.
+func removeDockerContainers(ctx context.Context, env *Env) {
+	out, err := env.Run.Run(ctx, Cmd{Argv: []string{dockerCLI, "ps", "--all", "--quiet", "--no-trunc"}})
+	if ids := strings.Fields(string(out.Stdout)); err == nil && len(ids) > 0 {
+		argv := append([]string{dockerCLI, "rm", "--force", "--volumes"}, ids...)
+		_, _ = env.Run.Run(ctx, Cmd{Argv: argv, Timeout: slowTimeout})
+	}
+}
+
+// processes returns the shims of a namespace of containerd and their descendants,
 // parents first, from /proc/pid/stat and cmdline.
-func processes(root string) ([]int, error) {
+func processes(root, namespace string) ([]int, error) {
 	stats, err := filepath.Glob(filepath.Join(root, "/proc/[0-9]*/stat"))
 	if err != nil {
 		return nil, err
@@ -157,7 +172,7 @@ func processes(root string) ([]int, error) {
 		}
 		cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
 		args := strings.Split(string(cmdline), "\x00")
-		if strings.HasPrefix(filepath.Base(args[0]), "containerd-shim") && slices.Contains(args, "k8s.io") {
+		if strings.HasPrefix(filepath.Base(args[0]), "containerd-shim") && slices.Contains(args, namespace) {
 			shims = append(shims, pid)
 		}
 	}
@@ -174,7 +189,14 @@ func processes(root string) ([]int, error) {
 // mountPrefixes are the prefixes of the mount points of pods.
 var mountPrefixes = []string{"/run/containerd/", "/var/lib/kubelet/", "/var/lib/containerd/", "/run/netns/cni-", "/var/run/netns/cni-"}
 
-func unmountAll(ctx context.Context, env *Env) error {
+// dockerMounts are those of docker's containers.
+var dockerMounts = []string{"/var/lib/docker/", "/run/docker/", "/var/run/docker/"}
+
+func (c *Cleanup) unmountAll(ctx context.Context, env *Env) error {
+	prefixes := mountPrefixes
+	if c.Docker {
+		prefixes = slices.Concat(mountPrefixes, dockerMounts)
+	}
 	b, err := os.ReadFile(filepath.Join(env.Root, "/proc/self/mountinfo"))
 	if errors.Is(err, fs.ErrNotExist) && env.Root != "" {
 		return nil
@@ -183,7 +205,7 @@ func unmountAll(ctx context.Context, env *Env) error {
 		return err
 	}
 	var errs []error
-	for _, m := range podMounts(string(b)) {
+	for _, m := range podMounts(string(b), prefixes) {
 		if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"umount", m}}); err != nil {
 			// Busy for good, for example by a hung network file system.
 			if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"umount", "-l", m}}); err != nil {
@@ -196,14 +218,14 @@ func unmountAll(ctx context.Context, env *Env) error {
 
 // podMounts returns the pods' mount points, deepest and latest first. It ignores
 // paths with octal escapes, which no runtime creates.
-func podMounts(mountinfo string) []string {
+func podMounts(mountinfo string, prefixes []string) []string {
 	var out []string
 	for line := range strings.Lines(mountinfo) {
 		f := strings.Fields(line)
 		if len(f) < 5 || strings.Contains(f[4], `\`) {
 			continue
 		}
-		for _, p := range mountPrefixes {
+		for _, p := range prefixes {
 			if strings.HasPrefix(f[4], p) {
 				out = append(out, f[4])
 			}

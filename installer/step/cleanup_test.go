@@ -122,7 +122,7 @@ func TestPodMounts(t *testing.T) {
 		"/var/lib/kubelet/pods/u/volumes/t/sub", "/var/lib/kubelet/pods/u/volumes/t",
 		"/run/containerd/io.containerd.runtime.v2.task/k8s.io/a/rootfs", "/run/netns/cni-1",
 	}
-	if diff := cmp.Diff(want, step.PodMounts(info)); diff != "" {
+	if diff := cmp.Diff(want, step.PodMounts(info, step.MountPrefixes)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -141,7 +141,7 @@ func TestProcesses(t *testing.T) {
 		w.Write(t, "/proc/"+pid+"/stat", p[0], 0o444)
 		w.Write(t, "/proc/"+pid+"/cmdline", p[1], 0o444)
 	}
-	got, err := step.Processes(w.Root)
+	got, err := step.Processes(w.Root, "k8s.io")
 	slices.Sort(got)
 	if diff := cmp.Diff([]int{10, 11, 12}, got); diff != "" || err != nil {
 		t.Errorf("%v, -want +got:\n%s", err, diff)

@@ -36,7 +36,10 @@ func (Exec) Run(ctx context.Context, c Cmd) (Output, error) {
 	cmd.Args[0] = c.Argv[0]
 	cmd.Env = append(minimalEnv(), c.Env...)
 	cmd.Dir = c.Dir
-	if len(c.Stdin) > 0 {
+	switch {
+	case c.Input != nil:
+		cmd.Stdin = c.Input
+	case len(c.Stdin) > 0:
 		cmd.Stdin = bytes.NewReader(c.Stdin)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

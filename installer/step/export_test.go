@@ -6,6 +6,7 @@ import "time"
 var (
 	RemovalScript = (*Cleanup).removalScript
 	PodMounts     = podMounts
+	MountPrefixes = mountPrefixes
 	Processes     = processes
 	Complete      = complete
 )

@@ -23,6 +23,7 @@ func All() Kinds {
 		"block":           func() Step { return &Block{} },
 		"command":         func() Step { return &Command{} },
 		"directory":       func() Step { return &Directory{} },
+		"docker-image":    func() Step { return &DockerImage{} },
 		"endpoint":        func() Step { return &Endpoint{} },
 		"etcd-data":       func() Step { return &EtcdData{} },
 		"etcd-quorum":     func() Step { return &EtcdQuorum{} },

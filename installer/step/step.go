@@ -82,6 +82,10 @@ type Env struct {
 	// content. The reader fails at the end if the bytes do not match. Fetch refuses a
 	// digest that is not in the signed Lock before any request.
 	Fetch func(ctx context.Context, plain digest.Digest) (io.ReadCloser, error)
+	// FetchImage opens a part of an image of the verified bundle by its digest. It refuses
+	// an image that is not in the signed Lock before any request. The caller verifies
+	// the content.
+	FetchImage func(ctx context.Context, image, part digest.Digest) (io.ReadCloser, error)
 	// Stamp and SetStamp keep small values between runs, such as the digest of the
 	// configuration that etcd was started with.
 	Stamp    func(key string) string
@@ -171,6 +175,8 @@ type Runner interface {
 type Cmd struct {
 	Argv  []string
 	Stdin []byte
+	// Input, if set, is read to its end instead of Stdin.
+	Input io.Reader
 	Env   []string // added to a minimal environment (PATH, LANG=C, HOME); no proxies
 	Dir   string
 	// Timeout is the time limit; 0 means DefaultTimeout.

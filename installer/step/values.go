@@ -18,6 +18,7 @@ const (
 	// stay. It is below BinDir for SELinux: files in it get the type bin_t.
 	ProgramDir = BinDir + "/.offk8s"
 	Etcdctl    = BinDir + "/etcdctl"
+	dockerCLI  = BinDir + "/docker"
 	EtcdPKI    = "/etc/etcd/pki"           // etcd's certificates and keys
 	CertsDir   = "/etc/containerd/certs.d" // registry configuration
 )

@@ -62,6 +62,13 @@ func (w *World) Env() *step.Env {
 			}
 			return io.NopCloser(bytes.NewReader(b)), nil
 		},
+		FetchImage: func(_ context.Context, _, part digest.Digest) (io.ReadCloser, error) {
+			b, ok := w.artifacts[part]
+			if !ok {
+				return nil, fmt.Errorf("part %s: not on the mirror", part)
+			}
+			return io.NopCloser(bytes.NewReader(b)), nil
+		},
 		Stamp:    func(key string) string { return w.stamps[key] },
 		SetStamp: func(key, value string) error { w.stamps[key] = value; return nil },
 	}
