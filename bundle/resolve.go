@@ -156,8 +156,8 @@ func (r *resolver) settle(cat *catalog.Catalog) {
 	if l.Runtime == "" {
 		l.Runtime = release.Defaults.Runtime
 	}
-	if !slices.ContainsFunc(release.Components, func(d catalog.Download) bool { return d.Name == l.Runtime }) {
-		r.fail("runtime", fmt.Errorf("%q is not among the components of kubernetes %s", l.Runtime, l.Minor))
+	if have := release.Runtimes(); !slices.Contains(have, l.Runtime) {
+		r.fail("runtime", fmt.Errorf("kubernetes %s runs with %s, not with %q", l.Minor, strings.Join(have, " or "), l.Runtime))
 	}
 	cni, err := cat.CNI(l.CNI)
 	if err == nil {

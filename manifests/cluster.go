@@ -105,10 +105,19 @@ type Component struct {
 	Config map[string]any    `yaml:"config,omitempty" json:"config,omitempty"`
 }
 
+// The container runtimes. RuntimeDocker is for minors whose kubelet has dockershim, up to 1.23.
+const (
+	RuntimeContainerd = "containerd"
+	RuntimeDocker     = "docker"
+)
+
 // Runtime is the container runtime.
 type Runtime struct {
+	// Name is RuntimeContainerd or RuntimeDocker; empty: that of the bundle.
+	Name         string `yaml:"name,omitempty" json:"name,omitempty"`
 	CgroupDriver string `yaml:"cgroupDriver,omitempty" json:"cgroupDriver,omitempty"` // default systemd
-	// Config is merged over containerd's generated config.toml, with the keys of TOML.
+	// Config is merged over the generated configuration: containerd's config.toml, with the
+	// keys of TOML, or docker's daemon.json.
 	Config map[string]any `yaml:"config,omitempty" json:"config,omitempty"`
 }
 

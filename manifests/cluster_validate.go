@@ -49,6 +49,9 @@ func (c *Cluster) Validate() []strict.Problem {
 	if !isPortRange(c.NodePorts()) {
 		ck.Add("apiServer.args.service-node-port-range", "found %q, want the form %s", c.NodePorts(), defaultNodePorts)
 	}
+	if n := c.Runtime.Name; n != "" {
+		ck.Among("runtime.name", n, catalog.Runtimes...)
+	}
 	if d := c.Runtime.CgroupDriver; d != "" {
 		ck.Among("runtime.cgroupDriver", d, "systemd", "cgroupfs")
 	}

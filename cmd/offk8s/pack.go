@@ -70,6 +70,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 	f.StringSliceVar(&o.manifest.Arches, "arch", nil, "architectures (default: the release's)")
 	f.StringSliceVar(&o.manifest.Distros, "os", nil, "distributions of the hosts (default: the release's)")
 	f.StringVar(&o.manifest.CNI, "cni", "", "pod network (default: the release's)")
+	f.StringVar(&o.manifest.Runtime, "runtime", "", "container runtime, containerd or docker (default: the release's)")
 	f.StringSliceVar(&o.manifest.Images, "image", nil, "additional images")
 	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
 	f.StringArrayVar(&o.rewrites, "rewrite", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
@@ -158,6 +159,7 @@ func (o packOptions) buildManifest() (manifests.Manifest, error) {
 	m.Kubernetes = cmp.Or(o.manifest.Kubernetes, m.Kubernetes)
 	m.Name = cmp.Or(o.manifest.Name, m.Name)
 	m.CNI = cmp.Or(o.manifest.CNI, m.CNI)
+	m.Runtime = cmp.Or(o.manifest.Runtime, m.Runtime)
 	if len(o.manifest.Arches) > 0 {
 		m.Arches = o.manifest.Arches
 	}
@@ -182,7 +184,7 @@ func (o packOptions) buildManifest() (manifests.Manifest, error) {
 
 // manifestFlags are the flags that set fields of the Manifest, by field.
 var manifestFlags = map[string]string{
-	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni",
+	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni", "runtime": "--runtime",
 	"images": "--image", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 

@@ -68,6 +68,18 @@ type Download struct {
 	Members []string `yaml:"members,omitempty" json:"members,omitempty"`
 }
 
+// Programs returns the names of the files of d, without directories.
+func (d Download) Programs() []string {
+	if len(d.Members) == 0 {
+		return []string{d.Name}
+	}
+	var out []string
+	for _, m := range d.Members {
+		out = append(out, path.Base(m))
+	}
+	return out
+}
+
 // Remote is a URL and its digest. If the digest is empty, the Lock records the
 // one seen on first use.
 type Remote struct {
@@ -99,6 +111,16 @@ type Features struct {
 	CtrPullArgs []string `yaml:"ctrPullArgs" json:"ctrPullArgs,omitempty"`
 }
 
+// Runtimes are the container runtimes that a release can have among its components.
+var Runtimes = []string{"containerd", "docker"}
+
+// Runtimes returns those that the minor can run with, containerd first.
+func (r Release) Runtimes() []string {
+	return slices.DeleteFunc(slices.Clone(Runtimes), func(name string) bool {
+		return !slices.ContainsFunc(r.Components, func(d Download) bool { return d.Name == name })
+	})
+}
+
 // neededComponents are required by install.
 var neededComponents = []string{"kubernetes", "etcd", "containerd", "runc", "crictl", "cni-plugins"}
 
@@ -124,7 +146,7 @@ func (r Release) validate(name string) []strict.Problem {
 	if len(r.Defaults.Distros) == 0 {
 		c.Add("defaults.distros", "none given")
 	}
-	c.Among("defaults.runtime", r.Defaults.Runtime, "containerd")
+	c.Among("defaults.runtime", r.Defaults.Runtime, Runtimes...)
 	r.validateComponents(c)
 	for _, role := range []string{"pause", "coredns"} {
 		if _, ok := r.Images[role]; !ok {
