@@ -150,6 +150,9 @@ func (f Facts) ListensOn(protocol string, port int) bool {
 	})
 }
 
+// DockerTraces are the paths of State that a docker leaves even if it does not run.
+var DockerTraces = []string{"/etc/docker/daemon.json", "/var/lib/docker/image"}
+
 // statePaths are the paths that Facts.State reports.
 var statePaths = []string{
 	"/etc/kubernetes", "/etc/etcd", "/etc/cni/net.d",
@@ -187,7 +190,7 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	errs = append(errs, err)
 	f.ResolvConf, f.Resolvers = resolvers(env)
 	f.Clock = clock(env)
-	for _, p := range statePaths {
+	for _, p := range slices.Concat(statePaths, DockerTraces) {
 		if _, err := os.Lstat(env.Path(p)); err == nil {
 			f.State = append(f.State, p)
 		}

@@ -28,8 +28,10 @@ const (
 type Smoke struct {
 	Image  string        `json:"image"`  // name of the smoke image
 	Digest digest.Digest `json:"digest"` // of its manifest
-	Nodes  []string      `json:"nodes"`  // with a pod of the DaemonSet each
-	Domain string        `json:"domain"` // of the cluster, "cluster.local"
+	// ByTag names the image by its tag in pods, for docker, instead of by Digest.
+	ByTag  bool     `json:"byTag,omitempty"`
+	Nodes  []string `json:"nodes"`  // with a pod of the DaemonSet each
+	Domain string   `json:"domain"` // of the cluster, "cluster.local"
 	// Fingerprint identifies the installation; a smoke test that passed for it is not
 	// repeated.
 	Fingerprint string        `json:"fingerprint"`
@@ -51,6 +53,14 @@ func (s *Smoke) Validate() error {
 		errs = append(errs, errors.New("nodes and fingerprint: want both"))
 	}
 	return errors.Join(errs...)
+}
+
+// ref names the image in pods.
+func (s *Smoke) ref() string {
+	if s.ByTag {
+		return s.Image
+	}
+	return step.ImageRef(s.Image, s.Digest)
 }
 
 const smokeStamp = "kube-smoke"

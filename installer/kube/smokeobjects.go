@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/offk8s/offk8s/installer/step"
 )
 
 type object = map[string]any
@@ -34,7 +32,7 @@ func (r *smokeRun) podSpec(args ...string) object {
 		"terminationGracePeriodSeconds": 1,
 		"securityContext":               object{"runAsNonRoot": true, "runAsUser": 65534, "runAsGroup": 65534},
 		"containers": []any{object{
-			"name": "smoke", "image": step.ImageRef(r.Image, r.Digest), "imagePullPolicy": "IfNotPresent",
+			"name": "smoke", "image": r.ref(), "imagePullPolicy": "IfNotPresent",
 			"command": []string{"/offk8s", "smoke-server"}, "args": args,
 			"env": []any{
 				field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"),

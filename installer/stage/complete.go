@@ -97,6 +97,8 @@ func needs(in Input) ([]digest.Digest, []error) {
 					found[s.Digest] = true
 				case *step.Image:
 					found[s.Digest] = true
+				case *step.DockerImage:
+					found[s.Digest] = true
 				}
 			}
 		}

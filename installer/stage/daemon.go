@@ -31,8 +31,9 @@ func mergeFlags(in Input, daemon string, common, user flags) flags {
 
 // daemon is a program under systemd.
 type daemon struct {
-	name  string // of the program and of the unit
-	about string
+	name    string // of the unit, and of the program unless it has another
+	program string
+	about   string
 	// command is the subcommand of the program; usually empty.
 	command string
 	flags   flags
@@ -55,7 +56,7 @@ func (d daemon) unit() string {
 	for _, s := range d.service {
 		b.WriteString(s + "\n")
 	}
-	b.WriteString(strings.TrimSpace("ExecStart=" + step.BinDir + "/" + d.name + " " + d.command))
+	b.WriteString(strings.TrimSpace("ExecStart=" + step.BinDir + "/" + cmp.Or(d.program, d.name) + " " + d.command))
 	for _, k := range slices.Sorted(maps.Keys(d.flags)) {
 		b.WriteString(" \\\n  " + quoteArg("--"+k+"="+d.flags[k]))
 	}
@@ -68,7 +69,7 @@ func (d daemon) unit() string {
 func (d daemon) step(triggers ...string) *step.Unit {
 	return &step.Unit{
 		Name: d.name + ".service", Content: d.unit(), Enable: true, Running: true,
-		Triggers: append([]string{step.BinDir + "/" + d.name}, triggers...),
+		Triggers: append([]string{step.BinDir + "/" + cmp.Or(d.program, d.name)}, triggers...),
 	}
 }
 
@@ -106,12 +107,16 @@ func artifact(a manifests.Artifact, path string) *step.Artifact {
 // with the same program, and the former program stays for the way back.
 func (l *list) programs(in Input, h manifests.Host, names ...string) {
 	for _, n := range names {
-		a, err := in.file(h, n)
-		if err != nil {
-			l.fail(err)
-			continue
-		}
-		l.program(a, n)
+		l.componentProgram(in, h, "", n)
+	}
+}
+
+// componentProgram is programs for one file of a component.
+func (l *list) componentProgram(in Input, h manifests.Host, component, name string) {
+	if a, err := in.componentFile(h, component, name); err != nil {
+		l.fail(err)
+	} else {
+		l.program(a, name)
 	}
 }
 

@@ -3,6 +3,7 @@ package stage
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -11,7 +12,7 @@ import (
 
 // imageSteps returns the steps that pull the images of the cluster to every node, so
 // that later stages need not wait for them. Images that the user added are pulled
-// when a pod needs them.
+// when a pod needs them, except by docker, which can pull few of them from a mirror.
 func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "images"}
 	if !h.IsNode() {
@@ -26,18 +27,32 @@ func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	smoke, err := in.smokeImage()
 	l.fail(err)
 	refs = append(refs, smoke.Name)
+	if in.runtimeName() == manifests.RuntimeDocker {
+		refs = append(refs, in.taggedImages(refs)...)
+	}
 	for _, ref := range refs {
 		a, err := in.image(ref)
 		if err != nil {
 			l.fail(err)
 			continue
 		}
-		l.add(a.Name, &step.Image{Name: a.Name, Digest: a.Blob.Digest, PullArgs: in.Lock.Release.Features.CtrPullArgs})
+		l.add(a.Name, in.runtime().image(in, h, a))
 	}
 	return l.done()
 }
 
-// roleImages maps the roles of images to references by digest.
+// taggedImages returns the images of the bundle that have a tag and are not among known.
+func (in Input) taggedImages(known []string) []string {
+	var out []string
+	for _, a := range in.Lock.Artifacts {
+		if a.Kind == manifests.KindImage && !strings.Contains(a.Name, "@") && !slices.Contains(known, a.Name) {
+			out = append(out, a.Name)
+		}
+	}
+	return out
+}
+
+// roleImages maps the roles of images to references for pods.
 func roleImages(in Input, images map[string]catalog.Image) (map[string]string, error) {
 	out := map[string]string{}
 	for role, i := range images {

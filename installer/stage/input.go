@@ -11,7 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/installer/distro"
-	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
@@ -96,9 +95,18 @@ func (in Input) relativeOf(h manifests.Host, d distro.Distro) string {
 
 // file finds a file of the bundle for the host, by its name or that in its archive.
 func (in Input) file(h manifests.Host, name string) (manifests.Artifact, error) {
+	return in.componentFile(h, "", name)
+}
+
+// componentFile finds a file of a component. Without a component it ignores docker, whose
+// archive has a containerd and a runc too.
+func (in Input) componentFile(h manifests.Host, component, name string) (manifests.Artifact, error) {
 	platform := manifests.Platform(in.arch(h))
 	for _, a := range in.Lock.Artifacts {
 		if a.Kind != manifests.KindFile || a.Platform != platform && a.Platform != "" {
+			continue
+		}
+		if of, _, _ := strings.Cut(a.Path, "/"); component != "" && of != component || component == "" && of == manifests.RuntimeDocker {
 			continue
 		}
 		if a.Name == name || a.Source.Member != "" && path.Base(a.Source.Member) == name {
@@ -124,13 +132,13 @@ func (in Input) image(ref string) (manifests.Artifact, error) {
 	return manifests.Artifact{}, fmt.Errorf("image %q is not in the bundle", ref)
 }
 
-// imageRef returns the reference of an image by digest, for pods.
+// imageRef returns the reference of an image for pods.
 func (in Input) imageRef(ref string) (string, error) {
 	a, err := in.image(ref)
 	if err != nil {
 		return "", err
 	}
-	return step.ImageRef(a.Name, a.Blob.Digest), nil
+	return in.runtime().ref(a), nil
 }
 
 // smokeImage returns the image of the smoke test.

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -82,10 +83,11 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 }
 
 func kubelet(in Input, h manifests.Host) daemon {
+	rt := in.runtime()
 	common := flags{
 		"config": kubeletCfg, "kubeconfig": kubeletConf, "bootstrap-kubeconfig": bootstrap,
 		"hostname-override": h.Name, "node-ip": h.Address,
-		"container-runtime-endpoint": criSocket,
+		"container-runtime-endpoint": rt.socket(),
 		"volume-plugin-dir":          volumePlugins,
 	}
 	if t := nodeTaints(in, h); len(t) > 0 {
@@ -99,9 +101,12 @@ func kubelet(in Input, h manifests.Host) daemon {
 	if r := in.serviceRoute(h); r != nil {
 		service = append(service, atStart(r))
 	}
+	args := mergeFlags(in, "kubelet", common, nil)
+	rt.flags(in, args)
+	maps.Copy(args, in.Cluster.Kubelet.Args)
 	return daemon{
-		name: "kubelet", about: "kubelet, the node agent of Kubernetes", after: []string{"containerd.service"},
-		flags: mergeFlags(in, "kubelet", common, in.Cluster.Kubelet.Args), service: service,
+		name: "kubelet", about: "kubelet, the node agent of Kubernetes", after: []string{rt.unit() + ".service"},
+		flags: args, service: service,
 	}
 }
 

@@ -77,6 +77,7 @@ func checkCluster(c *checks, in Input) {
 		}
 	}
 	must.require(families.Found == families.Want, families)
+	checkRuntime(must, in)
 	want := "plugins of " + criPlugins[in.Lock.Release.Features.ContainerdConfig]
 	for _, name := range otherPlugins(in) {
 		must.require(false, Check{
@@ -85,6 +86,22 @@ func checkCluster(c *checks, in Input) {
 		})
 	}
 	c.list = append(c.list, must.list...)
+}
+
+// checkRuntime checks that the bundle has the container runtime of cluster.yaml.
+func checkRuntime(c *checks, in Input) {
+	if in.runtimeName() != manifests.RuntimeDocker {
+		return
+	}
+	check := Check{Name: "runtime", Found: "docker", Want: "docker"}
+	switch _, known := in.Lock.Components()[manifests.RuntimeDocker]; {
+	case !known:
+		check.Found = "no docker for Kubernetes " + in.Lock.Minor
+		check.Hint = "kubelets from 1.24 on have no dockershim: remove runtime.name from cluster.yaml"
+	case in.Lock.Runtime != manifests.RuntimeDocker:
+		check.Found, check.Hint = "a bundle without docker", "pack the bundle with --runtime docker; it has containerd too"
+	}
+	c.require(check.Hint == "", check)
 }
 
 // ranges returns the ranges of the cluster and the addresses of its hosts, as ranges.
@@ -109,6 +126,9 @@ var streaming = []string{
 // Kubernetes of another version of containerd, sorted.
 func otherPlugins(in Input) []string {
 	version := in.Lock.Release.Features.ContainerdConfig
+	if in.runtimeName() == manifests.RuntimeDocker {
+		return nil
+	}
 	plugins, _ := in.Cluster.Runtime.Config["plugins"].(map[string]any)
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(plugins)) {
@@ -222,6 +242,10 @@ func checkKernel(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		cgroups.Want = "version 1 for Kubernetes " + in.Lock.Minor
 		cgroups.Hint = "boot with systemd.unified_cgroup_hierarchy=0"
 		c.require(slices.Contains(f.Cgroups, 1), cgroups)
+	} else if in.runtimeName() == manifests.RuntimeDocker && dockerMajor(in) < 20 {
+		cgroups.Want = "version 1 for docker before 20.10"
+		cgroups.Hint = "boot with systemd.unified_cgroup_hierarchy=0"
+		c.require(slices.Contains(f.Cgroups, 1), cgroups)
 	}
 	types := "file types in directories"
 	if f.NoFileTypes {
@@ -229,7 +253,7 @@ func checkKernel(c *checks, in Input, h manifests.Host, f facts.Facts) {
 	}
 	c.require(!f.NoFileTypes, Check{
 		Name: "file-types", Found: types, Want: "file types in directories, for overlay mounts",
-		Hint: "mount at /var/lib/containerd a file system made with mkfs.xfs -n ftype=1, or ext4",
+		Hint: "mount at " + in.runtime().dataDir() + " a file system made with mkfs.xfs -n ftype=1, or ext4",
 	})
 	if refusesCgroupV1(in) {
 		cgroups.Want = "version 2 for Kubernetes " + in.Lock.Minor
@@ -283,9 +307,13 @@ func checkForeign(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		})
 	}
 	if installed(in, f) {
+		checkSameRuntime(c, in, h, f)
 		return
 	}
-	state := slices.DeleteFunc(slices.Clone(f.State), func(s string) bool { return slices.Contains(emptyState, s) })
+	state := slices.DeleteFunc(slices.Clone(f.State), func(s string) bool {
+		return slices.Contains(emptyState, s) ||
+			slices.Contains(facts.DockerTraces, s) && in.runtimeName() != manifests.RuntimeDocker
+	})
 	c.require(len(state) == 0, Check{
 		Name: "foreign-state", Found: cmp.Or(strings.Join(state, ", "), "nothing"),
 		Want: "no other Kubernetes, etcd or container runtime",
@@ -296,6 +324,26 @@ func checkForeign(c *checks, in Input, h manifests.Host, f facts.Facts) {
 			Name: "swap", Found: mib(f.SwapBytes), Want: "none",
 			Hint: "the host stage switches swap off unless it is skipped",
 		})
+	}
+}
+
+// checkSameRuntime refuses another runtime than the node has: its pods would go on below
+// the old one, and nobody would end them.
+func checkSameRuntime(c *checks, in Input, h manifests.Host, f facts.Facts) {
+	found := ""
+	switch {
+	case slices.Contains(f.State, dockerCfg):
+		found = manifests.RuntimeDocker
+	case slices.Contains(f.State, containerdData):
+		found = manifests.RuntimeContainerd
+	}
+	if found != "" && found != in.runtimeName() && h.IsNode() {
+		must := &checks{host: c.host} // no setting makes it work
+		must.require(false, Check{
+			Name: "same-runtime", Found: found, Want: in.runtimeName(),
+			Hint: "a node keeps its runtime: reset the node, then install it again",
+		})
+		c.list = append(c.list, must.list...)
 	}
 }
 

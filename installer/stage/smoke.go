@@ -24,7 +24,7 @@ func smokeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	sum := sha256.Sum256(append(described, in.Root.String()...))
 	l.add("test", &kube.Smoke{
 		Image: image.Name, Digest: image.Blob.Digest, Nodes: in.nodeNames(), Domain: in.Cluster.DNSDomain(),
-		Fingerprint: hex.EncodeToString(sum[:16]),
+		Fingerprint: hex.EncodeToString(sum[:16]), ByTag: in.runtimeName() == manifests.RuntimeDocker,
 	})
 	return l.done()
 }

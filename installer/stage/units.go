@@ -16,7 +16,11 @@ func Units(c *manifests.Cluster, h manifests.Host) []string {
 		out = append(out, apiProxyName)
 	}
 	if h.IsNode() {
-		out = append(out, "containerd", "kubelet", "kube-proxy")
+		out = append(out, "containerd")
+		if c.Runtime.Name == manifests.RuntimeDocker {
+			out = append(out, "docker")
+		}
+		out = append(out, "kubelet", "kube-proxy")
 	}
 	if h.HasRole(manifests.RoleLoadBalancer) {
 		out = append(out, "haproxy", "keepalived")
