@@ -159,6 +159,11 @@ func (r *resolver) settle(cat *catalog.Catalog) {
 	if have := release.Runtimes(); !slices.Contains(have, l.Runtime) {
 		r.fail("runtime", fmt.Errorf("kubernetes %s runs with %s, not with %q", l.Minor, strings.Join(have, " or "), l.Runtime))
 	}
+	if l.Runtime != manifests.RuntimeDocker { // a bundle with docker has containerd too, which clusters can use
+		l.Release.Components = slices.DeleteFunc(slices.Clone(release.Components), func(d catalog.Download) bool {
+			return d.Name == manifests.RuntimeDocker
+		})
+	}
 	cni, err := cat.CNI(l.CNI)
 	if err == nil {
 		l.CNIRelease, err = cni.For(l.Minor)

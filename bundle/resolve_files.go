@@ -30,13 +30,9 @@ func filePath(component, version, arch, base string) string {
 	return path.Join(component, version, "linux", arch, base)
 }
 
-// planFiles lists the binaries of every component for every architecture. A bundle has
-// docker only if it is the runtime; clusters can use containerd instead.
+// planFiles lists the binaries of every component for every architecture.
 func (r *resolver) planFiles() {
 	for _, d := range r.lock.Release.Components {
-		if d.Name == manifests.RuntimeDocker && r.lock.Runtime != manifests.RuntimeDocker {
-			continue
-		}
 		for _, arch := range r.lock.Arches {
 			remote, ok := d.Arches[arch]
 			if !ok {

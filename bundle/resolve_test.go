@@ -236,3 +236,34 @@ func dearmor(t *testing.T, b []byte) []byte {
 	}
 	return out
 }
+
+// A bundle has docker only if it is asked for, and then containerd too, both whole.
+func TestResolveRuntime(t *testing.T) {
+	p := newPacker(t, startUpstream(t))
+	m := wanted("centos-7")
+	m.Kubernetes = "1.16"
+	files := func() (docker, containerd int) {
+		for _, a := range p.mustResolve(m).Artifacts {
+			switch {
+			case strings.HasPrefix(a.Path, "docker/"):
+				docker++
+			case strings.HasPrefix(a.Path, "containerd/"):
+				containerd++
+			}
+		}
+		return docker, containerd
+	}
+	if docker, containerd := files(); docker != 0 || containerd != 3 {
+		t.Errorf("by default: %d files of docker, %d of containerd", docker, containerd)
+	}
+	m.Runtime = "docker"
+	if docker, containerd := files(); docker != 8 || containerd != 3 {
+		t.Errorf("with docker: %d files of docker, %d of containerd", docker, containerd)
+	}
+	for minor, runtime := range map[string]string{"1.36": "docker", "1.16": "etcd"} {
+		m.Kubernetes, m.Runtime = minor, runtime
+		if _, err := p.resolve(m); err == nil || !strings.Contains(err.Error(), `not with "`+runtime+`"`) {
+			t.Errorf("%s with %s: %v", minor, runtime, err)
+		}
+	}
+}

@@ -120,10 +120,12 @@ func TestDockerPreflight(t *testing.T) {
 		"minor without docker": {func(in *Input) {
 			*in = testInput(t, "1.36")
 			in.Cluster.Runtime.Name = "docker"
-		}, "runtime", "no docker for Kubernetes 1.36"},
+		}, "runtime", "no docker in the bundle for Kubernetes 1.36"},
 		"bundle without docker": {func(in *Input) {
-			in.Lock.Runtime, in.Cluster.Runtime.Name = "containerd", "docker"
-		}, "runtime", "without docker"},
+			*in = testInput(t, "1.16")
+			in.Lock.Release.Components = slices.DeleteFunc(in.Lock.Release.Components, func(d catalog.Download) bool { return d.Name == "docker" })
+			in.Cluster.Runtime.Name = "docker"
+		}, "runtime", "no docker in the bundle"},
 		"docker of somebody else": {func(in *Input) { withState(in, nil, "/run/docker.sock") }, "foreign-state", "/run/docker.sock"},
 		"docker that is stopped":  {func(in *Input) { withState(in, nil, "/var/lib/docker/image") }, "foreign-state", "/var/lib/docker/image"},
 		"stopped docker beside containerd": {func(in *Input) {

@@ -90,18 +90,12 @@ func checkCluster(c *checks, in Input) {
 
 // checkRuntime checks that the bundle has the container runtime of cluster.yaml.
 func checkRuntime(c *checks, in Input) {
-	if in.runtimeName() != manifests.RuntimeDocker {
-		return
+	if _, has := in.Lock.Components()[manifests.RuntimeDocker]; !has && in.runtimeName() == manifests.RuntimeDocker {
+		c.require(false, Check{
+			Name: "runtime", Found: "no docker in the bundle for Kubernetes " + in.Lock.Minor, Want: "docker, as cluster.yaml says",
+			Hint: "up to 1.23 pack the bundle with --runtime docker; later kubelets run with containerd only, remove runtime.name",
+		})
 	}
-	check := Check{Name: "runtime", Found: "docker", Want: "docker"}
-	switch _, known := in.Lock.Components()[manifests.RuntimeDocker]; {
-	case !known:
-		check.Found = "no docker for Kubernetes " + in.Lock.Minor
-		check.Hint = "kubelets from 1.24 on have no dockershim: remove runtime.name from cluster.yaml"
-	case in.Lock.Runtime != manifests.RuntimeDocker:
-		check.Found, check.Hint = "a bundle without docker", "pack the bundle with --runtime docker; it has containerd too"
-	}
-	c.require(check.Hint == "", check)
 }
 
 // ranges returns the ranges of the cluster and the addresses of its hosts, as ranges.

@@ -110,7 +110,9 @@ func TestInput(t *testing.T) {
 	used := map[string]bool{}
 	for _, versions := range in.minors.Versions {
 		for _, v := range versions {
-			used[*v] = true
+			if v != nil {
+				used[*v] = true
+			}
 		}
 	}
 	sources := map[string]bool{}
@@ -139,7 +141,7 @@ func TestInput(t *testing.T) {
 
 func TestSince(t *testing.T) {
 	s := since[string]{"1.16": "a", "1.20": "b", "1.9": "z"}
-	for version, want := range map[string]string{"1.8": "", "1.9": "z", "1.10": "z", "1.16": "a", "v1.19.16": "a", "1.20": "b", "1.36": "b"} {
+	for version, want := range map[string]string{"1.8": "", "1.9": "z", "1.10": "z", "1.16": "a", "v1.19.16": "a", "1.20": "b", "1.36": "b", "1.09.9": "z"} {
 		if got, ok := s.at(version); got != want || ok != (want != "") {
 			t.Errorf("%s: %q", version, got)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/offk8s/offk8s/manifests/catalog"
 	"github.com/offk8s/offk8s/manifests/strict"
@@ -16,18 +17,25 @@ type since[T any] map[string]T
 // at returns the value for version, which is a minor or a full version.
 func (s since[T]) at(version string) (T, bool) {
 	var out T
-	v, err := catalog.ParseVersion(version)
+	v, err := parse(version)
 	best := catalog.Version{Major: -1}
 	if err != nil {
 		return out, false
 	}
 	for from, value := range s {
-		f, err := catalog.ParseVersion(from)
+		f, err := parse(from)
 		if err == nil && f.Compare(v) <= 0 && f.Compare(best) > 0 {
 			best, out = f, value
 		}
 	}
 	return out, best.Major >= 0
+}
+
+var leadingZero = regexp.MustCompile(`\.0+([0-9])`)
+
+// parse reads a version, also one with leading zeros such as docker's 18.09.9.
+func parse(version string) (catalog.Version, error) {
+	return catalog.ParseVersion(leadingZero.ReplaceAllString(version, ".$1"))
 }
 
 // digests are the digests of a version by architecture, and the ids of the sources

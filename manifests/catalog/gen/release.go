@@ -9,6 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
@@ -130,7 +131,7 @@ func (in *input) addComponents(r *release) error {
 		names := strings.NewReplacer("{version}", version, "{number}", strings.TrimPrefix(version, "v"))
 		out := catalog.Download{Name: c.Name, Version: version, Arches: map[string]catalog.Remote{}}
 		for _, arch := range catalog.Arches {
-			out.Arches[arch] = catalog.Remote{URL: strings.ReplaceAll(names.Replace(c.URL), "{arch}", arch), Digest: d.arch(arch)}
+			out.Arches[arch] = catalog.Remote{URL: strings.NewReplacer("{arch}", arch, "{machine}", manifests.Machine(arch)).Replace(names.Replace(c.URL)), Digest: d.arch(arch)}
 		}
 		members, _ := c.Members.at(version)
 		for _, member := range members {
