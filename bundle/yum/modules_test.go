@@ -1,12 +1,17 @@
 package yum
 
 import (
+	"bytes"
 	"context"
+	"encoding/xml"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/test/testenv"
 )
 
 // modulesYAML is a part of the modules.yaml of EL8 in the forms that its writers use.
@@ -54,7 +59,7 @@ data:
   dependencies:
   - buildrequires:
       goset: [rhel8]
-      platform: [el8.10.0]
+      platform: [el8]
     requires:
       platform: [el8]
   profiles:
@@ -77,7 +82,13 @@ version: 2
 data:
   name: container-tools
   stream: "4.0"
+  version: 8100020240227110533
   context: 9edba152
+  arch: x86_64
+  summary: an older stream
+  description: with a higher version in this test
+  license:
+    module: [MIT]
   dependencies:
   - requires:
       platform:
@@ -89,9 +100,50 @@ data:
 document: modulemd
 version: 2
 data:
+  name: perl
+  stream: 5.26
+  version: 820181219174508
+  context: 9edba152
+  arch: x86_64
+  summary: Perl
+  description: without packages, which BaseOS has
+  license:
+    module: [MIT]
+  dependencies:
+  - requires:
+      platform: [el8]
+---
+document: modulemd
+version: 2
+data:
+  name: perl
+  stream: 5.30
+  version: 8060020220316142542
+  context: 466ea64f
+  arch: x86_64
+  summary: Perl
+  description: another stream
+  license:
+    module: [MIT]
+  dependencies:
+  - requires:
+      platform: [el8]
+  artifacts:
+    rpms:
+    - perl-libs-4:5.30.1-452.module+el8.6.0+5.x86_64
+---
+document: modulemd
+version: 2
+data:
   name: perl-IO-Socket-SSL
   stream: 2.066
+  version: 8030020201222215140
   context: "03d935ed"
+  arch: x86_64
+  summary: Perl library for transparent SSL
+  description: for the default perl
+  license:
+    module: [MIT]
   dependencies:
   - requires:
       perl: [5.26]
@@ -106,7 +158,13 @@ version: 2
 data:
   name: perl-IO-Socket-SSL
   stream: 2.066
+  version: 8060020220316142542
   context: "1e4bbb35"
+  arch: x86_64
+  summary: Perl library for transparent SSL
+  description: for perl 5.30
+  license:
+    module: [MIT]
   dependencies:
   - requires:
       perl:
@@ -121,12 +179,29 @@ version: 1
 data:
   module: perl
   stream: 5.30
+  modified: 201905291200
 ---
 document: modulemd-defaults
 version: 1
 data:
   module: perl-libwww-perl
   stream: 6.34
+---
+document: modulemd
+version: 2
+data:
+  name: perl-libwww-perl
+  stream: 6.34
+  version: 8030020201223164340
+  context: b967a9a2
+  arch: x86_64
+  summary: libwww
+  description: for the default perl
+  license:
+    module: [MIT]
+  dependencies:
+  - requires:
+      platform: [el8]
 `
 
 func modular(t *testing.T, packages ...Package) *Repo {
@@ -159,12 +234,15 @@ func TestReadModules(t *testing.T) {
 	if diff := cmp.Diff([]string{
 		"container-tools:rhel8 container-selinux-2:2.229.0-1.module+el8.10.0+1.noarch container-selinux-2:2.229.0-1.module+el8.10.0+1.src",
 		"container-tools:4.0 container-selinux-2:2.300.0-1.module+el8.10.0+2.noarch",
+		"perl:5.26 ",
+		"perl:5.30 perl-libs-4:5.30.1-452.module+el8.6.0+5.x86_64",
 		"perl-IO-Socket-SSL:2.066 perl-IO-Socket-SSL-0:2.066-4.module+el8.3.0+3.noarch",
 		"perl-IO-Socket-SSL:2.066 perl-IO-Socket-SSL-0:2.066-4.module+el8.6.0+4.noarch",
+		"perl-libwww-perl:6.34 ",
 	}, got); diff != "" {
 		t.Errorf("streams, -want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string][]string{"perl": {"5.26"}, "perl-libwww-perl": nil, "platform": {"el8"}}, r.modules.streams[2].requires); diff != "" {
+	if diff := cmp.Diff(map[string][]string{"perl": {"5.26"}, "perl-libwww-perl": nil, "platform": {"el8"}}, r.modules.streams[4].requires); diff != "" {
 		t.Errorf("requires, -want +got:\n%s", diff)
 	}
 	if err := r.readModules(strings.NewReader(strings.Repeat("x", maxModuleLine+1))); err == nil || !strings.Contains(err.Error(), "a line of more than") {
@@ -201,6 +279,76 @@ func TestClosureTakesDefaultStreams(t *testing.T) {
 	if !slices.Equal(names, want) {
 		t.Errorf("got %q, want %q", names, want)
 	}
+}
+
+// dnf is the judge of which packages of a repository with modules it offers.
+func TestDnfHidesTheSamePackages(t *testing.T) {
+	testenv.NeedTool(t, "dnf")
+	testenv.NeedRoot(t)
+	var packages []pkg
+	for _, nevra := range []string{
+		"container-selinux-2:2.300.0-1.module+el8.10.0+2.noarch", "container-selinux-2:2.229.0-1.module+el8.10.0+1.noarch",
+		"container-selinux-9:9-1.el8.noarch", "perl-libs-4:5.30.1-452.module+el8.6.0+5.x86_64", "perl-libs-4:5.26.3-422.el8.x86_64",
+		"perl-IO-Socket-SSL-0:2.066-4.module+el8.6.0+4.noarch", "perl-IO-Socket-SSL-0:2.066-4.module+el8.3.0+3.noarch",
+		"keepalived-0:2.1.5-9.el8.x86_64",
+	} {
+		packages = append(packages, pkg{nevra: nevra})
+	}
+	served := withModules(t, makeRepo(t, packages...))
+	repo, err := ReadRepo(t.Context(), served, source(), "x86_64", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := hiddenByModules([]*Repo{repo})
+	var want []string
+	for i := range repo.Packages {
+		if p := &repo.Packages[i]; hidden[p] == nil {
+			want = append(want, p.artifact())
+		}
+	}
+	slices.Sort(want)
+	dir := t.TempDir()
+	for name, content := range served {
+		putFile(t, filepath.Join(dir, name), content)
+	}
+	conf := filepath.Join(dir, "dnf.conf")
+	putFile(t, conf, []byte("[main]\nreposdir=/dev/null\ncachedir="+dir+"/cache\nmodule_platform_id=platform:el8\n[our]\nname=our\nbaseurl="+serveDir(t, dir)+"\n"))
+	out, err := tryCommand(t, dir, "dnf", "-y", "-q", "-c", conf, "--installroot", filepath.Join(dir, "root"), "--releasever=8", "--forcearch=x86_64",
+		"repoquery", "--available", "--qf", "%{name}-%{epoch}:%{version}-%{release}.%{arch}\n")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	got := strings.Fields(out)
+	slices.Sort(got)
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("-dnf +we:\n%s", diff)
+	}
+	if len(want) != 4 {
+		t.Errorf("%q are not hidden, want 4", want)
+	}
+}
+
+// withModules adds modulesYAML to a repository.
+func withModules(t *testing.T, f files) files {
+	t.Helper()
+	md := newWriter()
+	if err := addPart(md, f, kindModules, []byte(modulesYAML), MetadataOptions{Compression: "gz", Created: created}); err != nil {
+		t.Fatal(err)
+	}
+	const repomd = "repodata/repomd.xml"
+	f[repomd] = bytes.Replace(f[repomd], []byte("</repomd>"), append(md.Bytes()[len(xml.Header):], "</repomd>"...), 1)
+	return f
+}
+
+func FuzzReadModules(f *testing.F) {
+	f.Add([]byte(modulesYAML))
+	f.Add([]byte("---\ndata:\n- - a: [b, 'c'\n  : x\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := readModules(bytes.NewReader(b))
+		if err == nil && strings.Count(string(b), "modulemd") < len(m.streams) {
+			t.Errorf("%d streams", len(m.streams))
+		}
+	})
 }
 
 func TestClosureNamesTheStream(t *testing.T) {
