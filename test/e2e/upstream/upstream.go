@@ -19,6 +19,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -102,6 +103,9 @@ func (u *Upstream) Rewrites() []string {
 func (u *Upstream) archives(c Config, dir string) ([]map[string]any, error) {
 	var overlay []map[string]any
 	for _, d := range c.Release.Components {
+		if d.Name == manifests.RuntimeDocker && !hasBinary(c.Binaries, d.Name) {
+			continue // pack takes it on request alone
+		}
 		remote, ok := d.Arches["amd64"]
 		if !ok {
 			return nil, fmt.Errorf("component %q has no amd64 download", d.Name)
@@ -242,4 +246,11 @@ func write(name string, b []byte) error {
 		return err
 	}
 	return os.WriteFile(name, b, 0o644)
+}
+
+func hasBinary(dirs []string, name string) bool {
+	return slices.ContainsFunc(dirs, func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	})
 }
