@@ -245,11 +245,8 @@ func TestFacts(t *testing.T) {
 		w.Write(t, path, content, 0o644)
 	}
 	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
-		switch strings.Join(c.Argv, " ") {
-		case "systemctl is-active --quiet nftables.service":
-			return steptest.Say("")
-		case "systemctl is-active --quiet iptables.service":
-			return steptest.Exit(c.Argv, 3, "")
+		if line := strings.Join(c.Argv, " "); strings.HasPrefix(line, "systemctl show ") && strings.HasSuffix(line, " iptables.service nftables.service") {
+			return steptest.Say("LoadState=not-found\nActiveState=inactive\n\nLoadState=loaded\nActiveState=active\n")
 		}
 		return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
 	}

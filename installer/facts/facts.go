@@ -294,12 +294,7 @@ func firewall(ctx context.Context, env *step.Env) string {
 	if fw := step.ActiveFirewall(ctx, env); fw != "" {
 		return fw
 	}
-	for _, name := range []string{"iptables", "nftables"} {
-		if _, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"systemctl", "is-active", "--quiet", name + ".service"}}); err == nil {
-			return name
-		}
-	}
-	return ""
+	return strings.TrimSuffix(env.ActiveUnit(ctx, "iptables.service", "nftables.service"), ".service")
 }
 
 func manager(env *step.Env) string {

@@ -42,6 +42,21 @@ func (e *Env) unitState(ctx context.Context, name string) (unitState, error) {
 	return states[0], nil
 }
 
+// ActiveUnit returns the first of the units that is active, "" if none is or systemd does
+// not answer.
+func (e *Env) ActiveUnit(ctx context.Context, names ...string) string {
+	states, err := e.unitStates(ctx, names)
+	if err != nil {
+		return ""
+	}
+	for i, s := range states {
+		if s.active == "active" {
+			return names[i]
+		}
+	}
+	return ""
+}
+
 // unitStates returns the states of units in their order.
 func (e *Env) unitStates(ctx context.Context, names []string) ([]unitState, error) {
 	argv := []string{"systemctl", "show", "--property=LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload", "--"}
