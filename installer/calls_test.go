@@ -110,7 +110,7 @@ func TestCallsOfASecondRun(t *testing.T) {
 		if len(h.requests) != len(stages) || h.agents != 1 {
 			t.Errorf("%s: %d requests to %d agents, want one for each stage to one agent", name, len(h.requests), h.agents)
 		}
-		if calls := h.Calls(); len(calls) != 2 { // the first look, agent
+		if calls := h.Calls(); len(calls) != 3 { // the first look, the digest after the upload, agent
 			t.Errorf("%s: commands over SSH: %q", name, calls)
 		}
 	}

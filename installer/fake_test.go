@@ -32,7 +32,9 @@ type rule struct {
 
 // newFakeHost returns a host that knows no program.
 func newFakeHost(t testing.TB, name string) *fakeHost {
-	return &fakeHost{t: t, name: name, files: map[string]string{}}
+	f := &fakeHost{t: t, name: name, files: map[string]string{}}
+	f.Say("sh -c was=", "") // after an upload of the program
+	return f
 }
 
 // On answers calls whose argv, joined by spaces, has the prefix. The last matching rule

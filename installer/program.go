@@ -37,9 +37,21 @@ type program struct {
 }
 
 // firstLook is the first command on a host. It prints the machine, then owner and st_mode
-// (hex) of the agent's directory or "none", then the digest of the program if it is there.
+// (hex) of the agent's directory or "none", then the digest of the program if it is there:
+// the one that remember has noted, if the file is still the same.
 const firstLook = `uname -m && if [ -e "$1" ] || [ -L "$1" ]; then stat --format='%u %f' -- "$1"; else echo none; fi &&
-{ sha256sum -- "$2" 2>/dev/null || :; }`
+if now=$(stat --format='` + identity + `' -- "$2" 2>/dev/null); then
+  { [ -f "$2.sum" ] && read -r was && read -r sum && [ "$was" = "$now" ] && echo "$sum known"; } 2>/dev/null <"$2.sum" || sha256sum -- "$2"
+fi`
+
+// remember notes the digest of the program, so that later runs need not read it all, and
+// what changes with each change of the file.
+const remember = `was=$(stat --format='` + identity + `' -- "$1") && sum=$(sha256sum -- "$1") &&
+[ "$was" = "$(stat --format='` + identity + `' -- "$1")" ] &&
+printf '%s\n' "$was" "${sum%% *}" >"$1.offk8s-sum" && mv -f -- "$1.offk8s-sum" "$1.sum"`
+
+// identity is inode, size and times of the last changes of content and of status.
+const identity = `%i %s %y %z`
 
 // installAgent copies the agent's program to a host unless the same program is
 // there, and measures the round trip time of a command.
@@ -68,7 +80,11 @@ func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 	if err := checkAgentDir(dir); err != nil {
 		return err
 	}
-	if sum, _, _ := strings.Cut(sum, " "); sum == p.sum {
+	sum, known, _ := strings.Cut(strings.TrimSpace(sum), " ")
+	if sum == p.sum {
+		if known != "known" {
+			rememberProgram(ctx, m)
+		}
 		return nil
 	}
 	file, err := os.Open(p.path)
@@ -76,7 +92,16 @@ func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 		return err
 	}
 	defer file.Close()
-	return m.Upload(ctx, file, p.size, AgentPath, 0o755)
+	if err := m.Upload(ctx, file, p.size, AgentPath, 0o755); err != nil {
+		return err
+	}
+	rememberProgram(ctx, m)
+	return nil
+}
+
+// rememberProgram makes the next firstLook quick. Without it, that reads the program.
+func rememberProgram(ctx context.Context, m *member) {
+	_, _ = host.Output(ctx, m, "sh", "-c", remember, "sh", AgentPath)
 }
 
 // firstWrite is a buffer that notes when it got its first bytes.
@@ -153,7 +178,7 @@ func (f *Fleet) program(arch string) (program, error) {
 // removeAgent removes the agent's program from a host.
 func removeAgent(ctx context.Context, m *member) error {
 	// An upload that was cut leaves its file under a longer name.
-	const remove = `rm -f -- "$1" "$1".offk8s-*`
+	const remove = `rm -f -- "$1" "$1".sum "$1".offk8s-*`
 	if _, err := host.Output(ctx, m, "sh", "-c", remove, "sh", AgentPath); err != nil {
 		return err
 	}

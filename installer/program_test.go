@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -33,5 +34,32 @@ func TestFirstLook(t *testing.T) {
 		if err != nil || !regexp.MustCompile(`^\w+\n`+tt.want).Match(out) {
 			t.Errorf("%s: %q, %v; want the machine and %s", tt.name, out, err, tt.want)
 		}
+	}
+
+	run := func(script string, args ...string) string {
+		out, err := exec.CommandContext(t.Context(), "sh", append([]string{"-c", script, "sh"}, args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		return lines[len(lines)-1]
+	}
+	run(remember, program)
+	if got := run(firstLook, there, program); got != sum+" known" {
+		t.Errorf("a program that is known: %q", got)
+	}
+	// Same size and same time of the content.
+	was, err := os.Stat(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, []byte("y"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(program, was.ModTime(), was.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(firstLook, there, program); strings.Contains(got, sum) || strings.Contains(got, "known") {
+		t.Errorf("another program is taken for the known one: %q", got)
 	}
 }

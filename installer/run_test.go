@@ -3,11 +3,13 @@ package installer_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -65,7 +67,7 @@ func TestRunTwiceDryRunAndReset(t *testing.T) {
 		if diff := cmp.Diff(before[n], after); diff != "" {
 			t.Errorf("%s after reset (-before +after):\n%s", n, diff)
 		}
-		if calls := strings.Join(h.Calls(), "\n"); !strings.Contains(calls, "sh -c rm -f -- \"$1\" \"$1\".offk8s-* sh "+installer.AgentPath) {
+		if calls := strings.Join(h.Calls(), "\n"); !strings.Contains(calls, "sh -c rm -f -- \"$1\" \"$1\".sum \"$1\".offk8s-* sh "+installer.AgentPath) {
 			t.Errorf("%s: the agent was not removed", n)
 		}
 	}
@@ -383,6 +385,27 @@ func TestProgramOfAnotherMachineIsNotSent(t *testing.T) {
 	}
 	if _, ok := l.hosts["a"].File(installer.AgentPath); ok {
 		t.Error("sent")
+	}
+}
+
+// A host that remembers the digest of the same program costs one command.
+func TestProgramIsKnown(t *testing.T) {
+	program := elfFile(t, elf.EM_X86_64)
+	b, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, "a")
+	l.hosts["a"].Say("sh -c uname -m", fmt.Sprintf("x86_64\n0 41ed\n%x known\n", sha256.Sum256(b)))
+	_, err = installer.Connect(t.Context(), l.cluster, installer.ConnectOptions{
+		Dial:   func(_ context.Context, h manifests.Host) (host.Host, error) { return l.hosts[h.Name], nil },
+		Binary: func(string) (string, error) { return program, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, sent := l.hosts["a"].File(installer.AgentPath); sent || len(l.hosts["a"].Calls()) != 1 {
+		t.Errorf("sent: %t, commands: %q", sent, l.hosts["a"].Calls())
 	}
 }
 
