@@ -36,7 +36,7 @@ type Release struct {
 	Kernel string `yaml:"kernel,omitempty" json:"kernel,omitempty"`
 	// TestedKernel is the oldest kernel that upstream accepts (k8s.io/system-validators),
 	// for a warning at pack.
-	TestedKernel string `yaml:"testedKernel,omitempty" json:"-"`
+	TestedKernel string `yaml:"testedKernel,omitempty" json:"testedKernel,omitempty"`
 	// Features are used by stages instead of comparing versions.
 	Features Features `yaml:"features" json:"features"`
 
