@@ -26,44 +26,141 @@ func (a *app) versionsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.result(cat.Versions(), func(w io.Writer) error { return writeVersions(w, cat) })
+			list := listVersions(cat)
+			return a.result(list, func(w io.Writer) error { return writeVersions(w, cat, list) })
 		},
 	}
 	cmd.Flags().StringVar(&overlay, "catalog", "", "directory with catalog entries that add to or override the built-in ones")
 	return cmd
 }
 
-// writeVersions lists the releases, with the default operating systems and
-// architectures marked, and their notes.
-func writeVersions(w io.Writer, cat *catalog.Catalog) error {
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "VERSION\tETCD\tRUNTIME\tCNI\tOS\tARCH\tEND OF LIFE")
+// versionInfo is a minor in the output of `offk8s versions`.
+type versionInfo struct {
+	catalog.Release
+	// What it can be packed with; Defaults has the values without a flag.
+	Distros  []string `json:"distros"`
+	CNIs     []string `json:"cnis"`
+	Runtimes []string `json:"runtimes"`
+}
+
+func listVersions(cat *catalog.Catalog) []versionInfo {
+	var out []versionInfo
 	for _, r := range cat.Versions() {
-		fmt.Fprintf(tw, "%s\t%s\t%s %s\t%s\t%s\t%s\t%s\n", r.Version, component(r, "etcd"),
-			r.Defaults.Runtime, component(r, r.Defaults.Runtime), marked(cat.CNINames(), r.Defaults.CNI),
-			marked(cat.DistroNames(), r.Defaults.Distros...), marked(catalog.Arches, r.Defaults.Arches...), cmp.Or(r.EndOfLife, "-"))
+		r.DNSTemplate = "" // objects are no news to a reader of versions
+		out = append(out, versionInfo{Release: r, Distros: cat.DistrosFor(r), CNIs: cat.CNIsFor(r), Runtimes: r.Runtimes()})
+	}
+	return out
+}
+
+// writeVersions lists the minors with their patches, what they can be packed
+// with, and their notes.
+func writeVersions(w io.Writer, cat *catalog.Catalog, list []versionInfo) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "MINOR\tPATCHES\tETCD\tCONTAINERD\tEND OF LIFE")
+	for _, v := range list {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", v.Minor, patchRanges(v.Release), component(v.Release, "etcd"),
+			component(v.Release, "containerd"), cmp.Or(v.EndOfLife, "-"))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "\n* default; choose others with --os, --arch and --cni of offk8s pack")
-	for _, r := range cat.Versions() {
-		if r.Notes != "" {
-			fmt.Fprintf(w, "\n%s: %s\n", r.Version, r.Notes)
+	fmt.Fprint(w, "\n* default: --version 1.36 is its newest patch here\n\n")
+	fmt.Fprintln(tw, "CHOICE\tFOR\tDEFAULT FOR\tARCH")
+	choice := func(flag, name, arches string, has, def func(versionInfo) []string) {
+		among := func(list func(versionInfo) []string) func(versionInfo) bool {
+			return func(v versionInfo) bool { return slices.Contains(list(v), name) }
+		}
+		if has := minorRanges(list, among(has)); has != "-" {
+			fmt.Fprintf(tw, "--%s %s\t%s\t%s\t%s\n", flag, name, has, minorRanges(list, among(def)), arches)
+		}
+	}
+	for _, name := range cat.DistroNames() {
+		d, err := cat.Distro(name)
+		if err != nil {
+			return err
+		}
+		choice("os", name, strings.Join(d.Arches, ","), func(v versionInfo) []string { return v.Distros },
+			func(v versionInfo) []string { return v.Defaults.Distros })
+	}
+	for _, name := range cat.CNINames() {
+		choice("cni", name, "all", func(v versionInfo) []string { return v.CNIs }, func(v versionInfo) []string { return []string{v.Defaults.CNI} })
+	}
+	for _, name := range catalog.Runtimes {
+		choice("runtime", name, "all", func(v versionInfo) []string { return v.Runtimes }, func(v versionInfo) []string { return []string{v.Defaults.Runtime} })
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for i := 0; i < len(list); i++ {
+		first := list[i]
+		for i+1 < len(list) && list[i+1].Notes == first.Notes {
+			i++
+		}
+		if first.Notes != "" {
+			fmt.Fprint(w, "\n"+wrapped(span(first.Minor, list[i].Minor)+": "+first.Notes, 78)+"\n")
 		}
 	}
 	return nil
 }
 
-// marked lists names, with a * after the defaults.
-func marked(names []string, defaults ...string) string {
-	out := slices.Clone(names)
-	for i, n := range out {
-		if slices.Contains(defaults, n) {
-			out[i] += "*"
+// patchRanges returns the patches of a minor with the default marked: "0-6,8,9*".
+func patchRanges(r catalog.Release) string {
+	var numbers []int
+	for _, version := range r.PatchVersions() {
+		if v, err := catalog.ParseVersion(version); err == nil && version != r.Version {
+			numbers = append(numbers, v.Patch)
 		}
 	}
-	return strings.Join(out, ",")
+	var parts []string
+	for i := 0; i < len(numbers); {
+		j := i
+		for j+1 < len(numbers) && numbers[j+1] == numbers[j]+1 {
+			j++
+		}
+		parts = append(parts, span(fmt.Sprint(numbers[i]), fmt.Sprint(numbers[j])))
+		i = j + 1
+	}
+	if v, err := catalog.ParseVersion(r.Version); err == nil {
+		parts = append(parts, fmt.Sprintf("%d*", v.Patch))
+	}
+	return strings.Join(parts, ",")
+}
+
+// minorRanges returns the minors that have something: "1.16-1.22,1.24".
+func minorRanges(list []versionInfo, has func(versionInfo) bool) string {
+	var parts []string
+	for i := 0; i < len(list); i++ {
+		if !has(list[i]) {
+			continue
+		}
+		first := i
+		for i+1 < len(list) && has(list[i+1]) {
+			i++
+		}
+		parts = append(parts, span(list[first].Minor, list[i].Minor))
+	}
+	return cmp.Or(strings.Join(parts, ","), "-")
+}
+
+func span(first, last string) string {
+	if first == last {
+		return first
+	}
+	return first + "-" + last
+}
+
+// wrapped breaks text at spaces into lines of at most width characters, all but the
+// first indented.
+func wrapped(text string, width int) string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), " "
+		}
+		line += " " + word
+	}
+	return strings.TrimPrefix(strings.Join(append(lines, line), "\n"), " ")
 }
 
 func component(r catalog.Release, name string) string {

@@ -56,6 +56,22 @@ func (r Release) fitCgroups(d Distro) (warning string, err error) {
 	return "", nil
 }
 
+// DistrosFor returns the names of the operating systems that r can run on, sorted.
+func (c *Catalog) DistrosFor(r Release) []string {
+	return slices.DeleteFunc(c.DistroNames(), func(name string) bool {
+		_, err := r.Fit(c.distros[name])
+		return err != nil
+	})
+}
+
+// CNIsFor returns the names of the pod networks that have a version for r, sorted.
+func (c *Catalog) CNIsFor(r Release) []string {
+	return slices.DeleteFunc(c.CNINames(), func(name string) bool {
+		_, err := c.cnis[name].For(r.Minor)
+		return err != nil
+	})
+}
+
 // kernel parses "major.minor", which validate has checked.
 func kernel(s string) Version {
 	v, _ := ParseVersion(s)

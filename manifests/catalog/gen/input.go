@@ -91,6 +91,7 @@ type minors struct {
 	Minors     map[string]struct {
 		EndOfLife string `yaml:"endOfLife"`
 	} `yaml:"minors"`
+	Holes         map[string]string                    `yaml:"holes"` // first minor without it, by CVE
 	Notes         since[*string]                       `yaml:"notes"`
 	Distros       since[[]string]                      `yaml:"distros"`
 	Arches        since[[]string]                      `yaml:"arches"`

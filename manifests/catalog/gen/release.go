@@ -67,7 +67,7 @@ func (in *input) release(minor string) (*release, error) {
 		EndOfLife: m.Minors[minor].EndOfLife, Args: map[string]map[string]string{},
 		Images: map[string]catalog.Image{}, Features: map[string]any{}, KubeletConfig: map[string]any{},
 	}
-	r.Notes = text(m.Notes, minor)
+	r.Notes = strings.TrimSpace(in.holes(minor) + " " + text(m.Notes, minor))
 	r.Kernel, r.TestedKernel = text(m.Kernel, minor), text(m.TestedKernel, minor)
 	r.Defaults.Distros, _ = m.Distros.at(minor)
 	r.Defaults.Arches, _ = m.Arches.at(minor)
@@ -86,6 +86,22 @@ func (in *input) release(minor string) (*release, error) {
 		r.Patches = append(r.Patches, yaml.MapItem{Key: v, Value: yaml.MapSlice{{Key: "amd64", Value: d.AMD64}, {Key: "arm64", Value: d.ARM64}}})
 	}
 	return r, errors.Join(in.addComponents(r), in.addImages(r), in.addArgs(r))
+}
+
+// holes returns the sentence on the vulnerabilities of the minor that are not fixed.
+func (in *input) holes(minor string) string {
+	v, err := catalog.ParseVersion(minor)
+	var open []string
+	for _, cve := range slices.Sorted(maps.Keys(in.minors.Holes)) {
+		fixed, errFixed := catalog.ParseVersion(in.minors.Holes[cve])
+		if err == nil && errFixed == nil && v.Compare(fixed) < 0 {
+			open = append(open, cve)
+		}
+	}
+	if len(open) == 0 {
+		return ""
+	}
+	return "Not fixed, among others: " + strings.Join(open, ", ") + ". Keep untrusted users and pods away."
 }
 
 func text(s since[*string], minor string) string {
