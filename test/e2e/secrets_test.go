@@ -40,19 +40,28 @@ func (w *watcher) processes(stop <-chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		names, _ := filepath.Glob("/proc/[0-9]*/[ce][mn][dv]*") // cmdline and environ
-		for _, name := range names {
-			b, err := os.ReadFile(name)
-			if err != nil || len(b) == 0 {
-				continue // ended meanwhile
+		entries, _ := os.ReadDir("/proc")
+		for _, e := range entries {
+			if strings.Trim(e.Name(), "0123456789") == "" {
+				w.look(filepath.Join("/proc", e.Name()))
 			}
-			w.mu.Lock()
-			if w.seen == nil {
-				w.seen = map[string]bool{}
-			}
-			w.seen[string(b)] = true
-			w.mu.Unlock()
 		}
+	}
+}
+
+// look keeps arguments and environment of a process.
+func (w *watcher) look(dir string) {
+	for _, name := range []string{"cmdline", "environ"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || len(b) == 0 {
+			return // it ended, or is a thread of the kernel
+		}
+		w.mu.Lock()
+		if w.seen == nil {
+			w.seen = map[string]bool{}
+		}
+		w.seen[string(b)] = true
+		w.mu.Unlock()
 	}
 }
 
