@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -206,7 +207,14 @@ func (r *road) otherVersion(t *testing.T) {
 	of := func(b string) int {
 		return slices.IndexFunc(versions, func(v version) bool { return strings.Contains(b, "/road-"+v.full+"-") })
 	}
-	bundles = slices.DeleteFunc(bundles, func(b string) bool { return of(b) < 0 || versions[of(b)].full == r.full })
+	program, err := os.Stat(r.bin)
+	must(t, err)
+	bundles = slices.DeleteFunc(bundles, func(b string) bool {
+		packed, err := os.Stat(b)
+		must(t, err)
+		old := packed.ModTime().Before(program.ModTime()) && os.Getenv("E2E_LONG") == "" // not packed by this program
+		return old || of(b) < 0 || versions[of(b)].full == r.full
+	})
 	if len(bundles) == 0 {
 		t.Skip("no road of another version was packed before")
 	}
