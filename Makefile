@@ -8,7 +8,7 @@ OUT ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden catalog fuzz demo e2e e2e-long bench measure dist hooks
+.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure dist hooks
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ golden: ## rewrite the golden files; read the diff like code
 
 catalog: ## write the releases of the catalog from the inputs in manifests/catalog/gen
 	$(GO) run ./manifests/catalog/gen
+
+known: ## read from upstream's sources what each minor understands; 4 GB of downloads
+	$(GO) run ./test/known installer/stage/testdata/known.yaml
 
 fuzz: ## fuzz every parser for FUZZTIME each
 	@git grep -ho 'func Fuzz[A-Za-z0-9]*' -- '*_test.go' >/dev/null; \
