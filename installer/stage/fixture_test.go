@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,8 +46,10 @@ func testInput(t *testing.T, minor string) Input {
 	for _, h := range in.Cluster.Hosts {
 		in.Facts[h.Name] = testFacts(h, "debian", "12")
 	}
-	rpm := map[string]string{"1.16": "centos", "1.36": "rocky"}[minor]
-	in.Facts["node-1"] = testFacts(in.Cluster.Hosts[1], rpm, map[string]string{"centos": "7", "rocky": "9.4"}[rpm])
+	in.Facts["node-1"] = testFacts(in.Cluster.Hosts[1], "rocky", "9.4")
+	if slices.Contains(in.Lock.Distros, "centos-7") {
+		in.Facts["node-1"] = testFacts(in.Cluster.Hosts[1], "centos", "7")
+	}
 	return in
 }
 

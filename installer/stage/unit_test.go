@@ -3,6 +3,7 @@ package stage
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,8 +26,13 @@ func flagsIn(t *testing.T, in Input, stage, host, id string) map[string]string {
 	if !ok {
 		t.Fatalf("%s on %s has no unit %q", stage, host, id)
 	}
+	return unitFlags(u.Content)
+}
+
+// unitFlags returns the flags in a unit file by name.
+func unitFlags(unit string) map[string]string {
 	out := map[string]string{}
-	for line := range strings.Lines(u.Content) {
+	for line := range strings.Lines(unit) {
 		line = strings.Trim(strings.TrimSuffix(strings.TrimSpace(line), "\\"), " \"")
 		if f, ok := strings.CutPrefix(line, "--"); ok {
 			k, v, _ := strings.Cut(f, "=")
@@ -93,10 +99,16 @@ func TestT45Hardening(t *testing.T) {
 			}
 		}
 	}
-	old := testInput(t, "1.16")
-	for unit, flag := range map[string]string{"kube-apiserver-unit": "insecure-port", "kube-controller-manager-unit": "port", "kube-scheduler-unit": "port"} {
-		if got := flagsIn(t, old, "controlplane", "cp-1", unit)[flag]; got != "0" {
-			t.Errorf("1.16: CIS 1.2.19: %s --%s=%q, want 0", unit, flag, got)
+	// Ports without authentication, up to the last minor that listens on them.
+	for _, tt := range []struct {
+		unit, flag string
+		last       int
+	}{{"kube-apiserver-unit", "insecure-port", 19}, {"kube-controller-manager-unit", "port", 21}, {"kube-scheduler-unit", "port", 22}} {
+		for minor := 16; minor <= tt.last; minor++ {
+			in := testInput(t, fmt.Sprint("1.", minor))
+			if got := flagsIn(t, in, "controlplane", "cp-1", tt.unit)[tt.flag]; got != "0" {
+				t.Errorf("1.%d: CIS 1.2.19: %s --%s=%q, want 0", minor, tt.unit, tt.flag, got)
+			}
 		}
 	}
 }
