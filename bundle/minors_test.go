@@ -1,0 +1,208 @@
+package bundle_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/catalog"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// unpinned are the downloads and images of releases without a digest, and why.
+var unpinned = map[string]string{
+	"cfssl-certinfo": "nobody publishes the digest of the arm64 build",
+	"registry.k8s.io/coredns/coredns:v1.14.2": "two digests are in public use",
+}
+
+// realPacker packs with the embedded catalog, where only the keys of the packages
+// are those of the made-up upstream.
+func realPacker(t *testing.T) *packer {
+	t.Helper()
+	p := newPacker(t, startUpstream(t))
+	overlay := filepath.Join(p.dir, "catalog")
+	if err := os.RemoveAll(filepath.Join(overlay, "kubernetes")); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if p.catalog, err = catalog.Embedded(); err == nil {
+		err = p.catalog.Overlay(overlay)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestMinors resolves every minor for both architectures. What a release needs is in a
+// golden file. Packages depend on the distribution alone, so each distribution is
+// resolved with the oldest and the newest minor that it fits, and each minor
+// with its default one.
+func TestMinors(t *testing.T) {
+	p := realPacker(t)
+	releases := p.catalog.Versions()
+	fits := map[string][]string{} // minors by distribution
+	for _, r := range releases {
+		for _, name := range p.catalog.DistrosFor(r) {
+			fits[name] = append(fits[name], r.Minor)
+		}
+		n, err := p.catalog.CNI(r.Defaults.CNI)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cni, err := n.For(r.Minor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, images := range []map[string]catalog.Image{r.Images, cni.Images} {
+			for _, i := range images {
+				if i.Digest == "" && p.up.ImageDigest(i.Ref) == "" {
+					if err := p.up.PushImage(i.Ref, "made up"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	for _, r := range releases {
+		m := manifests.Manifest{
+			APIVersion: manifests.APIVersion, Kind: manifests.KindManifest,
+			Kubernetes: r.Minor, Arches: catalog.Arches, Distros: slices.Clone(r.Defaults.Distros),
+		}
+		for name, minors := range fits {
+			if r.Minor == minors[0] || r.Minor == minors[len(minors)-1] {
+				m.Distros = append(m.Distros, name)
+			}
+		}
+		if slices.Equal(m.Distros, []string{"centos-7"}) {
+			m.Distros = append(m.Distros, "debian-12") // which has packages for arm64
+		}
+		l, err := p.resolve(m)
+		if err != nil {
+			t.Errorf("%s: %v", r.Minor, err)
+			continue
+		}
+		for _, name := range l.Distros {
+			packages := func(a manifests.Artifact) bool {
+				return (a.Kind == manifests.KindRPM || a.Kind == manifests.KindDeb) && strings.Contains(a.Group, name)
+			}
+			if !slices.ContainsFunc(l.Artifacts, packages) {
+				t.Errorf("%s: no package for %s", r.Minor, name)
+			}
+		}
+		goldenLock(t, r, l)
+	}
+}
+
+// goldenLock compares the downloads and the images of a release with a golden file:
+// a line for each URL, with its digest shortened.
+func goldenLock(t *testing.T, r catalog.Release, l *manifests.Lock) {
+	t.Helper()
+	files := map[string]int{}
+	for _, a := range l.Artifacts {
+		pin := string(a.Source.Digest[:min(len(a.Source.Digest), len("sha256:")+12)])
+		if a.Source.Trust == manifests.TrustFirstUse {
+			pin = "first use"
+		}
+		switch {
+		case a.Kind == manifests.KindFile && a.Source.Trust != manifests.TrustLocal:
+			files[fmt.Sprintf("%s %s %s", strings.SplitN(a.Path, "/", 3)[0], a.Source.URL, pin)]++
+		case a.Kind == manifests.KindImage && isRole(r, a.Source.URL):
+			files[fmt.Sprintf("image %s %s", a.Source.URL, pin)]++
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s\n", l.Kubernetes, l.Runtime)
+	for _, line := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&b, "%s %d\n", line, files[line])
+	}
+	file := filepath.Join("testdata", "golden", "lock-"+r.Minor+".txt")
+	if *update {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(b.String()), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("%s (go test -update rewrites it):\n%s", file, diff)
+	}
+}
+
+func isRole(r catalog.Release, ref string) bool {
+	for _, i := range r.Images {
+		if i.Ref == ref {
+			return true
+		}
+	}
+	return false
+}
+
+// TestMinorsPinned: with --require pinned the embedded catalog packs every minor,
+// but for what unpinned names, and for images of pod networks.
+func TestMinorsPinned(t *testing.T) {
+	p := realPacker(t)
+	missing := map[string]bool{}
+	for _, r := range p.catalog.Versions() {
+		n, err := p.catalog.CNI(r.Defaults.CNI)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cni, err := n.For(r.Minor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := maps.Clone(unpinned)
+		for _, i := range cni.Images {
+			if i.Digest == "" {
+				known[i.Ref] = "pod network"
+			}
+		}
+		for _, version := range r.PatchVersions() {
+			m := manifests.Manifest{APIVersion: manifests.APIVersion, Kind: manifests.KindManifest, Kubernetes: version, Arches: catalog.Arches, Distros: []string{"debian-12"}}
+			_, err := p.resolve(m, func(o *bundle.ResolveOptions) { o.RequirePinned = true })
+			for _, artifact := range artifactErrors(err) {
+				if !errors.Is(artifact, bundle.ErrPolicy) || known[artifact.Artifact] == "" {
+					t.Errorf("%s: %v", version, artifact)
+				}
+				missing[artifact.Artifact] = true
+			}
+		}
+	}
+	for name := range unpinned {
+		if !missing[name] {
+			t.Errorf("%s is pinned now", name)
+		}
+	}
+}
+
+// artifactErrors returns the errors of artifacts that are joined in err.
+func artifactErrors(err error) []*bundle.ArtifactError {
+	if a, ok := err.(*bundle.ArtifactError); ok {
+		return []*bundle.ArtifactError{a}
+	}
+	below := []error{errors.Unwrap(err)}
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		below = list.Unwrap()
+	}
+	var out []*bundle.ArtifactError
+	for _, e := range below {
+		if e != nil {
+			out = append(out, artifactErrors(e)...)
+		}
+	}
+	return out
+}
