@@ -23,16 +23,22 @@ import (
 // step before the runtime is in use, so Undo runs first and while the runtime still
 // runs. Everything that does not belong to Kubernetes stays.
 type Cleanup struct {
-	// Of the pod network: its interfaces, its files or directories, the prefixes of
-	// its iptables chains ("FLANNEL-") and of the comments of its rules ("flanneld").
+	// Of the pod network: its interfaces by name or prefix ("tun-*"), its files or
+	// directories, the prefixes of its iptables chains ("FLANNEL-"), of the comments of
+	// its rules ("flanneld"), and of its sets of ipset ("kube-router-").
 	Interfaces   []string `json:"interfaces,omitempty"`
 	Files        []string `json:"files,omitempty"`
 	Chains       []string `json:"chains,omitempty"`
 	RuleComments []string `json:"ruleComments,omitempty"`
+	IPSets       []string `json:"ipsets,omitempty"`
 	// Docker ends the containers of docker instead of those of containerd.
 	Docker bool `json:"docker,omitempty"`
-	// PodCIDR selects further rules, by source or destination.
+	// PodCIDR selects further rules, by source or destination, and routes.
 	PodCIDR string `json:"podCIDR,omitempty"`
+	// ServiceCIDR and NodePorts, "30000-32767", select the virtual servers of IPVS, if the
+	// proxy of services uses it.
+	ServiceCIDR string `json:"serviceCIDR,omitempty"`
+	NodePorts   string `json:"nodePorts,omitempty"`
 }
 
 func (*Cleanup) Kind() string { return "kube-cleanup" }
@@ -48,10 +54,16 @@ func (c *Cleanup) Validate() error {
 		}
 	}
 	for _, i := range c.Interfaces {
-		errs = append(errs, CheckName("interface", i))
+		errs = append(errs, CheckName("interface", strings.TrimSuffix(i, "*")))
 	}
-	for _, c := range append(slices.Clone(c.Chains), c.RuleComments...) {
-		errs = append(errs, CheckName("iptables prefix", c))
+	for _, p := range slices.Concat(c.Chains, c.RuleComments, c.IPSets) {
+		errs = append(errs, CheckName("iptables or ipset prefix", p))
+	}
+	for _, n := range []string{c.PodCIDR, c.ServiceCIDR} {
+		if n != "" {
+			_, err := parseNet(n)
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -89,7 +101,10 @@ func (c *Cleanup) remove(ctx context.Context, env *Env) error {
 		c.unmountAll(ctx, env),
 		removeNetns(ctx, env),
 		c.removeLinks(ctx, env),
+		c.removeRoutes(ctx, env),
+		c.removeVirtualServers(ctx, env),
 		c.removeRules(ctx, env),
+		c.removeSets(ctx, env),
 		removeSlices(ctx, env),
 	}
 	for _, f := range c.Files {
@@ -246,44 +261,6 @@ func removeNetns(_ context.Context, env *Env) error {
 		errs = append(errs, os.Remove(n))
 	}
 	return errors.Join(errs...)
-}
-
-// removeLinks deletes the network's interfaces and the veth pairs that are still
-// attached to them. It uses ip instead of /sys, which shows the network namespace
-// that it was mounted in.
-func (c *Cleanup) removeLinks(ctx context.Context, env *Env) error {
-	var errs []error
-	for _, name := range append([]string{"kube-ipvs0"}, c.Interfaces...) {
-		if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"ip", "link", "show", "dev", name}}); err != nil {
-			continue // not there
-		}
-		out, err := env.Run.Run(ctx, Cmd{Argv: []string{"ip", "-o", "link", "show", "master", name}})
-		if err == nil {
-			for _, port := range vethNames(string(out.Stdout)) {
-				_, _ = env.Run.Run(ctx, Cmd{Argv: []string{"ip", "link", "delete", "dev", port}})
-			}
-		}
-		if _, err := env.Run.Run(ctx, Cmd{Argv: []string{"ip", "link", "delete", "dev", name}}); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// vethNames parses `ip -o link`: "7: veth1234@if2: <BROADCAST,…".
-func vethNames(out string) []string {
-	var names []string
-	for line := range strings.Lines(out) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		name, _, _ := strings.Cut(strings.TrimSuffix(f[1], ":"), "@")
-		if strings.HasPrefix(name, "veth") {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // removeSlices stops the slices that the kubelet created for pods and removes

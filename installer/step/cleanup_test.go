@@ -3,6 +3,7 @@ package step_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -159,6 +160,9 @@ func TestCleanup(t *testing.T) {
 		{Interfaces: []string{"-x"}},
 		{Chains: []string{""}},
 		{RuleComments: []string{"a b"}},
+		{IPSets: []string{"-x"}},
+		{Interfaces: []string{"*"}},
+		{ServiceCIDR: "x"},
 	} {
 		if c.Validate() == nil {
 			t.Errorf("%+v is accepted", c)
@@ -238,5 +242,76 @@ func TestCleanupUndo(t *testing.T) {
 	}
 	if res, _ := c.Check(t.Context(), env); res.State != step.Differs {
 		t.Error("a later install would not journal the step again")
+	}
+}
+
+// A network without kube-proxy leaves virtual servers, sets, routes, interfaces of many
+// names, and rules in the chains of the kernel.
+func TestCleanupOfProxy(t *testing.T) {
+	w := steptest.New(t)
+	const saved = `*filter
+:INPUT ACCEPT [0:0]
+:KUBE-ROUTER-INPUT - [0:0]
+-A INPUT -m comment --comment "kube-router netpol" -j KUBE-ROUTER-INPUT
+-A FORWARD -i kube-bridge -m comment --comment "allow outbound traffic from pods" -j ACCEPT
+-A FORWARD -o tun-10001 -j ACCEPT
+-A FORWARD -i eth0 -j ACCEPT
+COMMIT
+*nat
+-A POSTROUTING -m set --match-set kube-router-pod-subnets src -j MASQUERADE
+-A POSTROUTING -m set --match-set mine src -j MASQUERADE
+COMMIT
+`
+	var stdin string
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		switch strings.Join(c.Argv, " ") {
+		case "ip -o link show":
+			return steptest.Say("2: eth0: <UP>\n4: tun-10001@NONE: <UP>\n5: tunl0@NONE: <UP>\n")
+		case "ip link show dev tun-10001":
+			return steptest.Say("4: tun-10001@NONE: <UP>\n")
+		case "ipvsadm --save --numeric":
+			return steptest.Say("-A -t 10.96.0.1:443 -s rr\n-a -t 10.96.0.1:443 -r 10.0.0.11:6443 -m -w 1\n-A -u 192.0.2.7:30053 -s rr\n-A -t 192.0.2.7:8080 -s rr\n-A -f 1 -s rr\n")
+		case "ipset list -n":
+			return steptest.Say("KUBE-SRC-ABC\nkube-router-pod-subnets\ninet6:kube-router-pod-subnets\nmine\n")
+		case "iptables-save":
+			return steptest.Say(saved)
+		case "iptables-restore --noflush":
+			stdin = string(c.Stdin)
+		}
+		if strings.HasSuffix(c.Argv[0], "-save") || slices.Contains(c.Argv, "show") {
+			return steptest.Exit(c.Argv, 1, "no such thing")
+		}
+		return steptest.Say("")
+	}
+	c := &step.Cleanup{
+		Interfaces: []string{"kube-bridge", "tun-*"}, IPSets: []string{"kube-router-"},
+		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", NodePorts: "30000-32767",
+	}
+	if err := errors.Join(c.Validate(), c.Undo(t.Context(), w.Env(), json.RawMessage("{}"))); err != nil {
+		t.Fatal(err)
+	}
+	var changes []string
+	for _, a := range w.Calls {
+		if call := strings.Join(a, " "); slices.ContainsFunc([]string{"ip link delete", "ip route", "ipvsadm --delete", "ipset destroy"}, func(p string) bool { return strings.HasPrefix(call, p) }) {
+			changes = append(changes, call)
+		}
+	}
+	want := []string{
+		"ip link delete dev tun-10001", "ip route flush root 10.244.0.0/16",
+		"ipvsadm --delete-service -t 10.96.0.1:443", "ipvsadm --delete-service -u 192.0.2.7:30053",
+		"ipset destroy KUBE-SRC-ABC", "ipset destroy kube-router-pod-subnets", "ipset destroy inet6:kube-router-pod-subnets",
+	}
+	if diff := cmp.Diff(want, changes); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for _, gone := range []string{"-D FORWARD -i kube-bridge", "-D FORWARD -o tun-10001", "-D POSTROUTING -m set --match-set kube-router-pod-subnets", "-X KUBE-ROUTER-INPUT"} {
+		if !strings.Contains(stdin, gone) {
+			t.Errorf("no %q in\n%s", gone, stdin)
+		}
+	}
+	for _, stays := range []string{"eth0", "mine"} {
+		if strings.Contains(stdin, stays) {
+			t.Errorf("a rule with %q goes:\n%s", stays, stdin)
+		}
 	}
 }

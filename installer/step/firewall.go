@@ -72,8 +72,8 @@ func (f *Firewall) Validate() error {
 }
 
 // protocols are those that firewalld and ufw both know by name; ufw knows vrrp since
-// 0.36.2, which Debian 12 has.
-var protocols = []string{"ah", "esp", "gre", "igmp", "vrrp"}
+// 0.36.2, which Debian 12 has. ipip is IP protocol 4, for which they have no common name.
+var protocols = []string{"ah", "esp", "gre", "igmp", "ipip", "vrrp"}
 
 // splitPort splits "30000-32767/tcp" into "30000-32767" and "tcp".
 func splitPort(p string) (ports, proto string, err error) {

@@ -72,6 +72,9 @@ func (firewalld) wanted(f *Firewall, place string) []string {
 		}
 	}
 	for _, p := range f.Protocols {
+		if p == "ipip" {
+			p = "4" // the ipip of /etc/protocols is 94
+		}
 		for _, s := range f.Sources {
 			out = append(out, place+richRule(s, fmt.Sprintf(`protocol value="%s"`, p)))
 		}

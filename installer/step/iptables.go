@@ -94,7 +94,8 @@ func (c *Cleanup) matchesChain(name string) bool {
 }
 
 // matchesRule reports whether a rule of another chain jumps to a matching chain,
-// has a comment of the pod network, or is about the pods' addresses.
+// has a comment of the pod network, or is about the pods' addresses, a set or an
+// interface of the pod network.
 func (c *Cleanup) matchesRule(line string, f []string) bool {
 	for i := 2; i+1 < len(f); i++ {
 		switch f[i] {
@@ -104,6 +105,14 @@ func (c *Cleanup) matchesRule(line string, f []string) bool {
 			}
 		case "-s", "-d":
 			if c.PodCIDR != "" && f[i+1] == c.PodCIDR {
+				return true
+			}
+		case "-i", "-o":
+			if slices.ContainsFunc(c.Interfaces, func(p string) bool { return matchesLink(p, f[i+1]) }) {
+				return true
+			}
+		case "--match-set":
+			if c.matchesSet(f[i+1]) {
 				return true
 			}
 		}

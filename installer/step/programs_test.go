@@ -96,7 +96,7 @@ func TestPackages(t *testing.T) {
 
 func TestFirewall(t *testing.T) {
 	fw := &step.Firewall{
-		Ports: []string{"6443/tcp", "30000-32767/tcp"}, Protocols: []string{"vrrp"},
+		Ports: []string{"6443/tcp", "30000-32767/tcp"}, Protocols: []string{"vrrp", "ipip"},
 		Sources: []string{"10.0.0.0/8", "10.9.9.9"}, Trusted: []string{"10.244.0.0/16"},
 	}
 	t.Run("none", func(t *testing.T) {
@@ -113,6 +113,9 @@ func TestFirewall(t *testing.T) {
 		!called(w, "firewall-cmd", "--permanent", c) {
 		t.Error("no firewall-cmd " + c)
 	}
+	if c := "--add-rich-rule=" + `rule family="ipv4" source address="10.9.9.9/32" protocol value="4" accept`; !called(w, "firewall-cmd", c) {
+		t.Error("no firewall-cmd " + c)
+	}
 	if n := len(d["runtime"]) + len(d["permanent"]); n != 0 {
 		t.Errorf("%d rules left after undo: %q", n, d)
 	}
@@ -123,7 +126,7 @@ func TestFirewall(t *testing.T) {
 	if len(rules) != 0 {
 		t.Errorf("rules left after undo: %q", rules)
 	}
-	for _, want := range []string{"allow from 10.9.9.9 proto vrrp", "route allow from 10.244.0.0/16", "route allow to 10.244.0.0/16"} {
+	for _, want := range []string{"allow from 10.9.9.9 proto vrrp", "allow from 10.9.9.9", "route allow from 10.244.0.0/16", "route allow to 10.244.0.0/16"} {
 		if !called(u, append([]string{"ufw"}, strings.Fields(want)...)...) {
 			t.Errorf("no ufw %s", want)
 		}

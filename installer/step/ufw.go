@@ -37,7 +37,11 @@ func (ufw) wanted(f *Firewall, _ string) []string {
 	}
 	for _, p := range f.Protocols {
 		for _, s := range f.Sources {
-			out = append(out, fmt.Sprintf("allow from %s proto %s", ufwNet(s), p))
+			rule := "allow from " + ufwNet(s)
+			if p != "ipip" { // ufw does not know it, so that the rule allows all of the source
+				rule += " proto " + p
+			}
+			out = append(out, rule)
 		}
 	}
 	for _, s := range f.Trusted {
