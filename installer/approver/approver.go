@@ -1,10 +1,12 @@
-// Package approver is the service that approves kubelets' requests for serving
-// certificates, offk8s-approver.service. Kubernetes approves only their client
+// Package approver is the service of the control planes, offk8s-approver.service. It
+// approves kubelets' requests for serving certificates and, with network.isolation, keeps
+// the NetworkPolicy that isolates each namespace (kube.Isolation).
+// Kubernetes approves only their client
 // certificates. A kubelet asks again at 70 to 90 % of a certificate's lifetime; without
 // an answer, logs and exec fail at its end.
 //
 // The service runs on every control plane with a credential that may do nothing else.
-// Approving a request again changes nothing, so the control planes need no leader. The
+// Approving or isolating again changes nothing, so the control planes need no leader. The
 // rules are those of kube.Client.ServingRequests; the inventory is a file that install
 // writes. cmd/offk8s runs it as the hidden command approver.
 package approver
@@ -25,10 +27,12 @@ import (
 )
 
 const (
-	// interval is the time between two rounds. It doubles after each round that fails,
-	// up to maxInterval.
-	interval    = 10 * time.Second
-	maxInterval = 2 * time.Minute
+	// interval is the time between two rounds, isolationInterval that if the service
+	// isolates namespaces, for which a new one is open. It doubles after each round that
+	// fails, up to maxInterval.
+	interval          = 10 * time.Second
+	isolationInterval = 3 * time.Second
+	maxInterval       = 2 * time.Minute
 	// roundTimeout is the time limit for a round.
 	roundTimeout = 2 * time.Minute
 	// batchSize is the number of requests that one call of kubectl approves.
@@ -41,6 +45,8 @@ type Config struct {
 	Kubeconfig string `json:"kubeconfig"`
 	// Nodes are the inventory.
 	Nodes []kube.NodeAddress `json:"nodes"`
+	// Isolation, if it is set, makes the service isolate namespaces.
+	Isolation *kube.Isolation `json:"isolation,omitempty"`
 }
 
 // Options configure Run.
@@ -64,10 +70,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer os.RemoveAll(home)
-	r := round{o: o, home: home}
+	r := round{o: o, home: home, pause: interval}
 	for wait := interval; ; {
 		if err := r.run(ctx); err == nil {
-			wait = interval
+			wait = r.pause
 		} else if ctx.Err() == nil {
 			wait = min(2*wait, maxInterval)
 			o.Log.Warn("round failed", "error", err, "next", wait)
@@ -86,6 +92,8 @@ func Run(ctx context.Context, o Options) error {
 type round struct {
 	o    Options
 	home string // of kubectl
+	// pause is the time until the next round.
+	pause time.Duration
 	// refused are the refusals of the last round that are logged, by request.
 	refused map[string]string
 }
@@ -98,7 +106,29 @@ func (r *round) run(ctx context.Context) error {
 		return err
 	}
 	client := kube.Client{Run: r.o.Runner, Kubeconfig: conf.Kubeconfig, Transport: r.o.Transport, Home: r.home}
-	requests, err := client.ServingRequests(ctx, conf.Nodes)
+	r.pause = interval
+	if conf.Isolation != nil {
+		r.pause = isolationInterval
+		err = r.isolate(ctx, client, *conf.Isolation)
+	}
+	return errors.Join(r.approve(ctx, client, conf.Nodes), err)
+}
+
+// isolate isolates the namespaces that are not.
+func (r *round) isolate(ctx context.Context, client kube.Client, i kube.Isolation) error {
+	changed, err := client.Isolate(ctx, i)
+	if err != nil {
+		return fmt.Errorf("isolate namespaces: %w", err)
+	}
+	for _, ns := range changed {
+		r.o.Log.Info("isolation of a namespace changed", "namespace", ns, "isolated", !i.Off)
+	}
+	return nil
+}
+
+// approve approves the requests that are right.
+func (r *round) approve(ctx context.Context, client kube.Client, nodes []kube.NodeAddress) error {
+	requests, err := client.ServingRequests(ctx, nodes)
 	if err != nil {
 		return err
 	}
@@ -143,6 +173,9 @@ func load(file string) (Config, error) {
 	}
 	if c.Kubeconfig == "" {
 		err = errors.New("kubeconfig: empty")
+	}
+	if c.Isolation != nil {
+		err = errors.Join(err, c.Isolation.Check())
 	}
 	if err := errors.Join(err, kube.CheckInventory(c.Nodes)); err != nil {
 		return c, fmt.Errorf("%q: %w", file, err)

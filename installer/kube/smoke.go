@@ -32,6 +32,8 @@ type Smoke struct {
 	ByTag  bool     `json:"byTag,omitempty"`
 	Nodes  []string `json:"nodes"`  // with a pod of the DaemonSet each
 	Domain string   `json:"domain"` // of the cluster, "cluster.local"
+	// Isolated requires that pods of a namespace do not reach those of another.
+	Isolated bool `json:"isolated,omitempty"`
 	// Fingerprint identifies the installation; a smoke test that passed for it is not
 	// repeated.
 	Fingerprint string        `json:"fingerprint"`
@@ -236,7 +238,7 @@ func (r *smokeRun) url(service, ns string) string {
 }
 
 func (r *smokeRun) isolation(ctx context.Context) error {
-	if err := r.job(ctx, "namespace="+smokeB, r.url("web", smokeB)); err != nil {
+	if err := r.foreign(ctx); err != nil {
 		return err
 	}
 	a, err := r.pods(ctx, smokeA, "app=web")
@@ -251,6 +253,44 @@ func (r *smokeRun) isolation(ctx context.Context) error {
 		return fmt.Errorf("found %d and %d pods, want 2 and 2", len(a), len(b))
 	}
 	return nil
+}
+
+// foreign connects from a pod of the first namespace to the second one, which answers
+// with its own pods, or not at all if namespaces are isolated.
+func (r *smokeRun) foreign(ctx context.Context) error {
+	if !r.Isolated {
+		return r.job(ctx, "namespace="+smokeB, r.url("web", smokeB))
+	}
+	for _, ns := range []string{smokeA, smokeB} {
+		err := r.wait(ctx, "isolation of namespace "+ns, func(ctx context.Context) (string, error) {
+			var p struct{}
+			err := get(ctx, r.env, &p, apiPath("networking.k8s.io/v1", ns, "networkpolicies", IsolationPolicy))
+			if notFound(err) {
+				return "it has no policy yet", nil
+			}
+			return "", err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	pods, err := r.pods(ctx, smokeB, "app=web")
+	if err != nil {
+		return err
+	}
+	// Addresses, since a name that does not resolve would look like isolation.
+	args := []string{"refuse", "--own", r.url("web", smokeA), "--expect", "namespace=" + smokeA, "--timeout", "90s"}
+	for _, p := range pods {
+		args = append(args, "http://"+net.JoinHostPort(p.Status.PodIP, "8080")+"/")
+	}
+	if len(pods) == 0 {
+		return errors.New("no pods in the other namespace")
+	}
+	name, job := r.clientJob("", args...)
+	if err := r.apply(ctx, job); err != nil {
+		return err
+	}
+	return r.finish(ctx, name)
 }
 
 // comeAndGo scales the Deployment to zero and to three.

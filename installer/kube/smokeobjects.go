@@ -89,9 +89,15 @@ func (r *smokeRun) job(ctx context.Context, expect string, urls ...string) error
 
 // newJob returns a Job whose pod expects text from the URLs, on any node if node is empty.
 func (r *smokeRun) newJob(node, expect string, urls ...string) (name string, job object) {
+	return r.clientJob(node, append([]string{"get", "--expect", expect, "--timeout", "60s"}, urls...)...)
+}
+
+// clientJob returns a Job whose pod runs the client with args, on any node if node is
+// empty.
+func (r *smokeRun) clientJob(node string, args ...string) (name string, job object) {
 	r.jobs++
 	name = fmt.Sprintf("client-%d", r.jobs)
-	spec := r.podSpec(append([]string{"get", "--expect", expect, "--timeout", "60s"}, urls...)...)
+	spec := r.podSpec(args...)
 	spec["restartPolicy"] = "Never"
 	if node != "" {
 		spec["nodeSelector"] = object{"kubernetes.io/hostname": node}

@@ -47,7 +47,7 @@ type Find func(kind, namespace, name string) []any
 var resources = map[string]string{
 	"Node": "nodes", "Namespace": "namespaces", "ConfigMap": "configmaps/", "Pod": "pods/", "Secret": "secrets/",
 	"Service": "services/", "ServiceAccount": "serviceaccounts/", "Deployment": "deployments/", "DaemonSet": "daemonsets/",
-	"Job": "jobs/", "ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings", "CSR": "certificatesigningrequests",
+	"Job": "jobs/", "NetworkPolicy": "networkpolicies/", "ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings", "CSR": "certificatesigningrequests",
 }
 
 // Serve starts a server with the objects of find.

@@ -20,6 +20,8 @@ import (
 //
 //	serve [--listen :8080]                            until ctx ends
 //	get --expect TEXT [--timeout 60s] URL...          once each, until TEXT is in the answer
+//	refuse --own URL --expect TEXT [--timeout 60s] URL...
+//	                                                  until none answers, and the own one does
 //
 // args follow the command's name; the default is serve. The client writes the responses
 // to stdout.
@@ -31,6 +33,7 @@ func Run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	listen := flags.String("listen", ":8080", "address to listen on")
+	own := flags.String("own", "", "URL that must answer while the others do not")
 	expect := flags.String("expect", "", "text that every response must contain")
 	timeout := flags.Duration("timeout", time.Minute, "time limit for all responses")
 	if err := flags.Parse(args); err != nil {
@@ -47,8 +50,12 @@ func Run(ctx context.Context, args []string, stdout io.Writer) error {
 		ctx, cancel := context.WithTimeout(ctx, *timeout)
 		defer cancel()
 		return getAll(ctx, flags.Args(), *expect, stdout)
+	case "refuse":
+		ctx, cancel := context.WithTimeout(ctx, *timeout)
+		defer cancel()
+		return refuseAll(ctx, *own, flags.Args(), *expect, stdout)
 	}
-	return fmt.Errorf("smoke-server: verb %q, want serve or get", verb)
+	return fmt.Errorf("smoke-server: verb %q, want serve, get or refuse", verb)
 }
 
 // Handler returns a handler that responds with the pod's hostname, namespace and node,
@@ -95,6 +102,46 @@ func getAll(ctx context.Context, urls []string, expect string, stdout io.Writer)
 	return nil
 }
 
+// refusals is the number of times in a row that a URL must not answer.
+const refusals = 3
+
+// refuseAll waits until no URL answers any more, several times in a row. The own URL must
+// answer with expect before and after, so that it is not the network that is down.
+func refuseAll(ctx context.Context, own string, urls []string, expect string, stdout io.Writer) error {
+	if len(urls) == 0 || own == "" {
+		return errors.New("smoke-server refuse: no URL, or no own one")
+	}
+	if err := getAll(ctx, []string{own}, expect, stdout); err != nil {
+		return err
+	}
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, u := range urls {
+		for left := refusals; left > 0; left-- {
+			body, err := once(ctx, client, u)
+			if ctx.Err() != nil {
+				return fmt.Errorf("refuse %s: it answers: %w", u, context.Cause(ctx))
+			}
+			if err == nil {
+				fmt.Fprintf(stdout, "%s answers %s\n", u, strings.Join(strings.Fields(body), " "))
+				left = refusals + 1
+				pause(ctx)
+			}
+		}
+		fmt.Fprintf(stdout, "%s does not answer\n", u)
+	}
+	return getAll(ctx, []string{own}, expect, stdout)
+}
+
+// pause waits between two requests.
+func pause(ctx context.Context) {
+	t := time.NewTimer(500 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
 func get(ctx context.Context, client *http.Client, url, expect string, stdout io.Writer) error {
 	var last error
 	for {
@@ -109,12 +156,8 @@ func get(ctx context.Context, client *http.Client, url, expect string, stdout io
 		if ctx.Err() == nil {
 			last = err
 		}
-		t := time.NewTimer(500 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if pause(ctx); ctx.Err() != nil {
 			return fmt.Errorf("get %s: %w", url, errors.Join(last, context.Cause(ctx)))
-		case <-t.C:
 		}
 	}
 }

@@ -42,6 +42,34 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// A URL that answers first and stops then is refused; one that goes on answering is not,
+// and neither is any while the own one is down.
+func TestRefuse(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "a")
+	own := httptest.NewServer(Handler())
+	defer own.Close()
+	var asked atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) > 1 {
+			http.Error(w, "closed", http.StatusForbidden)
+		}
+	}))
+	defer other.Close()
+	var out bytes.Buffer
+	args := []string{"refuse", "--own", own.URL, "--expect", "namespace=a"}
+	if err := Run(t.Context(), append(args, "--timeout", "1m", other.URL), &out); err != nil || asked.Load() != 1+refusals {
+		t.Errorf("asked %d times, %v\n%s", asked.Load(), err, out.String())
+	}
+	err := Run(t.Context(), append(args, "--timeout", "100ms", own.URL), &out)
+	if err == nil || !strings.Contains(err.Error(), "it answers") {
+		t.Errorf("a URL that answers: %v", err)
+	}
+	own.Close()
+	if err := Run(t.Context(), append(args, "--timeout", "100ms", other.URL), &out); err == nil || !strings.Contains(err.Error(), "connect") {
+		t.Errorf("own is down: %v", err)
+	}
+}
+
 func TestServe(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
