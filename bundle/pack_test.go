@@ -172,7 +172,7 @@ func TestPackWholeBundle(t *testing.T) {
 			t.Errorf("bundle has %q, which nothing needs", name)
 		}
 	}
-	if diff := cmp.Diff([]string{"ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3", "ghcr.io/flannel-io/flannel:v0.28.9"}, r.FirstUse); diff != "" {
+	if diff := cmp.Diff([]string{"ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel1", "ghcr.io/flannel-io/flannel:v0.28.5"}, r.FirstUse); diff != "" {
 		t.Errorf("first use (-want +got):\n%s", diff)
 	}
 }

@@ -81,12 +81,17 @@ type SSH struct {
 	HostKey string `yaml:"hostKey,omitempty" json:"hostKey,omitempty"`
 }
 
-// ClusterNetwork holds address ranges, DNS domain and proxy mode.
+// ClusterNetwork holds address ranges, DNS domain, proxy mode and options.
 type ClusterNetwork struct {
 	PodCIDR     string `yaml:"podCIDR,omitempty" json:"podCIDR,omitempty"`         // default 10.244.0.0/16
 	ServiceCIDR string `yaml:"serviceCIDR,omitempty" json:"serviceCIDR,omitempty"` // default 10.96.0.0/16
 	DNSDomain   string `yaml:"dnsDomain,omitempty" json:"dnsDomain,omitempty"`     // default cluster.local
 	ProxyMode   string `yaml:"proxyMode,omitempty" json:"proxyMode,omitempty"`     // default iptables
+	// Isolation "namespaces" keeps pods of other namespaces away from those of each
+	// namespace; empty: pods reach each other.
+	Isolation string `yaml:"isolation,omitempty" json:"isolation,omitempty"`
+	// Options are settings of the bundle's pod network, which lists them (catalog.Option).
+	Options map[string]any `yaml:"options,omitempty" json:"options,omitempty"`
 }
 
 // ControlPlane holds the address of the API.

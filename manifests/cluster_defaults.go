@@ -14,7 +14,7 @@ const (
 	defaultPodCIDR     = "10.244.0.0/16"
 	defaultServiceCIDR = "10.96.0.0/16"
 	defaultDNSDomain   = "cluster.local"
-	defaultProxyMode   = "iptables"
+	defaultProxyMode   = ProxyIPTables
 	DefaultAPIPort     = "6443"
 	defaultNodePorts   = "30000-32767"
 	defaultCgroup      = "systemd"
@@ -64,7 +64,8 @@ func (c *Cluster) Endpoint() string {
 // network, and the SSH settings of each host.
 func (c *Cluster) SetDefaults(rel catalog.Release) {
 	c.Kubernetes = cmp.Or(c.Kubernetes, rel.Version)
-	c.Network = ClusterNetwork{c.PodCIDR(), c.ServiceCIDR(), c.DNSDomain(), c.ProxyMode()}
+	n := &c.Network
+	n.PodCIDR, n.ServiceCIDR, n.DNSDomain, n.ProxyMode = c.PodCIDR(), c.ServiceCIDR(), c.DNSDomain(), c.ProxyMode()
 	c.Runtime.CgroupDriver = c.CgroupDriver()
 	c.ControlPlane.Endpoint = c.Endpoint()
 	c.Time.MaxSkew = cmp.Or(c.Time.MaxSkew, defaultMaxSkew)

@@ -197,7 +197,10 @@ func (h Host) validate(ck *strict.Checks, p string) {
 
 func (c *Cluster) validateNetwork(ck *strict.Checks) {
 	if m := c.Network.ProxyMode; m != "" {
-		ck.Among("network.proxyMode", m, "iptables", "ipvs", "nftables")
+		ck.Among("network.proxyMode", m, ProxyIPTables, ProxyIPVS, ProxyNFTables)
+	}
+	if i := c.Network.Isolation; i != "" {
+		ck.Among("network.isolation", i, IsolateNamespaces)
 	}
 	if d := c.Network.DNSDomain; d != "" {
 		ck.Match("network.dnsDomain", d, strict.IsDNSName, "a DNS domain")

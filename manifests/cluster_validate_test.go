@@ -43,6 +43,7 @@ func TestT41ClusterRefusesInjection(t *testing.T) {
 		"network.podCIDR":                  func(c *Cluster, v string) { c.Network.PodCIDR = v },
 		"network.serviceCIDR":              func(c *Cluster, v string) { c.Network.ServiceCIDR = v },
 		"network.dnsDomain":                func(c *Cluster, v string) { c.Network.DNSDomain = v },
+		"network.isolation":                func(c *Cluster, v string) { c.Network.Isolation = v },
 		"network.proxyMode":                func(c *Cluster, v string) { c.Network.ProxyMode = v },
 		"controlPlane.endpoint":            func(c *Cluster, v string) { c.ControlPlane.Endpoint = v + ":6443" },
 		"controlPlane.sans[0]":             func(c *Cluster, v string) { c.ControlPlane.SANs = []string{v} },
@@ -63,7 +64,7 @@ func TestT41ClusterRefusesInjection(t *testing.T) {
 	mayBeEmpty := map[string]bool{
 		"hosts[0].labels.x": true, "hosts[0].taints[0]": true, "hosts[0].ssh.user": true, "hosts[0].ssh.address": true,
 		"hosts[0].ssh.hostKey": true, "mirror.caFingerprint": true, "network.podCIDR": true, "network.serviceCIDR": true,
-		"network.dnsDomain": true, "network.proxyMode": true, "runtime.cgroupDriver": true, "time.maxSkew": true,
+		"network.dnsDomain": true, "network.proxyMode": true, "network.isolation": true, "runtime.cgroupDriver": true, "time.maxSkew": true,
 	}
 	for path, set := range fields {
 		for _, v := range hostile {
@@ -209,7 +210,7 @@ func TestSetDefaults(t *testing.T) {
 	c.SetDefaults(catalog.Release{Version: "1.36.3"})
 	want := sampleCluster(t)
 	want.Kubernetes = "1.36.3"
-	want.Network = ClusterNetwork{defaultPodCIDR, defaultServiceCIDR, defaultDNSDomain, defaultProxyMode}
+	want.Network = ClusterNetwork{PodCIDR: defaultPodCIDR, ServiceCIDR: defaultServiceCIDR, DNSDomain: defaultDNSDomain, ProxyMode: defaultProxyMode}
 	want.Runtime.CgroupDriver = "systemd"
 	want.ControlPlane.Endpoint = "10.0.0.11:6443"
 	want.Time.MaxSkew = "60s"

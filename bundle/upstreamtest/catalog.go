@@ -16,7 +16,7 @@ import (
 
 // WriteCatalog writes the overlay (for --catalog) that goes with u: digests of
 // every component and of the images of the releases, and the key of the
-// packages. Images of the pod networks stay without a digest, as first uses.
+// packages. Images of the pod networks lose their digest, so that there are first uses.
 func (u *Upstream) WriteCatalog(dir string) error {
 	releases, err := u.releases()
 	if err != nil {
@@ -24,6 +24,15 @@ func (u *Upstream) WriteCatalog(dir string) error {
 	}
 	for _, r := range releases {
 		if err := write(filepath.Join(dir, "kubernetes", r.Minor+".yaml"), u.release(r)); err != nil {
+			return err
+		}
+	}
+	for _, name := range u.catalog.CNINames() {
+		n, err := u.catalog.CNI(name)
+		if err != nil {
+			return err
+		}
+		if err := write(filepath.Join(dir, "cni", name, "cni.yaml"), unpinned(n)); err != nil {
 			return err
 		}
 	}
@@ -73,6 +82,19 @@ func (u *Upstream) release(r catalog.Release) []byte {
 	for _, role := range slices.Sorted(maps.Keys(r.Images)) {
 		ref := r.Images[role].Ref
 		fmt.Fprintf(&b, "  %s: {ref: %q, digest: %q}\n", role, ref, u.ImageDigest(ref))
+	}
+	return []byte(b.String())
+}
+
+// unpinned returns the overlay that takes the digests of a pod network away.
+func unpinned(n catalog.CNI) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nreleases:\n", manifests.APIVersion, catalog.KindCNI)
+	for _, r := range n.Releases {
+		fmt.Fprintf(&b, "  - from: %q\n    images:\n", r.From)
+		for _, role := range slices.Sorted(maps.Keys(r.Images)) {
+			fmt.Fprintf(&b, "      %s: {digest: ~}\n", role)
+		}
 	}
 	return []byte(b.String())
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,16 +65,8 @@ func TestReleaseGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cni, err := c.CNI(r.Defaults.CNI)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n, err := cni.For(r.Minor)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.DNSTemplate, n.Objects = "", "" // have goldens of their own
-		b, err := json.MarshalIndent(map[string]any{"release": r, "cni": n}, "", " ")
+		r.DNSTemplate = "" // has a golden of its own
+		b, err := json.MarshalIndent(map[string]any{"release": r}, "", " ")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,22 +77,27 @@ func TestReleaseGolden(t *testing.T) {
 func TestObjectsGolden(t *testing.T) {
 	c := loadEmbedded(t)
 	for _, r := range c.Versions() {
-		cni, _ := c.CNI(r.Defaults.CNI)
-		n, err := cni.For(r.Minor)
+		data := sampleData("coredns")
+		data.Forward = r.Minor == "1.16"
+		b, err := RenderObjects(r.DNSTemplate, data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, text := range map[string]string{"cni": n.Objects, "dns": r.DNSTemplate} {
-			data := sampleData("flannel", "plugin", "coredns")
-			data.Forward = r.Minor == "1.16"
-			b, err := RenderObjects(text, data)
+		if slices.Contains(goldenMinors, r.Minor) {
+			golden(t, "dns-"+r.Minor+".yaml", b)
+		}
+		checkObjects(t, r.Minor, b)
+	}
+	for _, n := range c.cnis {
+		for _, r := range n.Releases {
+			data := sampleData(slices.Collect(maps.Keys(r.Images))...)
+			data.Options, data.Namespace = r.samples()[0], r.ObjectNamespace()
+			b, err := RenderObjects(r.Objects, data)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if slices.Contains(goldenMinors, r.Minor) {
-				golden(t, name+"-"+r.Minor+".yaml", b)
-			}
-			checkObjects(t, r.Minor, b)
+			golden(t, "cni-"+n.Name+"-"+r.Version+".yaml", b)
+			checkObjects(t, n.Name+" "+r.Version, b)
 		}
 	}
 }
@@ -111,7 +109,7 @@ func checkObjects(t *testing.T, minor string, b []byte) {
 	served := map[string]string{
 		"Namespace": "v1", "ServiceAccount": "v1", "ConfigMap": "v1", "Service": "v1",
 		"ClusterRole": "rbac.authorization.k8s.io/v1", "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
-		"DaemonSet": "apps/v1", "Deployment": "apps/v1",
+		"DaemonSet": "apps/v1", "Deployment": "apps/v1", "CustomResourceDefinition": "apiextensions.k8s.io/v1",
 	}
 	n := 0
 	for _, doc := range strings.Split(string(b), "\n---\n") {
@@ -210,7 +208,9 @@ func TestCatalogFilesAreUsed(t *testing.T) {
 	used := map[string]bool{}
 	for _, n := range c.cnis {
 		for _, r := range n.Releases {
-			used["cni/"+n.Name+"/"+r.Template] = true
+			for _, file := range r.templates() {
+				used[path.Join("cni", n.Name, file)] = true
+			}
 		}
 	}
 	for _, d := range c.distros {
@@ -250,7 +250,7 @@ func TestCatalogLookups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for minor, want := range map[string]string{"1.16": "v0.15.1", "1.24": "v0.15.1", "1.25": "v0.28.9", "1.36": "v0.28.9", "1.9": ""} {
+	for minor, want := range map[string]string{"1.16": "v0.15.1", "1.24": "v0.15.1", "1.25": "v0.28.5", "1.36": "v0.28.5", "1.9": ""} {
 		if r, _ := flannel.For(minor); r.Version != want {
 			t.Errorf("flannel for %s is %q, want %q", minor, r.Version, want)
 		}

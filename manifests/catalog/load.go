@@ -226,12 +226,25 @@ func movedImages(d *strict.Document, before, after map[string]Image) []strict.Pr
 	return out
 }
 
+// objects returns the templates of a network's version as one, "" if one is not there.
+func (l *loader) objects(name string, r CNIRelease) string {
+	var out []string
+	for _, t := range r.templates() {
+		text := l.to.templates[path.Join("cni", name, t)]
+		if text == "" {
+			return ""
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "---\n")
+}
+
 // link copies templates and keys into the entries that name them.
 func (l *loader) link() {
 	for name, n := range l.to.cnis {
 		releases := append([]CNIRelease(nil), n.Releases...)
 		for i := range releases {
-			releases[i].Objects = l.to.templates[path.Join("cni", name, releases[i].Template)]
+			releases[i].Objects, releases[i].Options = l.objects(name, releases[i]), n.Options
 		}
 		n.Releases = releases
 		l.to.cnis[name] = n

@@ -69,7 +69,7 @@ kind: CNI
 releases:
   - from: "1.25"
     version: v0.15.1
-    images: {flannel: {ref: "registry.example/flannel:v0.15.1"}}
+    images: {flannel: {ref: "registry.example/flannel:v0.15.1", digest: ~}}
     template: ours.yaml
 `,
 		"cni/flannel/ours.yaml": "image: {{.Images.flannel}} {{.Images.plugin}}",
@@ -156,7 +156,14 @@ func TestOverlayRefuses(t *testing.T) {
 		{"comment with a quote", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ruleComments: ['a\"b']}]\n", "ruleComments[0]: found"},
 		{"module with an option", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', modules: ['-r']}]\n", "modules[0]: found"},
 		{"setting of two lines", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', sysctls: {a.b: \"1\\n2\"}}]\n", "one line"},
-		{"template with a slip", "cni/flannel/flannel-kube-flannel.yaml", "{{.Images.nobody}}", "not a template of objects"},
+		{"option that can be anything", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\noptions: {mode: {type: string, about: x}}\n", "want values for a string"},
+		{"option of a type", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\noptions: {mode: {type: list, about: x}}\n", `options.mode.type: found "list"`},
+		{"default that is no value", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\noptions: {backend: {default: udp}}\n", "options.backend.default: found udp, want one of vxlan, host-gw"},
+		{"port of no option", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ports: ['{{.prot}}/udp']}]\n", "prot"},
+		{"port that an option makes wrong", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ports: ['{{.backend}}/udp']}]\n", "ports[0]: found"},
+		{"protocol", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', protocols: ['4']}]\n", `protocols[0]: found "4"`},
+		{"all interfaces", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', interfaces: ['*']}]\n", "interfaces[0]: found"},
+		{"template with a slip", "cni/flannel/flannel.yaml", "{{.Images.nobody}}", "not a template of objects"},
 		{"dns template with a slip", "dns/coredns.yaml", "{{.Nobody}}", "not a template of objects"},
 		{"file without a place", "kubernetes/1.36.yml", "", "no catalog entry has this place"},
 		{"syntax", "kubernetes/1.36.yaml", "a: [", "not YAML"},

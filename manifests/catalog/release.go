@@ -32,6 +32,9 @@ type Release struct {
 	Args map[string]map[string]*string `yaml:"args,omitempty" json:"args,omitempty"`
 	// KubeletConfig fields of this minor, merged over the common set.
 	KubeletConfig map[string]any `yaml:"kubeletConfig,omitempty" json:"kubeletConfig,omitempty"`
+	// ProxyModes are the modes of kube-proxy, each with the feature gate that it needs, ""
+	// if none; an empty list means iptables and ipvs.
+	ProxyModes map[string]string `yaml:"proxyModes,omitempty" json:"proxyModes,omitempty"`
 	// Kernel is the oldest kernel that its daemons run on ("4.15"); empty means any.
 	Kernel string `yaml:"kernel,omitempty" json:"kernel,omitempty"`
 	// TestedKernel is the oldest kernel that upstream accepts (k8s.io/system-validators),
@@ -166,6 +169,11 @@ func (r Release) validate(name string) []strict.Problem {
 				c.Flag(strict.JoinPath(p, k), k, "")
 			}
 		}
+	}
+	for _, m := range slices.Sorted(maps.Keys(r.ProxyModes)) {
+		p := strict.JoinPath("proxyModes", m)
+		c.Among(p, m, "iptables", "ipvs", "nftables")
+		c.OneLine(p, r.ProxyModes[m])
 	}
 	r.Features.validate(c)
 	r.validatePatches(c)

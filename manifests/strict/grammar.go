@@ -18,6 +18,7 @@ var (
 	argName     = NewPattern(`^[a-z0-9][a-z0-9-]*$`)
 	packageName = NewPattern(`^[A-Za-z0-9][A-Za-z0-9.+_-]*$`)
 	sysctlKey   = NewPattern(`^[a-z0-9_]+([./][A-Za-z0-9_-]+)+$`)
+	optionName  = NewPattern(`^[a-z][A-Za-z0-9]*$`)
 	entryName   = NewPattern(`^[a-z0-9][a-z0-9.-]*$`)
 )
 
@@ -26,6 +27,9 @@ func IsName(s string) bool { return entryName.MatchString(s) }
 
 // IsPackageName reports the name of an operating system package.
 func IsPackageName(s string) bool { return packageName.MatchString(s) }
+
+// IsOptionName reports the name of an option of a pod network, such as directRouting.
+func IsOptionName(s string) bool { return optionName.MatchString(s) }
 
 // IsDNSLabel reports an RFC 1123 label in lower case.
 func IsDNSLabel(s string) bool { return dnsLabel.MatchString(s) }

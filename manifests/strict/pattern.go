@@ -20,3 +20,6 @@ func (p Pattern) MatchString(s string) bool { return p.compiled().MatchString(s)
 
 // FindStringSubmatch returns the leftmost match and its groups, nil without a match.
 func (p Pattern) FindStringSubmatch(s string) []string { return p.compiled().FindStringSubmatch(s) }
+
+// Split returns the parts of s between the matches.
+func (p Pattern) Split(s string) []string { return p.compiled().Split(s, -1) }

@@ -149,7 +149,7 @@ func (r *road) pack(t *testing.T) {
 		dirs = append(dirs, filepath.Join(r.cache, "components", d))
 	}
 	up, err := upstream.Start(upstream.Config{
-		Release: release, CNI: cniRelease, Binaries: dirs, Distros: []catalog.Distro{distro},
+		Release: release, Network: cni.Name, CNI: cniRelease, Binaries: dirs, Distros: []catalog.Distro{distro},
 		RPMs: filepath.Join(r.cache, "rpms"), FlannelRoot: filepath.Join(r.cache, "components", "flannel-root"),
 		Work: filepath.Join(r.work, "upstream"),
 	})

@@ -78,7 +78,10 @@ func derived(from, name string, change func(*plan)) plan {
 func init() {
 	plans = append(plans,
 		derived("three", "tickets", func(p *plan) { p.tickets = true }),
-		derived("six", "grows", func(p *plan) { p.start = []string{"cp-1", "node-1"} }))
+		derived("six", "grows", func(p *plan) { p.start = []string{"cp-1", "node-1"} }),
+		derived("three", "host-gw", func(p *plan) { p.extra = "network: {options: {backend: host-gw}}\n" }),
+		derived("three", "ipvs", func(p *plan) { p.extra = "network: {proxyMode: ipvs}\n" }),
+		derived("three", "nftables", func(p *plan) { p.extra = "network: {proxyMode: nftables}\n" }))
 }
 
 // version is a Kubernetes version, with the components that the lab built for it.
@@ -120,6 +123,9 @@ var lines = []line{
 	{version: "1.36", plan: "node-local", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "tickets"},
 	{version: "1.36", plan: "grows"},
+	{version: "1.36", plan: "host-gw"},
+	{version: "1.36", plan: "ipvs"},
+	{version: "1.36", plan: "nftables"},
 	{version: "1.16", plan: "six", odd: "node-1", way: "host1"},
 }
 

@@ -101,6 +101,7 @@ type minors struct {
 	Images        map[string]since[*string]            `yaml:"images"`
 	Args          map[string]map[string]since[*string] `yaml:"args"`
 	KubeletConfig map[string]since[any]                `yaml:"kubeletConfig"`
+	ProxyModes    since[map[string]string]             `yaml:"proxyModes"`
 	Kernel        since[*string]                       `yaml:"kernel"`
 	TestedKernel  since[*string]                       `yaml:"testedKernel"`
 	Features      map[string]since[any]                `yaml:"features"`

@@ -30,6 +30,7 @@ type release struct {
 	Images        map[string]catalog.Image     `yaml:"images"`
 	Args          map[string]map[string]string `yaml:"args,omitempty"`
 	KubeletConfig map[string]any               `yaml:"kubeletConfig,omitempty"`
+	ProxyModes    map[string]string            `yaml:"proxyModes,omitempty"`
 	Kernel        string                       `yaml:"kernel,omitempty"`
 	TestedKernel  string                       `yaml:"testedKernel,omitempty"`
 	Features      map[string]any               `yaml:"features"`
@@ -69,6 +70,7 @@ func (in *input) release(minor string) (*release, error) {
 	}
 	r.Notes = strings.TrimSpace(in.holes(minor) + " " + text(m.Notes, minor))
 	r.Kernel, r.TestedKernel = text(m.Kernel, minor), text(m.TestedKernel, minor)
+	r.ProxyModes, _ = m.ProxyModes.at(minor)
 	r.Defaults.Distros, _ = m.Distros.at(minor)
 	r.Defaults.Arches, _ = m.Arches.at(minor)
 	r.Defaults.CNI, _ = m.CNI.at(minor)

@@ -33,6 +33,8 @@ import (
 // Config lists the parts of the stand-in.
 type Config struct {
 	Release catalog.Release
+	// Network is the name of the pod network, CNI its version.
+	Network string
 	CNI     catalog.CNIRelease
 	// Binaries are directories that are searched in order for an archive's members.
 	Binaries []string
@@ -75,7 +77,15 @@ func Start(c Config) (*Upstream, error) {
 	if err := writeYAML(filepath.Join(u.Catalog, "kubernetes", c.Release.Minor+".yaml"), release); err != nil {
 		return nil, err
 	}
-	if _, err := u.images(c, c.CNI.Images); err != nil {
+	images, err := u.images(c, c.CNI.Images)
+	if err != nil {
+		return nil, err
+	}
+	network := map[string]any{
+		"apiVersion": manifests.APIVersion, "kind": catalog.KindCNI,
+		"releases": []any{map[string]any{"from": c.CNI.From, "images": images}},
+	}
+	if err := writeYAML(filepath.Join(u.Catalog, "cni", c.Network, "cni.yaml"), network); err != nil {
 		return nil, err
 	}
 	return u, u.distros(c)
