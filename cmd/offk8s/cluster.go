@@ -114,7 +114,24 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 	if err := o.checkVersion(c, m.Lock); err != nil {
 		return nil, "", in, err
 	}
+	if err := o.checkNetwork(c, m.Lock); err != nil {
+		return nil, "", in, err
+	}
 	return m, pem.String(), inputOf(c, m), nil
+}
+
+// checkNetwork returns an error with lines of the file if the bundle does not have the
+// network that it asks for.
+func (o clusterOptions) checkNetwork(c *manifests.Cluster, lock *manifests.Lock) error {
+	problems := c.CheckNetwork(lock)
+	if len(problems) == 0 {
+		return nil
+	}
+	data, err := readInput(o.file)
+	if err != nil {
+		return usageError{err}
+	}
+	return withHint(manifests.ClusterError(o.file, data, problems), "the bundle %q has the pod network %s for Kubernetes %s", lock.Name, lock.CNI, lock.Kubernetes)
 }
 
 // inputOf returns the input of a plan of c with the bundle of m. It sets the defaults of c.

@@ -55,6 +55,8 @@ type Facts struct {
 	DefaultRoutes []Route `json:"defaultRoutes"`
 	// Manager is the package manager: "apt", "dnf", "yum" or "".
 	Manager string `json:"manager,omitempty"`
+	// NetworkManager reports that it runs.
+	NetworkManager bool `json:"networkManager,omitempty"`
 	// State lists the paths that an earlier Kubernetes, etcd or container runtime left.
 	State []string `json:"state,omitempty"`
 	// Resolvers are the name servers that pods can reach too; closed networks often
@@ -190,6 +192,8 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	errs = append(errs, err)
 	f.ResolvConf, f.Resolvers = resolvers(env)
 	f.Clock = clock(env)
+	_, err = os.Stat(env.Path("/run/NetworkManager"))
+	f.NetworkManager = err == nil
 	for _, p := range slices.Concat(statePaths, DockerTraces) {
 		if _, err := os.Lstat(env.Path(p)); err == nil {
 			f.State = append(f.State, p)

@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"slices"
+
 	"github.com/offk8s/offk8s/installer/approver"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/pki"
@@ -22,7 +24,9 @@ func (l *list) approver(in Input, h manifests.Host) {
 		l.fail(err)
 		return
 	}
-	config, err := jsonConfig(approver.Config{Kubeconfig: approverConf, Nodes: inventory(in.Cluster.Nodes())})
+	config, err := jsonConfig(approver.Config{
+		Kubeconfig: approverConf, Nodes: inventory(in.Cluster.Nodes()), Isolation: in.isolation(),
+	})
 	l.fail(err)
 	l.program(program, approverName)
 	l.add(approverName+"-config", &step.File{Path: approverConfig, Content: config, Mode: 0o600})
@@ -48,21 +52,51 @@ func inventory(nodes []manifests.Host) []kube.NodeAddress {
 	return out
 }
 
+// isolation returns the isolation of namespaces, nil if the pod network does not enforce
+// it.
+func (in Input) isolation() *kube.Isolation {
+	if !in.Lock.CNIRelease.Policies {
+		return nil
+	}
+	if !in.isolated() {
+		return &kube.Isolation{PodCIDR: in.Cluster.PodCIDR(), Off: true}
+	}
+	exempt := []string{"kube-system", "kube-public", "kube-node-lease"}
+	if ns := in.Lock.CNIRelease.ObjectNamespace(); !slices.Contains(exempt, ns) {
+		exempt = append(exempt, ns)
+	}
+	return &kube.Isolation{PodCIDR: in.Cluster.PodCIDR(), Exempt: exempt, FirstAddresses: in.Lock.CNIRelease.FirstAddress}
+}
+
+// isolated reports whether cluster.yaml asks for the isolation of namespaces.
+func (in Input) isolated() bool { return in.Cluster.Network.Isolation != "" }
+
 // approverRole allows the calls of the service: kubectl reads requests and updates
 // their approval, for which Kubernetes 1.18 and later want a right on the signer too.
-func approverRole() []table {
+func approverRole(in Input) []table {
 	const group = "certificates.k8s.io"
+	rules := []table{
+		{"apiGroups": []string{group}, "resources": []string{"certificatesigningrequests"}, "verbs": []string{"get", "list"}},
+		{"apiGroups": []string{group}, "resources": []string{"certificatesigningrequests/approval"}, "verbs": []string{"update"}},
+		{
+			"apiGroups": []string{group}, "resources": []string{"signers"}, "verbs": []string{"approve"},
+			"resourceNames": []string{"kubernetes.io/kubelet-serving", "kubernetes.io/legacy-unknown"},
+		},
+	}
+	if in.isolation() != nil {
+		rules = append(
+			rules, table{"apiGroups": []string{""}, "resources": []string{"namespaces", "nodes"}, "verbs": []string{"list"}},
+			table{"apiGroups": []string{"networking.k8s.io"}, "resources": []string{"networkpolicies"}, "verbs": []string{"list", "create"}},
+			table{
+				"apiGroups": []string{"networking.k8s.io"}, "resources": []string{"networkpolicies"},
+				"verbs": []string{"get", "patch", "delete"}, "resourceNames": []string{kube.IsolationPolicy},
+			},
+		)
+	}
 	return []table{
 		{
 			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": table{"name": "offk8s:approver"},
-			"rules": []table{
-				{"apiGroups": []string{group}, "resources": []string{"certificatesigningrequests"}, "verbs": []string{"get", "list"}},
-				{"apiGroups": []string{group}, "resources": []string{"certificatesigningrequests/approval"}, "verbs": []string{"update"}},
-				{
-					"apiGroups": []string{group}, "resources": []string{"signers"}, "verbs": []string{"approve"},
-					"resourceNames": []string{"kubernetes.io/kubelet-serving", "kubernetes.io/legacy-unknown"},
-				},
-			},
+			"rules": rules,
 		},
 		clusterRoleBinding("offk8s:approver", "offk8s:approver", "User", pki.Approver),
 	}

@@ -62,15 +62,21 @@ func (in Input) missingPackages() []string {
 			names = []string{"haproxy", "keepalived"}
 		}
 		for _, n := range names {
-			if !slices.ContainsFunc(in.Lock.Artifacts, func(a manifests.Artifact) bool {
-				return a.Distro == d.Name && a.Name == n && (a.Platform == platform || a.Platform == "")
-			}) {
+			if !in.hasPackage(d.Name, h, n) {
 				out = append(out, fmt.Sprintf("no %s for %s (%s)", n, d.Name, platform))
 			}
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// hasPackage reports whether the bundle has a package for the host.
+func (in Input) hasPackage(distro string, h manifests.Host, name string) bool {
+	platform := manifests.Platform(in.arch(h))
+	return slices.ContainsFunc(in.Lock.Artifacts, func(a manifests.Artifact) bool {
+		return a.Distro == distro && a.Name == name && (a.Platform == platform || a.Platform == "")
+	})
 }
 
 // needs returns the digests of all files and images that the steps of all hosts

@@ -194,7 +194,7 @@ func rbacObjects(in Input) ([]json.RawMessage, error) {
 		clusterRoleBinding("offk8s:node-autoapprove-bootstrap", csr+"nodeclient", "Group", kube.Group),
 		clusterRoleBinding("offk8s:node-autoapprove-renewal", csr+"selfnodeclient", "Group", "system:nodes"),
 		clusterRoleBinding("offk8s:apiserver-kubelet-client", "system:kubelet-api-admin", "User", pki.KubeletClient),
-	}, approverRole()...)
+	}, approverRole(in)...)
 	if b := in.Cluster.Balancing(); b == manifests.BalanceHosts || b == manifests.BalanceExternal {
 		objects = append(objects, healthRole()...)
 	}

@@ -102,7 +102,7 @@ func testLock(t *testing.T, cat *catalog.Catalog, minor, network string) *manife
 			d.Keys[k] = "key of " + name + "\n"
 		}
 		l.DistroData[name] = d
-		for _, n := range d.RolePackages["load-balancer"] {
+		for _, n := range d.AllPackages() {
 			l.Artifacts = append(l.Artifacts, manifests.Artifact{Kind: manifests.KindDeb, Name: n, Distro: name, Platform: "linux/amd64"})
 		}
 	}

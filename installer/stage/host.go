@@ -53,17 +53,16 @@ func nodePreparation(l *list, in Input, h manifests.Host) {
 		l.add("swap", &step.Swap{}).Why = "the kubelet refuses to start with swap on"
 	}
 	if !in.skips("modules") {
-		optional := append([]string{"nf_conntrack"}, in.Lock.CNIRelease.Modules...)
-		if in.Cluster.ProxyMode() == "ipvs" {
-			optional = append(optional, "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh")
-		}
+		names, old := proxyModules(in, h)
+		optional := slices.Concat([]string{"nf_conntrack"}, old, l.network(in).Modules)
 		l.add("modules", &step.Modules{
-			Names: []string{"overlay", "br_netfilter"}, Optional: optional,
+			Names: append([]string{"overlay", "br_netfilter"}, names...), Optional: optional,
 		}).Why = "containers and pod networks need them"
 	}
 	if !in.skips("sysctl") {
 		l.add("sysctl", &step.Sysctl{Values: sysctls(in, h)}).Why = "the host forwards packets between pods"
 	}
+	unmanagedSteps(l, in, h)
 }
 
 func sysctls(in Input, h manifests.Host) map[string]string {
@@ -81,10 +80,33 @@ func sysctls(in Input, h manifests.Host) map[string]string {
 	return out
 }
 
+// unmanagedFile makes NetworkManager leave the interfaces of the pod network alone.
+const unmanagedFile = "/etc/NetworkManager/conf.d/offk8s.conf"
+
+// unmanagedSteps adds the steps that make NetworkManager, if it runs, leave the interfaces
+// of the pod network alone.
+func unmanagedSteps(l *list, in Input, h manifests.Host) {
+	names := slices.Clone(in.Lock.CNIRelease.Unmanaged)
+	if len(names) == 0 || !in.Facts[h.Name].NetworkManager {
+		return
+	}
+	for i, n := range names {
+		names[i] = "interface-name:" + n
+	}
+	l.add("unmanaged", &step.File{
+		Path: unmanagedFile, Content: "# written by offk8s\n[keyfile]\nunmanaged-devices+=" + strings.Join(names, ";") + "\n",
+	}).Why = "NetworkManager would change the interfaces of the pod network"
+	// The verb of systemd 219, which later versions take too.
+	l.add("unmanaged-reload", &step.Command{
+		Argv: []string{"systemctl", "reload-or-try-restart", "NetworkManager.service"}, Once: true, Triggers: []string{unmanagedFile},
+		Text: "NetworkManager reads its configuration again",
+	})
+}
+
 // firewallSteps adds the steps that open the ports of the host's roles, to all
 // clients or only to the hosts with the addresses.
 func firewallSteps(l *list, in Input, h manifests.Host, hosts []string) {
-	var open, between []string
+	var open, between, protocols []string
 	if h.HasRole(manifests.RoleControlPlane) {
 		open = append(open, manifests.DefaultAPIPort+"/tcp")
 		between = append(between, "123/udp")
@@ -98,7 +120,13 @@ func firewallSteps(l *list, in Input, h manifests.Host, hosts []string) {
 	}
 	if h.IsNode() {
 		open = append(open, in.Cluster.NodePorts()+"/tcp", in.Cluster.NodePorts()+"/udp")
-		between = append(append(between, "10250/tcp", "10256/tcp"), in.Lock.CNIRelease.Ports...)
+		between = append(append(between, "10250/tcp"), l.network(in).Ports...)
+		if in.runsKubeProxy() {
+			between = append(between, "10256/tcp")
+		}
+	}
+	if h.IsNode() {
+		protocols = l.network(in).Protocols
 	}
 	slices.Sort(between)
 	own, _ := in.Facts[h.Name].Interface(h.Address)
@@ -121,7 +149,7 @@ func firewallSteps(l *list, in Input, h manifests.Host, hosts []string) {
 	}
 	if len(between) > 0 {
 		l.add("firewall-hosts", &step.Firewall{
-			Ports: slices.Compact(between), Sources: hosts, Interface: own.Interface,
+			Ports: slices.Compact(between), Protocols: protocols, Sources: hosts, Interface: own.Interface,
 		}).Why = "the hosts of the cluster connect to each other"
 	}
 	if h.IsNode() {

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -39,6 +40,30 @@ func checkNetwork(c *checks, in Input, h manifests.Host, f facts.Facts, least mt
 		way.Hint = fmt.Sprintf("offk8s adds a route for services alone, %s by %s", in.Cluster.ServiceCIDR(), own.Interface)
 	}
 	c.recommend(way.Want == "", way)
+}
+
+// checkSubnet checks that a node is in one subnet with all others, if the pod network sends
+// packets for their pods to them without a tunnel.
+func checkSubnet(c *checks, in Input, h manifests.Host, f facts.Facts) {
+	own, ok := f.Interface(h.Address)
+	network, err := in.network()
+	if !ok || err != nil || network.OneSubnet == "" || !h.IsNode() {
+		return
+	}
+	var outside []string
+	for _, n := range in.Cluster.Nodes() {
+		if a, err := netip.ParseAddr(n.Address); err == nil && !own.Prefix.Masked().Contains(a.Unmap()) {
+			outside = append(outside, n.Name)
+		}
+	}
+	check := Check{
+		Name: "pod-network-subnet", Found: own.Prefix.Masked().String(), Want: "all nodes in one subnet, for the pod network without a tunnel",
+		Hint: "set network.options so that the pod network has a tunnel, such as backend: vxlan",
+	}
+	if len(outside) > 0 {
+		check.Found += " without " + strings.Join(outside, ", ")
+	}
+	c.require(len(outside) == 0, check)
 }
 
 // mtu is the MTU of a host's interface.

@@ -2,10 +2,7 @@ package stage
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -13,7 +10,24 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
+
+// network returns the pod network of the bundle with the settings of cluster.yaml.
+func (in Input) network() (catalog.CNIRelease, error) {
+	settings, problems := in.Lock.CNIRelease.Settings(in.Cluster.Network.Options)
+	if len(problems) > 0 {
+		return catalog.CNIRelease{}, strict.NewError(problems)
+	}
+	return in.Lock.CNIRelease.With(settings)
+}
+
+// network is Input.network; an error is that of the list.
+func (l *list) network(in Input) catalog.CNIRelease {
+	n, err := in.network()
+	l.fail(err)
+	return n
+}
 
 // networkSteps returns the step that starts the pod network.
 func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
@@ -28,7 +42,7 @@ func networkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 // pods without a probe count as ready before they have done anything.
 func nodeNetworkSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "nodenetwork"}
-	if cni := in.Lock.CNIRelease; h.IsNode() && len(cni.Ready) > 0 {
+	if cni := l.network(in); h.IsNode() && len(cni.Ready) > 0 {
 		l.add("up", &step.Present{Files: cni.Ready, Logs: cni.Logs, Text: "the pod network is up on this node"}).
 			Awaits = in.firstOthers(h)
 	}
@@ -84,22 +98,29 @@ func (l *list) rollout(in Input, id string, objects []json.RawMessage, awaits []
 }
 
 func renderObjects(in Input, template string, images map[string]catalog.Image) ([]json.RawMessage, error) {
-	refs, err := roleImages(in, images)
+	text, err := renderText(in, template, images)
 	if err != nil {
 		return nil, err
+	}
+	return splitObjects(text)
+}
+
+func renderText(in Input, template string, images map[string]catalog.Image) (string, error) {
+	refs, err := roleImages(in, images)
+	if err != nil {
+		return "", err
 	}
 	dns, err := in.Cluster.ServiceIP(10)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
+	settings, _ := in.Lock.CNIRelease.Settings(in.Cluster.Network.Options)
 	text, err := catalog.RenderObjects(template, catalog.ObjectData{
-		PodCIDR: in.Cluster.PodCIDR(), DNSAddress: dns, DNSDomain: in.Cluster.DNSDomain(),
-		Forward: canForward(in), Images: refs,
+		PodCIDR: in.Cluster.PodCIDR(), ServiceCIDR: in.Cluster.ServiceCIDR(), NodePorts: in.Cluster.NodePorts(),
+		DNSAddress: dns, DNSDomain: in.Cluster.DNSDomain(), APIServer: "https://" + in.Cluster.NodeEndpoint(),
+		Forward: canForward(in), Namespace: in.Lock.CNIRelease.ObjectNamespace(), Options: settings, Images: refs,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return splitObjects(string(text))
+	return string(text), err
 }
 
 // canForward reports whether DNS pods can forward other names: they can run on any
@@ -117,16 +138,16 @@ func canForward(in Input) bool {
 	return true
 }
 
-// splitObjects converts YAML documents to JSON objects, in order.
+// separator is the line between two YAML documents.
+var separator = strict.NewPattern(`(?m)^---([ \t].*)?$`)
+
+// splitObjects converts YAML documents to JSON objects, in order. It splits the text
+// itself, since a decoder of a stream takes a document of comments for the end.
 func splitObjects(text string) ([]json.RawMessage, error) {
 	var out []json.RawMessage
-	for dec := yaml.NewDecoder(strings.NewReader(text)); ; {
+	for _, document := range separator.Split(text) {
 		var o map[string]any
-		err := dec.Decode(&o)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
+		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
 			return nil, fmt.Errorf("objects: %w", err)
 		}
 		if len(o) == 0 {
@@ -138,4 +159,5 @@ func splitObjects(text string) ([]json.RawMessage, error) {
 		}
 		out = append(out, b)
 	}
+	return out, nil
 }

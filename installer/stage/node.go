@@ -15,7 +15,6 @@ import (
 const (
 	kubeletDir  = "/var/lib/kubelet"
 	kubeletCfg  = kubeDir + "/kubelet.json"
-	proxyCfg    = kubeDir + "/kube-proxy.json"
 	kubeletConf = kubeletDir + "/kubeconfig" // written by the kubelet
 	kubeletPKI  = kubeletDir + "/pki"        // the default of the kubelet
 	kubeletCert = kubeletPKI + "/" + step.KubeletCert
@@ -38,7 +37,7 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	}
 	l.apiProxy(in, h)
 	l.endpoint(in)
-	l.programs(in, h, "kubelet", "kube-proxy")
+	l.programs(in, h, "kubelet")
 	if in.Lock.Release.Features.MetadataRoute {
 		l.add("metadata-route", metadataRoute).Why = "a kubelet of this version connects to it and hangs for 20 s if the network drops packets"
 	}
@@ -74,11 +73,7 @@ func nodeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	})
 	l.add("no-bootstrap", &step.Absent{Path: bootstrap}).Why = "its token is not needed any more"
 	l.add("kubelet-healthy", &step.Wait{URL: "http://127.0.0.1:10248/healthz", Text: "the kubelet is healthy"})
-	proxy, err := proxyConfig(in, h)
-	l.fail(err)
-	l.add("kube-proxy-config", &step.File{Path: proxyCfg, Content: proxy, Mode: 0o600})
-	l.add("kube-proxy-unit", kubeProxy(in).step(proxyCfg, proxyConf))
-	l.add("kube-proxy-healthy", &step.Wait{URL: "http://127.0.0.1:10256/healthz", Text: "kube-proxy has its rules"})
+	l.kubeProxy(in, h)
 	return l.done()
 }
 
@@ -158,27 +153,4 @@ func kubeletConfig(in Input, h manifests.Host) (string, error) {
 	}
 	cfg := merge(merge(common, in.Lock.Release.KubeletConfig), in.Cluster.Kubelet.Config)
 	return jsonConfig(cfg)
-}
-
-func kubeProxy(in Input) daemon {
-	return daemon{
-		name: "kube-proxy", about: "kube-proxy, the Services of Kubernetes", after: []string{"kubelet.service"},
-		flags: mergeFlags(in, "kube-proxy", flags{"config": proxyCfg}, in.Cluster.Proxy.Args),
-	}
-}
-
-func proxyConfig(in Input, h manifests.Host) (string, error) {
-	common := table{
-		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-		"bindAddress": h.Address, "hostnameOverride": h.Name,
-		"clientConnection":   table{"kubeconfig": proxyConf},
-		"clusterCIDR":        in.Cluster.PodCIDR(),
-		"mode":               in.Cluster.ProxyMode(),
-		"healthzBindAddress": "0.0.0.0:10256",
-		"metricsBindAddress": "127.0.0.1:10249",
-		// Keep the kernel's limit, which grows with memory: kube-proxy does not start
-		// if it wants to change the limit and may not.
-		"conntrack": table{"maxPerCore": 0},
-	}
-	return jsonConfig(merge(common, in.Cluster.Proxy.Config))
 }

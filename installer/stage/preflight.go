@@ -44,6 +44,8 @@ func preflight(in Input) []Check {
 		checkNetwork(c, in, h, f, least)
 		checkClock(c, in, h, f)
 		checkKernel(c, in, h, f)
+		checkProxy(c, in, h, f)
+		checkSubnet(c, in, h, f)
 		checkPorts(c, in, h, f)
 		checkForeign(c, in, h, f)
 	}

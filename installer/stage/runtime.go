@@ -102,9 +102,13 @@ func runsContainers(program string) bool {
 
 // cleanup lists the leftovers of pods and their network on a host.
 func cleanup(in Input) step.Cleanup {
+	cni := in.Lock.CNIRelease
 	out := step.Cleanup{
-		Interfaces: in.Lock.CNIRelease.Interfaces, Files: cniFiles(in), Chains: in.Lock.CNIRelease.Chains,
-		RuleComments: in.Lock.CNIRelease.RuleComments, PodCIDR: in.Cluster.PodCIDR(),
+		Interfaces: cni.Interfaces, Files: cniFiles(in), Chains: cni.Chains, RuleComments: cni.RuleComments, IPSets: cni.IPSets,
+		PodCIDR: in.Cluster.PodCIDR(),
+	}
+	if in.usesIPVS() {
+		out.ServiceCIDR, out.NodePorts = in.Cluster.ServiceCIDR(), in.Cluster.NodePorts()
 	}
 	in.runtime().cleanup(&out)
 	return out

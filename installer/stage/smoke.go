@@ -24,7 +24,8 @@ func smokeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	sum := sha256.Sum256(append(described, in.Root.String()...))
 	l.add("test", &kube.Smoke{
 		Image: image.Name, Digest: image.Blob.Digest, Nodes: in.nodeNames(), Domain: in.Cluster.DNSDomain(),
-		Fingerprint: hex.EncodeToString(sum[:16]), ByTag: in.runtimeName() == manifests.RuntimeDocker,
+		Isolated: in.isolated(), ByTag: in.runtimeName() == manifests.RuntimeDocker,
+		Fingerprint: hex.EncodeToString(sum[:16]),
 	})
 	return l.done()
 }

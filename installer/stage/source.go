@@ -102,5 +102,8 @@ func packageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 			l.add(string(r), packages(in, d, names...)).Why = "the role " + string(r) + " needs them"
 		}
 	}
+	if names := data.RolePackages[in.proxyRole()]; len(names) > 0 && h.IsNode() {
+		l.add(in.proxyRole(), packages(in, d, names...)).Why = "the proxy of services needs them"
+	}
 	return l.done()
 }
