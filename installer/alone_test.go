@@ -189,17 +189,19 @@ func TestHostsThatInstallThemselvesSayForWhom(t *testing.T) {
 	if got := <-waits.seen; !strings.Contains(got, "waiting for cp-1, up to 1h0m0s: ") {
 		t.Errorf("it says %q, want for whom and how long", got)
 	}
+	var others sync.WaitGroup
 	for _, name := range []string{"cp-2", "cp-1"} { // cp-2 alone makes no token
 		select {
 		case err := <-done:
 			t.Fatalf("it ended before cp-1 came: %v", err)
 		default:
 		}
-		go func() { _, _ = l.alone(name, nil) }()
+		others.Go(func() { _, _ = l.alone(name, nil) })
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	others.Wait() // they write to directories of the test
 }
 
 // warnings passes on the first warning of an agent.
