@@ -37,7 +37,7 @@ func (a *app) versionsCommand() *cobra.Command {
 // versionInfo is a minor in the output of `offk8s versions`.
 type versionInfo struct {
 	catalog.Release
-	// What it can be packed with; Defaults has the values without a flag.
+	// The values that the flags of pack accept; Defaults has those without a flag.
 	Distros  []string `json:"distros"`
 	CNIs     []string `json:"cnis"`
 	Runtimes []string `json:"runtimes"`

@@ -71,7 +71,7 @@ func TestIsolate(t *testing.T) {
 		t.Errorf("policy %s\nwant   %s", got, want)
 	}
 
-	// What is there is not applied again, and what somebody opened is closed.
+	// Policies that are as wanted are not applied again, and a changed one is restored.
 	if changed, err := c.Isolate(t.Context(), i); err != nil || len(changed) > 0 || len(f.calls) != 1 {
 		t.Errorf("again: %v, %v, %q", changed, err, f.calls)
 	}

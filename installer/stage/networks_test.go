@@ -21,7 +21,7 @@ func onNetwork(t *testing.T, name string) Input {
 	return in
 }
 
-// What each network of the catalog changes on a host and in the cluster.
+// Each network of the catalog has its changes of hosts and cluster in the golden.
 func TestNetworksGolden(t *testing.T) {
 	var b strings.Builder
 	for _, name := range embedded(t).CNINames() {

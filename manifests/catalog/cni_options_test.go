@@ -59,7 +59,7 @@ func TestOptionsAreRefused(t *testing.T) {
 	}
 }
 
-// What hosts open, load and wait for follows the options, and so does the configuration.
+// Ports, modules and files of hosts follow the options, as the configuration does.
 func TestOptionsAreUsed(t *testing.T) {
 	for _, tt := range []struct {
 		given            map[string]any
