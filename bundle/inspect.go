@@ -19,12 +19,16 @@ type Summary struct {
 	Signed   bool          `json:"signed"`
 	Signer   string        `json:"signer,omitempty"` // fingerprint; empty unless SignatureChecked
 	// SignatureChecked reports whether a trusted key made the signature.
-	SignatureChecked bool     `json:"signatureChecked"`
-	Kubernetes       string   `json:"kubernetes"`
-	Arches           []string `json:"arches"`
-	Distros          []string `json:"distros"`
-	CNI              string   `json:"cni"`
-	Runtime          string   `json:"runtime"`
+	SignatureChecked bool `json:"signatureChecked"`
+	// ClaimedSigner is the fingerprint that a bundle whose signature was not checked
+	// claims; anyone may have put it there.
+	ClaimedSigner string `json:"claimedSigner,omitempty"`
+
+	Kubernetes string   `json:"kubernetes"`
+	Arches     []string `json:"arches"`
+	Distros    []string `json:"distros"`
+	CNI        string   `json:"cni"`
+	Runtime    string   `json:"runtime"`
 
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"` // of all blobs as stored, each once
@@ -65,7 +69,7 @@ func Inspect(b *Bundle) (Summary, error) {
 		Name: c.Name, Sequence: c.Sequence, Created: c.Created, Expires: c.Expires, Previous: c.Previous,
 		Root: b.root, Signed: b.head[MemberSignature] != nil,
 		Kubernetes: l.Kubernetes, Arches: l.Arches, Distros: l.Distros, CNI: l.CNI, Runtime: l.Runtime,
-		Blobs: len(b.blobs),
+		ClaimedSigner: b.claimed, Blobs: len(b.blobs),
 	}
 	if signer, ok := b.Signer(); ok {
 		s.Signer, s.SignatureChecked = signer.Fingerprint(), true

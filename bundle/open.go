@@ -18,9 +18,13 @@ import (
 type OpenOptions struct {
 	// Keys are the trusted public keys.
 	Keys []trust.PublicKey
-	// AllowUnsigned accepts a bundle without a signature. If Keys is empty, it
-	// also accepts a bundle that any key signed, provided that the bundle names
-	// this key; Signer then returns false.
+	// Fingerprints are those of more trusted keys, "sha256:<hex>" as
+	// trust.PublicKey.Fingerprint returns them. The keys themselves come from the
+	// bundle.
+	Fingerprints []string
+	// AllowUnsigned accepts a bundle without a signature. If there are neither Keys
+	// nor Fingerprints, it also accepts a bundle that any key signed, provided that
+	// the bundle names this key; Signer then returns false.
 	AllowUnsigned bool
 }
 
@@ -32,6 +36,9 @@ type Bundle struct {
 	file   *tarfile.File // nil if opened from a reader
 	head   map[string][]byte
 	signer *trust.PublicKey
+	// claimed is the fingerprint of the key that made the signature, if only the
+	// bundle itself vouches for it.
+	claimed string
 
 	root digest.Digest
 	bundleArtifact
@@ -122,6 +129,11 @@ func (b *Bundle) Signer() (trust.PublicKey, bool) {
 	}
 	return *b.signer, true
 }
+
+// ClaimedSigner returns the fingerprint of the key that made a signature that no
+// trusted key vouches for, "" if Signer returns a key or there is no signature.
+// Whoever altered the bundle can have put it there.
+func (b *Bundle) ClaimedSigner() string { return b.claimed }
 
 // OpenPGPKey returns the armoured OpenPGP public key of the repositories, nil if
 // the bundle has none.

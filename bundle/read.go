@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -17,7 +16,6 @@ import (
 	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/tarfile"
-	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -93,64 +91,6 @@ func checkOrder(members []tarfile.Member) error {
 		}
 	}
 	return nil
-}
-
-// checkSignature decides whether index.json may be parsed.
-func (b *Bundle) checkSignature(o OpenOptions) error {
-	index, sig := b.head[MemberIndex], b.head[MemberSignature]
-	b.root = digest.FromBytes(index)
-	switch {
-	case sig == nil && o.AllowUnsigned:
-		return nil
-	case len(o.Keys) == 0 && o.AllowUnsigned:
-		return nil // checkSelfSigned checks it
-	}
-	signer, err := trust.VerifyIndex(index, sig, o.Keys)
-	switch {
-	case errors.Is(err, trust.ErrUnsigned), errors.Is(err, trust.ErrNoKey):
-		return policyFailure(err)
-	case errors.Is(err, trust.ErrUnknownKey) && b.claimsSigner(o.Keys):
-		return badArtifact("open", MemberIndex, fmt.Errorf("%w: altered after a trusted key signed it", trust.ErrBadSignature))
-	case err != nil:
-		return badArtifact("open", MemberSignature, err)
-	}
-	b.signer = &signer
-	return b.checkSigstore(signer)
-}
-
-// claimsSigner reports whether the Sigstore bundle names one of keys.
-func (b *Bundle) claimsSigner(keys []trust.PublicKey) bool {
-	return slices.ContainsFunc(keys, func(k trust.PublicKey) bool {
-		return trust.SigstoreHints(b.head[MemberSigstore], k)
-	})
-}
-
-func (b *Bundle) checkSigstore(signer trust.PublicKey) error {
-	want, err := trust.SigstoreBundle(b.head[MemberIndex], b.head[MemberSignature], signer)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(b.head[MemberSigstore], want) {
-		return badArtifact("open", MemberSigstore, fmt.Errorf("is not the Sigstore form of %s", MemberSignature))
-	}
-	return nil
-}
-
-// checkSelfSigned checks a signature that no given key vouches for with the
-// keys that the bundle names, so that accidents are noticed even then.
-func (b *Bundle) checkSelfSigned() error {
-	if b.signer != nil || b.head[MemberSignature] == nil {
-		return nil
-	}
-	keys, err := trust.ParsePublicKeys([]byte(strings.Join(b.config.Keys, "")))
-	if err != nil {
-		return badArtifact("open", "config", err)
-	}
-	signer, err := trust.VerifyIndex(b.head[MemberIndex], b.head[MemberSignature], keys)
-	if err != nil {
-		return badArtifact("open", MemberSignature, err)
-	}
-	return b.checkSigstore(signer)
 }
 
 // readContent walks from index.json to everything that it reaches.
@@ -321,20 +261,14 @@ func readBundleArtifact(s *blobSet, d ocispec.Descriptor) (bundleArtifact, error
 		return a, err
 	}
 	if m.ArtifactType != manifests.ArtifactTypeBundle || len(m.Layers) < 1 || len(m.Layers) > 2 ||
-		m.Config.MediaType != manifests.MediaTypeBundleConfig || m.Layers[0].MediaType != manifests.MediaTypeLock {
+		m.Layers[0].MediaType != manifests.MediaTypeLock {
 		return a, errors.New("is not the first artifact of a bundle")
 	}
-	raw, err := s.document(m.Config, "config", maxDocument)
-	if err == nil {
-		err = decodeExact(raw, &a.config)
+	if a.config, err = readConfig(s, m); err != nil {
+		return a, err
 	}
-	if err == nil && len(a.config.Keys) > 0 {
-		_, err = trust.ParsePublicKeys([]byte(strings.Join(a.config.Keys, "")))
-	}
+	raw, err := s.document(m.Layers[0], "lock", maxDocument)
 	if err != nil {
-		return a, fmt.Errorf("config: %w", err)
-	}
-	if raw, err = s.document(m.Layers[0], "lock", maxDocument); err != nil {
 		return a, fmt.Errorf("lock: %w", err)
 	}
 	if a.lock, err = manifests.LoadSealedLock(raw); err != nil {
@@ -358,6 +292,25 @@ func readBundleArtifact(s *blobSet, d ocispec.Descriptor) (bundleArtifact, error
 		return a, fmt.Errorf("repository key: %w", err)
 	}
 	return a, nil
+}
+
+// readConfig reads the config blob of the bundle artifact m.
+func readConfig(s *blobSet, m ocispec.Manifest) (Config, error) {
+	var c Config
+	if m.Config.MediaType != manifests.MediaTypeBundleConfig {
+		return c, errors.New("is not the first artifact of a bundle")
+	}
+	raw, err := s.document(m.Config, "config", maxDocument)
+	if err == nil {
+		err = decodeExact(raw, &c)
+	}
+	if err == nil && len(c.Keys) > 0 {
+		_, err = c.publicKeys()
+	}
+	if err != nil {
+		return c, fmt.Errorf("config: %w", err)
+	}
+	return c, nil
 }
 
 // readFiles reads the layers of one group.

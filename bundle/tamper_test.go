@@ -234,6 +234,9 @@ func TestT02Signatures(t *testing.T) {
 	}
 	trusted, none := bundletest.Options(key), bundle.OpenOptions{}
 	unsigned := bundle.OpenOptions{AllowUnsigned: true}
+	byFingerprint := func(k *trust.KeyPair) bundle.OpenOptions {
+		return bundle.OpenOptions{Fingerprints: []string{k.Fingerprint()}, AllowUnsigned: true}
+	}
 	trustedOrNot := bundle.OpenOptions{Keys: trusted.Keys, AllowUnsigned: true}
 	strip := func(g bag) { delete(g, bundle.MemberSignature); delete(g, bundle.MemberSigstore) }
 	tests := []struct {
@@ -259,6 +262,11 @@ func TestT02Signatures(t *testing.T) {
 		{"other key", func(g bag) { g.sign(t, other) }, trusted, bundle.ErrVerify, trust.ErrUnknownKey, false},
 		{"other key, unsigned allowed", func(g bag) { g.sign(t, other) }, trustedOrNot, bundle.ErrVerify, trust.ErrUnknownKey, false},
 		{"key the bundle does not name", func(g bag) { g.sign(t, other) }, unsigned, bundle.ErrVerify, trust.ErrUnknownKey, false},
+		{"fingerprint", func(bag) {}, byFingerprint(key), nil, nil, true},
+		{"fingerprint of another key", func(bag) {}, byFingerprint(other), bundle.ErrVerify, trust.ErrUnknownKey, false},
+		{"fingerprint, other key", func(g bag) { g.sign(t, other) }, byFingerprint(key), bundle.ErrVerify, trust.ErrUnknownKey, false},
+		{"fingerprint of a key the bundle does not name", func(g bag) { g.sign(t, other) }, byFingerprint(other), bundle.ErrVerify, trust.ErrUnknownKey, false},
+		{"fingerprint, index altered", func(g bag) { g[bundle.MemberIndex] = append(g[bundle.MemberIndex], '\n') }, byFingerprint(key), bundle.ErrVerify, nil, false},
 		{"trailing byte", func(g bag) { g[bundle.MemberSignature] = append(g[bundle.MemberSignature], 0) }, trusted, bundle.ErrVerify, trust.ErrBadSignature, false},
 		{"index altered", func(g bag) { g[bundle.MemberIndex] = append(g[bundle.MemberIndex], '\n') }, trusted, bundle.ErrVerify, trust.ErrBadSignature, false},
 		{"index altered, unsigned allowed", func(g bag) { g[bundle.MemberIndex] = append(g[bundle.MemberIndex], '\n') }, unsigned, bundle.ErrVerify, nil, false},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/bundle"
@@ -28,7 +29,7 @@ type trustOptions struct {
 }
 
 func (o *trustOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "public key to trust (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
+	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "public key to trust, a file or sha256:FINGERPRINT (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
 	cmd.Flags().BoolVar(&o.unsigned, "insecure-allow-unsigned", false, "accept a bundle without a signature or, if there is no key, without checking it")
 	freshFlag(cmd, &o.fresh)
 }
@@ -45,6 +46,30 @@ func (a *app) checkAge(lock *manifests.Lock, require bool) error {
 		return nil
 	}
 	return err
+}
+
+// open returns the options of bundle.Open for the flags.
+func (o trustOptions) open() (bundle.OpenOptions, error) {
+	out := bundle.OpenOptions{AllowUnsigned: o.unsigned}
+	var files []string
+	for _, key := range o.keys {
+		hex, ok := strings.CutPrefix(key, "sha256:")
+		if !ok {
+			files = append(files, key)
+			continue
+		}
+		d := digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(hex))
+		if err := d.Validate(); err != nil {
+			return out, withHint(usagef("--key %q: %w", key, err), "offk8s keys show FILE prints the fingerprint of a public key: sha256: and 64 digits")
+		}
+		out.Fingerprints = append(out.Fingerprints, d.String())
+	}
+	if len(files) == 0 && len(out.Fingerprints) > 0 {
+		return out, nil
+	}
+	var err error
+	out.Keys, err = trustOptions{keys: files}.publicKeys()
+	return out, err
 }
 
 // publicKeys reads the trusted keys. Without --key it uses the default key of
@@ -67,7 +92,7 @@ func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*
 	if err != nil {
 		return nil, err
 	}
-	keys, err := o.publicKeys()
+	open, err := o.open()
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +101,7 @@ func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*
 			return nil, err
 		}
 	}
-	b, err := bundle.Open(ctx, paths, bundle.OpenOptions{Keys: keys, AllowUnsigned: o.unsigned})
+	b, err := bundle.Open(ctx, paths, open)
 	if err != nil {
 		return nil, explainOpen(err)
 	}
@@ -88,14 +113,17 @@ func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*
 		err := fmt.Errorf("bundle %q: %w, expected a signature by the given key", b.Path(), trust.ErrUnsigned)
 		return nil, errors.Join(withHint(err, "get the signed bundle; without --key, --insecure-allow-unsigned accepts this one"), b.Close())
 	}
-	a.warnf("bundle %q: %s; anyone may have altered it", b.Path(), unchecked(signed))
+	a.warnf("bundle %q: %s; anyone may have altered it", b.Path(), unchecked(signed, b.ClaimedSigner()))
 	return b, nil
 }
 
 // unchecked describes the signature of a bundle that was opened without a key for
-// it.
-func unchecked(signed bool) string {
-	if signed {
+// it; claimed is the fingerprint that the bundle names, or empty.
+func unchecked(signed bool, claimed string) string {
+	switch {
+	case signed && claimed != "":
+		return "signature NOT checked: no key; it claims to be of " + claimed
+	case signed:
 		return "signature NOT checked: no key"
 	}
 	return "NOT signed"
@@ -107,7 +135,7 @@ func signerOf(b *bundle.Bundle) string {
 	if signer, ok := b.Signer(); ok {
 		return signer.Fingerprint()
 	}
-	return unchecked(b.HeadFile(bundle.MemberSignature) != nil)
+	return unchecked(b.HeadFile(bundle.MemberSignature) != nil, b.ClaimedSigner())
 }
 
 // checkTarball returns an error unless name is a regular file.

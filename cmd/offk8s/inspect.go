@@ -35,17 +35,17 @@ not hash the blobs; offk8s verify does.`,
 			if err != nil {
 				return err
 			}
-			return a.result(s, func(w io.Writer) error { return writeSummary(w, s) })
+			return a.result(s, func(w io.Writer) error { return writeSummary(w, s, signerOf(b)) })
 		},
 	}
 	o.flags(cmd)
 	return cmd
 }
 
-func writeSummary(w io.Writer, s bundle.Summary) error {
+func writeSummary(w io.Writer, s bundle.Summary, signer string) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(tw, "name\t%s\nsequence\t%d\ncreated\t%s\nkubernetes\t%s\nroot\t%s\nsigner\t%s\n\n",
-		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, cmp.Or(s.Signer, unchecked(s.Signed)))
+		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, signer)
 	fmt.Fprintln(tw, "KIND\tNAME\tVERSION\tFOR\tSIZE\tTRUST\tDIGEST")
 	for _, x := range s.Artifacts {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Kind, x.Name, x.Version, target(x.Platform, x.Distro), size(x.Bytes), x.Trust, x.Digest)

@@ -237,7 +237,7 @@ func readPublicKeys(files []string) ([]trust.PublicKey, error) {
 		if err != nil {
 			err = usagef("public key: %w", err)
 			if strings.HasPrefix(name, "sha256:") {
-				err = withHint(err, "give the file; offk8s keys show FILE prints its fingerprint to compare")
+				err = withHint(err, "give the file: this command needs the key itself, verify, inspect and serve take its fingerprint")
 			}
 			errs = append(errs, err)
 			continue

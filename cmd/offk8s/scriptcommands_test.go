@@ -24,6 +24,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/manifests"
@@ -47,6 +48,8 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"sshkey":    scriptSSHKey,
 	"sshd":      scriptSSHD,
 	"state":     scriptState,
+
+	"fingerprint": scriptFingerprint,
 }
 
 func of(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).(*script) }
@@ -342,4 +345,12 @@ func scriptState(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = s.Ensure()
 	ts.Check(err)
+}
+
+// scriptFingerprint: fingerprint NAME FILE sets $NAME to the fingerprint of a public key.
+func scriptFingerprint(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "fingerprint NAME FILE")
+	keys, err := trust.ParsePublicKeys([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	ts.Setenv(args[0], keys[0].Fingerprint())
 }

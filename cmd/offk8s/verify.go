@@ -20,13 +20,15 @@ func (a *app) verifyCommand() *cobra.Command {
 against index.json: nothing altered, missing, duplicate or extra passes. A bundle that
 offk8s serve would not start with does not pass either.
 
+--key takes the public key, or its fingerprint: the key itself is in the bundle then.
 With --insecure-allow-unsigned and no key, the result is "intact" instead of "good":
 the bytes belong together, but nothing shows who packed them.
 
 Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, no key to
 check it with, or expired (with --require-fresh).`,
-		Example: `  offk8s verify --key offk8s.pub b.tar`,
-		Args:    cobra.MaximumNArgs(1),
+		Example: `  offk8s verify --key offk8s.pub kubernetes-1.36.tar
+  offk8s verify --key sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 kubernetes-1.36.tar`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := a.openBundle(cmd.Context(), o, args)
 			if err != nil {
@@ -61,7 +63,7 @@ check it with, or expired (with --require-fresh).`,
 			return a.result(s, func(w io.Writer) error {
 				verdict := "good"
 				if !s.SignatureChecked {
-					verdict = "intact; " + unchecked(s.Signed)
+					verdict = "intact; " + unchecked(s.Signed, "")
 				}
 				_, err := fmt.Fprintf(w, "%s: %s\nroot    %s\nsigner  %s\n", b.Path(), verdict, s.Root, signerOf(b))
 				return err
