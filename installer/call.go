@@ -20,23 +20,49 @@ func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Even
 	req.Protocol = agent.Protocol
 	m.busy.Lock()
 	defer m.busy.Unlock()
-	if m.lost {
-		_ = m.Host.Close() // what is left of it
-		h, err := m.dial(ctx)
-		if err != nil {
-			return fmt.Errorf("agent: connect again: %w", err)
-		}
-		m.Host, m.lost = h, false
+	if err := m.connected(ctx); err != nil {
+		return err
 	}
 	if m.session == nil {
 		m.session = startSession(ctx, m.Host)
 	}
 	err := m.session.call(ctx, req, on)
+	m.settle()
+	return err
+}
+
+// answers returns an error if the host was lost and cannot be connected again. It takes
+// time only if the agent is silent.
+func (m *member) answers(ctx context.Context) error {
+	m.busy.Lock()
+	defer m.busy.Unlock()
+	if m.session != nil {
+		m.session.listenFor(ctx)
+		m.settle()
+	}
+	return m.connected(ctx)
+}
+
+// connected connects again if the connection was lost.
+func (m *member) connected(ctx context.Context) error {
+	if !m.lost {
+		return nil
+	}
+	_ = m.Host.Close() // what is left of it
+	h, err := m.dial(ctx)
+	if err != nil {
+		return fmt.Errorf("agent: connect again: %w", err)
+	}
+	m.Host, m.lost = h, false
+	return nil
+}
+
+// settle drops a session that is over.
+func (m *member) settle() {
 	if ended, cause := m.session.over(); ended {
 		_, exited := errors.AsType[*host.ExitError](cause)
 		m.session, m.lost = nil, cause != nil && !exited
 	}
-	return err
 }
 
 // isLost reports whether the connection was lost in the last call.

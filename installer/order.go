@@ -81,6 +81,23 @@ func (r *runner) each(ctx context.Context, st PlanStage, hosts []PlanHost, work 
 	return nil
 }
 
+// rollCall notes the hosts that were lost while they had no work, so that the next stage
+// neither works on them nor waits for them.
+func (r *runner) rollCall(ctx context.Context, next string) {
+	failed := r.report.failed()
+	hosts := slices.DeleteFunc(names(r.fleet.cluster), func(name string) bool { return failed[name] })
+	_ = r.fleet.each(ctx, hosts, func(ctx context.Context, name string) error {
+		m, err := r.fleet.member(name)
+		if err == nil {
+			err = m.answers(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			r.report.fail(name, next, err)
+		}
+		return err
+	})
+}
+
 // rolling changes the hosts of a stage after each other, the first one alone and then
 // st.AtATime at a time, each between its gates. It ends at the first failure. Hosts on
 // which nothing differs have no turn.

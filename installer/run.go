@@ -43,8 +43,9 @@ type RunOptions struct {
 	AllowDowngrade bool
 	// Operator is the "user@machine" that runs the plan, for the journals of the hosts.
 	Operator string
-	// Replan, if set, returns the plan without the hosts in away, which failed and are
-	// optional. Without it, the run ends at the stage in which a host failed.
+	// Replan, if set, returns the plan without the hosts in away: optional ones that
+	// failed, and those that were lost between two stages. An error ends the run. Without
+	// Replan, the run ends at the stage in which a host failed.
 	Replan func(away map[string]bool) (*Plan, error)
 	// After holds functions by the name of a stage. Each is called when its stage
 	// has ended on all hosts, but not in a dry run; an error ends the run.
@@ -115,6 +116,9 @@ func (r *runner) run(ctx context.Context) error {
 				err = fmt.Errorf("after stage %q: %w", st.Name, err)
 			}
 		}
+		if err == nil && r.o.Replan != nil && i+1 < len(r.plan.Stages) {
+			r.rollCall(ctx, r.plan.Stages[i+1].Name)
+		}
 		if now := r.report.failed(); err == nil && len(now) > failed {
 			failed = len(now)
 			err = r.replan(now)
@@ -141,7 +145,7 @@ func (r *runner) replan(failed map[string]bool) error {
 	}
 	next, err := r.o.Replan(failed)
 	if err != nil {
-		return err
+		return errors.Join(r.report.err(), err)
 	}
 	done := r.at + 1
 	for _, st := range r.plan.Stages[done:] {

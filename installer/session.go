@@ -31,15 +31,16 @@ type session struct {
 	key   []byte        // of the agent, for secrets
 	keyed chan struct{} // closed when key is set
 
-	mu sync.Mutex
-	on func(agent.Event) // nil between requests
+	mu    sync.Mutex
+	on    func(agent.Event) // nil between requests
+	heard time.Time         // when the last event came
 }
 
 // startSession starts the agent on h. It outlives ctx.
 func startSession(ctx context.Context, h host.Host) *session {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r, w := io.Pipe()
-	s := &session{host: h.Name(), stdin: w, stop: cancel, ended: make(chan struct{}), keyed: make(chan struct{})}
+	s := &session{host: h.Name(), stdin: w, stop: cancel, ended: make(chan struct{}), keyed: make(chan struct{}), heard: time.Now()}
 	go s.run(ctx, h, r)
 	go s.beat()
 	return s
@@ -81,6 +82,7 @@ func (s *session) beat() {
 func (s *session) event(e agent.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heard = time.Now()
 	if e.Type == agent.EventKey {
 		if s.key == nil {
 			s.key = e.Key
@@ -204,6 +206,30 @@ func (s *session) wait(ctx context.Context, end <-chan error, silent <-chan time
 			return s.died()
 		case <-silent:
 			return s.silenced()
+		}
+	}
+}
+
+// listenFor waits for a sign of life if the last one is older than it should be. It ends
+// the agent if none comes.
+func (s *session) listenFor(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		quiet := time.Since(s.heard)
+		s.mu.Unlock()
+		switch {
+		case quiet < 3*agent.Beat:
+			return
+		case quiet >= agent.Silence:
+			_ = s.silenced()
+			return
+		}
+		select {
+		case <-s.ended:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(agent.Beat):
 		}
 	}
 }

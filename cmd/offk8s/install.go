@@ -220,6 +220,9 @@ func (i *installation) apply(ctx context.Context, plan *installer.Plan) error {
 		o.Replan = func(away map[string]bool) (*installer.Plan, error) {
 			i.in.Away = away
 			maps.Copy(i.in.Away, i.in.Forget)
+			if err := stage.Enough(i.in); err != nil {
+				return nil, err
+			}
 			return installer.NewPlan(i.in, stage.Install())
 		}
 	}
