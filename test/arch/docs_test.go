@@ -124,3 +124,36 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 		t.Errorf("only %d names were looked up", named)
 	}
 }
+
+var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
+
+// Links between the documents lead to files of this tree.
+func TestLinksOfDocuments(t *testing.T) {
+	var documents []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "bundle/*.md", "test/lab/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, found...)
+	}
+	links := 0
+	for _, doc := range documents {
+		b, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(b), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", filepath.Base(doc), m[1], err)
+			}
+		}
+	}
+	if links < 40 {
+		t.Errorf("only %d links were looked up", links)
+	}
+}
