@@ -41,7 +41,7 @@ const (
 // specific class comes before a general one.
 var classes = []class{
 	{as[*strict.Error], exitUsage, "fix the lines above; offk8s init cluster and offk8s init pack write commented examples"},
-	{as[*installer.PreflightError], exitPreflight, "fix the hosts or cluster.yaml; hostPreparation.ignorePreflight turns a check of a host into a warning"},
+	{as[*installer.PreflightError], exitPreflight, "fix the hosts or cluster.yaml; --ignore NAME or hostPreparation.ignorePreflight turns a check of a host into a warning, and offk8s doctor shows all checks"},
 	{as[*drill.RefusedError], exitPreflight, "offk8s install mends what is down, and offk8s logs HOST shows why it is; then run drill again"},
 	{as[*drill.UnreachableError], exitPreflight, "run it on a machine that reaches the endpoint, and check the firewalls; offk8s kubeconfig prints the credential"},
 	{is(agent.ErrLocked), exitLocked, "another offk8s works there; wait until it ends, or end one that hangs with --take-over"},

@@ -29,6 +29,7 @@ type installOptions struct {
 	fresh     bool
 	takeOver  bool
 	noDrill   bool
+	ignore    ignored
 	pass      passphrase // of the sealed copies of the state
 	local     localOptions
 }
@@ -96,6 +97,7 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 	o.pass.flag = "state-passphrase-file"
 	f.StringVar(&o.pass.file, o.pass.flag, "", "keep a copy of the state, sealed with the passphrase in this file (-: prompt), on every control plane")
 	f.StringSliceVar(&o.forget, "forget", nil, "hosts that left cluster.yaml and will never come back: remove them without restoring them")
+	o.ignore.flag(cmd)
 	freshFlag(cmd, &o.fresh)
 	return cmd
 }
@@ -117,6 +119,9 @@ type installation struct {
 func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	i := installation{app: a, o: o}
 	if i.cluster, err = o.cluster.load(); err != nil {
+		return err
+	}
+	if err := o.ignore.apply(i.cluster); err != nil {
 		return err
 	}
 	if i.mirror, i.keys, i.in, err = o.cluster.openMirror(ctx, i.cluster); err != nil {

@@ -76,6 +76,9 @@ func (a *app) installLocal(ctx context.Context, o installOptions) (err error) {
 	if i.cluster, err = t.Load(); err != nil {
 		return err
 	}
+	if err := o.ignore.apply(i.cluster); err != nil {
+		return err
+	}
 	h, err := findHost(i.cluster, t.Host)
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ const (
 // hostPreparation.ignorePreflight names becomes a warning.
 func preflight(in Input) []Check {
 	c := &checks{ignore: in.Cluster.HostPrep.IgnorePreflight}
+	checkIgnored(c, in)
 	checkCluster(c, in)
 	least := in.leastMTU()
 	for _, h := range in.Cluster.Hosts {
