@@ -34,18 +34,13 @@ func (r *road) cluster(t *testing.T) {
 	}
 }
 
-// network: every node has its tunnel on the interface with its address, and reaches
-// services, the host without a default route too, after a network restart and a kubelet's.
+// network: every node reaches the pods of others, and services, the host without a default
+// route too, after a network restart and a kubelet's.
 // That pods of every node reach services and DNS is a part of smoke.
 func (r *road) network(t *testing.T) {
 	const service = "10.96.0.0/16"
 	for _, h := range r.nodes() {
-		if got := r.kubectl(t, "get", "node", h.name, "-o", `jsonpath={.metadata.annotations.flannel\.alpha\.coreos\.com/public-ip}`); got != h.addr {
-			t.Errorf("%s: flannel's address is %q, want %s", h.name, got, h.addr)
-		}
-		if got := run(t, time.Minute, r.ssh(h.addr, "ip", "-d", "link", "show", "flannel.1")...); !strings.Contains(got, "local "+h.addr+" dev host0") {
-			t.Errorf("%s: VXLAN is on another interface:\n%s", h.name, got)
-		}
+		r.podRoutes(t, h)
 		route := run(t, time.Minute, r.ssh(h.addr, "ip", "route", "show", service)...)
 		if (route != "") != (h.way == "none") || route != "" && !strings.Contains(route, "dev host0") {
 			t.Errorf("%s: route to services %q", h.name, route)
@@ -57,6 +52,27 @@ func (r *road) network(t *testing.T) {
 			_, err := try(t, 20*time.Second, r.ssh(h.addr, "curl", "-sk", "--max-time", "10", "-o", "/dev/null", "https://10.96.0.1/")...)
 			return err
 		})
+	}
+}
+
+// podRoutes checks how a node reaches the pods of others: by a tunnel on the interface with
+// its address, or by routes.
+func (r *road) podRoutes(t *testing.T, h host) {
+	t.Helper()
+	if r.plan.cni == "kube-router" || strings.Contains(r.plan.extra, "host-gw") {
+		got := run(t, time.Minute, r.ssh(h.addr, "ip", "route")...)
+		for _, other := range r.nodes() {
+			if other.name != h.name && !regexp.MustCompile(`(?m)^10\.244\.\S+ via `+regexp.QuoteMeta(other.addr)+` dev host0\b`).MatchString(got) {
+				t.Errorf("%s: no route to the pods of %s:\n%s", h.name, other.name, got)
+			}
+		}
+		return
+	}
+	if got := r.kubectl(t, "get", "node", h.name, "-o", `jsonpath={.metadata.annotations.flannel\.alpha\.coreos\.com/public-ip}`); got != h.addr {
+		t.Errorf("%s: flannel's address is %q, want %s", h.name, got, h.addr)
+	}
+	if got := run(t, time.Minute, r.ssh(h.addr, "ip", "-d", "link", "show", "flannel.1")...); !strings.Contains(got, "local "+h.addr+" dev host0") {
+		t.Errorf("%s: VXLAN is on another interface:\n%s", h.name, got)
 	}
 }
 

@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -35,6 +36,9 @@ type road struct {
 	vip   string // of the balancers that the cluster has
 	extra string // more lines of cluster.yaml
 
+	binaries, dockerDirs []string // directories of programs, in order of preference
+	kubectlFile          string
+
 	work, bundle string
 	booted       []string // hosts and namespaces that were made
 	fingerprint  string   // of the mirror's CA
@@ -57,6 +61,13 @@ func TestRoad(t *testing.T) {
 	}
 }
 
+// part is a part of a road.
+type part struct {
+	name string
+	run  func(*testing.T)
+	on   bool
+}
+
 // travel is the road; each part needs the one before it.
 func (r *road) travel(t *testing.T) {
 	r.work = filepath.Join(r.dir, "road-"+r.name())
@@ -68,17 +79,15 @@ func (r *road) travel(t *testing.T) {
 	if err := os.MkdirAll(r.work, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	r.build(t)
 	long, balanced := os.Getenv("E2E_LONG") != "", len(r.with(controlPlane)) > 1 || r.all != nil
-	parts := []struct {
-		name string
-		run  func(*testing.T)
-		on   bool
-	}{
+	parts := []part{
 		{"pack", r.pack, true},
 		{"hosts", r.bootHosts, true},
 		{"verify", r.verify, r.ci},
 		{"serve", r.serve, true},
 		{"clients", r.clients, r.ci},
+		{"refused", r.refused, r.plan.refused != ""},
 		{"dry run", r.dryRun, true},
 		{"cut transaction", r.cutTransaction, r.main || long && len(r.families()) == 2},
 		{"killed install", r.killedInstall, r.main || long},
@@ -113,6 +122,9 @@ func (r *road) travel(t *testing.T) {
 			_, _ = try(t, time.Minute, r.script, "down", name)
 		}
 	})
+	if r.plan.refused != "" {
+		parts = parts[:1+slices.IndexFunc(parts, func(p part) bool { return p.name == "refused" })]
+	}
 	for _, p := range parts {
 		start := time.Now()
 		switch {
@@ -138,19 +150,15 @@ func (r *road) pack(t *testing.T) {
 	must(t, err)
 	release, err := cat.Release(r.minor)
 	must(t, err)
-	cni, err := cat.CNI(release.Defaults.CNI)
+	cni, err := cat.CNI(cmp.Or(r.plan.cni, release.Defaults.CNI))
 	must(t, err)
 	cniRelease, err := cni.For(r.minor)
 	must(t, err)
 	distro, err := cat.Distro(r.rpm)
 	must(t, err)
-	var dirs []string
-	for _, d := range append(r.binaries, "cfssl-1.6.5", "runc-1.1.5", "flannel-0.15.1", "flannel-cni-0.8.7", "images", "crictl") {
-		dirs = append(dirs, filepath.Join(r.cache, "components", d))
-	}
 	up, err := upstream.Start(upstream.Config{
-		Release: release, Network: cni.Name, CNI: cniRelease, Binaries: dirs, Distros: []catalog.Distro{distro},
-		RPMs: filepath.Join(r.cache, "rpms"), FlannelRoot: filepath.Join(r.cache, "components", "flannel-root"),
+		Release: release, Network: cni.Name, CNI: cniRelease, Binaries: r.binaries, Docker: r.dockerDirs, Distros: []catalog.Distro{distro},
+		RPMs: filepath.Join(r.cache, "rpms"), ToolsRoot: filepath.Join(r.cache, "components", "tools-root"),
 		Work: filepath.Join(r.work, "upstream"),
 	})
 	must(t, err)
@@ -161,7 +169,10 @@ func (r *road) pack(t *testing.T) {
 	args := []string{
 		"pack", "--version", r.minor, "--arch", "amd64", "--os", r.rpm + ",debian-12",
 		"--key", filepath.Join(r.work, "offk8s.key"), "--catalog", up.Catalog,
-		"--cache-dir", filepath.Join(r.dir, "cache"), "-o", packed, "--progress", "plain",
+		"--cache-dir", filepath.Join(r.dir, "cache"), "-o", packed, "--progress", "plain", "--cni", cni.Name,
+	}
+	if r.plan.docker {
+		args = append(args, "--runtime", "docker")
 	}
 	for _, m := range up.Rewrites() {
 		args = append(args, "--rewrite", m)
@@ -169,9 +180,7 @@ func (r *road) pack(t *testing.T) {
 	r.offk8s(t, 20*time.Minute, args...)
 
 	again := filepath.Join(r.work, "again.tar")
-	args = append(args, "--lock", packed+".lock.json")
-	args[len(args)-3-2*len(up.Rewrites())-2] = again
-	r.offk8s(t, 10*time.Minute, replace(args, packed, again)...)
+	r.offk8s(t, 10*time.Minute, replace(append(args, "--lock", packed+".lock.json"), packed, again)...)
 	run(t, time.Minute, "cmp", packed, again)
 	must(t, os.Remove(again))
 
@@ -208,6 +217,9 @@ func (r *road) boot(t *testing.T, h host) {
 		r.booted = append(r.booted, h.name)
 	}
 	r.sh(t, "up", h.name, h.addr+"/24", h.os, h.way)
+	if r.plan.docker { // Debian's dockerd is not static
+		run(t, time.Minute, "sh", "-c", "cp "+r.dockerDirs[0]+"/libdevmapper.so.* "+filepath.Join(r.dir, h.name, "root", "usr", "lib", "x86_64-linux-gnu"))
+	}
 }
 
 // verify checks the bundle with offk8s, and its head with nothing but tar and openssl.
@@ -298,10 +310,12 @@ time:
   args: ["-x"]
 runtime:
   cgroupDriver: cgroupfs
+{{- if .Plugin}}
   config:
     plugins:
       {{.Plugin}}:
         restrict_oom_score_adj: true
+{{- end}}
 kubelet:
   config:
     evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
@@ -320,9 +334,13 @@ func (r *road) writeCluster(t *testing.T) {
 	for _, h := range r.hosts {
 		hosts = append(hosts, [3]string{h.name, h.addr, strings.Join(h.roles, ", ")})
 	}
+	plugin := r.criPlugin
+	if r.plan.docker {
+		plugin = "" // the lab's runc does it
+	}
 	must(t, clusterYAML.Execute(f, map[string]any{
 		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir, "VIP": r.vip,
-		"Hosts": hosts, "Plugin": r.criPlugin, "FailCgroupV1": r.failCgroupV1, "Extra": r.plan.extra + r.extra,
+		"Hosts": hosts, "Plugin": plugin, "FailCgroupV1": r.failCgroupV1, "Extra": r.plan.extra + r.extra,
 	}))
 }
 
@@ -360,8 +378,7 @@ func (r *road) kubectl(t *testing.T, args ...string) string {
 
 func (r *road) tryKubectl(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	kubectl := filepath.Join(r.cache, "components", r.binaries[0], "kubectl")
-	return try(t, time.Minute, in("operator", append([]string{kubectl, "--request-timeout=30s", "--kubeconfig=" + r.kubeconfig()}, args...)...)...)
+	return try(t, time.Minute, in("operator", append([]string{r.kubectlFile, "--request-timeout=30s", "--kubeconfig=" + r.kubeconfig()}, args...)...)...)
 }
 
 // kubeconfig is the operator's, which install writes.

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +31,22 @@ func (r *road) dryRun(t *testing.T) {
 	}
 	for _, h := range r.hosts {
 		run(t, time.Minute, r.ssh(h.addr, "test", "!", "-e", "/etc/kubernetes")...)
+	}
+}
+
+// refused: the preflight checks name what the hosts lack, and no host is changed.
+func (r *road) refused(t *testing.T) {
+	r.writeCluster(t)
+	for _, more := range [][]string{{"--dry-run"}, nil} {
+		argv := in("operator", append([]string{r.bin, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state()}, more...)...)
+		var stderr strings.Builder
+		out, err := tryTo(t, 5*time.Minute, io.MultiWriter(os.Stderr, &stderr), argv...)
+		if code := exitCode(err); code != 6 || !strings.Contains(stderr.String(), r.plan.refused) {
+			t.Errorf("install %v: exit %d, want 6 and %q: %v\n%s", more, code, r.plan.refused, err, out)
+		}
+	}
+	for _, h := range r.hosts {
+		run(t, time.Minute, r.ssh(h.addr, "test ! -e /etc/kubernetes && test ! -e /etc/offk8s && test ! -e /usr/local/bin/offk8s && ! command -v chronyd")...)
 	}
 }
 
@@ -149,8 +166,7 @@ func (r *road) otherMachine(t *testing.T) {
 	config := filepath.Join(r.work, "admin.kubeconfig")
 	must(t, os.WriteFile(config, []byte(run(t, time.Minute, r.bin, "kubeconfig", "-f", r.clusterFile(), "--state", r.state())), 0o600))
 	for _, file := range []string{config, r.kubeconfig()} {
-		kubectl := filepath.Join(r.cache, "components", r.binaries[0], "kubectl")
-		if out := run(t, time.Minute, in("operator", kubectl, "--kubeconfig", file, "get", "nodes", "-o", "name")...); !strings.Contains(out, r.nodes()[0].name) {
+		if out := run(t, time.Minute, in("operator", r.kubectlFile, "--kubeconfig", file, "get", "nodes", "-o", "name")...); !strings.Contains(out, r.nodes()[0].name) {
 			t.Errorf("%s reaches no cluster: %s", file, out)
 		}
 	}
@@ -187,16 +203,18 @@ func (r *road) reset(t *testing.T) {
 		t.Errorf("reset does not name the packages that stay:\n%s", out)
 	}
 	const look = `
-systemctl list-units --all --no-legend --plain 'kube*' 'etcd*' 'containerd*' 'offk8s*' | awk '{print "unit " $1}'
-ls /etc/systemd/system/ | grep -E '^(kube|etcd|containerd|offk8s)' | sed 's/^/unit file /'
-ps -eo comm= | grep -E '^(kube|etcd|containerd|runc|flanneld|coredns|pause|offk8s)' | sed 's/^/process /'
-awk '$2 ~ "^/(run/containerd|var/lib/kubelet/|run/netns|var/lib/containerd/|run/k3s|opt/cni|etc/kubernetes)" {print "mount " $2}' /proc/mounts
-ls -d /etc/kubernetes /etc/etcd /etc/containerd /etc/offk8s /etc/cni /opt/cni /opt/offk8s /var/lib/offk8s /usr/local/bin/* /usr/local/bin/.offk8s /run/flannel 2>/dev/null | sed 's/^/file /'
-for d in /var/lib/etcd /var/lib/kubelet /var/lib/containerd; do find $d -mindepth 1 -maxdepth 1 2>/dev/null | head -3 | sed 's/^/file /'; done
+systemctl list-units --all --no-legend --plain 'kube*' 'etcd*' 'containerd*' 'docker*' 'offk8s*' | awk '{print "unit " $1}'
+ls /etc/systemd/system/ | grep -E '^(kube|etcd|containerd|docker|offk8s)' | sed 's/^/unit file /'
+ps -eo comm= | grep -E '^(kube|etcd|containerd|docker|runc|flanneld|coredns|pause|offk8s)' | sed 's/^/process /'
+awk '$2 ~ "^/(run/containerd|run/docker|var/lib/docker/|var/lib/kubelet/|run/netns|var/lib/containerd/|run/k3s|opt/cni|etc/kubernetes)" {print "mount " $2}' /proc/mounts
+ls -d /etc/kubernetes /etc/etcd /etc/containerd /etc/docker /run/docker /var/lib/dockershim /etc/offk8s /etc/cni /opt/cni /opt/offk8s /var/lib/offk8s /usr/local/bin/* /usr/local/bin/.offk8s /run/flannel 2>/dev/null | sed 's/^/file /'
+for d in /var/lib/etcd /var/lib/kubelet /var/lib/containerd /var/lib/docker; do find $d -mindepth 1 -maxdepth 1 2>/dev/null | head -3 | sed 's/^/file /'; done
 ss -Hltn 'sport = :6443 or sport = :6444 or sport = :6445 or sport = :8443' | sed 's/^/listener /'
 ip -o addr show to VIP/32 2>/dev/null | sed 's/^/address /'
 ip route | grep -E '^(10\.96\.|10\.244\.|unreachable)' | sed 's/^/route /'
-ip -o link | grep -oE '(cni0|flannel[^:@ ]*|veth[0-9a-f]+)' | sed 's/^/link /'
+ip -o link | grep -oE '(cni0|flannel[^:@ ]*|docker0|kube-bridge|kube-[a-z]+-if|veth[0-9a-f]+)' | sed 's/^/link /'
+nft list tables 2>/dev/null | grep kube-proxy | sed 's/^/nftables /'
+ipset list -n 2>/dev/null | head -3 | sed 's/^/ipset /'
 iptables-save 2>/dev/null | grep -oE '^:(KUBE|FLANNEL|CNI)[A-Z0-9-]*' | head -3 | sed 's/^/iptables chain /'
 grep -n offk8s /etc/hosts /etc/fstab | sed 's/^/line /'
 true`

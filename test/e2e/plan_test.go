@@ -4,10 +4,12 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // host is a machine of the lab. The parts of a road choose hosts by their roles.
@@ -39,6 +41,9 @@ type plan struct {
 	extra   string   // lines of cluster.yaml
 	start   []string // the hosts of the beginning, if others come later
 	tickets bool     // the hosts install themselves, without SSH
+	cni     string   // the pod network, if it is not the release's default
+	docker  bool     // the container runtime is docker
+	refused string   // what the preflight checks say instead of an install
 }
 
 // plans are the shapes that the lab tries. In each of several hosts both families are mixed.
@@ -79,16 +84,18 @@ func init() {
 	plans = append(plans,
 		derived("three", "tickets", func(p *plan) { p.tickets = true }),
 		derived("six", "grows", func(p *plan) { p.start = []string{"cp-1", "node-1"} }),
-		derived("three", "host-gw", func(p *plan) { p.extra = "network: {options: {backend: host-gw}}\n" }),
-		derived("three", "ipvs", func(p *plan) { p.extra = "network: {proxyMode: ipvs}\n" }),
-		derived("three", "nftables", func(p *plan) { p.extra = "network: {proxyMode: nftables}\n" }))
+		derived("three", "host-gw-nftables", func(p *plan) { p.extra = "network: {options: {backend: host-gw}, proxyMode: nftables}\n" }),
+		derived("one", "ipvs", func(p *plan) { p.extra, p.refused = "network: {proxyMode: ipvs}\n", "ip_vs" }),
+		derived("three", "docker", func(p *plan) { p.docker = true }),
+		derived("three", "isolated", func(p *plan) { p.cni, p.extra = "flannel-kube-router", "network: {isolation: namespaces}\n" }),
+		derived("one", "kube-router-ipvs", func(p *plan) { p.cni, p.refused = "kube-router", "ip_vs" }))
 }
 
 // version is a Kubernetes version, with the components that the lab built for it.
 type version struct {
 	minor, full  string
 	rpm          string   // the RPM-family distro of its roads
-	binaries     []string // component directories, in order of preference
+	components   []string // of the lab, in order of preference; Kubernetes is the first
 	criPlugin    string   // section of containerd's config that takes restrict_oom_score_adj
 	failCgroupV1 bool     // the kubelet refuses cgroup v1 unless told
 }
@@ -96,13 +103,23 @@ type version struct {
 var versions = []version{
 	{
 		minor: "1.36", full: "1.36.3", rpm: "rocky-9", failCgroupV1: true,
-		binaries:  []string{"kubernetes-1.36.3", "etcd-3.6.16", "containerd-2.2.7", "cni-plugins-1.9.1", "coredns-1.14.2"},
-		criPlugin: "io.containerd.cri.v1.runtime",
+		components: []string{"kubernetes-1.36", "etcd", "containerd", "cni-plugins", "coredns"},
+		criPlugin:  "io.containerd.cri.v1.runtime",
+	},
+	{
+		minor: "1.34", full: "1.34.10", rpm: "rocky-9",
+		components: []string{"kubernetes-1.34", "etcd", "containerd", "cni-plugins", "coredns"},
+		criPlugin:  "io.containerd.cri.v1.runtime",
+	},
+	{
+		minor: "1.29", full: "1.29.15", rpm: "rocky-9",
+		components: []string{"kubernetes-1.29", "etcd", "containerd-1.6", "cni-plugins", "coredns"},
+		criPlugin:  "io.containerd.grpc.v1.cri",
 	},
 	{
 		minor: "1.16", full: "1.16.15", rpm: "centos-7",
-		binaries:  []string{"kubernetes-1.16.15", "etcd-3.4.23", "containerd-1.6.20", "cni-plugins-1.9.1", "coredns-1.8.7"},
-		criPlugin: "io.containerd.grpc.v1.cri",
+		components: []string{"kubernetes-1.16", "etcd-3.4", "containerd-1.6", "cni-plugins", "coredns-1.8"},
+		criPlugin:  "io.containerd.grpc.v1.cri",
 	},
 }
 
@@ -123,9 +140,13 @@ var lines = []line{
 	{version: "1.36", plan: "node-local", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "tickets"},
 	{version: "1.36", plan: "grows"},
-	{version: "1.36", plan: "host-gw"},
+	{version: "1.36", plan: "host-gw-nftables", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "ipvs"},
-	{version: "1.36", plan: "nftables"},
+	{version: "1.36", plan: "isolated"},
+	{version: "1.36", plan: "kube-router-ipvs"},
+	{version: "1.34", plan: "three"},
+	{version: "1.29", plan: "three"},
+	{version: "1.16", plan: "docker"},
 	{version: "1.16", plan: "six", odd: "node-1", way: "host1"},
 }
 
@@ -167,6 +188,34 @@ func (r *road) dress(x line) {
 	if len(r.plan.start) > 0 {
 		r.all, r.vip = r.hosts, ""
 		r.hosts = slices.DeleteFunc(slices.Clone(r.all), func(h host) bool { return !slices.Contains(r.plan.start, h.name) })
+	}
+}
+
+// build makes the components of the line, and finds their directories. kubectl is that
+// of its Kubernetes.
+func (r *road) build(t *testing.T) {
+	t.Helper()
+	names := append(slices.Clone(r.components), "cfssl", "runc", "flannel", "flannel-cni")
+	if strings.Contains(r.plan.cni, "kube-router") {
+		names = append(names, "kube-router")
+	}
+	if r.plan.docker {
+		names = append(names, "docker")
+	}
+	dirs := map[string]string{}
+	for l := range strings.Lines(run(t, 3*time.Hour, append([]string{"../lab/components/build.sh"}, names...)...)) {
+		name, dir, _ := strings.Cut(strings.TrimSpace(l), "\t")
+		dirs[name] = dir
+	}
+	made := func(name string) string { return filepath.Join(r.cache, "components", name) }
+	for _, n := range names {
+		if n != "docker" {
+			r.binaries = append(r.binaries, dirs[n])
+		}
+	}
+	r.binaries, r.kubectlFile = append(r.binaries, made("images"), made("crictl")), filepath.Join(dirs[names[0]], "kubectl")
+	if r.plan.docker {
+		r.dockerDirs = []string{dirs["docker"], made("images")}
 	}
 }
 

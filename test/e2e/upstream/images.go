@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -25,14 +26,16 @@ import (
 // contents lists the parts of an image of a role: programs of the lab and
 // where they stand in the image. The first is the entrypoint.
 var contents = map[string][][2]string{
-	"pause":          {{"pause", "/pause"}},
-	"coredns":        {{"coredns", "/coredns"}},
-	"flannel":        {{"flanneld", "/opt/bin/flanneld"}, {"cp", "/bin/cp"}},
-	"flannel-cni":    {{"cp", "/bin/cp"}, {"flannel", "/flannel"}},
-	"flannel-plugin": {{"cp", "/bin/cp"}, {"flannel", "/flannel"}},
-	"cni-plugin":     {{"cp", "/bin/cp"}, {"flannel", "/flannel"}},
-	"plugin":         {{"cp", "/bin/cp"}, {"flannel", "/flannel"}},
+	"pause":    {{"pause", "/pause"}},
+	"coredns":  {{"coredns", "/coredns"}},
+	"flannel":  {{"flanneld", "/opt/bin/flanneld"}, {"cp", "/bin/cp"}},
+	"plugin":   {{"cp", "/bin/cp"}, {"flannel", "/flannel"}},
+	"policies": {{"kube-router", "/usr/local/bin/kube-router"}},
+	"router":   {{"kube-router", "/usr/local/bin/kube-router"}, {"cp", "/bin/cp"}},
 }
+
+// callsTools are the roles whose programs call iptables or ipset.
+var callsTools = []string{"flannel", "policies", "router"}
 
 // images pushes an image for every role and returns the overlay with the
 // digests of what was pushed. Each is an index with a second platform, as the
@@ -75,12 +78,12 @@ func (u *Upstream) images(c Config, images map[string]catalog.Image) (map[string
 	return overlay, nil
 }
 
-// image builds one layer of programs; flannel's gets the tools it calls as well.
+// image builds one layer of programs, and of the tools that they call.
 func (c Config) image(role string, programs [][2]string) (v1.Image, error) {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
-	if role == "flannel" && c.FlannelRoot != "" {
-		if err := addTree(tw, c.FlannelRoot); err != nil {
+	if slices.Contains(callsTools, role) {
+		if err := addTree(tw, c.ToolsRoot); err != nil {
 			return nil, err
 		}
 	}

@@ -19,7 +19,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strings"
 
@@ -42,8 +41,10 @@ type Config struct {
 	RPMs string
 	// Distros are the RPM-family distros that it stands in for.
 	Distros []catalog.Distro
-	// FlannelRoot holds the files that the flannel image needs beside flanneld (iptables and its libraries).
-	FlannelRoot string
+	// Docker are the directories of docker's programs; none: there is no docker.
+	Docker []string
+	// ToolsRoot holds iptables, ipset and their libraries, for the images of networks that call them.
+	ToolsRoot string
 	// Work is a directory for the archives and the catalog overlay.
 	Work string
 }
@@ -113,8 +114,11 @@ func (u *Upstream) Rewrites() []string {
 func (u *Upstream) archives(c Config, dir string) ([]map[string]any, error) {
 	var overlay []map[string]any
 	for _, d := range c.Release.Components {
-		if d.Name == manifests.RuntimeDocker && !hasBinary(c.Binaries, d.Name) {
-			continue // pack takes it on request alone
+		if d.Name == manifests.RuntimeDocker {
+			if len(c.Docker) == 0 {
+				continue // pack takes it on request alone
+			}
+			d.Version, d.Members = dockerVersion, dockerMembers
 		}
 		remote, ok := d.Arches["amd64"]
 		if !ok {
@@ -131,11 +135,19 @@ func (u *Upstream) archives(c Config, dir string) ([]map[string]any, error) {
 		}
 		u.rewrites = append(u.rewrites, manifests.Rewrite{From: "https://" + at.Host + "/", To: u.server.URL + "/files/" + at.Host + "/"})
 		overlay = append(overlay, map[string]any{
-			"name": d.Name, "version": d.Version,
+			"name": d.Name, "version": d.Version, "members": d.Members,
 			"arches": map[string]any{"amd64": map[string]string{"url": remote.URL, "digest": "sha256:" + sum}},
 		})
 	}
 	return overlay, nil
+}
+
+// The docker of the lab, Debian's, in the layout of the static archive; runc calls runc.real.
+const dockerVersion = "20.10.24"
+
+var dockerMembers = []string{
+	"docker/docker", "docker/dockerd", "docker/docker-init", "docker/docker-proxy", "docker/containerd",
+	"docker/containerd-shim-runc-v2", "docker/ctr", "docker/runc", "docker/runc.real",
 }
 
 // component writes one upstream file: a bare binary, or a tar.gz of the members.
@@ -150,11 +162,15 @@ func (u *Upstream) component(c Config, d catalog.Download, name string) (sum str
 	defer out.Close()
 	hash := sha256.New()
 	w := io.MultiWriter(out, hash)
+	dirs := c.Binaries
+	if d.Name == manifests.RuntimeDocker {
+		dirs = c.Docker
+	}
 	if len(d.Members) == 0 {
-		if err := copyBinary(w, c.Binaries, d.Name); err != nil {
+		if err := copyBinary(w, dirs, d.Name); err != nil {
 			return "", err
 		}
-	} else if err := writeTarball(w, c.Binaries, d.Members); err != nil {
+	} else if err := writeTarball(w, dirs, d.Members); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(hash.Sum(nil)), out.Close()
@@ -256,11 +272,4 @@ func write(name string, b []byte) error {
 		return err
 	}
 	return os.WriteFile(name, b, 0o644)
-}
-
-func hasBinary(dirs []string, name string) bool {
-	return slices.ContainsFunc(dirs, func(dir string) bool {
-		_, err := os.Stat(filepath.Join(dir, name))
-		return err == nil
-	})
 }

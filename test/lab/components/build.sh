@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds or fetches the programs that the lab's clusters are made of.
 # usage: build.sh NAME...|all|list
+#   all are the components of CI; the others are made by name. It
 #   prints one line per component, NAME<TAB>DIRECTORY; the directory holds the programs.
 #   An existing directory is used as it is, so a second run builds nothing.
 #   Two at a time (OFFK8S_LAB_JOBS): while one waits for downloads the other compiles.
@@ -18,6 +19,8 @@ export GOWORK=off GOFLAGS=-buildvcs=false
 # The longest first, so that none is left to run alone at the end.
 modules="kubernetes-1.36 kubernetes-1.16 coredns containerd coredns-1.8 etcd flannel cfssl cni-plugins flannel-cni"
 debs="runc etcd-3.4 containerd-1.6"
+more_modules="kubernetes-1.34 kubernetes-1.29 kube-router"
+more_debs="docker"
 
 say() { echo "lab: components: $*" >&2; }
 
@@ -32,6 +35,7 @@ main() {
     containerd) echo github.com/containerd/containerd/v2 ;;
     cni-plugins | flannel-cni) echo github.com/containernetworking/plugins ;;
     flannel) echo github.com/flannel-io/flannel ;;
+    kube-router) echo github.com/cloudnativelabs/kube-router/v2 ;;
     coredns | coredns-*) echo github.com/coredns/coredns ;;
     kubernetes-*) echo k8s.io/kubernetes ;;
   esac
@@ -63,8 +67,9 @@ compile() {
       ld+=" -extldflags -static -X github.com/flannel-io/flannel/version.Version=v$v"
       cgo=1 tags=netgo,osusergo
       ;;
+    kube-router) ld+=" -X github.com/cloudnativelabs/kube-router/v2/pkg/version.Version=v$v" ;;
     coredns-1.8) ld+=" -checklinkname=0" ;; # a dependency calls into the runtime as Go once allowed
-    kubernetes-1.36) ld+=$(stamp "$v" k8s.io/component-base/version k8s.io/client-go/pkg/version) ;;
+    kubernetes-1.29 | kubernetes-1.34 | kubernetes-1.36) ld+=$(stamp "$v" k8s.io/component-base/version k8s.io/client-go/pkg/version) ;;
     kubernetes-1.16)
       compile_1_16 "$v" "$out"
       return
@@ -133,13 +138,14 @@ module() {
 }
 
 # deb NAME: programs out of Debian packages. They are linked to glibc, and runc to
-# libseccomp too; the lab's hosts have both.
+# libseccomp too; the lab's hosts have both. dockerd's library lies beside it.
 deb() {
   local name=$1 v dir tmp p began=$SECONDS
-  local -a pkgs=("$name")
+  local -a pkgs=("$name") more=()
   case $name in
     etcd-3.4) pkgs=(etcd-server etcd-client) ;;
     containerd-1.6) pkgs=(containerd) ;;
+    docker) pkgs=(docker.io) more=(containerd runc tini libdevmapper1.02.1) ;;
   esac
   v=$(apt-cache policy "${pkgs[0]}" | awk '$1 == "Candidate:" { print $2 }')
   [[ -n $v ]] || { say "no Debian package ${pkgs[0]}; run lab.sh deps"; return 1; }
@@ -152,9 +158,10 @@ deb() {
     trap "rm -rf '$tmp'" EXIT
     chmod 755 "$tmp" # apt fetches as a user of its own
     mkdir "$tmp/out" "$tmp/root"
-    (cd "$tmp" && apt-get -qq -o APT::Sandbox::User=root download "${pkgs[@]}")
+    (cd "$tmp" && apt-get -qq -o APT::Sandbox::User=root download "${pkgs[@]}" "${more[@]}")
     for p in "$tmp"/*.deb; do dpkg-deb -x "$p" "$tmp/root"; done
     find "$tmp/root/usr" -path '*/usr/*bin/*' -type f -exec cp {} "$tmp/out/" \;
+    [[ $name != docker ]] || docker_static "$tmp/root" "$tmp/out"
     printf '%s\n' "${pkgs[@]}" >"$tmp/out/.recipe"
     publish "$tmp/out" "$dir"
     say "unpacked $name $v in $((SECONDS - began)) s"
@@ -162,21 +169,30 @@ deb() {
   printf '%s\t%s\n' "$name" "$dir"
 }
 
+# docker_static ROOT OUT: the names of docker's static archive. runc's is for the lab's own,
+# which calls this one (test/e2e/upstream/runc).
+docker_static() {
+  mv "$2/tini-static" "$2/docker-init"
+  mv "$2/runc" "$2/runc.real"
+  cp "$1"/lib/*/libdevmapper.so.* "$2/"
+}
+
 one() (
   # One builder per component: a second caller waits, and then finds the result.
   exec 9>"$cache/.lock-$1"
   flock 9
-  case " $debs " in *" $1 "*) deb "$1" ;; *) module "$1" ;; esac
+  case " $debs $more_debs " in *" $1 "*) deb "$1" ;; *) module "$1" ;; esac
 )
 
 case ${1:-} in
-  '' | -h | --help) sed -n 2,9p "$0"; exit 2 ;;
-  list) echo $modules $debs | tr ' ' '\n'; exit ;;
+  '' | -h | --help) sed -n 2,10p "$0"; exit 2 ;;
+  list) echo $modules $debs $more_modules $more_debs | tr ' ' '\n'; exit ;;
   _compile) shift; compile "$@"; exit ;;
   all) set -- $debs $modules ;;
 esac
+known="$modules $debs $more_modules $more_debs"
 for n; do
-  case " $modules $debs " in *" $n "*) ;; *) say "unknown component $n; known: $modules $debs"; exit 2 ;; esac
+  [[ " $known " == *" $n "* ]] || { say "unknown component $n; known: $known"; exit 2; }
 done
 mkdir -p "$cache"
 (($# > 1)) || { one "$1"; exit; }
