@@ -54,6 +54,7 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 		r.o.Log = slog.New(slog.DiscardHandler)
 	}
 	r.settle(cat)
+	r.planAddons(cat)
 	r.planFiles()
 	r.planSelf()
 	r.planImages()

@@ -13,13 +13,18 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// planImages lists the images of the release, of the pod network and of the
-// user, each once.
+// planImages lists the images of the release, of the pod network, of the addons and
+// of the user, each once.
 func (r *resolver) planImages() {
 	var want []catalog.Image
 	for _, roles := range []map[string]catalog.Image{r.lock.Release.Images, r.lock.CNIRelease.Images} {
 		for _, role := range slices.Sorted(maps.Keys(roles)) {
 			want = append(want, roles[role])
+		}
+	}
+	for _, a := range r.lock.Addons {
+		for _, role := range slices.Sorted(maps.Keys(a.Release.Images)) {
+			want = append(want, a.Release.Images[role])
 		}
 	}
 	for _, ref := range r.m.Images {

@@ -267,3 +267,38 @@ func TestResolveRuntime(t *testing.T) {
 		}
 	}
 }
+
+// Addons are in the Lock in the order of pack.yaml, with their images; all that is
+// wrong with them is found at once, before the network is used.
+func TestResolveAddons(t *testing.T) {
+	p := newPacker(t, startUpstream(t))
+	objects := filepath.Join(p.dir, "shop.yaml")
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: shop}\nspec: {containers: [{name: a, image: \"docker.io/library/nginx:1\"}]}\n"
+	if err := os.WriteFile(objects, []byte(pod), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.up.PushImage("docker.io/library/nginx:1", "shop"); err != nil {
+		t.Fatal(err)
+	}
+	m := wanted("debian-12")
+	m.Addons = []manifests.ManifestAddon{{Name: "shop", Files: []string{objects}}, {Name: "metrics-server"}}
+	l := p.mustResolve(m)
+	if len(l.Addons) != 2 || l.Addons[0].Name != "shop" || l.Addons[1].Name != "metrics-server" {
+		t.Fatalf("addons: %+v", l.Addons)
+	}
+	if !l.Addons[0].Release.Literal || l.Addons[1].Release.Literal || !strings.Contains(l.Addons[1].Release.Objects, "kind: APIService") {
+		t.Errorf("objects: %+v", l.Addons)
+	}
+	for _, a := range l.Addons {
+		for _, i := range a.Release.Images {
+			if find(t, l, i.Ref, "").Source.Digest == "" {
+				t.Errorf("%s has no digest", i.Ref)
+			}
+		}
+	}
+	m.Addons = []manifests.ManifestAddon{{Name: "nothing"}, {Name: "shop", Files: []string{objects + ".gone"}}}
+	if _, err := p.resolve(m); !errors.Is(err, bundle.ErrInput) || !strings.Contains(err.Error(), `"nothing" is not in the catalog, which has metrics-server, node-local-dns`) ||
+		!strings.Contains(err.Error(), "shop.yaml.gone") {
+		t.Errorf("wrong addons: %v", err)
+	}
+}

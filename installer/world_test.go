@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -47,7 +46,6 @@ type labHost struct {
 	addresses []facts.Address
 	stations  []probe.Station
 	key       hpke.PrivateKey
-	http      http.RoundTripper // answers step.Wait
 	mu        sync.Mutex
 	agents    int // that were started
 	lists     int // of hosts in the requests
@@ -94,7 +92,7 @@ func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout
 		return err
 	}
 	err := agent.Serve(ctx, &tap{h: h, r: stdin}, out, agent.Options{
-		Root: h.world.Root, Run: h.world.Env().Run, Key: h.key, HTTP: h.http,
+		Root: h.world.Root, Run: h.world.Env().Run, Key: h.key,
 		Probe: func(_ context.Context, asked []probe.Probe) (out []probe.Answer) {
 			for _, p := range asked {
 				out = append(out, probe.Answer{Probe: p, Stations: h.stations})

@@ -40,7 +40,10 @@ type Cluster struct {
 	Proxy             Component `yaml:"proxy,omitempty" json:"proxy,omitzero"`
 	Runtime           Runtime   `yaml:"runtime,omitempty" json:"runtime,omitzero"`
 	Time              Time      `yaml:"time,omitempty" json:"time,omitzero"`
-	HostPrep          HostPrep  `yaml:"hostPreparation,omitempty" json:"hostPreparation,omitzero"`
+	// Addons names those addons of the bundle that the cluster has. If the field is
+	// missing, it has all of them.
+	Addons   []string `yaml:"addons,omitzero" json:"addons,omitzero"`
+	HostPrep HostPrep `yaml:"hostPreparation,omitempty" json:"hostPreparation,omitzero"`
 }
 
 // ClusterMirror is the mirror that the hosts fetch from.

@@ -49,6 +49,7 @@ func (c *Cluster) Validate() []strict.Problem {
 	if !isPortRange(c.NodePorts()) {
 		ck.Add("apiServer.args.service-node-port-range", "found %q, want the form %s", c.NodePorts(), defaultNodePorts)
 	}
+	ck.Each("addons", c.Addons, func(p, s string) { ck.Match(p, s, strict.IsName, "the name of an addon of the bundle") })
 	if n := c.Runtime.Name; n != "" {
 		ck.Among("runtime.name", n, catalog.Runtimes...)
 	}

@@ -54,7 +54,16 @@ type Lock struct {
 	CNIRelease catalog.CNIRelease        `json:"cniRelease"`
 	DistroData map[string]catalog.Distro `json:"distroData"`
 
+	// Addons are in the order in which install applies them.
+	Addons []Addon `json:"addons,omitempty"`
+
 	Artifacts []Artifact `json:"artifacts"`
+}
+
+// Addon is a set of Kubernetes objects in a bundle, of the catalog or of the user.
+type Addon struct {
+	Name    string               `json:"name"`
+	Release catalog.AddonRelease `json:"release"`
 }
 
 // Components returns the versions of the parts of a cluster by name: Kubernetes, the

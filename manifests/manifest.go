@@ -38,6 +38,9 @@ type Manifest struct {
 	Packages []string    `yaml:"packages,omitempty" json:"packages,omitempty"`
 	Files    []ExtraFile `yaml:"files,omitempty" json:"files,omitempty"`
 
+	// Addons are sets of Kubernetes objects, in the order in which install applies them.
+	Addons []ManifestAddon `yaml:"addons,omitempty" json:"addons,omitempty"`
+
 	// Rewrites replace upstream URLs and registries; digests stay as they are.
 	Rewrites []Rewrite `yaml:"rewrites,omitempty" json:"rewrites,omitempty"`
 	// Keyrings are OpenPGP keyring files by distro, in addition to the catalog's.
@@ -47,6 +50,13 @@ type Manifest struct {
 	// zero means 1. Expires is optional, UTC.
 	Sequence int64     `yaml:"sequence,omitempty" json:"sequence,omitempty"`
 	Expires  time.Time `yaml:"expires,omitempty" json:"expires,omitzero"`
+}
+
+// ManifestAddon is an addon of the catalog or, with Files, Kubernetes objects of the user.
+type ManifestAddon struct {
+	Name string `yaml:"name" json:"name"`
+	// Files are files with YAML or JSON objects, or directories of them.
+	Files []string `yaml:"files,omitempty" json:"files,omitempty"`
 }
 
 // ExtraFile is a file to add to a bundle. Digest may be sha256 or sha512.
@@ -96,6 +106,16 @@ func (m *Manifest) Validate() []strict.Problem {
 	})
 	c.Each("packages", m.Packages, func(p, s string) { c.Match(p, s, strict.IsPackageName, "the name of a package") })
 	m.validateFiles(c)
+	seen := map[string]bool{}
+	for i, a := range m.Addons {
+		p := fmt.Sprintf("addons[%d].name", i)
+		c.Match(p, a.Name, strict.IsName, "lower case letters, digits and dashes")
+		if seen[a.Name] {
+			c.Add(p, "duplicate %q", a.Name)
+		}
+		seen[a.Name] = true
+		c.Each(fmt.Sprintf("addons[%d].files", i), a.Files, func(p, s string) { c.OneLine(p, s) })
+	}
 	for i, r := range m.Rewrites {
 		for k, s := range map[string]string{"from": r.From, "to": r.To} {
 			c.Match(fmt.Sprintf("rewrites[%d].%s", i, k), s, plainWord.MatchString, "a URL or registry prefix")

@@ -16,7 +16,7 @@ import (
 
 // WriteCatalog writes the overlay (for --catalog) that goes with u: digests of
 // every component and of the images of the releases, and the key of the
-// packages. Images of the pod networks lose their digest, so that there are first uses.
+// packages. Images of the pod networks and addons lose their digest, so that there are first uses.
 func (u *Upstream) WriteCatalog(dir string) error {
 	releases, err := u.releases()
 	if err != nil {
@@ -32,7 +32,24 @@ func (u *Upstream) WriteCatalog(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := write(filepath.Join(dir, "cni", name, "cni.yaml"), unpinned(n)); err != nil {
+		roles := map[string]map[string]catalog.Image{}
+		for _, r := range n.Releases {
+			roles[r.From] = r.Images
+		}
+		if err := write(filepath.Join(dir, "cni", name, "cni.yaml"), unpinned(catalog.KindCNI, roles)); err != nil {
+			return err
+		}
+	}
+	for _, name := range u.catalog.AddonNames() {
+		a, err := u.catalog.Addon(name)
+		if err != nil {
+			return err
+		}
+		roles := map[string]map[string]catalog.Image{}
+		for _, r := range a.Releases {
+			roles[r.From] = r.Images
+		}
+		if err := write(filepath.Join(dir, "addons", name, "addon.yaml"), unpinned(catalog.KindAddon, roles)); err != nil {
 			return err
 		}
 	}
@@ -86,13 +103,14 @@ func (u *Upstream) release(r catalog.Release) []byte {
 	return []byte(b.String())
 }
 
-// unpinned returns the overlay that takes the digests of a pod network away.
-func unpinned(n catalog.CNI) []byte {
+// unpinned returns the overlay that takes the digests of the images away, given by the
+// first minor of their release.
+func unpinned(kind string, roles map[string]map[string]catalog.Image) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nreleases:\n", manifests.APIVersion, catalog.KindCNI)
-	for _, r := range n.Releases {
-		fmt.Fprintf(&b, "  - from: %q\n    images:\n", r.From)
-		for _, role := range slices.Sorted(maps.Keys(r.Images)) {
+	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nreleases:\n", manifests.APIVersion, kind)
+	for _, from := range slices.Sorted(maps.Keys(roles)) {
+		fmt.Fprintf(&b, "  - from: %q\n    images:\n", from)
+		for _, role := range slices.Sorted(maps.Keys(roles[from])) {
 			fmt.Fprintf(&b, "      %s: {digest: ~}\n", role)
 		}
 	}

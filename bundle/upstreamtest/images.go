@@ -23,8 +23,8 @@ func newRegistry() http.Handler {
 	return registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 }
 
-// addImages makes every image of the releases and their pod networks, each for three
-// platforms.
+// addImages makes every image of the releases, their pod networks and addons, each for
+// three platforms.
 func (u *Upstream) addImages() error {
 	releases, err := u.releases()
 	if err != nil {
@@ -40,6 +40,19 @@ func (u *Upstream) addImages() error {
 				return err
 			}
 			release, err := cni.For(r.Minor)
+			if err != nil {
+				continue
+			}
+			if err := u.addRoles(release.Images); err != nil {
+				return err
+			}
+		}
+		for _, name := range u.catalog.AddonNames() {
+			addon, err := u.catalog.Addon(name)
+			if err != nil {
+				return err
+			}
+			release, err := addon.For(r.Minor)
 			if err != nil {
 				continue
 			}

@@ -28,6 +28,7 @@ type packOptions struct {
 	file     string
 	manifest manifests.Manifest
 	rewrites []string
+	addons   []string
 	catalog  string
 	lock     string
 	key      string
@@ -72,6 +73,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 	f.StringVar(&o.manifest.CNI, "cni", "", "pod network (default: the release's)")
 	f.StringVar(&o.manifest.Runtime, "runtime", "", "container runtime, containerd or docker (default: the release's)")
 	f.StringSliceVar(&o.manifest.Images, "image", nil, "additional images")
+	f.StringSliceVar(&o.addons, "addon", nil, "addons of the catalog, such as metrics-server")
 	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
 	f.StringArrayVar(&o.rewrites, "rewrite", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
 	f.BoolVar(&o.private, "allow-private-upstreams", false, "follow redirects of upstreams to loopback, link-local and private addresses")
@@ -167,6 +169,9 @@ func (o packOptions) buildManifest() (manifests.Manifest, error) {
 		m.Distros = o.manifest.Distros
 	}
 	m.Images = append(m.Images, o.manifest.Images...)
+	for _, name := range o.addons {
+		m.Addons = append(m.Addons, manifests.ManifestAddon{Name: name})
+	}
 	m.Sequence = cmp.Or(o.manifest.Sequence, m.Sequence)
 	var errs []error
 	var rewrites []manifests.Rewrite // before those of the file: the first of two with the same From wins
@@ -185,7 +190,7 @@ func (o packOptions) buildManifest() (manifests.Manifest, error) {
 // manifestFlags are the flags that set fields of the Manifest, by field.
 var manifestFlags = map[string]string{
 	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni", "runtime": "--runtime",
-	"images": "--image", "sequence": "--sequence", "rewrites": "--rewrite",
+	"images": "--image", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 
 // check returns all problems that can be found offline. The file was validated

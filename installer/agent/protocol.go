@@ -41,7 +41,6 @@ const (
 	ModeFacts Mode = "facts" // observe the host
 	ModeTime  Mode = "time"  // facts with only the time
 	ModeProbe Mode = "probe" // ask what Request.Probes ask
-	ModeAhead Mode = "ahead" // begin to compare the items with the host, for later requests
 	ModeCheck Mode = "check" // compare the items with the host, change nothing
 	ModeApply Mode = "apply" // apply the items
 	ModeUndo  Mode = "undo"  // restore everything in the journal, newest first
@@ -95,8 +94,6 @@ type Request struct {
 	// Pending reports, for ModeCheck, that earlier stages have changes to make, so that
 	// a check that fails counts as a difference.
 	Pending bool `json:"pending,omitempty"`
-	// Fresh reports that a host has changed since ModeAhead, so that its looks do not count.
-	Fresh bool `json:"fresh,omitempty"`
 }
 
 // Bundle identifies and authenticates the bundle.

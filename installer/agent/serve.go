@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net/http"
 	"sync"
 	"time"
 
@@ -26,8 +25,6 @@ type Options struct {
 	Root string
 	// Run runs programs; nil means step.Exec.
 	Run step.Runner
-	// HTTP answers the requests of step.Wait; nil means the network.
-	HTTP http.RoundTripper
 	// Kinds are the step kinds that items may have; nil means those of
 	// installer/step and installer/kube.
 	Kinds step.Kinds
@@ -54,8 +51,6 @@ type session struct {
 	// journal is protected by the lock. It is nil before, and after an error, which may
 	// have left it incomplete.
 	journal *journal
-	// ahead are looks at items, nil if there are none that count.
-	ahead *ahead
 	// stopped are the units that ModeStop stopped and nobody has started.
 	stopped []string
 	// The verified bundle and its origin.
@@ -113,7 +108,7 @@ func newSession(out io.Writer, gone context.CancelCauseFunc, o Options) *session
 		run = step.Exec{}
 	}
 	s.env = &step.Env{
-		Root: o.Root, Log: log, HTTP: o.HTTP, Hide: s.out.hide.text, Fetch: noBundle, FetchImage: noImage,
+		Root: o.Root, Log: log, Hide: s.out.hide.text, Fetch: noBundle, FetchImage: noImage,
 		Run: discreet{step.Limited{Runner: run, Log: log}, &s.out.hide},
 	}
 	return s
@@ -134,7 +129,6 @@ func (s *session) answer(ctx context.Context, l line) error {
 	end := Event{Type: EventEnd}
 	if err != nil {
 		end.Error, end.Code = err.Error(), codeOf(err)
-		s.lookAgain()
 		s.closeJournal()
 	}
 	return errors.Join(err, s.out.send(end))
@@ -177,12 +171,10 @@ func (s *session) run(ctx context.Context) error {
 	case ModeLock:
 		return s.open(ctx)
 	case ModeStop:
-		s.lookAgain()
 		return s.stopUnits(ctx)
 	case ModeStart:
-		s.lookAgain()
 		return s.startUnits(ctx)
-	case ModeAhead, ModeCheck, ModeApply, ModeUndo:
+	case ModeCheck, ModeApply, ModeUndo:
 	default:
 		return fmt.Errorf("%w: mode %q", ErrRequest, s.req.Mode)
 	}
@@ -193,11 +185,7 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.sameCluster(s.journal); err != nil {
 		return err
 	}
-	if s.req.Mode == ModeAhead {
-		return s.lookAtAll(ctx)
-	}
 	if s.req.Mode == ModeUndo {
-		s.lookAgain()
 		if err := s.undo(ctx, s.journal); err != nil {
 			return err
 		}
@@ -248,7 +236,6 @@ func (s *session) closeJournal() {
 
 // release ends the work on the host.
 func (s *session) release() {
-	s.lookAgain()
 	_ = s.startStopped(context.Background()) // if it fails, the timer does it
 	s.closeJournal()
 	if s.unlock != nil {

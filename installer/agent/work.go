@@ -22,28 +22,23 @@ func (s *session) work(ctx context.Context, j *journal) error {
 		return err
 	}
 	if s.req.Keep != nil {
-		s.lookAgain()
 		return s.prune(ctx, j, items)
 	}
 	pending := s.req.Pending
-	defer s.keep(items)()
-	if !s.settled(ctx) {
-		s.lookAgain()
-		s.lookAhead(ctx, j, items, false)
+	for _, it := range items {
+		s.env.Kept = append(s.env.Kept, it.Step)
 	}
-	defer func() {
-		if s.ahead != nil && !s.ahead.early {
-			s.lookAgain()
-		}
-	}()
+	defer func() { s.env.Kept = nil }()
+	ahead := s.lookAhead(ctx, j, items)
+	defer func() { ahead.end() }()
 	for i, it := range items {
 		if err := s.out.send(Event{Type: EventStart, ID: it.ID}); err != nil {
 			return err
 		}
 		start := time.Now()
-		l := s.look(ctx, j, s.req.Items[i], it)
+		l := s.look(ctx, j, ahead, i, it)
 		if s.req.Mode == ModeApply && l.changes() {
-			s.lookAgain()
+			ahead.end()
 		}
 		res, err := s.one(ctx, j, it, l, pending)
 		took := max(time.Since(start), l.took)

@@ -35,7 +35,6 @@ type world struct {
 	paths  []string // asked of the mirror
 	output strings.Builder
 	runner step.Runner // if set, instead of Programs
-	kinds  step.Kinds  // if set, instead of all
 }
 
 func newWorld(t *testing.T, sequence int64) *world {
@@ -140,7 +139,7 @@ func (w *world) send(ctx context.Context, in io.Reader) ([]agent.Event, error) {
 }
 
 func (w *world) options() agent.Options {
-	o := agent.Options{Root: w.Root, Run: w.Env().Run, Kinds: w.kinds}
+	o := agent.Options{Root: w.Root, Run: w.Env().Run}
 	if w.runner != nil {
 		o.Run = w.runner
 	}

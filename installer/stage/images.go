@@ -24,6 +24,14 @@ func imageSteps(in Input, h manifests.Host) ([]step.Item, error) {
 			refs = append(refs, m[role].Ref)
 		}
 	}
+	for _, a := range in.addons() {
+		if a.Release.Literal {
+			continue // pulled when a pod needs them, as all images of the user
+		}
+		for _, role := range slices.Sorted(maps.Keys(a.Release.Images)) {
+			refs = append(refs, a.Release.Images[role].Ref)
+		}
+	}
 	smoke, err := in.smokeImage()
 	l.fail(err)
 	refs = append(refs, smoke.Name)

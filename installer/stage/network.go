@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
@@ -117,7 +115,7 @@ func renderText(in Input, template string, images map[string]catalog.Image) (str
 	settings, _ := in.Lock.CNIRelease.Settings(in.Cluster.Network.Options)
 	text, err := catalog.RenderObjects(template, catalog.ObjectData{
 		PodCIDR: in.Cluster.PodCIDR(), ServiceCIDR: in.Cluster.ServiceCIDR(), NodePorts: in.Cluster.NodePorts(),
-		DNSAddress: dns, DNSDomain: in.Cluster.DNSDomain(), APIServer: "https://" + in.Cluster.NodeEndpoint(),
+		DNSAddress: dns, LocalDNS: in.localDNS(dns), DNSDomain: in.Cluster.DNSDomain(), APIServer: "https://" + in.Cluster.NodeEndpoint(),
 		Forward: canForward(in), Namespace: in.Lock.CNIRelease.ObjectNamespace(), Options: settings, Images: refs,
 	})
 	return string(text), err
@@ -138,21 +136,14 @@ func canForward(in Input) bool {
 	return true
 }
 
-// separator is the line between two YAML documents.
-var separator = strict.NewPattern(`(?m)^---([ \t].*)?$`)
-
-// splitObjects converts YAML documents to JSON objects, in order. It splits the text
-// itself, since a decoder of a stream takes a document of comments for the end.
+// splitObjects converts YAML documents to JSON objects, in order.
 func splitObjects(text string) ([]json.RawMessage, error) {
+	documents, err := strict.Documents([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("objects: %w", err)
+	}
 	var out []json.RawMessage
-	for _, document := range separator.Split(text) {
-		var o map[string]any
-		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
-			return nil, fmt.Errorf("objects: %w", err)
-		}
-		if len(o) == 0 {
-			continue // only comments
-		}
+	for _, o := range documents {
 		b, err := json.Marshal(o)
 		if err != nil {
 			return nil, fmt.Errorf("objects: %w", err)

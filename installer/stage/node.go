@@ -144,7 +144,7 @@ func kubeletConfig(in Input, h manifests.Host) (string, error) {
 		"rotateCertificates": true, "serverTLSBootstrap": true,
 		"tlsMinVersion": "VersionTLS12", "tlsCipherSuites": tlsCiphers,
 		"cgroupDriver": in.Cluster.CgroupDriver(),
-		"clusterDNS":   []string{dns}, "clusterDomain": in.Cluster.DNSDomain(),
+		"clusterDNS":   []string{in.podDNS(dns)}, "clusterDomain": in.Cluster.DNSDomain(),
 		"healthzBindAddress": "127.0.0.1", "healthzPort": 10248,
 		"containerLogMaxSize": "10Mi", "containerLogMaxFiles": 5,
 	}

@@ -81,6 +81,12 @@ func checkCluster(c *checks, in Input) {
 	}
 	must.require(families.Found == families.Want, families)
 	checkRuntime(must, in)
+	if missing := in.missingAddons(); len(missing) > 0 {
+		must.require(false, Check{
+			Name: "addons", Found: "no " + strings.Join(missing, ", ") + " in the bundle", Want: "the addons of cluster.yaml",
+			Hint: "pack the bundle with --addon, or remove them from cluster.yaml",
+		})
+	}
 	want := "plugins of " + criPlugins[in.Lock.Release.Features.ContainerdConfig]
 	for _, name := range otherPlugins(in) {
 		must.require(false, Check{

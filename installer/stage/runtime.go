@@ -3,6 +3,7 @@ package stage
 import (
 	"cmp"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/offk8s/offk8s/installer/step"
@@ -109,6 +110,10 @@ func cleanup(in Input) step.Cleanup {
 	}
 	if in.usesIPVS() {
 		out.ServiceCIDR, out.NodePorts = in.Cluster.ServiceCIDR(), in.Cluster.NodePorts()
+	}
+	for _, a := range in.Lock.Addons {
+		out.Interfaces = append(slices.Clone(out.Interfaces), a.Release.Interfaces...)
+		out.RuleComments = append(slices.Clone(out.RuleComments), a.Release.RuleComments...)
 	}
 	in.runtime().cleanup(&out)
 	return out

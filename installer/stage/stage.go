@@ -117,7 +117,7 @@ type Operation struct {
 }
 
 // Install makes the hosts what cluster.yaml describes. The installer itself does the
-// work of the first two stages, connect and facts. Addons have no steps yet.
+// work of the first two stages, connect and facts.
 func Install() Operation {
 	return Operation{"install", []Stage{
 		{Name: "connect", Title: "reach every host"},
@@ -159,7 +159,7 @@ func Install() Operation {
 		{Name: "nodenetwork", Title: "every node has its network", Steps: nodeNetworkSteps},
 		{Name: "ready", Title: "nodes are ready", AnyOf: true, Before: apiAnswers, Steps: readySteps},
 		{Name: "dns", Title: "cluster DNS", AnyOf: true, Before: apiAnswers, Steps: dnsSteps},
-		{Name: "addons", Title: "addons"},
+		{Name: "addons", Title: "addons", AnyOf: true, Before: apiAnswers, Steps: addonSteps},
 		{Name: "drain", Title: "pods move away from nodes that leave", AnyOf: true, Before: apiAnswers, Steps: drainSteps, Leaves: true},
 		{Name: "apileave", Title: "control planes that leave stop", Hosts: exControlPlanes, Steps: apiLeaveSteps, Leaves: true},
 		{Name: "etcdleave", Title: "members of etcd leave", Hosts: etcdStay, AnyOf: true, Steps: etcdLeaveSteps, Leaves: true},

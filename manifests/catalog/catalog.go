@@ -16,23 +16,25 @@ const apiVersion = "offk8s.dev/v1"
 const (
 	KindRelease = "Release" // kubernetes/<minor>.yaml
 	KindCNI     = "CNI"     // cni/<name>/cni.yaml
+	KindAddon   = "Addon"   // addons/<name>/addon.yaml
 	KindDistro  = "Distro"  // distro/<id>-<major>.yaml
 )
 
 // Arches are the architectures that bundles may have, in Go's spelling.
 var Arches = []string{"amd64", "arm64"}
 
-// Catalog holds Kubernetes releases by minor, and pod networks and operating
-// systems by name. It is read-only after Embedded and
+// Catalog holds Kubernetes releases by minor, and pod networks, addons and
+// operating systems by name. It is read-only after Embedded and
 // Overlay, and then safe for concurrent use.
 type Catalog struct {
 	// releases are read when they are asked for: a program start should not pay for
 	// every minor.
 	releases map[string]func() (Release, error)
 	cnis     map[string]CNI
+	addons   map[string]Addon
 	distros  map[string]Distro
 	keys     map[string]string // armoured OpenPGP keys by file name
-	// templates are the object templates of pod networks by path, such as
+	// templates are the object templates of pod networks and addons by path, such as
 	// "cni/flannel/flannel-kube-system.yaml".
 	templates map[string]string
 

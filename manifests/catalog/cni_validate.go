@@ -40,14 +40,7 @@ func (n CNI) validate(name string) []strict.Problem {
 }
 
 func (r CNIRelease) validate(c *strict.Checks, p string) {
-	for field, m := range map[string]string{"from": r.From, "to": r.To} {
-		if v, err := ParseVersion(m); (err != nil || v.Patch >= 0) && (field == "from" || m != "") {
-			c.Add(p+"."+field, "found %q, want a minor such as 1.36", m)
-		}
-	}
-	if r.To != "" && compareMinors(r.From, r.To) > 0 {
-		c.Add(p+".to", "%s is before %s", r.To, r.From)
-	}
+	checkRange(c, p, r.From, r.To)
 	if r.Version == "" {
 		c.Add(p+".version", "missing")
 	}
@@ -120,7 +113,7 @@ func (r CNIRelease) validateHosts(c *strict.Checks, p string) {
 // sampleData returns data that every valid template can be rendered with.
 func sampleData(roles ...string) ObjectData {
 	d := ObjectData{
-		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", NodePorts: "30000-32767", DNSAddress: "10.96.0.10", DNSDomain: "cluster.local",
+		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", NodePorts: "30000-32767", DNSAddress: "10.96.0.10", DNSDomain: "cluster.local", LocalDNS: []string{"169.254.20.10"},
 		APIServer: "https://10.0.0.11:6443", Forward: true, Namespace: "kube-system", Images: map[string]string{},
 	}
 	for _, r := range roles {

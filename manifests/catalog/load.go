@@ -16,7 +16,7 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-//go:embed cni distro dns keys kubernetes
+//go:embed addons cni distro dns keys kubernetes
 var embedded embed.FS
 
 // embeddedName is the directory of the embedded catalog in messages.
@@ -35,8 +35,8 @@ func Embedded() (*Catalog, error) {
 }
 
 // Overlay merges the catalog entries under dir over c. dir has the layout
-// of the embedded catalog: kubernetes/<minor>.yaml, cni/<name>/cni.yaml and the
-// templates beside it, distro/<name>.yaml, dns/coredns.yaml, keys/<file>.asc.
+// of the embedded catalog: kubernetes/<minor>.yaml, cni/<name>/cni.yaml and
+// addons/<name>/addon.yaml and the templates beside them, distro/<name>.yaml, dns/coredns.yaml, keys/<file>.asc.
 // An existing entry is merged field by field (components by name,
 // yum repositories by id, versions of a pod network by from; other lists are
 // replaced; ~ empties a field), a new name adds an entry. If the ref of an
@@ -64,7 +64,7 @@ type loader struct {
 
 func (c *Catalog) merge(root fs.FS, name string) error {
 	l := &loader{name: name, docs: map[string]*strict.Document{}, changed: map[string]Release{}, to: Catalog{
-		releases: cloned(c.releases), cnis: cloned(c.cnis), distros: cloned(c.distros),
+		releases: cloned(c.releases), cnis: cloned(c.cnis), addons: cloned(c.addons), distros: cloned(c.distros),
 		keys: cloned(c.keys), templates: cloned(c.templates), DNSObjects: c.DNSObjects,
 	}}
 	err := fs.WalkDir(root, ".", func(p string, e fs.DirEntry, err error) error {
@@ -126,11 +126,13 @@ func (l *loader) file(root fs.FS, p string) error {
 		mergeEntry(l, p, data, l.to.distros, name, KindDistro)
 	case len(parts) == 3 && parts[0] == "cni" && parts[2] == "cni.yaml":
 		mergeEntry(l, p, data, l.to.cnis, parts[1], KindCNI)
-	case len(parts) == 3 && parts[0] == "cni" && isYAML:
+	case len(parts) == 3 && parts[0] == "addons" && parts[2] == "addon.yaml":
+		mergeEntry(l, p, data, l.to.addons, parts[1], KindAddon)
+	case len(parts) == 3 && (parts[0] == "cni" || parts[0] == "addons") && isYAML:
 		l.to.templates[p] = string(data)
 	case strings.HasPrefix(path.Base(p), "README"):
 	default:
-		l.problem(p, "no catalog entry has this place", "the directories are kubernetes, cni/<name>, distro, dns and keys")
+		l.problem(p, "no catalog entry has this place", "the directories are kubernetes, cni/<name>, addons/<name>, distro, dns and keys")
 	}
 	return nil
 }
@@ -203,6 +205,10 @@ func imagesOf(entry any) map[string]Image {
 	switch e := entry.(type) {
 	case Release:
 		add("", e.Images)
+	case Addon:
+		for _, r := range e.Releases {
+			add("releases["+r.From+"].", r.Images)
+		}
 	case CNI:
 		for _, r := range e.Releases {
 			add("releases["+r.From+"].", r.Images)
@@ -241,6 +247,7 @@ func (l *loader) objects(name string, r CNIRelease) string {
 
 // link copies templates and keys into the entries that name them.
 func (l *loader) link() {
+	l.linkAddons()
 	for name, n := range l.to.cnis {
 		releases := append([]CNIRelease(nil), n.Releases...)
 		for i := range releases {
@@ -274,6 +281,9 @@ func (l *loader) check() {
 	}
 	for name, n := range l.to.cnis {
 		report("cni/"+name+"/cni.yaml", KindCNI, n.validate(name))
+	}
+	for name, a := range l.to.addons {
+		report("addons/"+name+"/addon.yaml", KindAddon, a.validate(name))
 	}
 	for name, d := range l.to.distros {
 		report("distro/"+name+".yaml", KindDistro, d.validate(name))

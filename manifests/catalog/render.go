@@ -20,6 +20,8 @@ type ObjectData struct {
 	// APIServer is the URL of the API for programs on nodes, which works without a proxy
 	// of services.
 	APIServer string
+	// LocalDNS are the addresses of the DNS cache on each node, first its own.
+	LocalDNS []string
 	// Forward passes queries for names outside the cluster to the resolver of the
 	// host; hosts behind an air gap often have none.
 	Forward bool

@@ -44,7 +44,7 @@ var soleImporter = map[string][]string{
 	"github.com/ProtonMail/go-crypto":     {"bundle/trust"},
 	"github.com/vbauerster/mpb/v8":        {"cmd/offk8s"},
 	"github.com/spf13/cobra":              {"cmd/offk8s"},
-	"github.com/goccy/go-yaml":            {"manifests/strict", "manifests/catalog/gen", "installer/kube", "installer/stage"},
+	"github.com/goccy/go-yaml":            {"manifests/strict", "manifests/catalog/gen", "installer/kube"},
 	"golang.org/x/crypto/ssh":             {"installer/host"},
 	"pault.ag/go/debian":                  {"bundle/apt"},
 	"github.com/secure-systems-lab/go-se": {"bundle/trust"},
