@@ -13,7 +13,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -40,7 +39,6 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Deadline:            time.Now().Add(3 * time.Minute), // for a serve that should have refused
 		Cmds:                scriptCommands,
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars, shared.env...)
