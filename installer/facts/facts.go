@@ -30,11 +30,13 @@ import (
 
 // Facts describes a host.
 type Facts struct {
-	OS       catalog.OSRelease `json:"os"`
-	Arch     string            `json:"arch"` // as Go spells it, "amd64"
-	Kernel   string            `json:"kernel"`
-	Hostname string            `json:"hostname"`
-	CPUs     int               `json:"cpus"`
+	OS     catalog.OSRelease `json:"os"`
+	Arch   string            `json:"arch"` // as Go spells it, "amd64"
+	Kernel string            `json:"kernel"`
+	// NoModules are those of ProxyModules that the kernel neither has nor can load.
+	NoModules []string `json:"noModules,omitempty"`
+	Hostname  string   `json:"hostname"`
+	CPUs      int      `json:"cpus"`
 	// MemoryBytes is all memory, SwapBytes the swap in use now.
 	MemoryBytes int64  `json:"memoryBytes"`
 	SwapBytes   int64  `json:"swapBytes"`
@@ -152,6 +154,9 @@ func (f Facts) ListensOn(protocol string, port int) bool {
 	})
 }
 
+// ProxyModules are the kernel modules without which a proxy of services does not start.
+var ProxyModules = []string{"ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh", "nf_tables"}
+
 // DockerTraces are the paths of State that a docker leaves even if it does not run.
 var DockerTraces = []string{"/etc/docker/daemon.json", "/var/lib/docker/image"}
 
@@ -178,6 +183,8 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	f.OS, err = osRelease(env)
 	errs = append(errs, err)
 	f.Kernel, err = line(env, "/proc/sys/kernel/osrelease")
+	errs = append(errs, err)
+	f.NoModules, err = env.LacksModules(ProxyModules...)
 	errs = append(errs, err)
 	f.Hostname, err = line(env, "/proc/sys/kernel/hostname")
 	errs = append(errs, err)

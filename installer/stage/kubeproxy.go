@@ -59,17 +59,16 @@ func proxyConfig(in Input, h manifests.Host) (string, error) {
 	return jsonConfig(merge(common, in.Cluster.Proxy.Config))
 }
 
-// proxyModules returns the kernel modules without which kube-proxy does not start in its
-// mode, and those that only some kernels need.
+// proxyModules returns the kernel modules without which the proxy of services does not
+// start in its mode, and those that only some kernels need.
 func proxyModules(in Input, h manifests.Host) (names, optional []string) {
 	switch {
-	case !in.runsKubeProxy():
-	case in.Cluster.ProxyMode() == manifests.ProxyIPVS:
+	case in.usesIPVS():
 		names = []string{"ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"}
 		if v, ok := kernelVersion(in.Facts[h.Name]); ok && v.Compare(catalog.Version{Major: 4, Minor: 19}) < 0 {
 			optional = []string{"nf_conntrack_ipv4"} // part of nf_conntrack later
 		}
-	case in.Cluster.ProxyMode() == manifests.ProxyNFTables:
+	case in.runsKubeProxy() && in.Cluster.ProxyMode() == manifests.ProxyNFTables:
 		names = []string{"nf_tables"}
 	}
 	return names, optional
@@ -89,6 +88,30 @@ func (in Input) proxyRole() string {
 	return "kube-proxy-" + in.Cluster.ProxyMode()
 }
 
+// checkProxyKernel checks the version and the modules of a node's kernel.
+func checkProxyKernel(c *checks, in Input, h manifests.Host, f facts.Facts) {
+	needed, _ := proxyModules(in, h)
+	lacks := slices.DeleteFunc(slices.Clone(needed), func(n string) bool { return !slices.Contains(f.NoModules, n) })
+	mode := in.Cluster.ProxyMode()
+	check := Check{Name: "proxy-kernel", Found: f.Kernel, Want: strings.Join(needed, ", ") + " for kube-proxy in mode " + mode}
+	check.Hint = "set network.proxyMode: iptables, or install another kernel"
+	if !in.runsKubeProxy() {
+		check.Want = strings.Join(needed, ", ") + " for the proxy of services of " + in.Lock.CNI
+		check.Hint = "pack the bundle with another pod network, or install another kernel"
+	}
+	if len(lacks) > 0 {
+		check.Found += " without " + strings.Join(lacks, ", ")
+	}
+	old := false
+	if oldest := proxyKernel[mode]; oldest != "" {
+		want, _ := catalog.ParseVersion(oldest)
+		v, ok := kernelVersion(f)
+		old = ok && v.Compare(want) < 0
+		check.Want = oldest + " or newer with " + check.Want
+	}
+	c.require(!old && len(lacks) == 0, check)
+}
+
 // kernelVersion returns the major and minor version of a host's kernel.
 func kernelVersion(f facts.Facts) (catalog.Version, bool) {
 	parts := strings.FieldsFunc(f.Kernel, func(r rune) bool { return r < '0' || r > '9' })
@@ -99,21 +122,14 @@ func kernelVersion(f facts.Facts) (catalog.Version, bool) {
 	return v, err == nil
 }
 
-// checkProxy checks that a node's kernel has the mode of kube-proxy, and that the bundle
-// has its packages for the node.
+// checkProxy checks that a node's kernel has what the proxy of services needs in its mode,
+// and that the bundle has its packages for the node.
 func checkProxy(c *checks, in Input, h manifests.Host, f facts.Facts) {
 	mode := in.Cluster.ProxyMode()
 	if !h.IsNode() || !in.usesIPVS() && mode == manifests.ProxyIPTables {
 		return
 	}
-	if oldest := proxyKernel[mode]; oldest != "" {
-		want, _ := catalog.ParseVersion(oldest)
-		v, ok := kernelVersion(f)
-		c.require(!ok || v.Compare(want) >= 0, Check{
-			Name: "proxy-kernel", Found: f.Kernel, Want: oldest + " or newer for kube-proxy in mode " + mode,
-			Hint: "set network.proxyMode: iptables, or install a newer kernel",
-		})
-	}
+	checkProxyKernel(c, in, h, f)
 	d, err := in.distro(h)
 	if err != nil {
 		return // another check reports it

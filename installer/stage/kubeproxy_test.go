@@ -81,6 +81,27 @@ func TestProxyPreflight(t *testing.T) {
 		t.Errorf("packages of %v are missing, want those of node-1", got)
 	}
 
+	// Modules count only in the mode that needs them, and for a network that is the proxy.
+	lacks := func(in Input) Input {
+		f := in.Facts["node-1"]
+		f.NoModules = []string{"ip_vs_rr"}
+		in.Facts["node-1"] = f
+		return in
+	}
+	in = lacks(testInput(t, "1.36"))
+	if got := check(in, "proxy-kernel"); len(got) > 0 {
+		t.Errorf("kernels of %v are refused in mode iptables", got)
+	}
+	in.Cluster.Network.ProxyMode = manifests.ProxyIPVS
+	for name, in := range map[string]Input{"ipvs": in, "kube-router": lacks(onNetwork(t, "kube-router"))} {
+		if got := check(in, "proxy-kernel"); !slices.Equal(got, []string{"node-1"}) {
+			t.Errorf("%s: kernels of %v are refused, want that of node-1", name, got)
+		}
+		if names := steps(t, in, "host", "node-1")["modules"].Step.(*step.Modules).Names; !slices.Contains(names, "ip_vs_sh") {
+			t.Errorf("%s: modules %v", name, names)
+		}
+	}
+
 	in = testInput(t, "1.16")
 	in.Cluster.Network.ProxyMode = manifests.ProxyNFTables
 	if p := in.Cluster.CheckNetwork(in.Lock); len(p) != 1 || !strings.Contains(p[0].Message, "no mode nftables, want one of iptables, ipvs") {

@@ -1,6 +1,7 @@
 package step
 
 import (
+	"bytes"
 	"path"
 	"slices"
 	"strings"
@@ -57,6 +58,34 @@ var features = map[string]string{
 	"ip_tables":    "/proc/net/ip_tables_names",
 }
 
+// symbols are functions that a kernel without a module tree lists if it has what are modules
+// elsewhere, for those that no file shows.
+var symbols = map[string]string{
+	"ip_vs_rr":  "ip_vs_rr_schedule",
+	"ip_vs_wrr": "ip_vs_wrr_schedule",
+	"ip_vs_sh":  "ip_vs_sh_schedule",
+	"nf_tables": "nf_tables_newtable",
+}
+
+// LacksModules returns those of the modules that the host's kernel neither has nor can load.
+func (e *Env) LacksModules(names ...string) ([]string, error) {
+	k, err := e.kernel()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, n := range names {
+		has, err := k.present(n)
+		if err != nil {
+			return nil, err
+		}
+		if !has && !k.loadable(n) {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
 // present reports whether name is loaded or built in.
 func (k kernel) present(name string) (bool, error) {
 	name = moduleName(name)
@@ -65,6 +94,13 @@ func (k kernel) present(name string) (bool, error) {
 	}
 	if path, ok := features[name]; ok && k.env.exists(path) {
 		return true, nil
+	}
+	if symbol, ok := symbols[name]; ok && len(k.deps)+len(k.builtin) == 0 {
+		all, err := k.env.ReadFile("/proc/kallsyms")
+		if err != nil && !absent(err) {
+			return false, err
+		}
+		return bytes.Contains(all, []byte(" "+symbol+"\n")), nil
 	}
 	fsys, err := k.env.ReadFile("/proc/filesystems")
 	if err != nil && !absent(err) {

@@ -2,6 +2,7 @@ package step_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,22 @@ func TestModules(t *testing.T) {
 	w.Write(t, "proc/sys/net/bridge/bridge-nf-call-iptables", "1", 0o644)
 	if _, err := m.Apply(t.Context(), w.Env()); err != nil {
 		t.Errorf("the feature is there without a module tree: %v", err)
+	}
+}
+
+// A kernel without a module tree shows in its symbols what it has built in.
+func TestLacksModules(t *testing.T) {
+	w := modulesWorld(t, true)
+	if got, err := w.Env().LacksModules("overlay", "br_netfilter", "nf_tables"); err != nil || !slices.Equal(got, []string{"nf_tables"}) {
+		t.Errorf("lacks %v, %v", got, err)
+	}
+	w = modulesWorld(t, false)
+	w.Write(t, "proc/kallsyms", "0000000000000000 t nf_tables_newtable\n0000000000000000 t ip_vs_rr_schedule_other\n", 0o644)
+	if got, err := w.Env().LacksModules("ip_vs", "ip_vs_rr", "nf_tables"); err != nil || !slices.Equal(got, []string{"ip_vs", "ip_vs_rr"}) {
+		t.Errorf("lacks %v, %v", got, err)
+	}
+	if _, err := (&step.Modules{Names: []string{"nf_tables"}}).Apply(t.Context(), w.Env()); err != nil {
+		t.Errorf("nf_tables is built in: %v", err)
 	}
 }
 
