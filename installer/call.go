@@ -65,6 +65,14 @@ func (m *member) settle() {
 	}
 }
 
+// start starts the agent of a host that was just connected, so that it is ready when the
+// first call comes.
+func (m *member) start(ctx context.Context) {
+	m.busy.Lock()
+	defer m.busy.Unlock()
+	m.session = startSession(ctx, m.Host)
+}
+
 // isLost reports whether the connection was lost in the last call.
 func (m *member) isLost() bool {
 	m.busy.Lock()

@@ -77,8 +77,8 @@ func (e *HostError) Error() string {
 
 func (e *HostError) Unwrap() error { return e.Err }
 
-// Connect connects to all hosts of the cluster and installs the agent's program on
-// them. The error joins a *HostError for each host that failed, in the order of
+// Connect connects to all hosts of the cluster, installs the agent's program on them and
+// starts it. The error joins a *HostError for each host that failed, in the order of
 // cluster.yaml; see also o.Partial.
 func Connect(ctx context.Context, c *manifests.Cluster, o ConnectOptions) (*Fleet, error) {
 	f := &Fleet{cluster: c, parallel: o.Parallel, binary: o.Binary, options: o, hosts: map[string]*member{}, missing: map[string]error{}}
@@ -115,7 +115,7 @@ func (f *Fleet) admit(ctx context.Context, hosts []manifests.Host) error {
 	})
 }
 
-// connect connects to one host and installs the agent's program on it.
+// connect connects to one host, installs the agent's program on it and starts it.
 func (f *Fleet) connect(ctx context.Context, c manifests.Host, o ConnectOptions) (*member, error) {
 	m := &member{dial: func(ctx context.Context) (host.Host, error) { return Dial(ctx, c, o) }}
 	h, err := m.dial(ctx)
@@ -126,6 +126,7 @@ func (f *Fleet) connect(ctx context.Context, c manifests.Host, o ConnectOptions)
 	if err := f.installAgent(ctx, m); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
+	m.start(ctx)
 	return m, nil
 }
 

@@ -54,6 +54,19 @@ func TestOneAgentForAllStages(t *testing.T) {
 	}
 }
 
+// The first requests need not wait for the start of the agents.
+func TestConnectStartsTheAgents(t *testing.T) {
+	l := newLab(t, "a", "b")
+	if err := l.connect().Close(); err != nil { // waits for the agents
+		t.Fatal(err)
+	}
+	for n, h := range l.hosts {
+		if h.agents != 1 {
+			t.Errorf("%s: %d agents, want 1", n, h.agents)
+		}
+	}
+}
+
 // scripted is a host whose agents are functions: the first start runs the first one, and so on.
 type scripted struct {
 	*fakeHost
