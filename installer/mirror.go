@@ -103,7 +103,7 @@ func (m *Mirror) Complete(ctx context.Context, in stage.Input) error {
 	var mu sync.Mutex
 	var missing []string
 	var g errgroup.Group
-	g.SetLimit(8)
+	g.SetLimit(agent.MirrorConnections)
 	for _, p := range paths {
 		g.Go(func() error {
 			if err := m.Has(ctx, p); err != nil {

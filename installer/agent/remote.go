@@ -38,6 +38,10 @@ var (
 	filePace     = reader.Pace{Bytes: 64 << 10, Within: 30 * time.Second, Total: 6 * time.Hour}
 )
 
+// MirrorConnections is the number of requests to a mirror at the same time that need no
+// new connections.
+const MirrorConnections = 8
+
 // cacheDir keeps documents of the bundle for the next stage. Every use verifies them.
 const cacheDir = StateDir + "/bundle"
 
@@ -121,6 +125,7 @@ func newClient(e Endpoint) (*http.Client, error) {
 			DialContext:           (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
 			TLSHandshakeTimeout:   15 * time.Second,
 			ResponseHeaderTimeout: time.Minute,
+			MaxIdleConnsPerHost:   MirrorConnections,
 			DisableCompression:    true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error {
