@@ -66,6 +66,9 @@ func LocalEtcd() EtcdClient {
 
 // members returns the members of the etcd behind the endpoints.
 func (c EtcdClient) members(ctx context.Context, env *Env, endpoints []string) ([]EtcdMember, error) {
+	if list, err := c.list(ctx, env, endpoints); err == nil {
+		return list, nil
+	}
 	out, err := c.ctl(ctx, env, endpoints, "member", "list", "-w", "json")
 	if err != nil {
 		return nil, fmt.Errorf("members of etcd: %w", err)

@@ -9,6 +9,7 @@ var (
 	MountPrefixes = mountPrefixes
 	Processes     = processes
 	Complete      = complete
+	MembersOf     = EtcdClient.members
 )
 
 func init() { quorumInterval, quorumPatience = time.Millisecond, 200*time.Millisecond }
