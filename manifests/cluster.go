@@ -15,42 +15,44 @@ const (
 
 // Cluster assigns roles and settings to hosts: cluster.yaml.
 type Cluster struct {
-	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
-	Kind       string `yaml:"kind" json:"kind"`
+	APIVersion string `yaml:"apiVersion" json:"apiVersion"` // offk8s.dev/v1
+	Kind       string `yaml:"kind" json:"kind"`             // Cluster
 
+	// Name is the name of the cluster, in lower case letters, digits and dashes.
 	Name string `yaml:"name" json:"name"`
 	// Kubernetes, if set, must match the bundle's version ("1.36" or "1.36.3").
 	Kubernetes string `yaml:"kubernetes,omitempty" json:"kubernetes,omitempty"`
 
-	Mirror  ClusterMirror  `yaml:"mirror" json:"mirror"`
-	SSH     SSH            `yaml:"ssh,omitempty" json:"ssh,omitzero"` // defaults for all hosts
-	Hosts   []Host         `yaml:"hosts" json:"hosts"`
-	Network ClusterNetwork `yaml:"network,omitempty" json:"network,omitzero"`
+	Mirror  ClusterMirror  `yaml:"mirror" json:"mirror"`                      // the mirror that the hosts fetch from
+	SSH     SSH            `yaml:"ssh,omitempty" json:"ssh,omitzero"`         // how to connect to the hosts; a host may override it
+	Hosts   []Host         `yaml:"hosts" json:"hosts"`                        // the machines
+	Network ClusterNetwork `yaml:"network,omitempty" json:"network,omitzero"` // address ranges, DNS domain, pod network
 
-	ControlPlane ControlPlane `yaml:"controlPlane,omitempty" json:"controlPlane,omitzero"`
-	LoadBalancer LoadBalancer `yaml:"loadBalancer,omitempty" json:"loadBalancer,omitzero"`
-	// TopologyReason allows an even number of etcd members or control planes.
+	ControlPlane ControlPlane `yaml:"controlPlane,omitempty" json:"controlPlane,omitzero"` // the address of the API
+	LoadBalancer LoadBalancer `yaml:"loadBalancer,omitempty" json:"loadBalancer,omitzero"` // how nodes and users reach several control planes
+	// TopologyReason allows an even number of etcd members or control planes, or a single load balancer.
 	TopologyReason string `yaml:"topologyReason,omitempty" json:"topologyReason,omitempty"`
 
-	Etcd              Component `yaml:"etcd,omitempty" json:"etcd,omitzero"`
-	APIServer         Component `yaml:"apiServer,omitempty" json:"apiServer,omitzero"`
-	ControllerManager Component `yaml:"controllerManager,omitempty" json:"controllerManager,omitzero"`
-	Scheduler         Component `yaml:"scheduler,omitempty" json:"scheduler,omitzero"`
-	Kubelet           Component `yaml:"kubelet,omitempty" json:"kubelet,omitzero"`
-	Proxy             Component `yaml:"proxy,omitempty" json:"proxy,omitzero"`
-	Runtime           Runtime   `yaml:"runtime,omitempty" json:"runtime,omitzero"`
-	Time              Time      `yaml:"time,omitempty" json:"time,omitzero"`
+	Etcd              Component `yaml:"etcd,omitempty" json:"etcd,omitzero"`                           // settings of etcd
+	APIServer         Component `yaml:"apiServer,omitempty" json:"apiServer,omitzero"`                 // settings of kube-apiserver
+	ControllerManager Component `yaml:"controllerManager,omitempty" json:"controllerManager,omitzero"` // settings of kube-controller-manager
+	Scheduler         Component `yaml:"scheduler,omitempty" json:"scheduler,omitzero"`                 // settings of kube-scheduler
+	Kubelet           Component `yaml:"kubelet,omitempty" json:"kubelet,omitzero"`                     // settings of the kubelet
+	Proxy             Component `yaml:"proxy,omitempty" json:"proxy,omitzero"`                         // settings of kube-proxy
+	Runtime           Runtime   `yaml:"runtime,omitempty" json:"runtime,omitzero"`                     // the container runtime
+	Time              Time      `yaml:"time,omitempty" json:"time,omitzero"`                           // time servers and settings of chrony
 	// Addons names those addons of the bundle that the cluster has. If the field is
 	// missing, it has all of them.
 	Addons   []string `yaml:"addons,omitzero" json:"addons,omitzero"`
-	HostPrep HostPrep `yaml:"hostPreparation,omitempty" json:"hostPreparation,omitzero"`
+	HostPrep HostPrep `yaml:"hostPreparation,omitempty" json:"hostPreparation,omitzero"` // what is prepared on hosts, and what is not
 }
 
 // ClusterMirror is the mirror that the hosts fetch from.
 type ClusterMirror struct {
-	URL string `yaml:"url" json:"url"` // "https://dmz:8443"
-	// CAFingerprint is printed by `serve`: "sha256:<hex>" of the CA certificate's
-	// DER. If it is empty, the hosts use the trust store of their system (or http).
+	// URL is the address of offk8s serve as the hosts see it, such as https://10.0.0.5:8443.
+	URL string `yaml:"url" json:"url"`
+	// CAFingerprint is printed by serve: "sha256:" and the SHA-256 of the CA certificate's
+	// DER in hexadecimal. If it is empty, the hosts use the trust store of their system (or http).
 	CAFingerprint string `yaml:"caFingerprint,omitempty" json:"caFingerprint,omitempty"`
 }
 
@@ -58,16 +60,16 @@ type ClusterMirror struct {
 type Host struct {
 	Name    string `yaml:"name" json:"name"`       // RFC 1123 label or subdomain, lower case; also the node name
 	Address string `yaml:"address" json:"address"` // IP that the other hosts reach
-	Roles   []Role `yaml:"roles" json:"roles"`
+	Roles   []Role `yaml:"roles" json:"roles"`     // control-plane, etcd, worker, load-balancer; a host may have several
 	// OS is the expected distribution, such as "rocky-9", or that of the bundle whose
-	// packages the host uses; if it is empty, any is accepted. `offk8s plan` uses it, since
+	// packages the host uses; if it is empty, any is accepted. offk8s plan uses it, since
 	// it does not connect to hosts.
 	OS string `yaml:"os,omitempty" json:"os,omitempty"`
-	// Local marks the host that `install` itself runs on: no SSH.
+	// Local marks the host that install itself runs on: no SSH.
 	Local  bool              `yaml:"local,omitempty" json:"local,omitempty"`
-	SSH    SSH               `yaml:"ssh,omitempty" json:"ssh,omitzero"`
-	Labels map[string]string `yaml:"labels,omitempty" json:"labels,omitempty"`
-	Taints []string          `yaml:"taints,omitempty" json:"taints,omitempty"` // "key=value:Effect"
+	SSH    SSH               `yaml:"ssh,omitempty" json:"ssh,omitzero"`        // how to connect to this host
+	Labels map[string]string `yaml:"labels,omitempty" json:"labels,omitempty"` // labels of the node
+	Taints []string          `yaml:"taints,omitempty" json:"taints,omitempty"` // taints of the node, as "key=value:Effect"
 }
 
 // HasRole reports whether h has the role r.
@@ -75,25 +77,25 @@ func (h Host) HasRole(r Role) bool { return slices.Contains(h.Roles, r) }
 
 // SSH holds the settings of a connection to a host.
 type SSH struct {
-	Address    string `yaml:"address,omitempty" json:"address,omitempty"` // empty: the host's address
-	Port       int    `yaml:"port,omitempty" json:"port,omitempty"`       // 0: 22
-	User       string `yaml:"user,omitempty" json:"user,omitempty"`       // empty: root
-	KeyFile    string `yaml:"keyFile,omitempty" json:"keyFile,omitempty"` // empty: ssh-agent, then ~/.ssh/id_*
-	KnownHosts string `yaml:"knownHosts,omitempty" json:"knownHosts,omitempty"`
+	Address    string `yaml:"address,omitempty" json:"address,omitempty"`       // default: the host's address
+	Port       int    `yaml:"port,omitempty" json:"port,omitempty"`             // default 22
+	User       string `yaml:"user,omitempty" json:"user,omitempty"`             // default root; another user needs sudo
+	KeyFile    string `yaml:"keyFile,omitempty" json:"keyFile,omitempty"`       // private key; default: ssh-agent, then ~/.ssh/id_*
+	KnownHosts string `yaml:"knownHosts,omitempty" json:"knownHosts,omitempty"` // host keys; default ~/.ssh/known_hosts
 	// HostKey pins the key's fingerprint as ssh-keygen -l prints it ("SHA256:…").
 	HostKey string `yaml:"hostKey,omitempty" json:"hostKey,omitempty"`
 }
 
 // ClusterNetwork holds address ranges, DNS domain, proxy mode and options.
 type ClusterNetwork struct {
-	PodCIDR     string `yaml:"podCIDR,omitempty" json:"podCIDR,omitempty"`         // default 10.244.0.0/16
-	ServiceCIDR string `yaml:"serviceCIDR,omitempty" json:"serviceCIDR,omitempty"` // default 10.96.0.0/16
-	DNSDomain   string `yaml:"dnsDomain,omitempty" json:"dnsDomain,omitempty"`     // default cluster.local
-	ProxyMode   string `yaml:"proxyMode,omitempty" json:"proxyMode,omitempty"`     // default iptables
+	PodCIDR     string `yaml:"podCIDR,omitempty" json:"podCIDR,omitempty"`         // addresses of pods; default 10.244.0.0/16
+	ServiceCIDR string `yaml:"serviceCIDR,omitempty" json:"serviceCIDR,omitempty"` // addresses of services; default 10.96.0.0/16
+	DNSDomain   string `yaml:"dnsDomain,omitempty" json:"dnsDomain,omitempty"`     // domain of services; default cluster.local
+	ProxyMode   string `yaml:"proxyMode,omitempty" json:"proxyMode,omitempty"`     // iptables (default), ipvs or nftables
 	// Isolation "namespaces" keeps pods of other namespaces away from those of each
 	// namespace; empty: pods reach each other.
 	Isolation string `yaml:"isolation,omitempty" json:"isolation,omitempty"`
-	// Options are settings of the bundle's pod network, which lists them (catalog.Option).
+	// Options are settings of the bundle's pod network; docs/networks.md lists them.
 	Options map[string]any `yaml:"options,omitempty" json:"options,omitempty"`
 }
 
@@ -101,16 +103,16 @@ type ClusterNetwork struct {
 type ControlPlane struct {
 	// Endpoint is the host:port that users and, unless they have a proxy, nodes dial.
 	// If it is empty, it is that of the load balancers, or else the first control
-	// plane's address and port 6443. SANs are more names for the certificate.
+	// plane's address and port 6443.
 	Endpoint string   `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
-	SANs     []string `yaml:"sans,omitempty" json:"sans,omitempty"`
+	SANs     []string `yaml:"sans,omitempty" json:"sans,omitempty"` // more names and addresses for the API's certificate
 }
 
-// Component overrides the settings of one daemon. Args are flags without dashes;
-// Config is merged over the generated configuration file, if there is one.
+// Component overrides the settings of one daemon.
 type Component struct {
-	Args   map[string]string `yaml:"args,omitempty" json:"args,omitempty"`
-	Config map[string]any    `yaml:"config,omitempty" json:"config,omitempty"`
+	Args map[string]string `yaml:"args,omitempty" json:"args,omitempty"` // flags without dashes, and their values
+	// Config is merged over the generated configuration file, if the daemon has one.
+	Config map[string]any `yaml:"config,omitempty" json:"config,omitempty"`
 }
 
 // The container runtimes. RuntimeDocker is for minors whose kubelet has dockershim, up to 1.23.
@@ -121,9 +123,9 @@ const (
 
 // Runtime is the container runtime.
 type Runtime struct {
-	// Name is RuntimeContainerd or RuntimeDocker; empty: that of the bundle.
+	// Name is containerd or docker; if it is empty, it is that of the bundle.
 	Name         string `yaml:"name,omitempty" json:"name,omitempty"`
-	CgroupDriver string `yaml:"cgroupDriver,omitempty" json:"cgroupDriver,omitempty"` // default systemd
+	CgroupDriver string `yaml:"cgroupDriver,omitempty" json:"cgroupDriver,omitempty"` // systemd (default) or cgroupfs
 	// Config is merged over the generated configuration: containerd's config.toml, with the
 	// keys of TOML, or docker's daemon.json.
 	Config map[string]any `yaml:"config,omitempty" json:"config,omitempty"`
@@ -144,7 +146,7 @@ type Time struct {
 
 // HostPrep holds the settings of the host stage.
 type HostPrep struct {
-	Sysctls map[string]string `yaml:"sysctls,omitempty" json:"sysctls,omitempty"`
+	Sysctls map[string]string `yaml:"sysctls,omitempty" json:"sysctls,omitempty"` // more kernel parameters
 	// Skip names groups of steps to leave out: "hostname", "hosts", "swap",
 	// "modules", "sysctl", "firewall", "selinux".
 	Skip []string `yaml:"skip,omitempty" json:"skip,omitempty"`

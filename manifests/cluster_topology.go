@@ -13,15 +13,15 @@ import (
 // LoadBalancer is the way to the API servers of several control planes. All fields but
 // Mode belong to BalanceHosts.
 type LoadBalancer struct {
-	// Mode is one of the modes below. If it is empty and a host has the role
-	// load-balancer, it is BalanceHosts.
+	// Mode is hosts, external or node-local. If it is empty and a host has the role
+	// load-balancer, it is hosts.
 	Mode string `yaml:"mode,omitempty" json:"mode,omitempty"`
 	// VIP is the address that moves between the balancers.
 	VIP  string `yaml:"vip,omitempty" json:"vip,omitempty"`
-	Port int    `yaml:"port,omitempty" json:"port,omitempty"` // default 6443, or 8443 if a balancer is a control plane too
+	Port int    `yaml:"port,omitempty" json:"port,omitempty"` // port of the balancers; default 6443, or 8443 if a balancer is a control plane too
 	// Interface gets the VIP; if it is empty, the interface with the host's address.
 	Interface string `yaml:"interface,omitempty" json:"interface,omitempty"`
-	// VRRPID tells these balancers from others on the network, 1 to 255 (RFC 5798,
+	// VRRPID is the number of the virtual router on the network, 1 to 255 (RFC 5798,
 	// section 5.2.3); default 51.
 	VRRPID int `yaml:"vrrpID,omitempty" json:"vrrpID,omitempty"`
 }

@@ -16,8 +16,8 @@ import (
 // Manifest is the wanted content of a bundle, which `offk8s pack` resolves. It
 // comes from flags and pack.yaml.
 type Manifest struct {
-	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
-	Kind       string `yaml:"kind" json:"kind"`
+	APIVersion string `yaml:"apiVersion" json:"apiVersion"` // offk8s.dev/v1
+	Kind       string `yaml:"kind" json:"kind"`             // Manifest
 
 	// Name of the bundle; empty means "kubernetes-<minor>".
 	Name string `yaml:"name,omitempty" json:"name,omitempty"`
@@ -28,15 +28,12 @@ type Manifest struct {
 	Arches []string `yaml:"arches,omitempty" json:"arches,omitempty"`
 	// Distros are catalog names ("centos-7"); empty means the release's default.
 	Distros []string `yaml:"distros,omitempty" json:"distros,omitempty"`
-	// CNI and Runtime are catalog names; empty means the release's default.
-	CNI     string `yaml:"cni,omitempty" json:"cni,omitempty"`
-	Runtime string `yaml:"runtime,omitempty" json:"runtime,omitempty"`
+	CNI     string   `yaml:"cni,omitempty" json:"cni,omitempty"`         // pod network of the catalog; empty means the release's default
+	Runtime string   `yaml:"runtime,omitempty" json:"runtime,omitempty"` // containerd or docker; empty means the release's default
 
-	// Images are extra image references, Packages extra OS packages for every
-	// distro, Files extra files.
-	Images   []string    `yaml:"images,omitempty" json:"images,omitempty"`
-	Packages []string    `yaml:"packages,omitempty" json:"packages,omitempty"`
-	Files    []ExtraFile `yaml:"files,omitempty" json:"files,omitempty"`
+	Images   []string    `yaml:"images,omitempty" json:"images,omitempty"`     // more image references
+	Packages []string    `yaml:"packages,omitempty" json:"packages,omitempty"` // more OS packages, for every distribution
+	Files    []ExtraFile `yaml:"files,omitempty" json:"files,omitempty"`       // more files
 
 	// Addons are sets of Kubernetes objects, in the order in which install applies them.
 	Addons []ManifestAddon `yaml:"addons,omitempty" json:"addons,omitempty"`
@@ -46,30 +43,30 @@ type Manifest struct {
 	// Keyrings are OpenPGP keyring files by distro, in addition to the catalog's.
 	Keyrings map[string]string `yaml:"keyrings,omitempty" json:"keyrings,omitempty"`
 
-	// Sequence grows with every bundle of the same name (rollback check);
-	// zero means 1. Expires is optional, UTC.
+	// Sequence grows with every bundle of the same name: hosts refuse an older one.
+	// Zero means 1.
 	Sequence int64     `yaml:"sequence,omitempty" json:"sequence,omitempty"`
-	Expires  time.Time `yaml:"expires,omitempty" json:"expires,omitzero"`
+	Expires  time.Time `yaml:"expires,omitempty" json:"expires,omitzero"` // day after which offk8s warns about the bundle, UTC
 }
 
 // ManifestAddon is an addon of the catalog or, with Files, Kubernetes objects of the user.
 type ManifestAddon struct {
-	Name string `yaml:"name" json:"name"`
+	Name string `yaml:"name" json:"name"` // of an addon of the catalog, or of a set of objects of yours
 	// Files are files with YAML or JSON objects, or directories of them.
 	Files []string `yaml:"files,omitempty" json:"files,omitempty"`
 }
 
-// ExtraFile is a file to add to a bundle. Digest may be sha256 or sha512.
+// ExtraFile is a file to add to a bundle.
 type ExtraFile struct {
-	Name   string `yaml:"name" json:"name"`
-	URL    string `yaml:"url" json:"url"`
-	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
+	Name   string `yaml:"name" json:"name"`                         // path of the file on the mirror, below /files/
+	URL    string `yaml:"url" json:"url"`                           // where pack downloads it
+	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"` // sha256 or sha512, such as sha256:<hex>
 }
 
 // Rewrite replaces the URL or registry prefix From by To.
 type Rewrite struct {
-	From string `yaml:"from" json:"from"`
-	To   string `yaml:"to" json:"to"`
+	From string `yaml:"from" json:"from"` // what upstream addresses begin with
+	To   string `yaml:"to" json:"to"`     // what to use instead
 }
 
 // Validate returns the problems in the values of m. Resolve checks that the

@@ -73,7 +73,7 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	f.CountVarP(&a.verbose, "verbose", "v", "more detail on stderr (repeat for still more)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors on stderr")
 	root.AddCommand(
-		a.versionsCommand(), a.initCommand(), a.keysCommand(),
+		a.versionsCommand(), a.initCommand(), a.explainCommand(), a.configCommand(), a.keysCommand(),
 		a.packCommand(), a.verifyCommand(), a.inspectCommand(),
 		a.serveCommand(), a.planCommand(), a.doctorCommand(), a.installCommand(), a.ticketCommand(), a.drillCommand(), a.resetCommand(), a.logsCommand(), a.kubeconfigCommand(),
 		a.stateCommand(),
