@@ -32,24 +32,15 @@ func TestAcceptedClustersArePlanned(t *testing.T) {
 			}
 		}
 		ids := map[string]bool{}
-		for _, p := range Install().Stages {
-			for _, h := range in.Cluster.Hosts {
-				if p.Steps == nil {
-					continue
-				}
-				items, err := p.Steps(in, h)
-				if err != nil {
-					t.Fatalf("seed %d: stage %q: host %q: %v\n%+v", seed, p.Name, h.Name, err, in.Cluster)
-				}
-				for _, it := range items {
-					if key := h.Name + " " + it.ID; ids[key] {
-						t.Errorf("seed %d: step %q twice", seed, key)
-					} else {
-						ids[key] = true
-					}
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			for it := range plan(t, in) {
+				if key := it.host.Name + " " + it.ID; ids[key] {
+					t.Errorf("step %q twice", key)
+				} else {
+					ids[key] = true
 				}
 			}
-		}
+		})
 	}
 	if accepted < 60 {
 		t.Errorf("only %d of the generated clusters are valid", accepted)

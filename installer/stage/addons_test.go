@@ -14,11 +14,13 @@ import (
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
-// addonInput is testInput with all addons of the catalog and one of the user.
-func addonInput(t *testing.T, minor string) Input {
+// addonInput is testInput on a pod network, with all addons of the catalog and one of the
+// user.
+func addonInput(t *testing.T, minor, network string) Input {
 	t.Helper()
 	in := testInput(t, minor)
 	cat := embedded(t)
+	in.Lock = testLock(t, cat, minor, network)
 	for _, name := range cat.AddonNames() {
 		a, err := cat.Addon(name)
 		if err != nil {
@@ -45,7 +47,7 @@ func addonInput(t *testing.T, minor string) Input {
 // The addons of every minor have versions, and name their images by digest.
 func TestAddons(t *testing.T) {
 	for _, minor := range []string{"1.16", "1.36"} {
-		in := addonInput(t, minor)
+		in := addonInput(t, minor, "flannel")
 		got := steps(t, in, "addons", "cp-1")
 		for _, a := range in.Lock.Addons {
 			apply, ok := got[a.Name].Step.(*kube.Apply)
@@ -85,7 +87,7 @@ func TestNodeLocalDNS(t *testing.T) {
     "169.254.20.10"
   ]`},
 	} {
-		in := addonInput(t, "1.36")
+		in := addonInput(t, "1.36", "flannel")
 		in.Cluster.Network.ProxyMode = mode
 		objects, err := json.Marshal(steps(t, in, "addons", "cp-1")["node-local-dns"].Step.(*kube.Apply).Objects)
 		if err != nil || !strings.Contains(string(objects), want[0]) {
@@ -99,7 +101,7 @@ func TestNodeLocalDNS(t *testing.T) {
 			t.Errorf("%s: the kubelet names a cache that is not there", mode)
 		}
 	}
-	c := steps(t, addonInput(t, "1.36"), "runtime", "node-1")["cleanup"].Step.(*step.Cleanup)
+	c := steps(t, addonInput(t, "1.36", "flannel"), "runtime", "node-1")["cleanup"].Step.(*step.Cleanup)
 	if !slices.Contains(c.Interfaces, "nodelocaldns") || !slices.Contains(c.RuleComments, "NodeLocal") {
 		t.Errorf("reset leaves the cache: %+v", c)
 	}
@@ -107,7 +109,7 @@ func TestNodeLocalDNS(t *testing.T) {
 
 // cluster.yaml chooses among the addons of the bundle.
 func TestAddonsOfCluster(t *testing.T) {
-	in := addonInput(t, "1.36")
+	in := addonInput(t, "1.36", "flannel")
 	in.Cluster.Addons = []string{}
 	if got := steps(t, in, "addons", "cp-1"); len(got) > 0 {
 		t.Errorf("no addons wanted, got %v", got)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests/catalog"
 )
 
 // A pod network is data: a catalog overlay with a cni.yaml and a template is
@@ -50,8 +51,11 @@ spec:
 			t.Fatal(err)
 		}
 	}
-	cat := embedded(t)
-	if err := cat.Overlay(filepath.Dir(filepath.Dir(dir))); err != nil {
+	cat, err := catalog.Embedded()
+	if err == nil {
+		err = cat.Overlay(filepath.Dir(filepath.Dir(dir)))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	in := testInput(t, "1.36")
@@ -85,20 +89,9 @@ spec:
 			t.Errorf("%s waits for %+v", h.Name, up)
 		}
 	}
-	for _, p := range Install().Stages {
-		if p.Steps == nil {
-			continue
-		}
-		for _, h := range in.Cluster.Hosts {
-			items, err := p.Steps(in, h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, it := range items {
-				if strings.Contains(it.ID+it.Step.Describe(), "flannel") {
-					t.Errorf("%s: step %q: %s", h.Name, it.ID, it.Step.Describe())
-				}
-			}
+	for it := range plan(t, in) {
+		if strings.Contains(it.ID+it.Step.Describe(), "flannel") {
+			t.Errorf("%s: step %q: %s", it.host.Name, it.ID, it.Step.Describe())
 		}
 	}
 }

@@ -43,24 +43,16 @@ func dockerInput(t *testing.T) Input {
 func TestDockerPlan(t *testing.T) {
 	in := dockerInput(t)
 	var b strings.Builder
-	for _, stage := range []string{"runtime", "images"} {
-		for _, s := range Install().Stages {
-			if s.Name != stage {
-				continue
-			}
-			items, err := s.Steps(in, in.Cluster.Hosts[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, it := range items {
-				b.WriteString(it.ID + ": " + it.Step.Describe() + "\n")
-				switch s := it.Step.(type) {
-				case *step.File:
-					b.WriteString(s.Content)
-				case *step.Unit:
-					b.WriteString(s.Content)
-				}
-			}
+	for it := range plan(t, in) {
+		if it.host.Name != "node-1" || it.stage != "runtime" && it.stage != "images" {
+			continue
+		}
+		b.WriteString(it.ID + ": " + it.Step.Describe() + "\n")
+		switch s := it.Step.(type) {
+		case *step.File:
+			b.WriteString(s.Content)
+		case *step.Unit:
+			b.WriteString(s.Content)
 		}
 	}
 	b.WriteString(steps(t, in, "node", "node-1")["kubelet-unit"].Step.(*step.Unit).Content)

@@ -2,12 +2,15 @@ package stage
 
 import (
 	"flag"
+	"iter"
+	"maps"
 	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,10 +66,13 @@ func testFacts(h manifests.Host, id, version string) facts.Facts {
 	}
 }
 
+// loadEmbedded reads the catalog once for all tests, which change nothing in it.
+var loadEmbedded = sync.OnceValues(catalog.Embedded)
+
 // embedded returns the catalog of the program.
 func embedded(t *testing.T) *catalog.Catalog {
 	t.Helper()
-	cat, err := catalog.Embedded()
+	cat, err := loadEmbedded()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +104,7 @@ func testLock(t *testing.T, cat *catalog.Catalog, minor, network string) *manife
 		if err != nil {
 			t.Fatal(err)
 		}
+		d.Keys = maps.Clone(d.Keys)
 		for k := range d.Keys {
 			d.Keys[k] = "key of " + name + "\n"
 		}
@@ -149,26 +156,50 @@ func bothArches(l *manifests.Lock) {
 	}
 }
 
+// planned is a step with its stage and host.
+type planned struct {
+	step.Item
+	stage string
+	host  manifests.Host
+}
+
+// plan yields the steps of an installation, by stage and then by host.
+func plan(t *testing.T, in Input) iter.Seq[planned] {
+	t.Helper()
+	return func(yield func(planned) bool) {
+		for _, s := range Install().Stages {
+			if s.Steps == nil {
+				continue
+			}
+			for _, h := range in.Cluster.Hosts {
+				if s.Hosts != nil && !slices.ContainsFunc(s.Hosts(in), func(x manifests.Host) bool { return x.Name == h.Name }) {
+					continue
+				}
+				items, err := s.Steps(in, h)
+				if err != nil {
+					t.Fatalf("stage %q: host %q: %v", s.Name, h.Name, err)
+				}
+				for _, it := range items {
+					if !yield(planned{it, s.Name, h}) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
 // steps returns the steps of one stage on one host by id without the stage.
 func steps(t *testing.T, in Input, stage, host string) map[string]step.Item {
 	t.Helper()
 	out := map[string]step.Item{}
-	for _, p := range Install().Stages {
-		if p.Name != stage {
-			continue
-		}
-		for _, h := range in.Cluster.Hosts {
-			if h.Name != host {
-				continue
-			}
-			items, err := p.Steps(in, h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, it := range items {
-				out[strings.TrimPrefix(it.ID, stage+"/")] = it
-			}
-		}
+	i := slices.IndexFunc(Install().Stages, func(s Stage) bool { return s.Name == stage })
+	items, err := Install().Stages[i].Steps(in, in.byName()[host])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range items {
+		out[strings.TrimPrefix(it.ID, stage+"/")] = it
 	}
 	return out
 }

@@ -183,26 +183,15 @@ func fieldPaths(v any, at string) []string {
 // plan checks all steps of a plan.
 func (u *unknown) plan(t *testing.T, in Input) {
 	t.Helper()
-	for _, s := range Install().Stages {
-		if s.Steps == nil {
-			continue
-		}
-		for _, h := range in.Cluster.Hosts {
-			items, err := s.Steps(in, h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, it := range items {
-				switch s := it.Step.(type) {
-				case *step.Unit:
-					u.unit(s)
-				case *step.File:
-					u.config(s.Content)
-				case *kube.Apply:
-					for _, o := range s.Objects {
-						u.object(o)
-					}
-				}
+	for it := range plan(t, in) {
+		switch s := it.Step.(type) {
+		case *step.Unit:
+			u.unit(s)
+		case *step.File:
+			u.config(s.Content)
+		case *kube.Apply:
+			for _, o := range s.Objects {
+				u.object(o)
 			}
 		}
 	}
@@ -225,7 +214,7 @@ func TestKnown(t *testing.T) {
 			}
 			for topic, least := range map[string]int{
 				"kube-apiserver": 30, "kube-controller-manager": 15, "kube-scheduler": 5, "kubelet": 5, "kube-proxy": 1, "etcd": 10,
-				"KubeletConfiguration": 20, "KubeProxyConfiguration": 8, "Policy": 10, "EncryptionConfiguration": 5, "kubectl drain": 4, "kinds": 10, "PodTemplateSpec": 50,
+				"KubeletConfiguration": 20, "KubeProxyConfiguration": 8, "Policy": 10, "EncryptionConfiguration": 5, "kubectl drain": 4, "kinds": 10, "PodTemplateSpec": 50, "APIService": 5,
 			} {
 				if u.checked[topic] < least {
 					t.Errorf("checked %d of %s", u.checked[topic], topic)
@@ -288,15 +277,30 @@ func (u *unknown) drain(t *testing.T, r catalog.Release) {
 	}
 }
 
-// everything returns inputs that together have each optional part: three control planes
-// with etcd, in both modes of balancing, docker if the minor has it, and nodes with name
-// servers.
+// everything returns inputs that together have each optional part of the minor: three
+// control planes with etcd, in both modes of balancing, every pod network, isolation, mode
+// of kube-proxy and addon, docker, and nodes with name servers.
 func everything(t *testing.T, minor string) []Input {
 	t.Helper()
 	inputs := []Input{sixHosts(t, minor), nodeLocal(t, minor)}
 	if in := testInput(t, minor); in.hasFile(in.Cluster.Hosts[0], "dockerd") {
 		in.Lock.Runtime = manifests.RuntimeDocker
 		inputs = append(inputs, in)
+	}
+	cat := embedded(t)
+	for _, name := range cat.CNIsFor(inputs[0].Lock.Release) {
+		in := addonInput(t, minor, name)
+		if in.Lock.CNIRelease.Policies {
+			in.Cluster.Network.Isolation = manifests.IsolateNamespaces
+		}
+		inputs = append(inputs, in)
+	}
+	for _, mode := range []string{manifests.ProxyIPVS, manifests.ProxyNFTables} {
+		in := addonInput(t, minor, "flannel")
+		in.Cluster.Network.ProxyMode = mode
+		if len(in.Cluster.CheckNetwork(in.Lock)) == 0 {
+			inputs = append(inputs, in)
+		}
 	}
 	for _, in := range inputs {
 		for name, f := range in.Facts {

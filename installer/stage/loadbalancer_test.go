@@ -49,28 +49,17 @@ func sixHosts(t *testing.T, minor string) Input {
 func TestBalancedGolden(t *testing.T) {
 	for _, minor := range []string{"1.16", "1.36"} {
 		in := sixHosts(t, minor)
-		var plan, files strings.Builder
-		for _, p := range Install().Stages {
-			if p.Steps == nil {
-				continue
+		var words, files strings.Builder
+		for it := range plan(t, in) {
+			balancer := it.host.HasRole(manifests.RoleLoadBalancer)
+			if balancer || it.stage == "access" || strings.HasSuffix(it.ID, "/endpoint") {
+				fmt.Fprintf(&words, "%-7s %-40s %s\n", it.host.Name, it.ID, it.Step.Describe())
 			}
-			for _, h := range in.Cluster.Hosts {
-				items, err := p.Steps(in, h)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, it := range items {
-					balancer := h.HasRole(manifests.RoleLoadBalancer)
-					if balancer || p.Name == "access" || strings.HasSuffix(it.ID, "/endpoint") {
-						fmt.Fprintf(&plan, "%-7s %-40s %s\n", h.Name, it.ID, it.Step.Describe())
-					}
-					if balancer && p.Name == "loadbalancer" {
-						writeFile(&files, h.Name, it.Step)
-					}
-				}
+			if balancer && it.stage == "loadbalancer" {
+				writeFile(&files, it.host.Name, it.Step)
 			}
 		}
-		golden(t, "balanced-plan-"+minor+".txt", plan.String())
+		golden(t, "balanced-plan-"+minor+".txt", words.String())
 		golden(t, "balanced-files-"+minor+".txt", files.String())
 	}
 }

@@ -19,27 +19,16 @@ var digests = regexp.MustCompile(` ?sha256:[0-9a-f]{12,64}|\.offk8s/[0-9a-f]{12}
 func planLines(t *testing.T, in Input) []string {
 	t.Helper()
 	var out []string
-	for _, p := range Install().Stages {
-		if p.Steps == nil {
-			continue
+	for it := range plan(t, in) {
+		out = append(out, it.ID+": "+it.Step.Describe())
+		var b strings.Builder
+		writeFile(&b, "", it.Step)
+		path, content, _ := strings.Cut(b.String(), " --\n")
+		if a, ok := it.Step.(*kube.Apply); ok {
+			path, content = it.ID, indented(t, a.Objects)
 		}
-		for _, h := range in.Cluster.Hosts {
-			items, err := p.Steps(in, h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, it := range items {
-				out = append(out, it.ID+": "+it.Step.Describe())
-				var b strings.Builder
-				writeFile(&b, "", it.Step)
-				path, content, _ := strings.Cut(b.String(), " --\n")
-				if a, ok := it.Step.(*kube.Apply); ok {
-					path, content = it.ID, indented(t, a.Objects)
-				}
-				for line := range strings.Lines(content) {
-					out = append(out, strings.TrimPrefix(path, "-- ")+": "+strings.TrimSpace(line))
-				}
-			}
+		for line := range strings.Lines(content) {
+			out = append(out, strings.TrimPrefix(path, "-- ")+": "+strings.TrimSpace(line))
 		}
 	}
 	var once []string

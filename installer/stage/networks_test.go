@@ -33,34 +33,26 @@ func TestNetworksGolden(t *testing.T) {
 			in.Cluster.Network.Isolation = manifests.IsolateNamespaces
 		}
 		fmt.Fprintf(&b, "== %s\n", name)
-		for _, s := range Install().Stages {
-			if !slices.Contains([]string{"host", "packages", "runtime", "node", "network", "nodenetwork", "smoke"}, s.Name) {
+		for it := range plan(t, in) {
+			on := map[string]string{"network": "cp-1", "smoke": "cp-1"}[it.stage]
+			if slices.Contains([]string{"host", "packages", "runtime", "node", "nodenetwork"}, it.stage) {
+				on = "node-2"
+			}
+			if it.host.Name != on {
 				continue
 			}
-			for _, host := range []string{"node-2", "cp-1"} {
-				if (s.Name == "network" || s.Name == "smoke") != (host == "cp-1") {
-					continue
-				}
-				h := in.byName()[host]
-				items, err := s.Steps(in, h)
+			switch s := it.Step.(type) {
+			case *step.Cleanup, *kube.Smoke:
+				spec, err := json.Marshal(s)
 				if err != nil {
-					t.Fatalf("%s: %v", name, err)
+					t.Fatal(err)
 				}
-				for _, it := range items {
-					switch it.Step.(type) {
-					case *step.Cleanup, *kube.Smoke:
-						spec, err := json.Marshal(it.Step)
-						if err != nil {
-							t.Fatal(err)
-						}
-						fmt.Fprintf(&b, "%s %s\n", it.ID, spec)
-					case *step.Modules, *step.Firewall, *step.Packages, *step.Unit, *step.Present, *kube.Apply:
-						fmt.Fprintf(&b, "%s %s\n", it.ID, it.Step.Describe())
-					case *step.File:
-						if it.ID == "host/unmanaged" {
-							fmt.Fprintf(&b, "%s %q\n", it.ID, it.Step.(*step.File).Content)
-						}
-					}
+				fmt.Fprintf(&b, "%s %s\n", it.ID, spec)
+			case *step.Modules, *step.Firewall, *step.Packages, *step.Unit, *step.Present, *kube.Apply:
+				fmt.Fprintf(&b, "%s %s\n", it.ID, s.Describe())
+			case *step.File:
+				if it.ID == "host/unmanaged" {
+					fmt.Fprintf(&b, "%s %q\n", it.ID, s.Content)
 				}
 			}
 		}

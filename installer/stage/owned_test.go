@@ -27,53 +27,48 @@ func generatedSettings(t *testing.T, in Input, h manifests.Host) (settings []set
 		"kube-scheduler.service": "scheduler", "kubelet.service": "kubelet", "kube-proxy.service": "proxy",
 	}
 	configs := map[string]string{kubeletCfg: "kubelet", proxyCfg: "proxy", containerdCfg: "runtime"}
-	for _, p := range Install().Stages {
-		if p.Steps == nil {
+	for it := range plan(t, in) {
+		if it.host.Name != h.Name {
 			continue
 		}
-		items, err := p.Steps(in, h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, it := range items {
-			switch s := it.Step.(type) {
-			case *step.Unit:
-				field, known := units[s.Name]
-				for _, line := range strings.Split(s.Content, "\n") {
-					flag, isFlag := strings.CutPrefix(strings.Trim(line, ` \"`), "--")
-					if key, value, ok := strings.Cut(flag, "="); known && isFlag && ok {
-						settings = append(settings, setting{field, "args", key, value})
-					}
+		switch s := it.Step.(type) {
+		case *step.Unit:
+			field, known := units[s.Name]
+			for _, line := range strings.Split(s.Content, "\n") {
+				flag, isFlag := strings.CutPrefix(strings.Trim(line, ` \"`), "--")
+				if key, value, ok := strings.Cut(flag, "="); known && isFlag && ok {
+					settings = append(settings, setting{field, "args", key, value})
 				}
-			case *step.File:
-				relied[s.Path] = it.ID
-				field, known := configs[s.Path]
-				if !known {
-					continue
-				}
-				var v table
-				if field == "runtime" {
-					err = toml.Unmarshal([]byte(s.Content), &v)
-				} else {
-					err = json.Unmarshal([]byte(s.Content), &v)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				leaves(v, "", func(key, value string) { settings = append(settings, setting{field, "config", key, value}) })
-			case *step.Directory:
-				relied[s.Path] = it.ID
-			case *step.Artifact:
-				relied[s.Path] = it.ID
-			case *step.Symlink:
-				relied[s.Path] = it.ID
-			case *step.EtcdData:
-				for _, v := range []string{s.Dir, s.Name, s.Token, s.PeerURL} {
-					relied[v] = it.ID
-				}
-			case *step.Wait:
-				relied[strings.TrimSuffix(strings.TrimPrefix(s.URL, "http://"), "/healthz")] = it.ID
 			}
+		case *step.File:
+			relied[s.Path] = it.ID
+			field, known := configs[s.Path]
+			if !known {
+				continue
+			}
+			var v table
+			var err error
+			if field == "runtime" {
+				err = toml.Unmarshal([]byte(s.Content), &v)
+			} else {
+				err = json.Unmarshal([]byte(s.Content), &v)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaves(v, "", func(key, value string) { settings = append(settings, setting{field, "config", key, value}) })
+		case *step.Directory:
+			relied[s.Path] = it.ID
+		case *step.Artifact:
+			relied[s.Path] = it.ID
+		case *step.Symlink:
+			relied[s.Path] = it.ID
+		case *step.EtcdData:
+			for _, v := range []string{s.Dir, s.Name, s.Token, s.PeerURL} {
+				relied[v] = it.ID
+			}
+		case *step.Wait:
+			relied[strings.TrimSuffix(strings.TrimPrefix(s.URL, "http://"), "/healthz")] = it.ID
 		}
 	}
 	return settings, relied

@@ -19,30 +19,20 @@ func TestPlanGolden(t *testing.T) {
 	for _, minor := range []string{"1.16", "1.36"} {
 		t.Run(minor, func(t *testing.T) {
 			in := testInput(t, minor)
-			var plan, files strings.Builder
+			var words, files strings.Builder
 			kinds := step.All().With(kube.Kinds())
-			for _, p := range Install().Stages {
-				if p.Steps == nil {
-					continue
+			ids := map[string]bool{}
+			for it := range plan(t, in) {
+				key := it.host.Name + " " + it.ID
+				if ids[key] {
+					t.Errorf("step %q twice", key)
 				}
-				for _, h := range in.Cluster.Hosts {
-					items, err := p.Steps(in, h)
-					if err != nil {
-						t.Fatal(err)
-					}
-					ids := map[string]bool{}
-					for _, it := range items {
-						if ids[it.ID] {
-							t.Errorf("%s: id %q twice", h.Name, it.ID)
-						}
-						ids[it.ID] = true
-						fmt.Fprintf(&plan, "%-7s %-40s %s\n", h.Name, it.ID, it.Step.Describe())
-						travels(t, kinds, it)
-						writeFile(&files, h.Name, it.Step)
-					}
-				}
+				ids[key] = true
+				fmt.Fprintf(&words, "%-7s %-40s %s\n", it.host.Name, it.ID, it.Step.Describe())
+				travels(t, kinds, it.Item)
+				writeFile(&files, it.host.Name, it.Step)
 			}
-			golden(t, "plan-"+minor+".txt", plan.String())
+			golden(t, "plan-"+minor+".txt", words.String())
 			golden(t, "files-"+minor+".txt", files.String())
 		})
 	}
@@ -91,21 +81,12 @@ func TestPlanIsPure(t *testing.T) {
 	render := func() string {
 		in := testInput(t, "1.36")
 		var b strings.Builder
-		for _, p := range Install().Stages {
-			if p.Steps == nil {
-				continue
+		for it := range plan(t, in) {
+			j, err := json.Marshal(it.Item)
+			if err != nil {
+				t.Fatal(err)
 			}
-			for _, h := range in.Cluster.Hosts {
-				items, err := p.Steps(in, h)
-				if err != nil {
-					t.Fatal(err)
-				}
-				j, err := json.Marshal(items)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b.Write(j)
-			}
+			b.Write(j)
 		}
 		return b.String()
 	}

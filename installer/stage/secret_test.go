@@ -37,30 +37,21 @@ func TestT43OwnSecretsOnly(t *testing.T) {
 		if h.HasRole(manifests.RoleControlPlane) {
 			shared = append(shared, pki.CAKeyRef(pki.Kubernetes), pki.RefServiceAccountKey, pki.RefServiceAccountPub, pki.RefEncryption, pki.RefCopy)
 		}
-		for _, p := range Install().Stages {
-			if p.Steps == nil {
+		for it := range plan(t, in) {
+			f, ok := it.Step.(*step.File)
+			if !ok || f.Secret == "" || it.host.Name != h.Name {
 				continue
 			}
-			items, err := p.Steps(in, h)
-			if err != nil {
-				t.Fatal(err)
+			ref := string(f.Secret)
+			if ref == pki.RefCopy && it.ID != StateCopyID {
+				t.Errorf("the copy of the state is the step %q, want %q", it.ID, StateCopyID)
 			}
-			for _, it := range items {
-				f, ok := it.Step.(*step.File)
-				if !ok || f.Secret == "" {
-					continue
-				}
-				ref := string(f.Secret)
-				if ref == pki.RefCopy && it.ID != StateCopyID {
-					t.Errorf("the copy of the state is the step %q, want %q", it.ID, StateCopyID)
-				}
-				name := strings.TrimSuffix(strings.TrimSuffix(ref, ".key"), ".crt")
-				if !strings.HasSuffix(name, "-"+h.Name) && !slices.Contains(shared, ref) {
-					t.Errorf("%s gets %q", h.Name, ref)
-				}
-				if b, err := store.Resolve(ref); err != nil || len(b) == 0 {
-					t.Errorf("%s: %v", h.Name, err)
-				}
+			name := strings.TrimSuffix(strings.TrimSuffix(ref, ".key"), ".crt")
+			if !strings.HasSuffix(name, "-"+h.Name) && !slices.Contains(shared, ref) {
+				t.Errorf("%s gets %q", h.Name, ref)
+			}
+			if b, err := store.Resolve(ref); err != nil || len(b) == 0 {
+				t.Errorf("%s: %v", h.Name, err)
 			}
 		}
 	}

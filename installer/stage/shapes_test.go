@@ -39,18 +39,9 @@ func shaped(t *testing.T, minor string, hosts ...string) Input {
 func unitsOf(t *testing.T, in Input, h manifests.Host) []string {
 	t.Helper()
 	var out []string
-	for _, s := range Install().Stages {
-		if s.Steps == nil || s.Hosts != nil && !slices.ContainsFunc(s.Hosts(in), func(x manifests.Host) bool { return x.Name == h.Name }) {
-			continue
-		}
-		items, err := s.Steps(in, h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, it := range items {
-			if u, ok := it.Step.(*step.Unit); ok && u.Content != "" {
-				out = append(out, strings.TrimSuffix(u.Name, ".service"))
-			}
+	for it := range plan(t, in) {
+		if u, ok := it.Step.(*step.Unit); ok && u.Content != "" && it.host.Name == h.Name {
+			out = append(out, strings.TrimSuffix(u.Name, ".service"))
 		}
 	}
 	slices.Sort(out)
