@@ -59,7 +59,9 @@ func (m *Mirror) logRequest(w *responseWriter, r *http.Request, took time.Durati
 	if err != nil {
 		level = max(level, m.failed(err))
 	}
-	if !m.log.Enabled(r.Context(), level) {
+	// If the client is gone, the context of the request is done.
+	ctx := context.WithoutCancel(r.Context())
+	if !m.log.Enabled(ctx, level) && !m.options.AccessLog.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
 	attrs := []slog.Attr{
@@ -76,6 +78,6 @@ func (m *Mirror) logRequest(w *responseWriter, r *http.Request, took time.Durati
 	if err != nil {
 		attrs = append(attrs, slog.Any("error", err))
 	}
-	// If the client is gone, the context of the request is done.
-	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "request", attrs...)
+	m.log.LogAttrs(ctx, level, "request", attrs...)
+	m.options.AccessLog.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }

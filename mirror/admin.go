@@ -13,7 +13,7 @@ func (s *Server) adminHandler(l *limit) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		if err := s.Mirror.WriteMetrics(w); err != nil {
+		if err := s.now().WriteMetrics(w); err != nil {
 			return // the client is gone
 		}
 		s.writeMetrics(w, l)

@@ -50,7 +50,7 @@ func classOf(path string) class {
 	return classOther
 }
 
-// metrics are the counters of a Mirror.
+// metrics are the counters of a Mirror, and of those that it replaces in a Server.
 type metrics struct {
 	requests [classes][600]atomic.Int64 // by status
 	bytes    [classes]atomic.Int64

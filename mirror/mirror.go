@@ -32,8 +32,11 @@ type Options struct {
 	ScrubEvery time.Duration
 	// WriteTimeout is how long a client may take for 4 MiB of a body; 0 means a minute.
 	WriteTimeout time.Duration
-	// Log gets one line per request and every bad blob; nil discards.
+	// Log gets one line per request and every bad blob; nil discards. Requests are
+	// at the level Info, those that an operator looks for first at Warn.
 	Log *slog.Logger
+	// AccessLog gets one line per request at the level Info; nil discards.
+	AccessLog *slog.Logger
 }
 
 // Mirror serves open bundles. It is an http.Handler and safe for concurrent use.
@@ -46,7 +49,7 @@ type Mirror struct {
 	sender   *files.Sender
 	pages    map[string]page
 	pageData *pageData
-	metrics  metrics
+	metrics  *metrics
 	watch    *watcher
 	urgent   urgent
 	scrub    scrubber
@@ -63,7 +66,7 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	m := &Mirror{options: o, log: o.Log, bundles: bundles, sender: files.NewSender(files.Options{WriteTimeout: o.WriteTimeout})}
+	m := &Mirror{options: o, log: o.Log, bundles: bundles, metrics: new(metrics), sender: files.NewSender(files.Options{WriteTimeout: o.WriteTimeout})}
 	blobs, err := openBlobs(bundles)
 	if err != nil {
 		return nil, err
@@ -91,6 +94,9 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 func (o *Options) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.AccessLog == nil {
+		o.AccessLog = slog.New(slog.DiscardHandler)
 	}
 	o.ScrubRate = cmp.Or(o.ScrubRate, 100<<20)
 	o.ScrubEvery = cmp.Or(o.ScrubEvery, 24*time.Hour)
@@ -152,6 +158,9 @@ func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 	}
 	if c := m.routes.find(path); c != nil {
 		return m.send(w, r, c)
+	}
+	if path == "/readyz" {
+		return m.ready(w)
 	}
 	if p, ok := m.pages[path]; ok {
 		m.servePage(w, r, p)

@@ -16,6 +16,8 @@ import (
 // default; Mirror and Listeners must be set.
 type Server struct {
 	Mirror *Mirror
+	// Next delivers mirrors that take the place of the one before; nil delivers none.
+	Next <-chan Next
 	// Listeners that clients connect to; Run closes them.
 	Listeners []net.Listener
 	// TLS of the listeners; nil serves plain HTTP.
@@ -23,6 +25,8 @@ type Server struct {
 	// Admin serves /metrics and /debug/pprof/ without TLS and must listen on
 	// loopback; nil for neither.
 	Admin net.Listener
+	// Ready is called when requests are answered, unless it is nil.
+	Ready func()
 	// VerifyFirst hashes every blob before the first request is answered.
 	VerifyFirst bool
 	// MaxConnections bounds open connections; further ones wait in the kernel's
@@ -39,6 +43,8 @@ type Server struct {
 	// ShutdownTimeout is how long transfers in flight may take after the context
 	// is done; 0 means 30 seconds.
 	ShutdownTimeout time.Duration
+
+	serving serving
 }
 
 // maxHeader bounds the head of a request in bytes.
@@ -60,13 +66,14 @@ func (s *Server) Run(ctx context.Context) error {
 			return fmt.Errorf("serve: verify before listening: %w", err)
 		}
 	}
+	s.serving.current = &lease{mirror: s.Mirror}
 	s.warn(time.Now())
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	scrubbed := make(chan struct{})
 	go func() {
 		defer close(scrubbed)
-		s.Mirror.Scrub(ctx)
+		s.background(ctx)
 	}()
 	err := s.serve(ctx)
 	stop()
@@ -80,7 +87,7 @@ func (s *Server) warn(now time.Time) {
 	if end := s.certificateExpiry(); !end.IsZero() && end.Before(now.AddDate(0, 0, 30)) {
 		s.Mirror.log.Warn("the mirror's certificate expires soon", "end", end)
 	}
-	for _, b := range s.Mirror.bundles {
+	for _, b := range s.now().bundles {
 		if err := b.Lock().CheckAge(now); err != nil {
 			s.Mirror.log.Warn("the bundle should not be used any more", "err", err)
 		}
@@ -103,6 +110,9 @@ func (s *Server) serve(ctx context.Context) error {
 		servers = append(servers, admin)
 		go func() { failed <- serveOn(admin, s.Admin, nil) }()
 	}
+	if s.Ready != nil {
+		s.Ready()
+	}
 	var err error
 	select {
 	case <-ctx.Done():
@@ -119,7 +129,7 @@ func (s *Server) mainServer() *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Server{
-		Handler:                      s.Mirror,
+		Handler:                      http.HandlerFunc(s.answer),
 		Protocols:                    &protocols,
 		ReadHeaderTimeout:            cmp.Or(s.HeaderTimeout, 10*time.Second),
 		IdleTimeout:                  cmp.Or(s.IdleTimeout, 90*time.Second),

@@ -25,6 +25,7 @@ type watcher struct {
 type watched struct {
 	file *os.File
 	last atomic.Pointer[stamp]
+	end  int64 // of the last blob in it
 }
 
 // stamp changes when a file is written to. Unlike the modification time, no
@@ -50,7 +51,7 @@ func stampOf(f *os.File) (stamp, error) {
 // newWatcher watches the files of the bundles.
 func newWatcher(bundles []*bundle.Bundle, log *slog.Logger) (*watcher, error) {
 	w := &watcher{log: log}
-	seen := make(map[*os.File]bool)
+	seen := make(map[*os.File]*watched)
 	for _, b := range bundles {
 		for _, d := range b.Blobs() {
 			at, err := b.Extents(d)
@@ -58,15 +59,16 @@ func newWatcher(bundles []*bundle.Bundle, log *slog.Logger) (*watcher, error) {
 				return nil, fmt.Errorf("mirror: bundle %s: %w", b.Root(), err)
 			}
 			for _, e := range at {
-				if seen[e.File] {
+				if f := seen[e.File]; f != nil {
+					f.end = max(f.end, e.Offset+e.Size)
 					continue
 				}
-				seen[e.File] = true
 				s, err := stampOf(e.File)
 				if err != nil {
 					return nil, fmt.Errorf("mirror: bundle %s: %w", b.Root(), err)
 				}
-				f := &watched{file: e.File}
+				f := &watched{file: e.File, end: e.Offset + e.Size}
+				seen[e.File] = f
 				f.last.Store(&s)
 				w.files = append(w.files, f)
 			}
@@ -87,6 +89,19 @@ func (w *watcher) look() (generation int64, err error) {
 		}
 	}
 	return w.generation.Load(), nil
+}
+
+// readable returns an error if a file cannot be read to the end of its last blob.
+func (w *watcher) readable() error {
+	if _, err := w.look(); err != nil {
+		return err
+	}
+	for _, f := range w.files {
+		if _, err := f.file.ReadAt(make([]byte, 1), max(f.end, 1)-1); err != nil {
+			return fmt.Errorf("read the bundle file %q: %w", f.file.Name(), err)
+		}
+	}
+	return nil
 }
 
 // note begins a new generation if f differs from the last look at it.
