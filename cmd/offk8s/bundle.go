@@ -174,15 +174,19 @@ func explainOpen(err error) error {
 	return err
 }
 
-// newMirror returns a mirror of b: the checks that serve runs at start, for verify
-// too.
-func newMirror(b *bundle.Bundle, o mirror.Options) (*mirror.Mirror, error) {
-	m, err := mirror.New([]*bundle.Bundle{b}, o)
-	if err != nil {
-		return nil, withHint(fmt.Errorf("bundle %q: %w: %w", b.Path(), bundle.ErrVerify, err),
-			"no mirror can serve this bundle; pack it again without the names above")
+// newMirror returns a mirror of bundles: the checks that serve runs at start, for
+// verify too.
+func newMirror(bundles []*bundle.Bundle, o mirror.Options) (*mirror.Mirror, error) {
+	m, err := mirror.New(bundles, o)
+	switch {
+	case err == nil:
+		return m, nil
+	case len(bundles) > 1:
+		return nil, withHint(fmt.Errorf("serve %d bundles: %w: %w", len(bundles), bundle.ErrVerify, err),
+			"bundles with different content under one name need a serve each, with another --listen")
 	}
-	return m, nil
+	return nil, withHint(fmt.Errorf("bundle %q: %w: %w", bundles[0].Path(), bundle.ErrVerify, err),
+		"no mirror can serve this bundle; pack it again without the names above")
 }
 
 // findBundle returns the bundle to use: the one given as an argument,

@@ -39,6 +39,8 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"kill-at":   scriptKillAt,
 	"serve":     scriptServe,
 	"unserve":   scriptUnserve,
+	"hangup":    scriptHangup,
+	"await":     scriptAwait,
 	"get":       scriptGet,
 	"expand":    scriptExpand,
 	"flip":      scriptFlip,
@@ -205,26 +207,54 @@ func scriptUnserve(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// scriptHangup: hangup sends SIGHUP to the mirror.
+func scriptHangup(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	need(ts, !neg && len(args) == 0 && s.mirror != nil, "hangup, after serve")
+	ts.Check(s.mirror.Process.Signal(syscall.SIGHUP))
+}
+
+// scriptAwait: await PATH TEXT fetches from the mirror until the body has TEXT.
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "await PATH TEXT")
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		status, body := fromMirror(ts, args[0])
+		switch {
+		case strings.Contains(body, args[1]):
+			return
+		case time.Now().After(end):
+			ts.Fatalf("GET %s: status %d, no %q in a minute:\n%s", args[0], status, args[1], body)
+		}
+	}
+}
+
 // scriptGet: get STATUS PATH fetches from the mirror, trusting only the CA in
 // ./state; the body goes to stdout.
 func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) == 2, "get STATUS PATH")
+	status, body := fromMirror(ts, args[1])
+	_, err := io.WriteString(ts.Stdout(), body)
+	ts.Check(err)
+	if got := strconv.Itoa(status); got != args[0] {
+		ts.Fatalf("GET %s: status %s, want %s", args[1], got, args[0])
+	}
+}
+
+func fromMirror(ts *testscript.TestScript, path string) (status int, body string) {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(ts.ReadFile("state/mirror-ca.crt")))
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
 	defer tr.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, ts.Getenv("MIRROR")+args[1], nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, ts.Getenv("MIRROR")+path, nil)
 	ts.Check(err)
 	res, err := (&http.Client{Transport: tr}).Do(req)
 	ts.Check(err)
 	defer res.Body.Close()
-	_, err = io.Copy(ts.Stdout(), res.Body)
+	b, err := io.ReadAll(res.Body)
 	ts.Check(err)
-	if got := strconv.Itoa(res.StatusCode); got != args[0] {
-		ts.Fatalf("GET %s: status %s, want %s", args[1], got, args[0])
-	}
+	return res.StatusCode, string(b)
 }
 
 // scriptExpand: expand FILE… replaces $NAME in them by the environment.

@@ -3,60 +3,78 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
-	"net/url"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/offk8s/offk8s/bundle"
-	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/mirror"
 )
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	trust     trustOptions
-	listen    string
-	metrics   string
-	state     string
-	names     []string
-	publicURL string
-	certFile  string
-	keyFile   string
-	plainHTTP bool
-	verify    bool
+	trust       trustOptions
+	listen      string
+	metrics     string
+	state       string
+	names       []string
+	publicURL   string
+	certFile    string
+	keyFile     string
+	clientCA    string
+	plainHTTP   bool
+	verify      bool
+	watch       bool
+	accessLog   string
+	stopTimeout time.Duration
+	printUnit   bool
+	installUnit bool
 }
 
 func (a *app) serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
-		Use:   "serve [BUNDLE]",
-		Short: "Serve a bundle as file, yum, apt and registry mirror",
-		Long: `Serves a bundle straight from the tarball: nothing is unpacked or copied. Signature,
+		Use:   "serve [BUNDLE…]",
+		Short: "Serve bundles as file, yum, apt and registry mirror",
+		Long: `Serves bundles straight from their tarballs: nothing is unpacked or copied. Signature,
 index and structure are checked before the first request. Every blob is hashed before
-it is first sent, and again after the tarball changed; a bad one answers 500. All
+it is first sent, and again after a tarball changed; a bad one answers 500. All
 blobs are also hashed in the background, with --verify before the first request.
+
+Several bundles are served as one; install uses the first. If two have different
+content under one name, serve names it and ends. On SIGHUP, serve opens tarballs that
+were replaced (mv new.tar b.tar); --watch does so by itself. Clients that pull from the
+old one get all of it. A tarball that cannot be served is logged and ignored. SIGHUP
+also loads the certificate again, which --tls-cert does whenever its file changes, and
+opens the access log again.
 
 TLS is on by default. The first start creates a CA for this mirror in --state and
 prints its fingerprint, for cluster.yaml. Without a BUNDLE, serve uses the only one
 in the current directory.
 
+Requests with status 404 and 5xx are logged on stderr, with -v all; --access-log has
+all as JSON. /healthz answers while the process runs, /readyz while the bundles can be
+read. docs/serve.md has more, for example serve as a service.
+
 Exit status: 0 stopped by a signal; 4 the bundle is bad; 5 it is not signed by a known
 key, or it has expired (with --require-fresh).`,
 		Example: `  offk8s serve --key offk8s.pub b.tar
-  offk8s serve --key offk8s.pub --listen 0.0.0.0:8443 --state /var/lib/offk8s-mirror b.tar`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.serve(cmd.Context(), o, args) },
+  offk8s serve --key offk8s.pub --listen 0.0.0.0:8443 --state /var/lib/offk8s-mirror b.tar
+  offk8s serve --key offk8s.pub --watch --access-log access.json a.tar b.tar`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.printUnit || o.installUnit {
+				return a.runUnit(cmd, o, args)
+			}
+			return a.serve(cmd.Context(), o, args)
+		},
 	}
 	o.trust.flags(cmd)
 	f := cmd.Flags()
@@ -67,8 +85,15 @@ key, or it has expired (with --require-fresh).`,
 	f.StringVar(&o.publicURL, "public-url", "", "URL that clients use, if it differs from the listening address")
 	f.StringVar(&o.certFile, "tls-cert", "", "serve with this certificate instead of one by the mirror's CA")
 	f.StringVar(&o.keyFile, "tls-key", "", "private key of --tls-cert")
+	f.StringVar(&o.clientCA, "client-ca", "", "answer only clients with a certificate of this CA")
 	f.BoolVar(&o.plainHTTP, "insecure-plain-http", false, "serve without TLS")
 	f.BoolVar(&o.verify, "verify", false, "hash every blob before the first request")
+	f.BoolVar(&o.watch, "watch", false, "serve a tarball that takes the place of an open one, without SIGHUP")
+	f.StringVar(&o.accessLog, "access-log", "", "append every request as JSON to this file, - for stdout")
+	f.DurationVar(&o.stopTimeout, "stop-timeout", 30*time.Second, "how long transfers may go on after SIGTERM")
+	f.BoolVar(&o.installUnit, "install-unit", false, "install and start a systemd unit that serves with these flags")
+	f.BoolVar(&o.printUnit, "print-unit", false, "print the unit of --install-unit")
+	cmd.AddCommand(a.serveInitCommand())
 	return cmd
 }
 
@@ -76,30 +101,41 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	b, err := a.openBundle(ctx, o.trust, args)
+	paths, err := findBundle(args)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	if err := b.Lock().CheckAge(time.Now()); err != nil && o.trust.fresh {
-		return err // without --require-fresh the server warns
+	r := newReloader(a, o, paths)
+	if r.current, err = a.openServed(ctx, o.trust, paths); err != nil {
+		return err
 	}
 	l, err := listen(ctx, "--listen", o.listen)
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.serveOn(ctx, l)
 	}
+	return errors.Join(err, r.current.close())
+}
+
+// serveOn serves the bundles on l until ctx is done.
+func (r *reloader) serveOn(ctx context.Context, l net.Listener) error {
 	defer l.Close()
+	a, o := r.app, r.options
 	cert, err := o.tls(l.Addr())
 	if err != nil {
 		return err
 	}
-	base := baseURL(o, l.Addr())
-	m, err := newMirror(b, mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Log: a.log()})
+	access, reopen, err := a.openAccessLog(o.accessLog)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	server := &mirror.Server{Mirror: m, Listeners: []net.Listener{l}, TLS: cert.config, VerifyFirst: o.verify}
+	r.mirror = mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Log: a.log(), AccessLog: access}
+	if r.current.mirror, err = newMirror(r.current.bundles, r.mirror); err != nil {
+		return err
+	}
+	server := &mirror.Server{
+		Mirror: r.current.mirror, Next: r.next, Listeners: []net.Listener{l}, TLS: cert.config, VerifyFirst: o.verify,
+		ShutdownTimeout: o.stopTimeout, Ready: a.ready,
+	}
 	if o.metrics != "" {
 		if server.Admin, err = listen(ctx, "--metrics", o.metrics); err != nil {
 			return err
@@ -108,14 +144,14 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 	if o.plainHTTP {
 		a.warnf("serving without TLS: clients cannot tell this mirror from another one")
 	}
-	if err := a.announce(b, m, base, cert.fingerprint); err != nil {
+	if err := a.announce(r.current, baseURL(o, l.Addr()), cert.fingerprint); err != nil {
 		return err
 	}
-	if err := server.Run(ctx); err != nil {
-		return err
+	err = r.during(ctx, []func() error{cert.reload, reopen}, server.Run)
+	if err == nil {
+		a.notef("stopped")
 	}
-	a.notef("stopped")
-	return nil
+	return err
 }
 
 // check returns an error for flags that do not make sense together or alone.
@@ -141,6 +177,16 @@ func (o serveOptions) check() error {
 	case o.certFile == "" && o.keyFile != "":
 		errs = append(errs, usagef("--tls-key needs --tls-cert, its certificate"))
 	}
+	if o.plainHTTP {
+		for flag, value := range map[string]string{"--tls-cert": o.certFile, "--client-ca": o.clientCA} {
+			if value != "" {
+				errs = append(errs, usagef("%s and --insecure-plain-http exclude each other", flag))
+			}
+		}
+	}
+	if o.stopTimeout <= 0 {
+		errs = append(errs, usagef("--stop-timeout %s: want more than 0", o.stopTimeout))
+	}
 	return errors.Join(errs...)
 }
 
@@ -150,117 +196,44 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, withHint(fmt.Errorf("serve: %w", err), "is another offk8s serve running? %s HOST:PORT uses another port", flag)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, withHint(fmt.Errorf("serve: %w", err), "ports below 1024 need root or the unit of --install-unit; %s HOST:PORT uses another one", flag)
 	case err != nil:
 		return nil, fmt.Errorf("serve: %s: %w", flag, err)
 	}
 	return l, nil
 }
 
-// announce prints the mirror's address and the configuration of its clients.
-func (a *app) announce(b *bundle.Bundle, m *mirror.Mirror, base, fingerprint string) error {
-	v := map[string]string{
-		"bundle": b.Path(), "root": b.Root().String(), "signer": signerOf(b), "mirror": base, "fingerprint": fingerprint,
+// announcement is the result of serve, printed before the first request.
+type announcement struct {
+	announcedBundle                   // the first of Bundles
+	Mirror          string            `json:"mirror"`
+	Fingerprint     string            `json:"fingerprint"`
+	Bundles         []announcedBundle `json:"bundles"`
+}
+
+type announcedBundle struct {
+	Bundle string `json:"bundle"`
+	Root   string `json:"root"`
+	Signer string `json:"signer"`
+}
+
+// announce prints the bundles, the mirror's address and the configuration of its
+// clients.
+func (a *app) announce(s *served, base, fingerprint string) error {
+	v := announcement{Mirror: base, Fingerprint: fingerprint}
+	for _, b := range s.bundles {
+		v.Bundles = append(v.Bundles, announcedBundle{b.Path(), b.Root().String(), signerOf(b)})
 	}
+	v.announcedBundle = v.Bundles[0]
 	return a.result(v, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "bundle       %s\nroot         %s\nsigner       %s\nmirror       %s\nfingerprint  %s\n\n%s\n",
-			v["bundle"], v["root"], v["signer"], base, cmp.Or(fingerprint, "-"), m.ClientConfig(base))
+		var text strings.Builder
+		for _, b := range v.Bundles {
+			fmt.Fprintf(&text, "bundle       %s\nroot         %s\nsigner       %s\n", b.Bundle, b.Root, b.Signer)
+		}
+		_, err := fmt.Fprintf(w, "%smirror       %s\nfingerprint  %s\n\n%s\n", text.String(), base, cmp.Or(fingerprint, "-"), s.mirror.ClientConfig(base))
 		return err
 	})
-}
-
-// serverCert is the TLS configuration of the mirror.
-type serverCert struct {
-	config      *tls.Config // nil for plain HTTP
-	ca          []byte      // PEM of the mirror's CA
-	fingerprint string
-}
-
-// tls loads the certificate of --tls-cert, or opens the mirror's CA, which the
-// first start creates.
-func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
-	switch {
-	case o.plainHTTP:
-		return serverCert{}, nil
-	case o.certFile != "" || o.keyFile != "":
-		if err := privateFile(o.keyFile); err != nil {
-			return serverCert{}, err
-		}
-		c, err := tls.LoadX509KeyPair(o.certFile, o.keyFile)
-		if err != nil {
-			return serverCert{}, usagef("--tls-cert, --tls-key: %w", err)
-		}
-		return serverCert{config: &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}}, nil
-	}
-	dir := cmp.Or(o.state, filepath.Join(stateDir(), "mirror"))
-	names := o.names
-	if u, err := url.Parse(o.publicURL); err == nil {
-		names = append(slices.Clone(names), u.Hostname())
-	}
-	names, err := serverNames(addr, names)
-	if err != nil {
-		return serverCert{}, err
-	}
-	own, err := pki.MirrorCA(dir, names, time.Now())
-	if err != nil {
-		return serverCert{}, fmt.Errorf("serve: mirror CA in %q: %w", dir, err)
-	}
-	return serverCert{
-		config: &tls.Config{Certificates: []tls.Certificate{own.Certificate}, MinVersion: tls.VersionTLS12},
-		ca:     own.CA, fingerprint: own.Fingerprint,
-	}, nil
-}
-
-// privateFile returns an error if others can read the file.
-func privateFile(name string) error {
-	st, err := os.Stat(name)
-	if err != nil {
-		return usagef("--tls-key: %w", err)
-	}
-	if st.Mode().Perm()&0o077 != 0 {
-		return withHint(usagef("--tls-key %q: mode %#o lets others read it", name, st.Mode().Perm()), "chmod 600 %s", name)
-	}
-	return nil
-}
-
-// serverNames returns the names and addresses for the certificate: the listening
-// address, or all addresses of this machine if it listens on all.
-func serverNames(addr net.Addr, extra []string) ([]string, error) {
-	names := []string{"localhost", "127.0.0.1"}
-	for _, name := range extra {
-		names = append(names, strings.Trim(name, "[]")) // of an IPv6 literal
-	}
-	if host, err := os.Hostname(); err == nil {
-		names = append(names, host)
-	}
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		return nil, fmt.Errorf("serve: %q is not a TCP address", addr)
-	}
-	if !tcp.IP.IsUnspecified() {
-		return unique(append(names, tcp.IP.String())), nil
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, errors.Join(errors.New("serve: this machine's addresses"), err)
-	}
-	for _, a := range addrs {
-		if ip, ok := a.(*net.IPNet); ok && !ip.IP.IsLinkLocalUnicast() {
-			names = append(names, ip.IP.String())
-		}
-	}
-	return unique(names), nil
-}
-
-func unique(in []string) []string {
-	seen := map[string]bool{}
-	var out []string
-	for _, s := range in {
-		if s != "" && !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // baseURL returns the URL to print: --public-url, or one with this machine's name.

@@ -51,7 +51,7 @@ check it with, or expired (with --require-fresh).`,
 			if err != nil {
 				return err
 			}
-			m, err := newMirror(b, mirror.Options{})
+			m, err := newMirror([]*bundle.Bundle{b}, mirror.Options{})
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/mirror"
+)
+
+// served are open bundles and the mirror of them.
+type served struct {
+	bundles []*bundle.Bundle
+	mirror  *mirror.Mirror
+}
+
+func (s *served) close() error {
+	var errs []error
+	if s.mirror != nil {
+		errs = append(errs, s.mirror.Close())
+	}
+	for _, b := range s.bundles {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openServed opens the bundles at paths; its mirror is not made yet.
+func (a *app) openServed(ctx context.Context, o trustOptions, paths []string) (*served, error) {
+	s := &served{}
+	for _, path := range paths {
+		b, err := a.openBundle(ctx, o, []string{path})
+		if err == nil {
+			s.bundles = append(s.bundles, b)
+			err = b.Lock().CheckAge(time.Now())
+			if !o.fresh {
+				err = nil // the server warns
+			}
+		}
+		if err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	return s, nil
+}
+
+// lookEvery is the time between two looks at the files of serve.
+const lookEvery = 2 * time.Second
+
+// reloader replaces the files of a running serve: the bundles, the certificate and
+// the access log.
+type reloader struct {
+	app         *app
+	options     serveOptions
+	mirror      mirror.Options // of further mirrors
+	bundles     watchedFiles
+	certificate watchedFiles
+	next        chan mirror.Next
+	hangup      chan os.Signal
+	current     *served
+}
+
+// newReloader returns a reloader for bundles that are opened after it was made, so
+// that it notices every change. From now on SIGHUP does not end the process.
+func newReloader(a *app, o serveOptions, paths []string) *reloader {
+	r := &reloader{
+		app: a, options: o, bundles: watchFiles(paths),
+		next: make(chan mirror.Next), hangup: make(chan os.Signal, 1),
+	}
+	if o.certFile != "" {
+		r.certificate = watchFiles([]string{o.certFile, o.keyFile})
+	}
+	signal.Notify(r.hangup, syscall.SIGHUP)
+	return r
+}
+
+// during reloads while serve runs. others reload the certificate and then the rest.
+func (r *reloader) during(ctx context.Context, others []func() error, serve func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer signal.Stop(r.hangup)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.run(ctx, others)
+	}()
+	err := serve(ctx)
+	stop()
+	<-ended
+	return err
+}
+
+// run reloads on SIGHUP and if watched files were replaced, until ctx is done.
+func (r *reloader) run(ctx context.Context, others []func() error) {
+	look, daily := time.NewTicker(lookEvery), time.NewTicker(24*time.Hour)
+	defer look.Stop()
+	defer daily.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.hangup:
+			r.reload(others...)
+			if r.bundles.look() != unchangedFiles {
+				r.replace(ctx)
+			}
+		case <-daily.C:
+			r.reload(others[0]) // a certificate that ends soon is issued again
+		case <-look.C:
+			if r.certificate.look() == settledFiles {
+				r.certificate.taken()
+				r.reload(others[0])
+			}
+			if r.options.watch && r.bundles.look() == settledFiles {
+				r.replace(ctx)
+			}
+		}
+	}
+}
+
+func (r *reloader) reload(what ...func() error) {
+	for _, f := range what {
+		if err := f(); err != nil {
+			r.app.log().Error("not reloaded; what was loaded before stays", "error", err)
+		}
+	}
+}
+
+// replace opens the bundles again and passes them to the server. If they cannot be
+// served, the ones before stay.
+func (r *reloader) replace(ctx context.Context) {
+	r.bundles.taken()
+	fresh, err := r.app.openServed(ctx, r.options.trust, r.bundles.paths)
+	if err == nil {
+		if fresh.mirror, err = newMirror(fresh.bundles, r.mirror); err != nil {
+			err = errors.Join(err, fresh.close())
+		}
+	}
+	if err != nil {
+		r.app.log().Error("the bundles were not replaced; the ones before are still served", "error", err)
+		return
+	}
+	old := r.current
+	n := mirror.Next{Mirror: fresh.mirror, Done: func() {
+		if err := old.close(); err != nil {
+			r.app.log().Error("close a bundle that was replaced", "error", err)
+		}
+	}}
+	select {
+	case r.next <- n:
+	case <-ctx.Done():
+		_ = fresh.close() // nothing was read from it
+		return
+	}
+	r.current = fresh
+	for _, b := range fresh.bundles {
+		r.app.notef("now serving %q, root %s", b.Path(), b.Root())
+	}
+}
+
+// watchedFiles notices when one of several files was replaced.
+type watchedFiles struct {
+	paths            []string
+	opened, lastLook map[string]fileStamp
+}
+
+// fileStamp differs between two files at a path and after a write.
+type fileStamp struct {
+	device, inode uint64
+	size          int64
+	changed       syscall.Timespec
+}
+
+// fileState is the result of a look at watchedFiles.
+type fileState int
+
+const (
+	unchangedFiles fileState = iota // they are those that are open
+	changingFiles                   // they differ from the last look, or one is missing
+	settledFiles                    // they are new, and the same at two looks
+)
+
+func watchFiles(paths []string) watchedFiles {
+	w := watchedFiles{paths: paths, lastLook: stampsOf(paths)}
+	w.taken()
+	return w
+}
+
+// look compares the files with those that were taken and with the last look.
+func (w *watchedFiles) look() fileState {
+	before := w.lastLook
+	w.lastLook = stampsOf(w.paths)
+	switch {
+	case maps.Equal(w.lastLook, w.opened):
+		return unchangedFiles
+	case !maps.Equal(w.lastLook, before) || len(w.lastLook) != len(w.paths):
+		return changingFiles
+	}
+	return settledFiles
+}
+
+// taken records that the files of the last look are open from now on, or refused.
+func (w *watchedFiles) taken() { w.opened = w.lastLook }
+
+// stampsOf returns the stamps of the files that exist.
+func stampsOf(paths []string) map[string]fileStamp {
+	stamps := make(map[string]fileStamp, len(paths))
+	for _, path := range paths {
+		var st syscall.Stat_t
+		if syscall.Stat(path, &st) == nil {
+			stamps[path] = fileStamp{uint64(st.Dev), st.Ino, st.Size, st.Ctim}
+		}
+	}
+	return stamps
+}

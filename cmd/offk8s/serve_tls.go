@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/offk8s/offk8s/installer/pki"
+)
+
+// serverCert is the TLS configuration of the mirror.
+type serverCert struct {
+	config      *tls.Config // nil for plain HTTP
+	ca          []byte      // PEM of the mirror's CA
+	fingerprint string
+	reload      func() error // loads or issues the certificate again
+}
+
+// tls loads the certificate of --tls-cert, or opens the mirror's CA, which the
+// first start creates.
+func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
+	if o.plainHTTP {
+		return serverCert{reload: func() error { return nil }}, nil
+	}
+	var current atomic.Pointer[tls.Certificate]
+	c := serverCert{config: &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.Load(), nil },
+	}}
+	if o.clientCA != "" {
+		pool, err := readPool(o.clientCA)
+		if err != nil {
+			return serverCert{}, usagef("--client-ca: %w", err)
+		}
+		c.config.ClientCAs, c.config.ClientAuth = pool, tls.RequireAndVerifyClientCert
+	}
+	if o.certFile != "" {
+		c.reload = func() error {
+			pair, err := o.userCertificate()
+			if err == nil {
+				current.Store(&pair)
+			}
+			return err
+		}
+		return c, c.reload()
+	}
+	own, err := o.mirrorCA(addr)
+	if err != nil {
+		return serverCert{}, err
+	}
+	current.Store(&own.Certificate)
+	c.ca, c.fingerprint = own.CA, own.Fingerprint
+	c.reload = func() error {
+		again, err := o.mirrorCA(addr)
+		if err == nil && again.Fingerprint != own.Fingerprint {
+			err = fmt.Errorf("the CA in --state is another one now, %s: restart serve to use it", again.Fingerprint)
+		}
+		if err == nil {
+			current.Store(&again.Certificate)
+		}
+		return err
+	}
+	return c, nil
+}
+
+// userCertificate loads the files of --tls-cert and --tls-key.
+func (o serveOptions) userCertificate() (tls.Certificate, error) {
+	if err := privateFile(o.keyFile); err != nil {
+		return tls.Certificate{}, err
+	}
+	c, err := tls.LoadX509KeyPair(o.certFile, o.keyFile)
+	if err != nil {
+		return tls.Certificate{}, usagef("--tls-cert, --tls-key: %w", err)
+	}
+	return c, nil
+}
+
+// mirrorCA opens or creates the CA in --state and a certificate for the names of
+// this machine and those of the flags.
+func (o serveOptions) mirrorCA(addr net.Addr) (pki.MirrorTLS, error) {
+	dir := cmp.Or(o.state, filepath.Join(stateDir(), "mirror"))
+	names := o.names
+	if u, err := url.Parse(o.publicURL); err == nil {
+		names = append(slices.Clone(names), u.Hostname())
+	}
+	names, err := serverNames(addr, names)
+	if err != nil {
+		return pki.MirrorTLS{}, err
+	}
+	own, err := pki.MirrorCA(dir, names, time.Now())
+	if err != nil {
+		return pki.MirrorTLS{}, fmt.Errorf("serve: mirror CA in %q: %w", dir, err)
+	}
+	return own, nil
+}
+
+// readPool reads the certificates of a PEM file.
+func readPool(name string) (*x509.CertPool, error) {
+	b, err := readInput(name)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("%q: no certificate in PEM form", name)
+	}
+	return pool, nil
+}
+
+// privateFile returns an error if others can read the file.
+func privateFile(name string) error {
+	st, err := os.Stat(name)
+	if err != nil {
+		return usagef("--tls-key: %w", err)
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return withHint(usagef("--tls-key %q: mode %#o lets others read it", name, st.Mode().Perm()), "chmod 600 %s", name)
+	}
+	return nil
+}
+
+// serverNames returns the names and addresses for the certificate: the listening
+// address, or all addresses of this machine if it listens on all.
+func serverNames(addr net.Addr, extra []string) ([]string, error) {
+	names := []string{"localhost", "127.0.0.1"}
+	for _, name := range extra {
+		names = append(names, strings.Trim(name, "[]")) // of an IPv6 literal
+	}
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return nil, fmt.Errorf("serve: %q is not a TCP address", addr)
+	}
+	if !tcp.IP.IsUnspecified() {
+		return unique(append(names, tcp.IP.String())), nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, errors.Join(errors.New("serve: this machine's addresses"), err)
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && !ip.IP.IsLinkLocalUnicast() {
+			names = append(names, ip.IP.String())
+		}
+	}
+	return unique(names), nil
+}
+
+func unique(in []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, s := range in {
+		if s != "" && !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}

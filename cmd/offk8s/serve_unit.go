@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/offk8s/offk8s/bundle/durable"
+	"github.com/offk8s/offk8s/bundle/trust"
+)
+
+const (
+	unitName = "offk8s-mirror"
+	// unitState is StateDirectory= of the unit, unitLogs its LogsDirectory=.
+	unitState = "/var/lib/" + unitName
+	unitLogs  = "/var/log/" + unitName
+	// minSystemd is the version that gave units StateDirectory= and DynamicUser=.
+	minSystemd = 235
+)
+
+// unitTemplate is the unit of --install-unit. With User= beside DynamicUser=, a
+// systemd too old for it refuses to start the unit and does not run it as root.
+var unitTemplate = template.Must(template.New("unit").Parse(`[Unit]
+Description=offk8s mirror
+After=network-online.target
+Wants=network-online.target
+{{range .Directories}}RequiresMountsFor={{.}}
+{{end}}
+[Service]
+Type=notify
+ExecStart={{.Command}}
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=5s
+RestartPreventExitStatus=2 4 5
+TimeoutStartSec=infinity
+TimeoutStopSec={{.StopSeconds}}
+LimitNOFILE=65536
+User={{.Name}}
+DynamicUser=yes
+StateDirectory={{.Name}}
+StateDirectoryMode=0700
+LogsDirectory={{.Name}}
+UMask=0027
+{{range .Credentials}}LoadCredential={{.}}
+{{end}}CapabilityBoundingSet={{.Capability}}
+AmbientCapabilities={{.Capability}}
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+
+[Install]
+WantedBy=multi-user.target
+`))
+
+// unit is a systemd unit that runs serve with the flags and bundles of the command
+// line.
+type unit struct {
+	Name        string
+	Directories []string // with the bundles
+	Command     string
+	StopSeconds int
+	Credentials []string
+	Capability  string
+	files       []string // that the user of the unit must be able to read
+}
+
+// newUnit returns the unit for program with the flags of cmd.
+func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []string) (unit, error) {
+	u := unit{Name: unitName, StopSeconds: int(o.stopTimeout/time.Second) + 15, files: []string{program}}
+	if o.state != "" {
+		return u, withHint(usagef("--state: the unit keeps its state in %s", unitState), "copy the CA of another mirror there before the unit starts")
+	}
+	if o.accessLog != "" && o.accessLog != "-" && filepath.Dir(o.accessLog) != unitLogs {
+		return u, withHint(usagef("--access-log %q: the unit cannot write there", o.accessLog), "give a file in %s, or - for the journal", unitLogs)
+	}
+	if _, port, err := net.SplitHostPort(o.listen); err == nil {
+		if n, err := strconv.Atoi(port); err == nil && n > 0 && n < 1024 {
+			u.Capability = "CAP_NET_BIND_SERVICE"
+		}
+	}
+	words := []string{program, "serve", "--state=" + unitState}
+	var err error
+	add := func(name, value string) {
+		switch name {
+		case "key", "client-ca", "tls-cert":
+			value, err = filepath.Abs(value)
+			u.files = append(u.files, value)
+		case "tls-key": // for root alone
+			value, err = filepath.Abs(value)
+			u.Credentials = append(u.Credentials, "tls.key:"+unitWord(value))
+			value = "${CREDENTIALS_DIRECTORY}/tls.key"
+		}
+		words = append(words, "--"+name+"="+value)
+	}
+	if len(o.trust.keys) == 0 && !o.trust.unsigned {
+		add("key", publicPath(defaultKey()))
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if slices.Contains([]string{"state", "print-unit", "install-unit"}, f.Name) {
+			return
+		}
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, value := range values {
+			add(f.Name, value)
+		}
+	})
+	for _, name := range bundles {
+		path, absErr := filepath.Abs(name)
+		if absErr != nil {
+			return u, absErr
+		}
+		u.files, words = append(u.files, path), append(words, path)
+		u.Directories = append(u.Directories, unitWord(filepath.Dir(path)))
+	}
+	slices.Sort(u.Directories)
+	u.Directories = slices.Compact(u.Directories)
+	for i, w := range words {
+		words[i] = unitWord(w)
+	}
+	u.Command = strings.Join(words, " ")
+	return u, err
+}
+
+// unitWord quotes a word of ExecStart=, systemd.syntax(7). The one variable that
+// serve uses is kept.
+func unitWord(s string) string {
+	const variable = "${CREDENTIALS_DIRECTORY}"
+	parts := strings.Split(s, variable)
+	for i, p := range parts {
+		parts[i] = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(p)
+	}
+	s = strings.Join(parts, variable)
+	if strings.ContainsAny(s, " \t'\";\\") {
+		return `"` + s + `"`
+	}
+	return s
+}
+
+// check returns an error for each file that the user of the unit could not read.
+func (u unit) check() error {
+	for _, name := range u.files {
+		for _, hidden := range []string{"/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"} {
+			if strings.HasPrefix(name, hidden) {
+				return unreadable(name, hidden+" is hidden from the unit")
+			}
+		}
+		for path, bit := name, os.FileMode(0o004); path != "/"; path, bit = filepath.Dir(path), 0o001 {
+			st, err := os.Stat(path)
+			switch {
+			case err != nil:
+				return asUsage(err)
+			case st.Mode().Perm()&bit == 0:
+				return unreadable(name, fmt.Sprintf("%q has mode %#o", path, st.Mode().Perm()))
+			}
+		}
+	}
+	return nil
+}
+
+func unreadable(name, why string) error {
+	return withHint(usagef("%q: the user of the unit cannot read it: %s", name, why),
+		"the program belongs in /usr/local/bin, the key in /etc/offk8s, bundles in /srv or on a disk of their own; chmod a+r")
+}
+
+// runUnit is serve --print-unit and --install-unit.
+func (a *app) runUnit(cmd *cobra.Command, o serveOptions, args []string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	bundles, err := findBundle(args)
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	u, err := newUnit(cmd, o, program, bundles)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	if err := unitTemplate.Execute(&text, u); err != nil {
+		return err
+	}
+	if o.printUnit {
+		_, err := io.WriteString(a.stdout, text.String())
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return withHint(usagef("--install-unit: needs root"), "run it with sudo; --print-unit prints the unit")
+	}
+	if err := u.check(); err != nil {
+		return err
+	}
+	if err := installUnit(cmd.Context(), "/", text.String(), systemctl); err != nil {
+		return err
+	}
+	return a.unitRuns()
+}
+
+// unitRuns prints the fingerprint of the unit's CA.
+func (a *app) unitRuns() error {
+	v := map[string]string{"unit": unitName + ".service", "state": unitState, "fingerprint": ""}
+	if ca, err := os.ReadFile(filepath.Join(unitState, "mirror-ca.crt")); err == nil { // none with --tls-cert
+		if v["fingerprint"], err = trust.Fingerprint(ca); err != nil {
+			return err
+		}
+	}
+	return a.result(v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "unit         %s\nstate        %s\nfingerprint  %s\n\njournalctl -u %s shows its output, systemctl reload %s serves a replaced tarball\n",
+			v["unit"], v["state"], v["fingerprint"], unitName, unitName)
+		return err
+	})
+}
+
+// installUnit writes the unit below root and starts it; run is systemctl.
+func installUnit(ctx context.Context, root, text string, run func(ctx context.Context, args ...string) (string, error)) error {
+	out, err := run(ctx, "--version")
+	if err != nil {
+		return withHint(fmt.Errorf("--install-unit: %w", err), "this needs systemd; --print-unit prints the unit")
+	}
+	var version int
+	if _, err := fmt.Sscanf(out, "systemd %d", &version); err != nil || version < minSystemd {
+		return withHint(fmt.Errorf("--install-unit: systemd %d has no DynamicUser=, found in %d and newer", version, minSystemd),
+			"make a user and a directory for it, and edit the output of --print-unit; docs/serve.md shows how")
+	}
+	path := filepath.Join(root, "etc/systemd/system", unitName+".service")
+	if err := durable.WriteFile(path, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("--install-unit: %w", err)
+	}
+	for _, args := range [][]string{{"daemon-reload"}, {"enable", unitName}, {"restart", unitName}} {
+		if out, err := run(ctx, args...); err != nil {
+			return withHint(fmt.Errorf("--install-unit: systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(out)),
+				"journalctl -u %s shows why", unitName)
+		}
+	}
+	return nil
+}
+
+// systemctl runs systemctl and returns its output.
+func systemctl(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput()
+	return string(out), err
+}
+
+// ready reports the start of the mirror to systemd.
+func (a *app) ready() {
+	if err := notifySystemd(); err != nil {
+		a.warnf("%v", err)
+	}
+}
+
+// notifySystemd tells systemd that a unit of Type=notify is ready, sd_notify(3).
+func notifySystemd() error {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return nil
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("READY=1")); err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	return nil
+}
