@@ -27,7 +27,12 @@ var proxyModes = []string{ProxyIPTables, ProxyIPVS}
 // does not have.
 func (c *Cluster) CheckNetwork(lock *Lock) []strict.Problem {
 	ck := &strict.Checks{}
-	_, ck.Problems = lock.CNIRelease.Settings(c.Network.Options)
+	var settings map[string]any
+	settings, ck.Problems = lock.CNIRelease.Settings(c.Network.Options)
+	network, err := lock.CNIRelease.With(settings)
+	if err != nil && len(ck.Problems) == 0 {
+		ck.Add("network.options", "%v", err)
+	}
 	modes := proxyModes
 	if len(lock.Release.ProxyModes) > 0 {
 		modes = slices.Sorted(maps.Keys(lock.Release.ProxyModes))
@@ -35,7 +40,7 @@ func (c *Cluster) CheckNetwork(lock *Lock) []strict.Problem {
 	switch mode := c.ProxyMode(); {
 	case !slices.Contains(modes, mode):
 		ck.Add("network.proxyMode", "kube-proxy of Kubernetes %s has no mode %s, want one of %s", lock.Kubernetes, mode, strings.Join(modes, ", "))
-	case lock.CNIRelease.ReplacesKubeProxy && mode != defaultProxyMode:
+	case network.ReplacesKubeProxy && mode != defaultProxyMode:
 		ck.Add("network.proxyMode", "there is no kube-proxy with the pod network %s, which is the proxy of services too", lock.CNI)
 	}
 	if c.Network.Isolation != "" && !lock.CNIRelease.Policies {

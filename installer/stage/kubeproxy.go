@@ -18,7 +18,10 @@ const proxyCfg = kubeDir + "/kube-proxy.json"
 var proxyKernel = map[string]string{manifests.ProxyNFTables: "5.13"}
 
 // runsKubeProxy reports whether nodes run kube-proxy.
-func (in Input) runsKubeProxy() bool { return !in.Lock.CNIRelease.ReplacesKubeProxy }
+func (in Input) runsKubeProxy() bool {
+	n, err := in.network()
+	return err != nil || !n.ReplacesKubeProxy // the steps report the error
+}
 
 // kubeProxy adds the steps that start kube-proxy, unless the pod network replaces it.
 func (l *list) kubeProxy(in Input, h manifests.Host) {
@@ -76,7 +79,8 @@ func proxyModules(in Input, h manifests.Host) (names, optional []string) {
 
 // usesIPVS reports whether the proxy of services uses IPVS.
 func (in Input) usesIPVS() bool {
-	return in.Lock.CNIRelease.IPVS || in.runsKubeProxy() && in.Cluster.ProxyMode() == manifests.ProxyIPVS
+	n, err := in.network()
+	return err == nil && n.IPVS || in.runsKubeProxy() && in.Cluster.ProxyMode() == manifests.ProxyIPVS
 }
 
 // proxyRole is the role in rolePackages of a distribution for the proxy of services,

@@ -94,6 +94,29 @@ func TestNoKubeProxy(t *testing.T) {
 	}
 }
 
+// With the option kubeProxy, kube-router leaves services to kube-proxy in any of its modes.
+func TestKeepsKubeProxy(t *testing.T) {
+	in := onNetwork(t, "kube-router")
+	in.Cluster.Network.Options = map[string]any{"kubeProxy": true}
+	in.Cluster.Network.ProxyMode = manifests.ProxyNFTables
+	if p := in.Cluster.CheckNetwork(in.Lock); len(p) > 0 {
+		t.Error(p)
+	}
+	if _, found := steps(t, in, "node", "node-2")["kube-proxy-unit"]; !found {
+		t.Error("no kube-proxy")
+	}
+	if names := steps(t, in, "host", "node-2")["modules"].Step.(*step.Modules).Names; slices.Contains(names, "ip_vs") {
+		t.Errorf("modules %v", names)
+	}
+	if files := steps(t, in, "nodenetwork", "node-2")["up"].Step.(*step.Present).Files; len(files) != 1 {
+		t.Errorf("waits for %v", files)
+	}
+	objects := fmt.Sprintf("%s", steps(t, in, "network", "cp-1")["kube-router"].Step.(*kube.Apply).Objects)
+	if !strings.Contains(objects, "--run-service-proxy=false") {
+		t.Error("kube-router is the proxy too")
+	}
+}
+
 // Isolation needs a network that enforces it; the approver then has the rights for it.
 func TestIsolation(t *testing.T) {
 	in := testInput(t, "1.36")

@@ -18,8 +18,8 @@ type CNI struct {
 
 // CNIRelease is a version of a CNI and its range of Kubernetes minors.
 //
-// An entry of ports, protocols, modules and ready, and oneSubnet, may be a template over
-// the options, "{{if eq .backend \"vxlan\"}}{{.port}}/udp{{end}}"; an empty result is left
+// An entry of ports, protocols, modules and ready, oneSubnet and keepsKubeProxy may be a
+// template over the options, "{{if eq .backend \"vxlan\"}}{{.port}}/udp{{end}}"; an empty result is left
 // out. With fills them in.
 type CNIRelease struct {
 	From    string           `yaml:"from" json:"from"`                 // first minor, inclusive
@@ -42,6 +42,8 @@ type CNIRelease struct {
 	// that its pods are the proxy of services, so that nodes run no kube-proxy.
 	Policies          bool `yaml:"policies,omitempty" json:"policies,omitempty"`
 	ReplacesKubeProxy bool `yaml:"replacesKubeProxy,omitempty" json:"replacesKubeProxy,omitempty"`
+	// KeepsKubeProxy, if it is not empty, means that nodes run kube-proxy all the same.
+	KeepsKubeProxy string `yaml:"keepsKubeProxy,omitempty" json:"keepsKubeProxy,omitempty"`
 	// IPVS reports that this proxy uses IPVS: nodes get the packages of the role
 	// kube-proxy-ipvs, and reset removes its virtual servers.
 	IPVS bool `yaml:"ipvs,omitempty" json:"ipvs,omitempty"`

@@ -147,7 +147,12 @@ func (r CNIRelease) With(settings map[string]any) (CNIRelease, error) {
 		*list = out
 	}
 	var err error
-	r.OneSubnet, err = expand(r.OneSubnet, settings)
+	if r.OneSubnet, err = expand(r.OneSubnet, settings); err != nil {
+		return r, err
+	}
+	if r.KeepsKubeProxy, err = expand(r.KeepsKubeProxy, settings); r.KeepsKubeProxy != "" {
+		r.ReplacesKubeProxy, r.IPVS = false, false
+	}
 	return r, err
 }
 

@@ -54,8 +54,10 @@ func (r CNIRelease) validate(c *strict.Checks, p string) {
 	if r.ReplacesKubeProxy && r.Namespace != "" {
 		c.Add(p+".namespace", "a proxy of services must be in kube-system")
 	}
-	if r.IPVS && !r.ReplacesKubeProxy {
-		c.Add(p+".ipvs", "is for a network with replacesKubeProxy")
+	for field, set := range map[string]bool{"ipvs": r.IPVS, "keepsKubeProxy": r.KeepsKubeProxy != ""} {
+		if set && !r.ReplacesKubeProxy {
+			c.Add(p+"."+field, "is for a network with replacesKubeProxy")
+		}
 	}
 	objects, err := parse(r.Objects) // once, since a catalog is read at each start
 	for _, settings := range r.samples() {

@@ -88,6 +88,7 @@ func init() {
 		derived("one", "ipvs", func(p *plan) { p.extra, p.refused = "network: {proxyMode: ipvs}\n", "ip_vs" }),
 		derived("three", "docker", func(p *plan) { p.docker = true }),
 		derived("three", "isolated", func(p *plan) { p.cni, p.extra = "flannel-kube-router", "network: {isolation: namespaces}\n" }),
+		derived("three", "kube-router", func(p *plan) { p.cni, p.extra = "kube-router", "network: {options: {kubeProxy: true}}\n" }),
 		derived("one", "kube-router-ipvs", func(p *plan) { p.cni, p.refused = "kube-router", "ip_vs" }))
 }
 
@@ -143,7 +144,10 @@ var lines = []line{
 	{version: "1.36", plan: "host-gw-nftables", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "ipvs"},
 	{version: "1.36", plan: "isolated"},
+	{version: "1.36", plan: "kube-router"},
 	{version: "1.36", plan: "kube-router-ipvs"},
+	{version: "1.34", plan: "isolated"},
+	{version: "1.29", plan: "kube-router"},
 	{version: "1.34", plan: "three"},
 	{version: "1.29", plan: "three"},
 	{version: "1.16", plan: "docker"},
