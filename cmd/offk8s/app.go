@@ -80,8 +80,16 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.apiProxyCommand(), a.smokeServerCommand(),
 	)
 	checkArguments(root)
+	complete(root)
 	return root
 }
+
+// The values of the global flags.
+var (
+	formats       = []string{"text", "json", "yaml"}
+	progressForms = []string{"auto", "tty", "plain", "json", "none"}
+	logFormats    = []string{"text", "json"}
+)
 
 // prepare sets flags from the environment and checks the global ones.
 func (a *app) prepare(cmd *cobra.Command) error {
@@ -93,9 +101,9 @@ func (a *app) prepare(cmd *cobra.Command) error {
 		flag, value string
 		allowed     []string
 	}{
-		{"format", a.format, []string{"text", "json", "yaml"}},
-		{"progress", a.progress, []string{"auto", "tty", "plain", "json", "none"}},
-		{"log-format", a.logFormat, []string{"text", "json"}},
+		{"format", a.format, formats},
+		{"progress", a.progress, progressForms},
+		{"log-format", a.logFormat, logFormats},
 	} {
 		if !slices.Contains(c.allowed, c.value) {
 			errs = append(errs, fmt.Errorf("--%s %q: want one of %s", c.flag, c.value, strings.Join(c.allowed, ", ")))

@@ -38,8 +38,9 @@ Exit status: 0 done; 2 usage or configuration; 1 the host cannot be reached.`,
 		Example: `  offk8s logs cp-1
   offk8s logs cp-1 etcd --since "1 hour ago"
   offk8s logs node-3 kubelet --follow`,
-		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.logs(cmd.Context(), o, args) },
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: completeLogs,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.logs(cmd.Context(), o, args) },
 	}
 	o.cluster.fileFlag(cmd)
 	f := cmd.Flags()
