@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/manifests"
@@ -45,18 +46,13 @@ func realPacker(t *testing.T) *packer {
 	return p
 }
 
-// TestMinors resolves every minor for both architectures. What a release needs is in a
-// golden file. Packages depend on the distribution alone, so each distribution is
-// resolved with the oldest and the newest minor that it fits, and each minor
-// with its default one.
+// TestMinors resolves every minor for each of its distributions and both architectures.
+// What a release needs is in a golden file of the minor; the packages of all are in one,
+// with a line for each combination of distribution and architecture.
 func TestMinors(t *testing.T) {
 	p := realPacker(t)
 	releases := p.catalog.Versions()
-	fits := map[string][]string{} // minors by distribution
 	for _, r := range releases {
-		for _, name := range p.catalog.DistrosFor(r) {
-			fits[name] = append(fits[name], r.Minor)
-		}
 		n, err := p.catalog.CNI(r.Defaults.CNI)
 		if err != nil {
 			t.Fatal(err)
@@ -75,34 +71,42 @@ func TestMinors(t *testing.T) {
 			}
 		}
 	}
+	minors := map[string][]string{} // by the packages of a distribution and architecture
 	for _, r := range releases {
-		m := manifests.Manifest{
+		l, err := p.resolve(manifests.Manifest{
 			APIVersion: manifests.APIVersion, Kind: manifests.KindManifest,
-			Kubernetes: r.Minor, Arches: catalog.Arches, Distros: slices.Clone(r.Defaults.Distros),
-		}
-		for name, minors := range fits {
-			if r.Minor == minors[0] || r.Minor == minors[len(minors)-1] {
-				m.Distros = append(m.Distros, name)
-			}
-		}
-		if slices.Equal(m.Distros, []string{"centos-7"}) {
-			m.Distros = append(m.Distros, "debian-12") // which has packages for arm64
-		}
-		l, err := p.resolve(m)
+			Kubernetes: r.Minor, Arches: catalog.Arches, Distros: p.catalog.DistrosFor(r),
+		})
 		if err != nil {
 			t.Errorf("%s: %v", r.Minor, err)
 			continue
 		}
 		for _, name := range l.Distros {
-			packages := func(a manifests.Artifact) bool {
-				return (a.Kind == manifests.KindRPM || a.Kind == manifests.KindDeb) && strings.Contains(a.Group, name)
-			}
-			if !slices.ContainsFunc(l.Artifacts, packages) {
-				t.Errorf("%s: no package for %s", r.Minor, name)
+			for _, arch := range l.DistroData[name].Arches {
+				key := packagesOf(l, name, arch)
+				minors[key] = append(minors[key], r.Minor)
 			}
 		}
 		goldenLock(t, r, l)
 	}
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(minors)) {
+		fmt.Fprintln(&b, key, strings.Join(minors[key], " "))
+	}
+	golden(t, "packages.txt", b.String())
+}
+
+// packagesOf returns the number of packages for a distribution and architecture, and a
+// digest of their names and versions.
+func packagesOf(l *manifests.Lock, distro, arch string) string {
+	var names []string
+	for _, a := range l.Artifacts {
+		if a.Distro == distro && (a.Platform == manifests.Platform(arch) || a.Platform == "") {
+			names = append(names, a.Name+" "+a.Version)
+		}
+	}
+	slices.Sort(names)
+	return fmt.Sprintf("%s %s: %d packages, %s:", distro, arch, len(names), digest.FromString(strings.Join(names, "\n")).Encoded()[:12])
 }
 
 // goldenLock compares the downloads and the images of a release with a golden file:
@@ -127,9 +131,14 @@ func goldenLock(t *testing.T, r catalog.Release, l *manifests.Lock) {
 	for _, line := range slices.Sorted(maps.Keys(files)) {
 		fmt.Fprintf(&b, "%s %d\n", line, files[line])
 	}
-	file := filepath.Join("testdata", "golden", "lock-"+r.Minor+".txt")
+	golden(t, "lock-"+r.Minor+".txt", b.String())
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "golden", name)
 	if *update {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(b.String()), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(got), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -137,7 +146,7 @@ func goldenLock(t *testing.T, r catalog.Release, l *manifests.Lock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (go test -update rewrites it):\n%s", file, diff)
 	}
 }
