@@ -78,10 +78,12 @@ func approverRole(in Input) []table {
 	rules := []table{
 		{"apiGroups": []string{group}, "resources": []string{"certificatesigningrequests"}, "verbs": []string{"get", "list"}},
 		{"apiGroups": []string{group}, "resources": []string{"certificatesigningrequests/approval"}, "verbs": []string{"update"}},
-		{
+	}
+	if in.Lock.Release.Features.CSRApproverRoles {
+		rules = append(rules, table{
 			"apiGroups": []string{group}, "resources": []string{"signers"}, "verbs": []string{"approve"},
 			"resourceNames": []string{"kubernetes.io/kubelet-serving", "kubernetes.io/legacy-unknown"},
-		},
+		})
 	}
 	if in.isolation() != nil {
 		rules = append(

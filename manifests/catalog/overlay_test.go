@@ -144,6 +144,7 @@ func TestOverlayRefuses(t *testing.T) {
 		{"short image", "kubernetes/1.36.yaml", releaseHead + "images: {pause: {ref: pause, digest: ~}}\n", "not a full image reference"},
 		{"patch of another minor", "kubernetes/1.36.yaml", releaseHead + "patches: {1.35.1: {amd64: 'sha512:00'}}\n", "want a full version of 1.36"},
 		{"patch without digest", "kubernetes/1.36.yaml", releaseHead + "patches: {1.36.9: {amd64: ~}}\n", "1.36.yaml:3:"},
+		{"containerd without the kubelet's CRI", "kubernetes/1.16.yaml", releaseHead + "components: [{name: containerd, version: v2.2.7}]\n", `1.16.yaml:3:42: components[containerd].version: v2.2.7 has no CRI v1alpha2`},
 		{"other minor", "kubernetes/1.36.yaml", releaseHead + "minor: 1.35\n", `minor: found "1.35" in the file of 1.36`},
 		{"no head", "kubernetes/1.36.yaml", "endOfLife: 2030-01-01\n", `apiVersion: found "offk8s.dev/v1"`},
 		{"hostile flag", "kubernetes/1.36.yaml", releaseHead + "args: {kubelet: {v: \"2\\nExecStart=x\"}}\n", "one line"},

@@ -98,7 +98,7 @@ type Image struct {
 
 // Features describe a minor; every field is required in its file.
 type Features struct {
-	CRIVersion         string   `yaml:"criVersion" json:"criVersion"`                 // "v1alpha2" or "v1"
+	CRIVersion         string   `yaml:"criVersion" json:"criVersion"`                 // of the kubelet, "v1alpha2" or "v1": containerd 2 has v1 alone
 	ContainerdConfig   int      `yaml:"containerdConfig" json:"containerdConfig"`     // version of config.toml: 2 or 3
 	CgroupV2           bool     `yaml:"cgroupV2" json:"cgroupV2"`                     // kubelet supports cgroup v2
 	CgroupV1Refused    bool     `yaml:"cgroupV1Refused" json:"cgroupV1Refused"`       // kubelet refuses cgroup v1 unless failCgroupV1 is false
@@ -191,6 +191,9 @@ func (r Release) validateComponents(c *strict.Checks) {
 			c.Add(p, "duplicate")
 		}
 		seen[d.Name] = true
+		if v, err := ParseVersion(d.Version); d.Name == "containerd" && r.Features.CRIVersion == "v1alpha2" && err == nil && v.Major >= 2 {
+			c.Add(p+".version", "%s has no CRI v1alpha2, which the kubelet of %s needs: want 1.7", d.Version, r.Minor)
+		}
 		if d.Version == "" || strings.ContainsFunc(d.Version, strict.Unprintable) {
 			c.Add(p+".version", "found %q, want the version as upstream writes it", d.Version)
 		}
