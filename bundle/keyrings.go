@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
@@ -32,8 +33,11 @@ func sourceKeyring(d catalog.Distro, files []string) (*trust.Keyring, error) {
 
 // packageKeyring returns a function that returns the keys that may have signed
 // a package: those of the repository that its source names, or whose URL contains
-// the package's.
+// the package's. It parses the keys of a repository once: that takes longer than to
+// verify a package.
 func packageKeyring(lock *manifests.Lock) func(*manifests.Artifact) (*trust.Keyring, error) {
+	var mu sync.Mutex
+	known := map[string]*trust.Keyring{} // by distribution and repository
 	return func(a *manifests.Artifact) (*trust.Keyring, error) {
 		d, ok := lock.DistroData[a.Distro]
 		if !ok {
@@ -43,7 +47,17 @@ func packageKeyring(lock *manifests.Lock) func(*manifests.Artifact) (*trust.Keyr
 		for _, repo := range d.Yum {
 			base := strings.TrimRight(strings.ReplaceAll(repo.BaseURL, "{arch}", group.Arch), "/") + "/"
 			if a.Source.Repository == repo.ID || a.Source.Repository == "" && strings.HasPrefix(a.Source.URL, base) {
-				return sourceKeyring(d, repo.KeyFiles)
+				mu.Lock()
+				defer mu.Unlock()
+				key := a.Distro + " " + repo.ID
+				if k := known[key]; k != nil {
+					return k, nil
+				}
+				k, err := sourceKeyring(d, repo.KeyFiles)
+				if err == nil {
+					known[key] = k
+				}
+				return k, err
 			}
 		}
 		return nil, fmt.Errorf("address %q is not in a repository of %s", a.Source.URL, d.Name)

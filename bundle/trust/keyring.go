@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
@@ -18,6 +19,7 @@ const maxKeyringSize = 4 << 20
 // is safe for concurrent use.
 type Keyring struct {
 	entities openpgp.EntityList
+	mu       sync.Mutex // go-crypto notes in the entities what it has verified
 }
 
 // ReadKeyring returns the keys of all files, each armoured (one or several
@@ -101,6 +103,8 @@ func (k *Keyring) signingKey(id uint64, created, now time.Time) (openpgp.Key, er
 	if k == nil {
 		return openpgp.Key{}, reason
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, e := range k.entities.EntitiesById(id) {
 		if revoked(e, id, now) {
 			reason = fmt.Errorf("%w: key %s is revoked", ErrBadSignature, fingerprint(e))

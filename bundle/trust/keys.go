@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
+
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
 // KeyPair signs bundles: a P-256 key for the bundle and an OpenPGP key for
@@ -21,6 +24,15 @@ type KeyPair struct {
 	OpenPGP Secret
 	// OpenPGPPublic is the armoured public key that belongs to it.
 	OpenPGPPublic []byte
+
+	parsed *parsedKey // nil: parse OpenPGP for each signature
+}
+
+// parsedKey is an OpenPGP key and its serialised form. Copies of a KeyPair share it.
+type parsedKey struct {
+	mu     sync.Mutex
+	of     Secret
+	entity *openpgp.Entity
 }
 
 // GenerateKeys makes a new pair from the system's randomness. The OpenPGP key
@@ -42,7 +54,7 @@ func newKeyPair(ec *ecdsa.PrivateKey, private, public []byte) (*KeyPair, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &KeyPair{ecdsa: ec, public: pub, OpenPGP: private, OpenPGPPublic: public}, nil
+	return &KeyPair{ecdsa: ec, public: pub, OpenPGP: private, OpenPGPPublic: public, parsed: &parsedKey{}}, nil
 }
 
 // Public returns the P-256 public key.

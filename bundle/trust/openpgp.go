@@ -71,10 +71,11 @@ func generateOpenPGP(t time.Time) (private, publicArmored []byte, err error) {
 // SignDetached returns the armoured detached signature of data by k, dated t.
 // The same key, data and time give the same bytes.
 func SignDetached(k *KeyPair, data []byte, t time.Time) ([]byte, error) {
-	entity, err := signingEntity(k)
+	entity, unlock, err := k.entity()
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
+	defer unlock()
 	var sig bytes.Buffer
 	if err := openpgp.DetachSign(&sig, []*openpgp.Entity{entity}, bytes.NewReader(data), openPGPConfig(t)); err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
@@ -89,10 +90,11 @@ func SignDetached(k *KeyPair, data []byte, t time.Time) ([]byte, error) {
 // It is not go-crypto's clearsign.Encode because that leaves the checksum out
 // of the armour, at which gpgv 2.2 fails.
 func ClearSign(k *KeyPair, body []byte, t time.Time) ([]byte, error) {
-	entity, err := signingEntity(k)
+	entity, unlock, err := k.entity()
 	if err != nil {
 		return nil, fmt.Errorf("clear-sign: %w", err)
 	}
+	defer unlock()
 	lines := bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
 	var out, signed bytes.Buffer
 	out.WriteString("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n")
@@ -123,14 +125,33 @@ func ClearSign(k *KeyPair, body []byte, t time.Time) ([]byte, error) {
 
 // Made returns when the OpenPGP key was made. It cannot sign for a time before.
 func (k *KeyPair) Made() (time.Time, error) {
-	entity, err := signingEntity(k)
+	entity, unlock, err := k.entity()
 	if err != nil {
 		return time.Time{}, err
 	}
+	defer unlock()
 	return entity.PrimaryKey.CreationTime, nil
 }
 
-func signingEntity(k *KeyPair) (*openpgp.Entity, error) {
+// entity returns the OpenPGP key, which it parses once, until unlock is called: go-crypto
+// notes in it what it has verified.
+func (k *KeyPair) entity() (e *openpgp.Entity, unlock func(), err error) {
+	p := k.parsed
+	if p == nil {
+		p = &parsedKey{}
+	}
+	p.mu.Lock()
+	if p.entity == nil || !bytes.Equal(p.of, k.OpenPGP) {
+		if p.entity, err = k.parse(); err != nil {
+			p.mu.Unlock()
+			return nil, nil, err
+		}
+		p.of = k.OpenPGP
+	}
+	return p.entity, p.mu.Unlock, nil
+}
+
+func (k *KeyPair) parse() (*openpgp.Entity, error) {
 	list, err := openpgp.ReadKeyRing(bytes.NewReader(k.openPGPPrivate()))
 	if err != nil {
 		return nil, fmt.Errorf("read openpgp private key: %w", err)

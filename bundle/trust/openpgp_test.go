@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
@@ -66,6 +68,29 @@ func TestSignaturesAreDeterministic(t *testing.T) {
 	got, _, err := VerifyClearsigned(ring, clear)
 	if err != nil || !bytes.Equal(got, body) {
 		t.Fatalf("VerifyClearsigned = %q, %v; want %q", got, err, body)
+	}
+}
+
+// To parse the key takes longer than to sign.
+func TestKeyIsParsedOnce(t *testing.T) {
+	key := *pair(t) // which other tests use
+	parsed := func() *openpgp.Entity {
+		t.Helper()
+		e, unlock, err := key.entity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		unlock()
+		return e
+	}
+	first := parsed()
+	if parsed() != first {
+		t.Error("parsed again")
+	}
+	other, _ := newKey(t)
+	key.OpenPGP = other.OpenPGP
+	if got := parsed(); bytes.Equal(got.PrimaryKey.Fingerprint, first.PrimaryKey.Fingerprint) {
+		t.Error("signs with the former key")
 	}
 }
 
