@@ -77,7 +77,7 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 		a.packCommand(), a.verifyCommand(), a.inspectCommand(),
 		a.serveCommand(), a.planCommand(), a.doctorCommand(), a.installCommand(), a.ticketCommand(), a.drillCommand(), a.resetCommand(), a.logsCommand(), a.kubeconfigCommand(),
 		a.stateCommand(),
-		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.apiProxyCommand(), a.smokeServerCommand(),
+		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.apiProxyCommand(), a.smokeServerCommand(), a.docsCommand(),
 	)
 	checkArguments(root)
 	complete(root)

@@ -110,11 +110,13 @@ func checkCode(root *cobra.Command, code string) []string {
 			}
 		case i == 0 || cmd.HasSubCommands():
 			sub, _, err := cmd.Find([]string{w})
-			if (err != nil || sub == cmd) && !strings.HasPrefix(w, "-") && !strings.ContainsAny(w, "|…<") {
-				return append(problems, "no command "+w)
-			}
-			if err == nil {
+			if err == nil && sub != cmd {
 				cmd = sub
+				continue
+			}
+			takesArguments := cmd != root && cmd.Runnable()
+			if !takesArguments && !strings.HasPrefix(w, "-") && !strings.ContainsAny(w, "|…<[") {
+				return append(problems, "no command "+w)
 			}
 		}
 	}
