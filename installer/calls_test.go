@@ -67,7 +67,7 @@ func TestCallsOfASecondRun(t *testing.T) {
 		each("packages", func(manifests.Host) []step.Item {
 			return []step.Item{{ID: "packages/all", Step: &step.Packages{
 				Manager: step.ManagerDnf, Names: []string{"chrony", "socat", "conntrack"}, Source: "/etc/offk8s/r",
-			}}}
+			}}, {ID: "packages/time", Step: &step.Packages{Manager: step.ManagerDnf, Names: []string{"chrony"}, Source: "/etc/offk8s/r"}}}
 		}),
 		each("images", func(manifests.Host) []step.Item {
 			var out []step.Item

@@ -125,9 +125,15 @@ type packagesPrior struct {
 	Missing []string `json:"missing"`
 }
 
-// missing asks the package database which names are not installed: first for all of
-// them, and only if one is missing for each.
+// missing asks the package database which names are not installed: first for those of all
+// steps of the request, so that one call is enough (see Env.Run), and only if one is missing
+// for those of this step, and then for each.
 func (p *Packages) missing(ctx context.Context, env *Env) ([]string, error) {
+	if wanted := p.wanted(env); len(wanted) > len(p.Names) {
+		if all, err := p.installed(ctx, env, wanted...); all && err == nil {
+			return nil, nil
+		}
+	}
 	if all, err := p.installed(ctx, env, p.Names...); all || err != nil {
 		return nil, err
 	}
@@ -140,6 +146,22 @@ func (p *Packages) missing(ctx context.Context, env *Env) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// wanted returns the packages of all steps of the request.
+func (p *Packages) wanted(env *Env) []string {
+	var out []string
+	mine := false
+	for _, s := range env.Kept {
+		if o, ok := s.(*Packages); ok && o.Manager == p.Manager {
+			mine = mine || o == p
+			out = union(out, o.Names)
+		}
+	}
+	if !mine {
+		return nil
+	}
+	return out
 }
 
 // installed reports whether all names are installed.
