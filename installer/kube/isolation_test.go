@@ -102,7 +102,13 @@ func TestSmokeOfIsolation(t *testing.T) {
 	s := testSmoke(t)
 	s.Isolated = true
 	r := &smokeRun{Smoke: s, env: w.Env()}
-	_ = r.foreign(t.Context()) // the Job of the fake never ends
+	pods, err := r.pods(t.Context(), smokeB, "app=web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.foreign(t.Context(), pods); err != nil {
+		t.Fatal(err)
+	}
 	job := f.find("job", smokeA, "client-1")
 	if len(job) != 1 {
 		t.Fatalf("jobs %v", job)

@@ -74,21 +74,20 @@ func (s *Smoke) Check(_ context.Context, env *step.Env) (step.Result, error) {
 	return step.Result{State: step.Differs, Reason: "not passed yet"}, nil
 }
 
-// Apply runs the parts in order and stops at the first that fails, with the logs and
-// events of its pods. It deletes the namespaces in either case.
+// Apply runs the groups of parts in order and stops at the first part that fails, with
+// the logs and events of its pods. It deletes the namespaces in either case.
 func (s *Smoke) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	r := &smokeRun{Smoke: s, env: env}
 	if err := r.clean(ctx); err != nil {
 		return step.Result{}, fmt.Errorf("smoke: before: %w", err)
 	}
-	start := time.Now()
-	for _, p := range r.parts() {
-		env.Log.Info("smoke", "part", p.name)
-		err := p.run(ctx)
+	start, passed := time.Now(), 0
+	for _, group := range r.groups() {
+		err := r.group(ctx, group)
 		if err == nil {
+			passed += len(group)
 			continue
 		}
-		err = fmt.Errorf("smoke: %s: %w", p.name, err)
 		err = errors.Join(err, podTrouble(ctx, env, smokeA, ""), podTrouble(ctx, env, smokeB, ""))
 		// After a cancelled run too; the next run deletes the rest first.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -104,7 +103,7 @@ func (s *Smoke) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	}
 	return step.Result{
 		State:  step.Verified,
-		Reason: fmt.Sprintf("%d parts passed in %s", len(r.parts()), time.Since(start).Round(time.Second)),
+		Reason: fmt.Sprintf("%d parts passed in %s", passed, time.Since(start).Round(time.Second)),
 	}, nil
 }
 
@@ -120,21 +119,47 @@ type smokeRun struct {
 	address string
 }
 
+// smokePart is a part of the test. start begins it and returns how it ends.
 type smokePart struct {
-	name string
-	run  func(context.Context) error
+	name  string
+	start func(context.Context) (smokeEnd, error)
 }
 
-func (r *smokeRun) parts() []smokePart {
-	return []smokePart{
+// smokeEnd waits for the end of a part and returns an error if it failed.
+type smokeEnd func(context.Context) error
+
+// groups returns the parts. Those of a group start one after the other and then run at the
+// same time: most of the time goes by while pods start.
+func (r *smokeRun) groups() [][]smokePart {
+	return [][]smokePart{{
 		{"Deployments behind Services in two namespaces", r.deploy},
+		{"DaemonSet on every node", r.daemonSet},
+	}, {
 		{"Service by name and by address, from a pod", r.reach},
 		{"namespaces do not mix", r.isolation},
-		{"pods go and come, the Service's address stays", r.comeAndGo},
-		{"DaemonSet on every node", r.daemonSet},
 		{"pods of all nodes reach each other and the Service", r.mesh},
+	}, {
+		{"pods go and come, the Service's address stays", r.comeAndGo},
 		{"selection by label", r.labels},
+	}}
+}
+
+// group runs parts at the same time.
+func (r *smokeRun) group(ctx context.Context, parts []smokePart) error {
+	ends := make([]smokeEnd, len(parts))
+	for i, p := range parts {
+		r.env.Log.Info("smoke", "part", p.name)
+		var err error
+		if ends[i], err = p.start(ctx); err != nil {
+			return fmt.Errorf("smoke: %s: %w", p.name, err)
+		}
 	}
+	for i, p := range parts {
+		if err := ends[i](ctx); err != nil {
+			return fmt.Errorf("smoke: %s: %w", p.name, err)
+		}
+	}
+	return nil
 }
 
 func (r *smokeRun) clean(ctx context.Context) error {
@@ -195,23 +220,24 @@ func (r *smokeRun) ready(ctx context.Context, k ObjectKey) error {
 	})
 }
 
-func (r *smokeRun) deploy(ctx context.Context) error {
+func (r *smokeRun) deploy(ctx context.Context) (smokeEnd, error) {
 	if err := r.apply(ctx, smokeNamespace(smokeA), smokeNamespace(smokeB)); err != nil {
-		return err
+		return nil, err
 	}
 	for _, ns := range []string{smokeA, smokeB} {
 		if err := r.apply(ctx, r.deployment(ns, 2), smokeService(ns, "web", map[string]string{"app": "web"})); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	for _, ns := range []string{smokeA, smokeB} {
-		if err := r.ready(ctx, ObjectKey{"Deployment", ns, "web"}); err != nil {
-			return err
+	return func(ctx context.Context) (err error) {
+		for _, ns := range []string{smokeA, smokeB} {
+			if err := r.ready(ctx, ObjectKey{"Deployment", ns, "web"}); err != nil {
+				return err
+			}
 		}
-	}
-	var err error
-	r.address, err = r.clusterIP(ctx, "web")
-	return err
+		r.address, err = r.clusterIP(ctx, "web")
+		return err
+	}, nil
 }
 
 func (r *smokeRun) clusterIP(ctx context.Context, service string) (string, error) {
@@ -229,7 +255,7 @@ func (r *smokeRun) clusterIP(ctx context.Context, service string) (string, error
 	return s.Spec.ClusterIP, nil
 }
 
-func (r *smokeRun) reach(ctx context.Context) error {
+func (r *smokeRun) reach(ctx context.Context) (smokeEnd, error) {
 	return r.job(ctx, "namespace="+smokeA, "http://web/", r.url("web", smokeA), "http://"+net.JoinHostPort(r.address, "80")+"/")
 }
 
@@ -237,27 +263,24 @@ func (r *smokeRun) url(service, ns string) string {
 	return "http://" + service + "." + ns + ".svc." + r.Domain + "/"
 }
 
-func (r *smokeRun) isolation(ctx context.Context) error {
-	if err := r.foreign(ctx); err != nil {
-		return err
-	}
+func (r *smokeRun) isolation(ctx context.Context) (smokeEnd, error) {
 	a, err := r.pods(ctx, smokeA, "app=web")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b, err := r.pods(ctx, smokeB, "app=web")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(a) != 2 || len(b) != 2 {
-		return fmt.Errorf("found %d and %d pods, want 2 and 2", len(a), len(b))
+		return nil, fmt.Errorf("found %d and %d pods, want 2 and 2", len(a), len(b))
 	}
-	return nil
+	return r.foreign(ctx, b)
 }
 
 // foreign connects from a pod of the first namespace to the second one, which answers
 // with its own pods, or not at all if namespaces are isolated.
-func (r *smokeRun) foreign(ctx context.Context) error {
+func (r *smokeRun) foreign(ctx context.Context, pods []podStatus) (smokeEnd, error) {
 	if !r.Isolated {
 		return r.job(ctx, "namespace="+smokeB, r.url("web", smokeB))
 	}
@@ -271,58 +294,48 @@ func (r *smokeRun) foreign(ctx context.Context) error {
 			return "", err
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-	}
-	pods, err := r.pods(ctx, smokeB, "app=web")
-	if err != nil {
-		return err
 	}
 	// Addresses, since a name that does not resolve would look like isolation.
 	args := []string{"refuse", "--own", r.url("web", smokeA), "--expect", "namespace=" + smokeA, "--timeout", "90s"}
 	for _, p := range pods {
 		args = append(args, "http://"+net.JoinHostPort(p.Status.PodIP, "8080")+"/")
 	}
-	if len(pods) == 0 {
-		return errors.New("no pods in the other namespace")
-	}
 	name, job := r.clientJob("", args...)
-	if err := r.apply(ctx, job); err != nil {
-		return err
-	}
-	return r.finish(ctx, name)
+	return r.begin(ctx, name, job)
 }
 
 // comeAndGo scales the Deployment to zero and to three.
-func (r *smokeRun) comeAndGo(ctx context.Context) error {
+func (r *smokeRun) comeAndGo(ctx context.Context) (smokeEnd, error) {
 	before, err := r.pods(ctx, smokeA, "app=web")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.scale(ctx, 0); err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.scale(ctx, 3); err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.ready(ctx, ObjectKey{"Deployment", smokeA, "web"}); err != nil {
-		return err
+		return nil, err
 	}
 	after, err := r.pods(ctx, smokeA, "app=web")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range after {
 		if slices.ContainsFunc(before, func(o podStatus) bool { return o.Metadata.Name == p.Metadata.Name }) {
-			return fmt.Errorf("pod %q is an old one", p.Metadata.Name)
+			return nil, fmt.Errorf("pod %q is an old one", p.Metadata.Name)
 		}
 	}
 	now, err := r.clusterIP(ctx, "web")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if now != r.address {
-		return fmt.Errorf("the Service's address was %s and is %s", r.address, now)
+		return nil, fmt.Errorf("the Service's address was %s and is %s", r.address, now)
 	}
 	return r.job(ctx, "namespace="+smokeA, r.url("web", smokeA), "http://"+net.JoinHostPort(r.address, "80")+"/")
 }
@@ -346,10 +359,11 @@ func (r *smokeRun) pods(ctx context.Context, ns, selector string) ([]podStatus, 
 	return list.Items, err
 }
 
-func (r *smokeRun) daemonSet(ctx context.Context) error {
-	if err := r.apply(ctx, r.everywhere()); err != nil {
-		return err
-	}
+func (r *smokeRun) daemonSet(ctx context.Context) (smokeEnd, error) {
+	return r.onEveryNode, r.apply(ctx, r.everywhere())
+}
+
+func (r *smokeRun) onEveryNode(ctx context.Context) error {
 	if err := r.ready(ctx, ObjectKey{"DaemonSet", smokeA, "everywhere"}); err != nil {
 		return err
 	}
@@ -371,28 +385,26 @@ func (r *smokeRun) daemonSet(ctx context.Context) error {
 
 // mesh connects from a pod on every node to a pod on every node, and to the Service by
 // name and by address.
-func (r *smokeRun) mesh(ctx context.Context) error {
+func (r *smokeRun) mesh(ctx context.Context) (smokeEnd, error) {
 	pods, err := r.pods(ctx, smokeA, "app=everywhere")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	urls := append([]string{r.url("web", smokeA), "http://" + net.JoinHostPort(r.address, "80") + "/"}, r.targets(pods)...)
-	// All at the same time: a large cluster has many nodes.
 	var names []string
 	var jobs []any
 	for _, n := range r.Nodes {
 		name, job := r.newJob(n, "namespace="+smokeA, urls...)
 		names, jobs = append(names, name), append(jobs, job)
 	}
-	if err := r.apply(ctx, jobs...); err != nil {
-		return err
-	}
-	for i, n := range r.Nodes {
-		if err := r.finish(ctx, names[i]); err != nil {
-			return fmt.Errorf("from node %q: %w", n, err)
+	return func(ctx context.Context) error {
+		for i, n := range r.Nodes {
+			if err := r.finish(ctx, names[i]); err != nil {
+				return fmt.Errorf("from node %q: %w", n, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	}, r.apply(ctx, jobs...)
 }
 
 // targets returns the URLs of the pods on the nodes of the test. A pod of a node that is
@@ -409,20 +421,20 @@ func (r *smokeRun) targets(pods []podStatus) []string {
 
 // labels labels one pod and expects that a Service that selects the label reaches only
 // this pod.
-func (r *smokeRun) labels(ctx context.Context) error {
+func (r *smokeRun) labels(ctx context.Context) (smokeEnd, error) {
 	pods, err := r.pods(ctx, smokeA, "app=web")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(pods) == 0 {
-		return errors.New("no pod to mark")
+		return nil, errors.New("no pod to mark")
 	}
 	one := pods[0].Metadata.Name
 	if _, err := kubectl(ctx, r.env, nil, "label", "pod", one, "-n", smokeA, "picked=yes"); err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.apply(ctx, smokeService(smokeA, "picked", map[string]string{"app": "web", "picked": "yes"})); err != nil {
-		return err
+		return nil, err
 	}
 	return r.job(ctx, "hostname="+one, slices.Repeat([]string{r.url("picked", smokeA)}, 5)...)
 }

@@ -1,7 +1,11 @@
 package kube
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +50,39 @@ func TestSmokeFailure(t *testing.T) {
 	}
 	if res, _ := s.Check(t.Context(), w.Env()); res.State != step.Differs {
 		t.Error("counts as passed")
+	}
+}
+
+// The parts of a group start before the test waits for the first of them. What fails is
+// named, and nothing after it runs.
+func TestSmokeGroup(t *testing.T) {
+	bad := errors.New("refused")
+	for _, tt := range []struct{ startFails, endFails, want, err string }{
+		{"", "", "start a, start b, end a, end b", ""},
+		{"b", "", "start a, start b", "smoke: b: refused"},
+		{"", "a", "start a, start b, end a", "smoke: a: refused"},
+	} {
+		var log []string
+		part := func(name string) smokePart {
+			step := func(what, fails string) error {
+				log = append(log, what+" "+name)
+				if fails == name {
+					return bad
+				}
+				return nil
+			}
+			return smokePart{name, func(context.Context) (smokeEnd, error) {
+				return func(context.Context) error { return step("end", tt.endFails) }, step("start", tt.startFails)
+			}}
+		}
+		r := &smokeRun{env: steptest.New(t).Env()}
+		err := r.group(t.Context(), []smokePart{part("a"), part("b")})
+		if got := strings.Join(log, ", "); got != tt.want {
+			t.Errorf("%s, want %s", got, tt.want)
+		}
+		if fmt.Sprint(err) != cmp.Or(tt.err, "<nil>") {
+			t.Errorf("error %v, want %s", err, tt.err)
+		}
 	}
 }
 

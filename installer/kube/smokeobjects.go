@@ -77,14 +77,16 @@ func (r *smokeRun) everywhere() object {
 	return workloadObject("DaemonSet", smokeA, "everywhere", spec)
 }
 
-// job runs a client pod in the first namespace that requests every URL and requires
+// job starts a client pod in the first namespace that requests every URL and requires
 // expect in each response.
-func (r *smokeRun) job(ctx context.Context, expect string, urls ...string) error {
+func (r *smokeRun) job(ctx context.Context, expect string, urls ...string) (smokeEnd, error) {
 	name, job := r.newJob("", expect, urls...)
-	if err := r.apply(ctx, job); err != nil {
-		return err
-	}
-	return r.finish(ctx, name)
+	return r.begin(ctx, name, job)
+}
+
+// begin starts a Job.
+func (r *smokeRun) begin(ctx context.Context, name string, job object) (smokeEnd, error) {
+	return func(ctx context.Context) error { return r.finish(ctx, name) }, r.apply(ctx, job)
 }
 
 // newJob returns a Job whose pod expects text from the URLs, on any node if node is empty.
