@@ -37,7 +37,7 @@ type outcome struct {
 func (r *road) again(t *testing.T, more ...string) outcome {
 	t.Helper()
 	argv := append([]string{r.bin, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--format", "json", "--progress", "plain"}, more...)
-	out, err := try(t, 20*time.Minute, in("operator", argv...)...)
+	out, err := try(t, installLimit, in("operator", argv...)...)
 	o := outcome{code: exitCode(err), output: out}
 	if err != nil {
 		o.output += err.Error()

@@ -96,7 +96,7 @@ func (r *road) free(t *testing.T) {
 
 func (r *road) install(t *testing.T) {
 	r.free(t)
-	r.operator(t, 20*time.Minute, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
+	r.operator(t, installLimit, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
 }
 
 // tickets installs without SSH: each host gets the program and its ticket on a stick and
@@ -110,7 +110,7 @@ func (r *road) tickets(t *testing.T) {
 		stick := filepath.Join(r.dir, h.name, "root", "root")
 		run(t, time.Minute, "cp", r.bin, filepath.Join(dir, h.name+".ticket"), pass, stick)
 		wait.Go(func() {
-			out, err := try(t, 20*time.Minute, r.script, "in", h.name, "/root/offk8s", "install", "--local", "--ticket", "/root/"+h.name+".ticket",
+			out, err := try(t, installLimit, r.script, "in", h.name, "/root/offk8s", "install", "--local", "--ticket", "/root/"+h.name+".ticket",
 				"--passphrase-file", "/root/ticket-passphrase", "--progress", "plain")
 			_, _ = r.watch.Write([]byte(out))
 			if err != nil {

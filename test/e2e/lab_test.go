@@ -105,6 +105,10 @@ func eventually(t *testing.T, limit time.Duration, what string, f func() error) 
 	}
 }
 
+// installLimit ends an install that hangs. Its steps have limits of their own, and a machine
+// with other work may be slow.
+const installLimit = 45 * time.Minute
+
 // limit returns how long clients may wait for something: four times as long in CI as with
 // E2E_LONG, since CI's machine has other work and has to find what never comes back.
 func limit(d time.Duration) time.Duration {
