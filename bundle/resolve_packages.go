@@ -91,6 +91,7 @@ func (r *resolver) closeYum(ctx context.Context, client *fetch.Client, d catalog
 		r.add(manifests.Artifact{
 			Kind: manifests.KindRPM, Name: p.Name, Version: p.EVR(), Platform: manifests.Platform(arch), Distro: d.Name,
 			Group: manifests.YumGroup(d.Name, arch), Path: p.Path(), Mode: modeFile,
+			RequiredBy: p.RequiredBy, Requirement: p.Requirement,
 			Source: manifests.Source{URL: p.URL, Digest: p.Digest, Size: p.Size, Trust: manifests.TrustSignature, Repository: repository},
 		})
 	}
@@ -148,6 +149,7 @@ func (r *resolver) addDeb(d catalog.Distro, arch string, p apt.Package, signer s
 	a := manifests.Artifact{
 		Kind: manifests.KindDeb, Name: p.Name, Version: p.Version, Platform: manifests.Platform(arch), Distro: d.Name,
 		Group: manifests.AptGroup(d.Name), Path: p.Path(), Mode: modeFile,
+		RequiredBy: p.RequiredBy, Requirement: p.Requirement,
 		Source: manifests.Source{URL: p.URL, Digest: p.Digest, Size: p.Size, Trust: manifests.TrustSignature, Signer: signer},
 	}
 	if p.Arch == "all" {

@@ -97,6 +97,12 @@ type Artifact struct {
 
 	Source Source `json:"source"`
 
+	// RequiredBy is the package that brought this one into the bundle, Requirement
+	// the dependency of it that this one satisfies. Both are empty for packages of
+	// the list, and in Locks of older versions.
+	RequiredBy  string `json:"requiredBy,omitempty"`
+	Requirement string `json:"requirement,omitempty"`
+
 	// Blob is the stored content; for an image, its manifest or index.
 	Blob Descriptor `json:"blob"`
 	// Plain is the content before zstd; equal to Blob if it is not compressed.

@@ -57,7 +57,9 @@ func Closure(suites []*Suite, names []string, o ClosureOptions) ([]Package, erro
 	}
 	out := make([]Package, 0, len(s.chosen))
 	for p := range s.chosen {
-		out = append(out, *p)
+		c := *p
+		c.RequiredBy, c.Requirement = s.why[p].by, s.why[p].requirement
+		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b Package) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), version.Compare(a.version, b.version))
@@ -72,9 +74,14 @@ type solver struct {
 	against  map[string][]conflict // conflicts and breaks of the chosen, by name
 	queue    []*Package
 	missing  map[string]error // by dependency
+	now      reason           // what is looked at
+	why      map[*Package]reason
 	// unusable holds the packages that are never taken, for messages; nil in itself.
 	unusable *solver
 }
+
+// reason is a dependency of a package; the zero value is the caller's list.
+type reason struct{ by, requirement string }
 
 type conflict struct {
 	pkg  *Package
@@ -89,7 +96,7 @@ type provider struct {
 func emptySolver() *solver {
 	return &solver{
 		names: map[string][]*Package{}, provides: map[string][]provider{},
-		chosen: map[*Package]bool{}, missing: map[string]error{}, against: map[string][]conflict{},
+		chosen: map[*Package]bool{}, missing: map[string]error{}, against: map[string][]conflict{}, why: map[*Package]reason{},
 	}
 }
 
@@ -150,6 +157,7 @@ func (s *solver) dependAll(p *Package) {
 		s.missing[p.String()] = metadata.Classify(fmt.Errorf("apt suite %q: package %q: %w", p.Suite, p, err))
 	}
 	for _, relation := range relations {
+		s.now = reason{p.Name, relation.String()}
 		if !s.satisfy(relation.Possibilities) {
 			s.miss(relation.String(), p.String(), relation.Possibilities)
 		}
@@ -200,6 +208,7 @@ func (s *solver) satisfy(alternatives []dependency.Possibility) bool {
 
 func (s *solver) take(p *Package) {
 	s.chosen[p] = true
+	s.why[p] = s.now
 	s.queue = append(s.queue, p)
 	for _, c := range possibilities(p.conflicts) {
 		s.against[c.Name] = append(s.against[c.Name], conflict{p, c.Version})

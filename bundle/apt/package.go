@@ -24,6 +24,10 @@ type Package struct {
 	// fields than Name may be empty then.
 	Unusable error
 
+	// RequiredBy is the package because of which Closure took this one first, and
+	// Requirement its dependency; both are empty for a package of the list.
+	RequiredBy, Requirement string
+
 	version                      version.Version
 	depends, provides, conflicts string // as written; parsed when needed
 	priority                     string

@@ -41,7 +41,7 @@ func Closure(ctx context.Context, repos []*Repo, names []string, o ClosureOption
 			return nil, fmt.Errorf("exclude %q: %w", glob, err)
 		}
 	}
-	s := &solver{index: newIndex(ctx, repos, o.takes), chosen: map[*Package]bool{}, missing: map[string]error{}, against: map[string][]provider{}}
+	s := &solver{index: newIndex(ctx, repos, o.takes), chosen: map[*Package]bool{}, missing: map[string]error{}, against: map[string][]provider{}, why: map[*Package]reason{}}
 	for _, name := range names {
 		s.want(name)
 	}
@@ -59,7 +59,9 @@ func Closure(ctx context.Context, repos []*Repo, names []string, o ClosureOption
 	}
 	out := make([]Package, 0, len(s.chosen))
 	for p := range s.chosen {
-		out = append(out, *p)
+		c := *p
+		c.RequiredBy, c.Requirement = s.why[p].by, s.why[p].requirement
+		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b Package) int {
 		return compareNEVRA(a.NEVRA, b.NEVRA)
@@ -96,12 +98,18 @@ type solver struct {
 	queue   []*Package            // chosen, requirements not yet looked at
 	missing map[string]error      // by requirement
 	against map[string][]provider // conflicts of the chosen, by name
+	now     reason                // what is looked at
+	why     map[*Package]reason   // of the chosen
 }
+
+// reason is a requirement of a package; the zero value is the caller's list.
+type reason struct{ by, requirement string }
 
 // take adds p to the result, unless it is nil or already chosen.
 func (s *solver) take(p *Package) {
 	if p != nil && !s.chosen[p] {
 		s.chosen[p] = true
+		s.why[p] = s.now
 		s.queue = append(s.queue, p)
 		for _, r := range p.Conflicts {
 			s.against[r.Name] = append(s.against[r.Name], provider{p, r})
@@ -163,6 +171,7 @@ func (s *solver) requireAll(p *Package) {
 	}
 	for _, name := range order {
 		relations := byName[name]
+		s.now = reason{p.Name, relations[0].String()}
 		if relations[0].isRich() {
 			s.requireRich(p, name)
 			continue

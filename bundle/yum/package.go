@@ -60,6 +60,10 @@ type Package struct {
 	// other than NEVRA and the relations may be empty then.
 	Unusable error
 
+	// RequiredBy is the package because of which Closure took this one first, and
+	// Requirement what it requires; both are empty for a package of the list.
+	RequiredBy, Requirement string
+
 	priority int
 	pkgid    string
 }
