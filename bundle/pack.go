@@ -92,7 +92,11 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	if err != nil {
 		return PackResult{}, fmt.Errorf("apt sources: %w", err)
 	}
-	fetchers := fetch.Fetchers(newEnv(client, o.Store, lock, o.SelfBinaries))
+	env := newEnv(client, o.Store, lock, o.SelfBinaries)
+	if err := errors.Join(reach(ctx, client, env, lock, nil)...); err != nil {
+		return PackResult{}, err
+	}
+	fetchers := fetch.Fetchers(env)
 	if err := fetchAll(ctx, lock, fetchers, o); err != nil {
 		return PackResult{}, err
 	}

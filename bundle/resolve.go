@@ -46,13 +46,7 @@ type ResolveOptions struct {
 // class ErrInput and are found before the network is used. Artifacts without a
 // digest in cat are looked up or downloaded once and recorded as first use.
 func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o ResolveOptions) (*manifests.Lock, error) {
-	r := &resolver{m: m, o: o}
-	if r.o.Progress == nil {
-		r.o.Progress = fetch.Silent()
-	}
-	if r.o.Log == nil {
-		r.o.Log = slog.New(slog.DiscardHandler)
-	}
+	r := newResolver(m, o)
 	r.settle(cat)
 	r.planAddons(cat)
 	r.planFiles()
@@ -64,6 +58,10 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 		return nil, inputFailure(err)
 	}
 	r.env = newEnv(r.o.Client, r.o.Store, r.lock, o.SelfBinaries)
+	r.reach(ctx)
+	if err := r.failed(ctx); err != nil {
+		return nil, err
+	}
 	r.firstUse(ctx)
 	r.smokeImage(ctx)
 	r.packages(ctx)
@@ -86,6 +84,17 @@ type resolver struct {
 	errs []error
 }
 
+func newResolver(m manifests.Manifest, o ResolveOptions) *resolver {
+	r := &resolver{m: m, o: o}
+	if r.o.Progress == nil {
+		r.o.Progress = fetch.Silent()
+	}
+	if r.o.Log == nil {
+		r.o.Log = slog.New(slog.DiscardHandler)
+	}
+	return r
+}
+
 // fail records a problem with one artifact or setting.
 func (r *resolver) fail(what string, err error) {
 	r.errs = append(r.errs, &ArtifactError{Op: "resolve", Artifact: what, Err: classify(err)})
@@ -96,6 +105,15 @@ func (r *resolver) failed(ctx context.Context) error {
 		return fmt.Errorf("resolve: %w", err)
 	}
 	return errors.Join(r.errs...)
+}
+
+// reach looks for hosts that cannot be reached before any work is done.
+func (r *resolver) reach(ctx context.Context) {
+	client, err := withHostArchives(r.o.Client, r.lock, r.o.HostRoot)
+	if err != nil {
+		client = r.o.Client // packages reports it
+	}
+	r.errs = append(r.errs, reach(ctx, client, r.env, r.lock, repositoriesOf(r.lock))...)
 }
 
 func (r *resolver) add(a manifests.Artifact) { r.lock.Artifacts = append(r.lock.Artifacts, a) }

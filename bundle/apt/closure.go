@@ -74,7 +74,7 @@ type solver struct {
 	against  map[string][]conflict // conflicts and breaks of the chosen, by name
 	queue    []*Package
 	missing  map[string]error // by dependency
-	now      reason           // what is looked at
+	now      reason           // under examination
 	why      map[*Package]reason
 	// unusable holds the packages that are never taken, for messages; nil in itself.
 	unusable *solver

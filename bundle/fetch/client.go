@@ -38,6 +38,9 @@ type Options struct {
 	// IdleTimeout ends an attempt if less than 64 KiB arrive within it; zero means
 	// a minute.
 	IdleTimeout time.Duration
+	// LimitRate bounds the bytes per second of all downloads together; zero means
+	// no limit.
+	LimitRate int64
 	// AllowPrivate follows redirects to loopback, link-local and private addresses,
 	// which are refused otherwise unless a rewrite names the host.
 	AllowPrivate bool
@@ -70,7 +73,14 @@ type Client struct {
 	rewrites []manifests.Rewrite // longest From first
 	http     *http.Client
 	tr       http.RoundTripper
-	warned   *sync.Map // credential helpers
+	common   *common
+}
+
+// common is the state that a Client shares with the copies that With makes.
+type common struct {
+	warned   sync.Map // credential helpers
+	reached  sync.Map // addresses of hosts that answered
+	throttle throttle
 }
 
 const (
@@ -79,10 +89,15 @@ const (
 	headerTimeout      = time.Minute
 	maxRedirects       = 10
 	maxBackoff         = 30 * time.Second
+	maxRetryAfter      = 10 * time.Minute // a longer pause ends the attempts
 )
 
 // NewClient returns a client after checking the rewrites.
 func NewClient(o Options) (*Client, error) {
+	return newClient(o, &common{throttle: throttle{rate: o.LimitRate}})
+}
+
+func newClient(o Options, shared *common) (*Client, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = "offk8s"
 	}
@@ -105,7 +120,7 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, rewrites: rewrites, warned: &sync.Map{}}
+	c := &Client{o: o, rewrites: rewrites, common: shared}
 	named := map[string]bool{}
 	for _, r := range rewrites {
 		_, rest, found := strings.Cut(r.To, "://")
@@ -114,7 +129,7 @@ func NewClient(o Options) (*Client, error) {
 		}
 		named[host(rest)] = true
 	}
-	c.tr = &policyTransport{next: o.Transport, userAgent: o.UserAgent, idle: o.IdleTimeout, private: o.AllowPrivate, named: named}
+	c.tr = &policyTransport{next: o.Transport, userAgent: o.UserAgent, idle: o.IdleTimeout, private: o.AllowPrivate, named: named, throttle: &shared.throttle}
 	if o.Transport == nil {
 		c.tr.(*policyTransport).next = newTransport(o.IdleTimeout)
 	}
@@ -129,21 +144,24 @@ func NewClient(o Options) (*Client, error) {
 func (c *Client) With(more []manifests.Rewrite) (*Client, error) {
 	o := c.o
 	o.Rewrites = append(append([]manifests.Rewrite(nil), c.o.Rewrites...), more...)
-	with, err := NewClient(o)
-	if err == nil {
-		with.warned = c.warned
-	}
-	return with, err
+	return newClient(o, c.common)
 }
 
 // StatusError means that a server answered with an unexpected status.
 type StatusError struct {
 	URL  string
 	Code int
+	// RetryAfter is how long the server wants to be left alone; 0 if it does not
+	// say.
+	RetryAfter time.Duration
+}
+
+func statusError(target string, resp *http.Response) *StatusError {
+	return &StatusError{URL: target, Code: resp.StatusCode, RetryAfter: retryAfter(resp)}
 }
 
 func (e *StatusError) Error() string {
-	return fmt.Sprintf("%s answered %d %s", e.URL, e.Code, http.StatusText(e.Code))
+	return fmt.Sprintf("%s answered %d %s", e.URL, e.Code, http.StatusText(e.Code)) + tooLong(e.RetryAfter)
 }
 
 // Is matches fs.ErrNotExist for 404, 410 and 403, for the readers of
@@ -154,7 +172,7 @@ func (e *StatusError) Is(target error) bool {
 		(e.Code == http.StatusNotFound || e.Code == http.StatusGone || e.Code == http.StatusForbidden)
 }
 
-// temporary reports whether a retry may succeed.
+// temporary reports whether a later request may succeed.
 func (e *StatusError) temporary() bool {
 	return e.Code >= 500 || e.Code == http.StatusTooManyRequests || e.Code == http.StatusRequestTimeout
 }
@@ -203,7 +221,7 @@ func (c *Client) getOnce(ctx context.Context, target string, limit int64) ([]byt
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &StatusError{URL: target, Code: resp.StatusCode}
+		return nil, statusError(target, resp)
 	}
 	body, err := io.ReadAll(reader.Limit(resp.Body, limit))
 	if errors.Is(err, ErrTooLarge) {
@@ -236,7 +254,7 @@ func (c *Client) retry(ctx context.Context, what string, f func() (progressed bo
 		if !retriable(err) || failures >= 2 && hardlyHeals(err, failures == try) || failures >= c.o.Attempts || try >= 10*c.o.Attempts {
 			return err
 		}
-		wait := backoff(failures)
+		wait := pause(err, failures)
 		if c.o.Waiting != nil {
 			c.o.Waiting(Wait{What: what, Attempt: failures, Attempts: c.o.Attempts, For: wait, Err: err})
 		}
@@ -251,6 +269,9 @@ func retriable(err error) bool {
 	var p permanent
 	if errors.As(err, &p) || errors.Is(err, errPolicy) || errors.Is(err, ErrTooLarge) ||
 		strings.Contains(err.Error(), "response headers exceeded") { // net/http has no type for it
+		return false
+	}
+	if asked := askedPause(err); asked > maxRetryAfter {
 		return false
 	}
 	if status, ok := errors.AsType[*StatusError](err); ok {
@@ -274,6 +295,12 @@ func hardlyHeals(err error, firstContact bool) bool {
 		return true
 	}
 	return firstContact && errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// pause returns how long to wait after err: as long as the server asked for, but no less
+// than the usual.
+func pause(err error, failures int) time.Duration {
+	return max(askedPause(err), backoff(failures))
 }
 
 func backoff(failures int) time.Duration {

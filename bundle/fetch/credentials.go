@@ -34,7 +34,7 @@ func (r *registries) credentials(repo name.Repository) (auth authn.Authenticator
 	}
 	helper := m[1] + m[2]
 	note = fmt.Errorf("no credentials: %q asks for %q, which cannot be run", configFile(), helper)
-	if _, again := r.client.warned.LoadOrStore(helper, true); !again {
+	if _, again := r.client.common.warned.LoadOrStore(helper, true); !again {
 		r.client.o.Log.Warn("continue without credentials: the credential helper cannot be run", "file", configFile(), "helper", helper)
 	}
 	return authn.Anonymous, note, nil

@@ -266,7 +266,7 @@ func (d *download) start(req *http.Request, resp *http.Response) (int64, error) 
 	asked := req.Header.Get("Range")
 	if asked == "" {
 		if resp.StatusCode != http.StatusOK {
-			return 0, &StatusError{URL: d.target, Code: resp.StatusCode}
+			return 0, statusError(d.target, resp)
 		}
 		return 0, nil
 	}
@@ -278,7 +278,7 @@ func (d *download) start(req *http.Request, resp *http.Response) (int64, error) 
 		return have, nil
 	}
 	if resp.StatusCode >= 400 && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
-		return 0, &StatusError{URL: d.target, Code: resp.StatusCode}
+		return 0, statusError(d.target, resp)
 	}
 	have := d.partSize()
 	var first int64 = -1

@@ -75,9 +75,13 @@ func (i *images) fetch(ctx context.Context, a *manifests.Artifact, task Task) er
 	return nil
 }
 
+func (i *images) newWalk(task Task) *imageWalk {
+	return &imageWalk{images: i, arches: map[string]bool{}, taken: map[digest.Digest]bool{}, task: task}
+}
+
 // walk fetches everything that the image consists of into the store.
 func (i *images) walk(ctx context.Context, a *manifests.Artifact, task Task) (*imageWalk, manifests.Descriptor, error) {
-	w := &imageWalk{images: i, arches: map[string]bool{}, taken: map[digest.Digest]bool{}, task: task}
+	w := i.newWalk(task)
 	if a.Source.Trust != manifests.TrustLocal {
 		ref, err := ParseImage(a.Source.URL)
 		if err != nil {

@@ -171,7 +171,7 @@ func (s *session) manifest(ctx context.Context, ref name.Reference) (body []byte
 	}
 	defer resp.Body.Close()
 	if err := transport.CheckError(resp, http.StatusOK); err != nil {
-		return nil, "", err
+		return nil, "", pauseError{err, retryAfter(resp)}
 	}
 	if body, err = io.ReadAll(reader.Limit(resp.Body, image.MaxSize)); errors.Is(err, ErrTooLarge) {
 		return nil, "", fmt.Errorf("%w: manifest has more than %d bytes", ErrTooLarge, image.MaxSize)

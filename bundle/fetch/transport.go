@@ -57,6 +57,7 @@ type policyTransport struct {
 	idle      time.Duration
 	private   bool            // redirects to private addresses are followed
 	named     map[string]bool // hosts, with ports, of the rewrites
+	throttle  *throttle
 }
 
 // RoundTrip refuses redirects from https to http and into private networks, and
@@ -80,7 +81,7 @@ func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &pacedBody{reader.Paced(resp.Body, pace(t.idle), cancel), resp.Body, cancel}
+	resp.Body = t.throttle.limit(parent, &pacedBody{reader.Paced(resp.Body, pace(t.idle), cancel), resp.Body, cancel})
 	return resp, nil
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // silence is a TCP proxy that can stop forwarding on the connections it has,
-// without closing them: what a firewall does that forgot them.
+// without closing them, as a firewall does after it forgot them.
 type silence struct {
 	net.Listener
 	target string

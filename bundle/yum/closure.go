@@ -98,7 +98,7 @@ type solver struct {
 	queue   []*Package            // chosen, requirements not yet looked at
 	missing map[string]error      // by requirement
 	against map[string][]provider // conflicts of the chosen, by name
-	now     reason                // what is looked at
+	now     reason                // under examination
 	why     map[*Package]reason   // of the chosen
 }
 

@@ -61,7 +61,7 @@ type Package struct {
 	Unusable error
 
 	// RequiredBy is the package because of which Closure took this one first, and
-	// Requirement what it requires; both are empty for a package of the list.
+	// Requirement its dependency; both are empty for a package of the list.
 	RequiredBy, Requirement string
 
 	priority int

@@ -40,7 +40,9 @@ type packOptions struct {
 	parallel int
 	reread   bool
 	dryRun   bool
+	hosts    bool // list them
 	private  bool
+	rate     sizeFlag
 }
 
 func (a *app) packCommand() *cobra.Command {
@@ -53,17 +55,25 @@ dependencies, container images), downloads them in parallel with resume, checks
 every digest and signature, and seals one signed bundle. It also
 writes BUNDLE.lock.json: packing with --lock and the same key gives the same bytes.
 
-Run an interrupted pack again: it does not fetch what is in the cache.
+Run an interrupted pack again: it does not fetch what is in the cache. Hosts that
+cannot be reached are listed before any download. A download that fails later is
+tried again after a pause, as long as the server asks for, with a line on stderr.
 
 Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 4 an artifact or the metadata of a repository does not match its digest or signature; 5 refused by --require; 11 cache in use;
 12 wrong passphrase.`,
 		Example: `  offk8s pack --version 1.36
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
-  offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s`,
+  offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s
+  offk8s pack --version 1.36 --list-hosts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.pack(cmd.Context(), o)) },
 	}
+	o.flags(cmd)
+	return cmd
+}
+
+func (o *packOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "file", "f", "", "pack.yaml (see offk8s init pack); flags override it")
 	f.StringVar(&o.manifest.Kubernetes, "version", "", "Kubernetes minor or version, as offk8s versions lists them")
@@ -88,7 +98,8 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 	f.IntVar(&o.parallel, "parallel", 4, "number of downloads at a time")
 	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and verify it before it is renamed")
 	f.BoolVar(&o.dryRun, "dry-run", false, "resolve and print what would be packed; seal nothing")
-	return cmd
+	f.BoolVar(&o.hosts, "list-hosts", false, "print the upstream hosts that are needed, for a firewall's rules; connect to none")
+	f.Var(&o.rate, "limit-rate", "download at most this many bytes a second in all, such as 2M")
 }
 
 func (a *app) pack(ctx context.Context, o packOptions) error {
@@ -98,9 +109,13 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	defer endProgress()
 	client, clientErr := fetch.NewClient(fetch.Options{
 		Rewrites: m.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log(), Waiting: waiting(progress), AllowPrivate: o.private,
+		LimitRate: int64(o.rate),
 	})
 	if err := errors.Join(err, selfErr, clientErr); err != nil {
 		return usageError{err}
+	}
+	if o.hosts {
+		return a.listHosts(m, o, client)
 	}
 	key, err := a.signingKey(o)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ func packError(err error) error {
 		}
 	case as[x509.UnknownAuthorityError](err):
 		return withHint(byHost(err), "if a proxy inspects TLS, add its CA to this machine's trusted ones, or set SSL_CERT_FILE")
-	case as[*net.OpError](err):
+	case as[*net.OpError](err), errors.Is(err, fetch.ErrSilent), errors.Is(err, http.ErrSchemeMismatch):
 		return withHint(byHost(err), "pack needs the internet; set HTTPS_PROXY, or give --rewrite FROM=TO for a mirror in your network; finished downloads are kept")
 	default:
 		return err
@@ -100,6 +101,9 @@ func unreachable(err error) (host, cause string, ok bool) {
 	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return host, cert.Err.Error(), true
 	}
+	if errors.Is(err, fetch.ErrSilent) || errors.Is(err, http.ErrSchemeMismatch) {
+		return host, request.Err.Error(), true
+	}
 	return "", "", false
 }
 
@@ -116,22 +120,8 @@ func hostOf(s string) string {
 // those with a typo.
 func (a *app) warnUnused(rewrites []manifests.Rewrite, lock *manifests.Lock) {
 	var addresses []string
-	for _, x := range lock.Artifacts {
-		address := x.Source.URL
-		if ref, err := fetch.ParseImage(x.Name); x.Kind == manifests.KindImage && err == nil {
-			address = ref.Repo
-		}
-		addresses = append(addresses, address)
-	}
-	for _, d := range lock.DistroData {
-		for _, repo := range d.Yum {
-			for _, arch := range lock.Arches {
-				addresses = append(addresses, strings.ReplaceAll(repo.BaseURL, "{arch}", manifests.RPMArch(arch)))
-			}
-		}
-		for _, archive := range d.Apt {
-			addresses = append(addresses, fetch.AptScheme+archive.Archive)
-		}
+	for _, u := range bundle.Upstreams(lock) {
+		addresses = append(addresses, u.Address)
 	}
 	for _, r := range rewrites {
 		if !slices.ContainsFunc(addresses, func(s string) bool { return fetch.Matches(r, s) }) {

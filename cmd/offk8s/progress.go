@@ -204,19 +204,3 @@ func plainLine(w io.Writer, e lineEvent) {
 }
 
 func jsonLine(w io.Writer, e lineEvent) { _ = json.NewEncoder(w).Encode(e) }
-
-// size formats a number of bytes, such as "1.5 MiB".
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, suffix := float64(n), ""
-	for _, s := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if v < unit {
-			break
-		}
-		v, suffix = v/unit, s
-	}
-	return fmt.Sprintf("%.1f %s", v, suffix)
-}

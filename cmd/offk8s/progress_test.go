@@ -105,16 +105,6 @@ func TestWaitingLines(t *testing.T) {
 	}
 }
 
-func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 5 << 30: "5.0 GiB", 3 << 40: "3.0 TiB", 1 << 50: "1024.0 TiB",
-	} {
-		if got := size(n); got != want {
-			t.Errorf("size(%d) = %q, want %q", n, got, want)
-		}
-	}
-}
-
 func TestShorten(t *testing.T) {
 	if got := shorten("registry.k8s.io/pause", 6); got != "…pause" {
 		t.Errorf("shorten cut it to %q", got)

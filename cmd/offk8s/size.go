@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// size formats a number of bytes, such as "1.5 MiB".
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, suffix := float64(n), ""
+	for _, s := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if v < unit {
+			break
+		}
+		v, suffix = v/unit, s
+	}
+	return fmt.Sprintf("%.1f %s", v, suffix)
+}
+
+// units are the suffixes of sizes on the command line; all are powers of 1024.
+var units = map[string]int64{"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+// parseSize parses a number of bytes such as "500K", "4GiB" or "1.5M".
+func parseSize(s string) (int64, error) {
+	digits := strings.TrimRight(s, "KMGTiBkmgtb")
+	suffix := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s[len(digits):]), "B"), "I")
+	n, err := strconv.ParseFloat(digits, 64)
+	unit, ok := units[suffix]
+	if bytes := n * float64(unit); err == nil && ok && bytes >= 1 && bytes < math.MaxInt64/2 {
+		return int64(bytes), nil
+	}
+	return 0, errors.New("want a size such as 500K, 4GiB or 1.5M")
+}
+
+// sizeFlag is a flag whose value is a size in bytes.
+type sizeFlag int64
+
+func (f *sizeFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return size(int64(*f))
+}
+
+func (f *sizeFlag) Set(s string) error {
+	n, err := parseSize(s)
+	*f = sizeFlag(n)
+	return err
+}
+
+func (*sizeFlag) Type() string { return "size" }
