@@ -1,7 +1,7 @@
 // Package image reads the documents of a container image: the indexes and
 // manifests of OCI image-spec v1.1.1 and of Docker's image manifest version 2,
 // schema 2. Every part of offk8s that follows an image does it with [Walk], so
-// that packing, opening and serving agree on what a document means and on how
+// that packing, opening and serving agree on the meaning of a document and on how
 // large an image may be.
 //
 // The package reads no files and checks no digests: it is given bytes that were

@@ -1,4 +1,4 @@
-// Package metadata holds what the readers of yum and apt repositories share:
+// Package metadata holds the parts that the readers of yum and apt repositories share:
 // how a file of upstream metadata is fetched and decompressed, which paths it may
 // name, and which of its faults mean that it cannot be trusted.
 //
@@ -34,7 +34,7 @@ const (
 	MaxOpen       = 4 << 30   // bytes after decompression
 )
 
-// Budget bounds what a reader keeps of a repository. The zero value is ready for use.
+// Budget bounds the bytes that a reader keeps of a repository. The zero value is ready for use.
 type Budget struct {
 	packages, bytes int
 }

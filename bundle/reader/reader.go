@@ -131,7 +131,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// Head keeps the first Max bytes of what is written to it and drops the rest,
+// Head keeps the first Max bytes that are written to it and drops the rest,
 // so that a program that prints too much neither fails nor fills memory.
 type Head struct {
 	Max int

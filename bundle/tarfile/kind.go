@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Kind is what a file is if it is no container.
+// Kind is the kind of a file that is no container.
 type Kind string
 
 // The kinds of files that OpenFile names.

@@ -19,7 +19,7 @@ const maxKeyringSize = 4 << 20
 // is safe for concurrent use.
 type Keyring struct {
 	entities openpgp.EntityList
-	mu       sync.Mutex // go-crypto notes in the entities what it has verified
+	mu       sync.Mutex // go-crypto notes in the entities the signatures that it has verified
 }
 
 // ReadKeyring returns the keys of all files, each armoured (one or several

@@ -134,7 +134,7 @@ func (k *KeyPair) Made() (time.Time, error) {
 }
 
 // entity returns the OpenPGP key, which it parses once, until unlock is called: go-crypto
-// notes in it what it has verified.
+// notes in it the signatures that it has verified.
 func (k *KeyPair) entity() (e *openpgp.Entity, unlock func(), err error) {
 	p := k.parsed
 	if p == nil {

@@ -154,7 +154,7 @@ func checkTarball(name string) error {
 	return nil
 }
 
-// kindHints say what to do with a file that is no bundle.
+// kindHints are the remedies for a file that is no bundle.
 var kindHints = map[tarfile.Kind]string{
 	tarfile.KindEmpty:      "copy it again from the source",
 	tarfile.KindCompressed: "decompress it, for example with gunzip: a bundle is a plain tar",

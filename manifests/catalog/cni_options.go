@@ -21,7 +21,7 @@ type Option struct {
 	Min    int64    `yaml:"min,omitempty" json:"min,omitempty"`
 	Max    int64    `yaml:"max,omitempty" json:"max,omitempty"`
 	// Default is used if cluster.yaml does not set the option. Without one, templates get
-	// false, 0 or "", which stand for what the network does by itself.
+	// false, 0 or "", which stand for the default of the network.
 	Default string `yaml:"default,omitempty" json:"default,omitempty"`
 	About   string `yaml:"about" json:"about,omitempty"` // one line for users
 	// Needs are values that other options must have, or else this one cannot be set.

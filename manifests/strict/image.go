@@ -27,7 +27,7 @@ type Image struct {
 }
 
 // ParseImage parses the name of an image. Everything in offk8s that accepts one
-// does it with ParseImage, so that the mirror serves what pack accepts. The error
+// does it with ParseImage, so that the mirror serves all that pack accepts. The error
 // names the part that is wrong. The first component is a host if it has a dot or
 // a colon or is localhost, as for Docker.
 func ParseImage(ref string) (Image, error) {
