@@ -6,7 +6,7 @@ import "slices"
 // --ignore take them. docs/hosts.md describes each.
 func CheckNames() []string {
 	return []string{
-		"address", "address-family", "address-interface", "arch", "balancer-stays", "bundle", "cgroups", "clock", "connection",
+		"addons", "address", "address-family", "address-interface", "arch", "balancer-stays", "bundle", "cgroups", "clock", "connection",
 		"cpus", "default-route", "disk", "disk-programs", "endpoint", "etcd-quorum", "etcd-stays", "file-types", "firewall",
 		"foreign-state", "forget", "ignore", "leaving", "members-known", "memory", "mirror", "os", "os-expected", "other-cluster",
 		"packages", "pod-network-subnet", "ports", "proxy-kernel", "proxy-packages", "runtime", "runtime-config", "same-runtime",
