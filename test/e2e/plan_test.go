@@ -87,7 +87,10 @@ func init() {
 		derived("three", "host-gw-nftables", func(p *plan) { p.extra = "network: {options: {backend: host-gw}, proxyMode: nftables}\n" }),
 		derived("one", "ipvs", func(p *plan) { p.extra, p.refused = "network: {proxyMode: ipvs}\n", "ip_vs" }),
 		derived("three", "docker", func(p *plan) { p.docker = true }),
-		derived("three", "isolated", func(p *plan) { p.cni, p.extra = "flannel-kube-router", "network: {isolation: namespaces}\n" }),
+		derived("three", "isolated", func(p *plan) {
+			p.cni = "flannel-kube-router"
+			p.extra = "network: {isolation: namespaces, options: {backend: host-gw}, proxyMode: nftables}\n"
+		}),
 		derived("three", "kube-router", func(p *plan) { p.cni, p.extra = "kube-router", "network: {options: {kubeProxy: true}}\n" }),
 		derived("one", "kube-router-ipvs", func(p *plan) { p.cni, p.refused = "kube-router", "ip_vs" }))
 }

@@ -1,5 +1,5 @@
 // Command runc is the lab's runc for docker: it raises a negative oomScoreAdj, which the
-// lab's machine refuses, and runs runc.real, which is beside it.
+// lab's machine refuses, and runs runc.real.
 package main
 
 import (
@@ -24,11 +24,7 @@ func run() error {
 			return err
 		}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	return syscall.Exec(filepath.Join(filepath.Dir(self), "runc.real"), os.Args, os.Environ())
+	return syscall.Exec("/usr/local/bin/runc.real", os.Args, os.Environ())
 }
 
 // raise writes 0 for a negative process.oomScoreAdj in the config of a container.
