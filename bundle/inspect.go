@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -127,4 +128,20 @@ func (b *Bundle) summarise(a manifests.Artifact) (ArtifactSummary, error) {
 		s.Bytes += d.Size
 	}
 	return s, nil
+}
+
+// FormatSize formats a number of bytes, such as "1.5 MiB".
+func FormatSize(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, suffix := float64(n), ""
+	for _, s := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if v < unit {
+			break
+		}
+		v, suffix = v/unit, s
+	}
+	return fmt.Sprintf("%.1f %s", v, suffix)
 }

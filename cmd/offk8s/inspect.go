@@ -48,7 +48,7 @@ func writeSummary(w io.Writer, s bundle.Summary, signer string) error {
 		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, signer)
 	fmt.Fprintln(tw, "KIND\tNAME\tVERSION\tFOR\tSIZE\tTRUST\tDIGEST")
 	for _, x := range s.Artifacts {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Kind, x.Name, x.Version, target(x.Platform, x.Distro), size(x.Bytes), x.Trust, x.Digest)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Kind, x.Name, x.Version, target(x.Platform, x.Distro), bundle.FormatSize(x.Bytes), x.Trust, x.Digest)
 	}
 	return tw.Flush()
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/fetch"
 )
 
@@ -195,9 +196,9 @@ func plainLine(w io.Writer, e lineEvent) {
 	case e.Event == "waiting":
 		fmt.Fprintf(w, "waiting   %s: %s\n", e.Name, strings.ReplaceAll(e.Error, "\n", "; "))
 	case e.Event == "progress" && e.Size > 0:
-		fmt.Fprintf(w, "%-9s %s %s of %s\n", e.Event, e.Name, size(e.Bytes), size(e.Size))
+		fmt.Fprintf(w, "%-9s %s %s of %s\n", e.Event, e.Name, bundle.FormatSize(e.Bytes), bundle.FormatSize(e.Size))
 	case e.Bytes > 0:
-		fmt.Fprintf(w, "%-9s %s %s\n", e.Event, e.Name, size(e.Bytes))
+		fmt.Fprintf(w, "%-9s %s %s\n", e.Event, e.Name, bundle.FormatSize(e.Bytes))
 	default:
 		fmt.Fprintf(w, "%-9s %s\n", e.Event, e.Name)
 	}
