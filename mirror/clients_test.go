@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -217,5 +218,50 @@ func startContainerd(t *testing.T) (ctr func(args ...string) (string, error)) {
 	})
 	return func(args ...string) (string, error) {
 		return tryTool(t, nil, "ctr", append([]string{"--address", socket, "--connect-timeout", "60s"}, args...)...)
+	}
+}
+
+// The commands that fetch the CA keep it only if it is the one whose fingerprint they
+// have, and no other certificate beside it.
+func TestT36CAStep(t *testing.T) {
+	testenv.NeedTool(t, "curl", "openssl", "sh")
+	good, _, _ := testCertificate(t)
+	other, _, _ := testCertificate(t)
+	d := &pageData{ca: good}
+	for _, tt := range []struct {
+		name   string
+		answer []byte // nil for an error
+		want   string
+	}{
+		{"the CA", good, string(good)},
+		{"another one", other, ""},
+		{"another one beside it", append(bytes.Clone(good), other...), string(good)},
+		{"another one before it", append(bytes.Clone(other), good...), ""},
+		{"an error", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if tt.answer == nil {
+					http.NotFound(w, r)
+					return
+				}
+				_, _ = w.Write(tt.answer)
+			}))
+			defer server.Close()
+			file := filepath.Join(t.TempDir(), "offk8s", "ca.crt")
+			commands := strings.ReplaceAll(d.steps(server.URL)[0].Commands, caPath, file)
+			commands = strings.ReplaceAll(commands, "/etc/offk8s", filepath.Dir(file))
+			out, err := tryTool(t, nil, "sh", "-c", commands)
+			if err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+			got, err := os.ReadFile(file)
+			if string(got) != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("kept %q, %v, want %q", got, err, tt.want)
+			}
+			if removed := strings.Contains(out, "the CA was removed"); removed != (tt.want == "") {
+				t.Errorf("says that it was removed: %v\n%s", removed, out)
+			}
+		})
 	}
 }

@@ -49,6 +49,7 @@ type Mirror struct {
 	sender   *files.Sender
 	pages    map[string]page
 	pageData *pageData
+	listings map[string]*listing
 	metrics  *metrics
 	watch    *watcher
 	urgent   urgent
@@ -86,8 +87,12 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 	if err := errors.Join(routesErr, registryErr); err != nil {
 		return nil, err
 	}
-	m.pageData = newPageData(m)
+	if m.pageData, err = newPageData(m); err != nil {
+		return nil, err
+	}
 	m.pages = m.pageData.pages()
+	m.listings = newListings(m.routes, m.pages)
+	m.pageData.roots = roots(m.listings)
 	return m, nil
 }
 
@@ -166,7 +171,9 @@ func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 		m.servePage(w, r, p)
 		return nil
 	}
-	refuse(w, http.StatusNotFound)
+	if !m.serveListing(w, r, path) {
+		refuse(w, http.StatusNotFound)
+	}
 	return nil
 }
 

@@ -244,7 +244,9 @@ APT::Sandbox::User "";
 Acquire::Languages "none";
 Acquire::Retries "0";
 `, etc, filepath.Join(state, "state"), l.write(t, "status", ""), filepath.Join(state, "cache")))}
-	out, err := tryTool(t, env, "apt-get", "update")
+	// The host's other source cannot be reached.
+	l.write(t, "etc/sources.list", "deb http://127.0.0.1:1/debian bookworm main\n")
+	out, err := tryTool(t, env, "apt-get", append(strings.Fields(onlyOffk8s), "update")...)
 	if err != nil {
 		return out, err
 	}

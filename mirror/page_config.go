@@ -54,40 +54,86 @@ func (m *Mirror) ClientConfig(baseURL string) string {
 
 func (d *pageData) clientConfig(base string) string {
 	var b strings.Builder
+	if len(d.keys) > 0 {
+		b.WriteString("# fingerprints of the OpenPGP keys, to compare when dnf asks; trust those that serve printed\n")
+		for _, k := range d.keys {
+			fmt.Fprintf(&b, "#   %s  %s\n", k.Fingerprint, k.Path)
+		}
+		b.WriteString("\n")
+	}
+	for _, s := range d.steps(base) {
+		b.WriteString(s.Commands + "\n")
+	}
+	return b.String()
+}
+
+// clientStep is a part of the set-up of a client.
+type clientStep struct {
+	Key      string // of its title in texts
+	Name     string // distribution
+	Commands string // for sh
+}
+
+// steps returns the set-up of a client in the order in which the parts rely on each
+// other.
+func (d *pageData) steps(base string) []clientStep {
 	curl := "curl -fsS"
 	ask := "curl -fsSk"
 	if strings.Contains(base, "[") {
 		curl, ask = curl+" -g", ask+" -g" // the brackets of an IPv6 address are no pattern
 	}
+	var steps []clientStep
+	add := func(key, name, format string, args ...any) {
+		steps = append(steps, clientStep{key, name, fmt.Sprintf(format, args...)})
+	}
 	if len(d.ca) > 0 {
 		curl += " --cacert " + caPath
-		fmt.Fprintf(&b, "# the mirror's CA; its digest must be %s\n", d.fingerprint())
-		fmt.Fprintf(&b, "mkdir -p /etc/offk8s && %s -o %s %s/ca.crt && openssl x509 -in %s -outform der | openssl dgst -sha256\n\n", ask, caPath, base, caPath)
+		// Only the first certificate is kept, the one whose digest is compared: more of
+		// them in the answer would be trusted too.
+		add("step-ca", "", `# the mirror's CA, as root; it is removed again unless its fingerprint is this one, which must be the one that serve printed:
+# %[1]s
+mkdir -p /etc/offk8s && %[2]s %[3]s/ca.crt | openssl x509 -out %[4]s
+openssl x509 -in %[4]s -outform der | openssl dgst -sha256 -r | grep -q '^%[5]s' || { rm -f %[4]s; echo 'wrong fingerprint: the CA was removed' >&2; }
+`, d.fingerprint(), ask, base, caPath, strings.TrimPrefix(d.fingerprint(), "sha256:"))
 	}
 	if len(d.binaries) > 0 {
-		fmt.Fprintf(&b, "# offk8s itself, into the current directory\n%s %s/install.sh | sh -eu\n\n", curl, base)
-	}
-	if len(d.fingerprints) > 0 {
-		b.WriteString("# fingerprints of the OpenPGP keys, to compare when dnf asks; trust those that serve printed\n")
-		for _, f := range d.fingerprints {
-			fmt.Fprintf(&b, "#   %s\n", f)
-		}
-		b.WriteString("\n")
+		add("step-offk8s", "", "# offk8s itself, into the current directory; needs no root\n%s %s/install.sh | sh -eu\n", curl, base)
 	}
 	for _, distro := range d.yum {
-		fmt.Fprintf(&b, "# packages of %s\n%s -o /etc/yum.repos.d/offk8s.repo %s/config/%s.repo\n\n", distro, curl, base, distro)
+		add("step-yum", distro, `# packages of %[1]s, as root
+%[2]s -o /etc/yum.repos.d/offk8s.repo %[3]s/config/%[1]s.repo
+# if the host reaches no other repository: dnf --disablerepo='*' --enablerepo=offk8s install NAME (yum too)
+`, distro, curl, base)
 	}
 	for _, distro := range d.apt {
-		fmt.Fprintf(&b, "# packages of %s\nmkdir -p /etc/apt/keyrings\n%s -o %s %s/offk8s.asc\n", distro, curl, keyringPath, base)
-		fmt.Fprintf(&b, "%s -o /etc/apt/apt.conf.d/90offk8s %s/config/%s.apt.conf\n", curl, base, distro)
-		fmt.Fprintf(&b, "%s -o /etc/apt/sources.list.d/offk8s.sources %s/config/%s.sources\n\n", curl, base, distro)
+		add("step-apt", distro, `# packages of %[1]s, as root
+mkdir -p /etc/apt/keyrings
+%[2]s -o %[4]s %[3]s/offk8s.asc
+%[2]s -o /etc/apt/apt.conf.d/90offk8s %[3]s/config/%[1]s.apt.conf
+%[2]s -o /etc/apt/sources.list.d/offk8s.sources %[3]s/config/%[1]s.sources
+# if the host reaches no other source: apt-get %[5]s update, then apt-get install NAME
+`, distro, curl, base, keyringPath, onlyOffk8s)
 	}
 	if len(d.images) > 0 {
-		fmt.Fprintf(&b, "# images: containerd 1.5 and later; older ones and docker: %s/config/containerd-v1.toml, %s/config/docker-daemon.json\n", base, base)
-		fmt.Fprintf(&b, "%s --create-dirs -o /etc/containerd/certs.d/_default/hosts.toml %s/config/hosts.toml\n", curl, base)
-		_, host, _ := strings.Cut(base, "://")
-		fmt.Fprintf(&b, "# or by name from anywhere: %s/%s\n", host, d.images[0])
-		b.WriteString("# the bundle holds one platform of an image, or a few: skopeo copy and sync without --all\n")
+		add("step-images", "", "%s", d.imageStep(base, curl))
 	}
+	return steps
+}
+
+// onlyOffk8s makes apt-get read the sources of the mirror and no others.
+const onlyOffk8s = "-o Dir::Etc::SourceList=sources.list.d/offk8s.sources -o Dir::Etc::SourceParts=/dev/null"
+
+// imageStep returns the set-up of container runtimes.
+func (d *pageData) imageStep(base, curl string) string {
+	_, host, _ := strings.Cut(base, "://")
+	var b strings.Builder
+	fmt.Fprintf(&b, "# images with containerd 1.5 and later, as root; its config_path is /etc/containerd/certs.d (older ones: %s/config/containerd-v1.toml)\n", base)
+	fmt.Fprintf(&b, "%s --create-dirs -o /etc/containerd/certs.d/_default/hosts.toml %s/config/hosts.toml\n", curl, base)
+	if len(d.ca) > 0 {
+		fmt.Fprintf(&b, "# images with docker, as root; for Docker Hub, daemon.json also needs the content of %s/config/docker-daemon.json\n", base)
+		fmt.Fprintf(&b, "mkdir -p '/etc/docker/certs.d/%[1]s' && cp %[2]s '/etc/docker/certs.d/%[1]s/ca.crt'\n", host, caPath)
+	}
+	fmt.Fprintf(&b, "# or by name from anywhere: %s/%s\n", host, d.images[0])
+	b.WriteString("# the bundle holds one platform of an image, or a few: skopeo copy and sync without --all\n")
 	return b.String()
 }

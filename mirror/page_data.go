@@ -2,11 +2,13 @@ package mirror
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/pem"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -29,8 +31,15 @@ type pageData struct {
 	ca         []byte              // PEM, certificates only
 	openPGP    []byte              // armoured
 
-	fingerprints []string // "<path> <fingerprint>" of openPGP and of vendorKeys
+	keys      []openPGPKey             // of openPGP and of vendorKeys
+	summaries []bundle.Summary         // of the bundles, in their order
+	artifacts []bundle.ArtifactSummary // of all bundles, each once, by kind and name
+	roots     []string                 // of the listings
+	now       func() time.Time
 }
+
+// openPGPKey is a key that package managers ask about.
+type openPGPKey struct{ Path, Fingerprint string }
 
 // binary is an offk8s program in a bundle.
 type binary struct {
@@ -39,13 +48,14 @@ type binary struct {
 	Digest   digest.Digest
 }
 
-func newPageData(m *Mirror) *pageData {
+func newPageData(m *Mirror) (*pageData, error) {
 	d := &pageData{
 		bundles:    m.bundles,
 		vendorKeys: make(map[string]string),
 		yumKeys:    make(map[string][]string),
 		ca:         certificates(m.options.CA),
 		openPGP:    m.bundles[0].OpenPGPKey(),
+		now:        time.Now,
 	}
 	for _, b := range m.bundles {
 		for _, f := range b.Files() {
@@ -76,7 +86,7 @@ func newPageData(m *Mirror) *pageData {
 		d.addKeys(b.Lock())
 	}
 	d.addFingerprints()
-	return d
+	return d, d.summarise()
 }
 
 // addFingerprints lists the fingerprints of the OpenPGP keys on the pages.
@@ -87,7 +97,7 @@ func (d *pageData) addFingerprints() {
 			return // of a key that no client could use either
 		}
 		for _, f := range ring.Fingerprints() {
-			d.fingerprints = append(d.fingerprints, f+"  "+path)
+			d.keys = append(d.keys, openPGPKey{path, f})
 		}
 	}
 	if len(d.openPGP) > 0 {
@@ -96,6 +106,29 @@ func (d *pageData) addFingerprints() {
 	for _, path := range slices.Sorted(maps.Keys(d.vendorKeys)) {
 		add(path, []byte(d.vendorKeys[path]))
 	}
+}
+
+// summarise fills the summaries and the list of artifacts.
+func (d *pageData) summarise() error {
+	seen := map[string]bool{}
+	for _, b := range d.bundles {
+		s, err := bundle.Inspect(b)
+		if err != nil {
+			return err
+		}
+		for _, a := range s.Artifacts {
+			if key := a.Kind + " " + a.Name + " " + a.Path; !seen[key] {
+				seen[key] = true
+				d.artifacts = append(d.artifacts, a)
+			}
+		}
+		s.Artifacts = nil
+		d.summaries = append(d.summaries, s)
+	}
+	slices.SortStableFunc(d.artifacts, func(a, b bundle.ArtifactSummary) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Distro, b.Distro), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Path, b.Path))
+	})
+	return nil
 }
 
 // addBinaries adds the offk8s programs of a bundle, one for each architecture.

@@ -2,69 +2,153 @@ package mirror
 
 import (
 	"bytes"
+	"embed"
 	"fmt"
 	"html/template"
 	"net/http"
 	"strings"
+	"time"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/manifests"
 )
 
-// homeTemplate is the home page for browsers, without scripts, styles or links to
-// other servers. html/template escapes every value, since names come from the
-// bundle.
-var homeTemplate = template.Must(template.New("home").Parse(`<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>offk8s mirror</title></head>
-<body>
-<h1>offk8s mirror</h1>
-{{range .Bundles}}<h2>{{.Lock.Name}}</h2>
-<ul>
-<li>Kubernetes {{.Lock.Kubernetes}}, {{.Lock.CNI}}, {{.Lock.Runtime}}</li>
-<li>for {{range $i, $x := .Lock.Distros}}{{if $i}}, {{end}}{{$x}}{{end}} on {{range $i, $x := .Lock.Arches}}{{if $i}}, {{end}}{{$x}}{{end}}</li>
-<li>sequence {{.Lock.Sequence}}, packed {{.Lock.Created.Format "2006-01-02 15:04 MST"}}{{if not .Lock.Expires.IsZero}}, expires {{.Lock.Expires.Format "2006-01-02"}}{{end}}</li>
-<li>root {{.Root}}</li>
-</ul>
-{{end}}{{if .Fingerprint}}<p>Fingerprint of <a href="/ca.crt">the mirror's CA</a>: {{.Fingerprint}}</p>
-{{end}}<h2>Client configuration</h2>
-<pre>{{.Config}}</pre>
-<h2>Images</h2>
-<ul>{{range .Images}}
-<li>{{.}}</li>{{end}}
-</ul>
-<h2>Files</h2>
-<p>{{.Note}}</p>
-<ul>{{range .Files}}
-<li><a href="{{.}}">{{.}}</a></li>{{end}}
-</ul>
-</body>
-</html>
-`))
+var (
+	//go:embed web/pages.html
+	web embed.FS
+	//go:embed web/style.css
+	style string
+)
+
+// pageTemplates are the pages for browsers, without scripts or anything from other
+// servers. html/template escapes every value, since names come from the bundle.
+var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+	"size": bundle.FormatSize,
+	"path": func(name string) string { return escaped("/" + name) },
+	"join": func(list []string) string { return strings.Join(list, ", ") },
+	"date": func(t time.Time) string { return t.Format("2006-01-02 15:04 MST") },
+}).ParseFS(web, "web/pages.html"))
 
 // filesNote tells users why a download cannot be continued.
 const filesNote = "a file stored compressed has no ranges: curl -C - fails, start such a download again"
 
-// home is "/": HTML for browsers, text for other clients such as curl.
-func (d *pageData) home(base string, r *http.Request) (string, []byte) {
-	if !strings.Contains(strings.Join(r.Header["Accept"], ","), "text/html") {
-		return typeText, d.homeText(base)
+// view is the data of the templates.
+type view struct {
+	T     texts
+	Lang  string // the parameter lang, if the request has one
+	Keep  string // query that keeps it in links, "?lang=zh"
+	Query string // of the search
+	Roots []string
+
+	Bundles     []bundleView
+	Fingerprint string // of the CA
+	Keys        []openPGPKey
+	Steps       []clientStep
+
+	Images, Files []bundle.ArtifactSummary
+	Packages      []distroPackages
+	Found         int
+
+	// of a directory
+	Path    string
+	Entries []entry
+	Sums    bool
+}
+
+type bundleView struct {
+	bundle.Summary
+	Age     string
+	Expired bool
+}
+
+// distroPackages are the packages for one distribution.
+type distroPackages struct {
+	Distro string
+	List   []bundle.ArtifactSummary
+}
+
+// maxQuery bounds the text of a search in bytes.
+const maxQuery = 200
+
+// view returns the part of a page that all pages have, and the content of the home
+// page that a search selects.
+func (d *pageData) view(base string, r *http.Request) view {
+	v := view{Roots: d.roots, Fingerprint: d.fingerprint(), Keys: d.keys, Steps: d.steps(base)}
+	v.T, v.Lang = language(r)
+	if v.Lang != "" {
+		v.Keep = "?lang=" + v.Lang
 	}
+	v.Query = strings.TrimSpace(r.URL.Query().Get("q"))
+	v.Query = strings.ToValidUTF8(v.Query[:min(len(v.Query), maxQuery)], "")
+	now := d.now()
+	for _, s := range d.summaries {
+		v.Bundles = append(v.Bundles, bundleView{s, v.T.age(s.Created, now), !s.Expires.IsZero() && s.Expires.Before(now)})
+	}
+	return v
+}
+
+// find fills the lists of v with everything that matches its query.
+func (d *pageData) find(v *view) {
+	words := strings.Fields(strings.ToLower(v.Query))
+	for _, a := range d.artifacts {
+		text := strings.ToLower(strings.Join([]string{a.Name, a.Version, a.Platform, a.Distro, a.Path, a.Digest.String()}, " "))
+		if !containsAll(text, words) {
+			continue
+		}
+		v.Found++
+		switch manifests.ArtifactKind(a.Kind) {
+		case manifests.KindImage:
+			v.Images = append(v.Images, a)
+		case manifests.KindFile:
+			v.Files = append(v.Files, a)
+		default:
+			if n := len(v.Packages); n == 0 || v.Packages[n-1].Distro != a.Distro {
+				v.Packages = append(v.Packages, distroPackages{Distro: a.Distro})
+			}
+			last := &v.Packages[len(v.Packages)-1]
+			last.List = append(last.List, a)
+		}
+	}
+}
+
+func containsAll(text string, words []string) bool {
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// render executes a template.
+func (d *pageData) render(name string, v view) (string, []byte) {
 	var out bytes.Buffer
-	err := homeTemplate.Execute(&out, map[string]any{
-		"Bundles": d.bundles, "Fingerprint": d.fingerprint(), "Config": d.clientConfig(base),
-		"Images": d.images, "Files": d.files, "Note": filesNote,
-	})
-	if err != nil {
-		return typeText, d.homeText(base)
+	if err := pageTemplates.ExecuteTemplate(&out, name, v); err != nil {
+		return typeText, []byte("the page cannot be written\n")
 	}
 	return typeHTML, out.Bytes()
 }
 
+func wantsHTML(r *http.Request) bool {
+	return strings.Contains(strings.Join(r.Header["Accept"], ","), "text/html")
+}
+
+// home is "/": HTML for browsers, text for other clients such as curl.
+func (d *pageData) home(base string, r *http.Request) (string, []byte) {
+	if !wantsHTML(r) {
+		return typeText, d.homeText(base)
+	}
+	v := d.view(base, r)
+	d.find(&v)
+	return d.render("home", v)
+}
+
 func (d *pageData) homeText(base string) []byte {
 	var b bytes.Buffer
-	for _, x := range d.bundles {
-		l := x.Lock()
-		fmt.Fprintf(&b, "offk8s mirror of %s: Kubernetes %s, %s, %s for %s on %s\n", l.Name, l.Kubernetes,
-			l.CNI, l.Runtime, strings.Join(l.Distros, ", "), strings.Join(l.Arches, ", "))
-		fmt.Fprintf(&b, "sequence %d, packed %s, root %s\n", l.Sequence, l.Created.Format("2006-01-02 15:04 MST"), x.Root())
+	for _, s := range d.summaries {
+		fmt.Fprintf(&b, "offk8s mirror of %s: Kubernetes %s, %s, %s for %s on %s\n", s.Name, s.Kubernetes,
+			s.CNI, s.Runtime, strings.Join(s.Distros, ", "), strings.Join(s.Arches, ", "))
+		fmt.Fprintf(&b, "sequence %d, packed %s, root %s\n", s.Sequence, s.Created.Format("2006-01-02 15:04 MST"), s.Root)
 	}
 	fmt.Fprintf(&b, "\n%s\nimages:\n  %s\nfiles (%s):\n  %s\n", d.clientConfig(base),
 		strings.Join(d.images, "\n  "), filesNote, strings.Join(d.files, "\n  "))

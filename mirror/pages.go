@@ -15,6 +15,7 @@ import (
 const (
 	typeText    = "text/plain; charset=utf-8"
 	typeHTML    = "text/html; charset=utf-8"
+	typeCSS     = "text/css; charset=utf-8"
 	typeScript  = "text/x-shellscript; charset=utf-8"
 	typeJSON    = "application/json"
 	typeTOML    = "application/toml"
@@ -31,6 +32,7 @@ func (d *pageData) pages() map[string]page {
 	p := map[string]page{
 		"/":                          d.home,
 		"/healthz":                   fixed(typeText, "ok\n"),
+		"/style.css":                 fixed(typeCSS, style),
 		"/config/hosts.toml":         d.config(typeTOML, clientconf.Config.HostsTOML),
 		"/config/containerd-v1.toml": d.config(typeTOML, d.containerdMirrors),
 		"/config/docker-daemon.json": d.config(typeJSON, clientconf.Config.DockerDaemon),
@@ -73,10 +75,10 @@ func (m *Mirror) servePage(w http.ResponseWriter, r *http.Request, p page) {
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
 	h.Set("Cache-Control", "no-cache")
-	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Vary", "Accept")
+	h.Set("Vary", "Accept, Accept-Language")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {

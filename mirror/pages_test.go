@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"flag"
+	"html"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -64,17 +66,22 @@ func TestGeneratedConfiguration(t *testing.T) {
 	if got := body(t, get(m, "GET", "/keys/rocky-9/rocky-9.asc")); got != "vendor key\n" {
 		t.Errorf("vendor key: %q", got)
 	}
-	html := get(m, "GET", "/", "Accept", "text/html,*/*")
-	golden(t, "index.html", withoutRoot(m, body(t, html)))
+	m.pageData.now = func() time.Time { return time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC) }
+	index := get(m, "GET", "/", "Accept", "text/html,*/*")
+	golden(t, "index.html", withoutRoot(m, body(t, index)))
+	list := get(m, "GET", "/files/cni/", "Accept", "text/html,*/*", "Accept-Language", "zh-CN,zh;q=0.9,en;q=0.8")
+	golden(t, "list.html", body(t, list))
 }
 
 // withoutRoot replaces the root of the bundle and the fingerprint of its OpenPGP
 // key, which depend on the key that signs it.
 func withoutRoot(m *Mirror, page string) string {
 	page = strings.ReplaceAll(page, m.bundles[0].Root().String(), "ROOT")
-	for _, f := range m.pageData.fingerprints {
-		f, _, _ = strings.Cut(f, " ")
-		page = strings.ReplaceAll(page, f, "FINGERPRINT")
+	for _, k := range m.pageData.keys {
+		page = strings.ReplaceAll(page, k.Fingerprint, "FINGERPRINT")
+	}
+	for _, s := range m.pageData.summaries {
+		page = strings.ReplaceAll(page, s.Signer, "SIGNER")
 	}
 	return page
 }
@@ -159,15 +166,23 @@ func TestT34IndexIsEscaped(t *testing.T) {
 	s := newSample(t)
 	s.Lock().Name = `<script>alert("x")</script>`
 	s.Lock().CNI = "flannel\x1b[31m"
-	s.Files()[0].Group, s.Files()[0].Path = "files", `a"><script>alert(1)</script>`
+	hostile := `a"><script>alert(1)<?#&b`
+	s.Files()[0].Group, s.Files()[0].Path = "files", "x/"+hostile
+	s.Lock().Artifacts[0].Name = hostile
 	m := mirrorOf(t, Options{}, s.Bundle)
-	r := get(m, "GET", "/", "Accept", "text/html")
-	if got := body(t, r); strings.Contains(got, "<script") || strings.Contains(got, `"><s`) {
-		t.Errorf("not escaped:\n%s", got)
+	for path, query := range map[string]string{"/": "", "/?q=a%22%3E%3Cscript": `a"><script`, "/?lang=%22%3E%3Cscript": "", "/files/x/": ""} {
+		got := body(t, get(m, "GET", path, "Accept", "text/html"))
+		if strings.Contains(got, "<script") || strings.Contains(got, `"><s`) || !strings.Contains(got, "</html>") {
+			t.Errorf("%s: not escaped:\n%s", path, got)
+		}
+		if query != "" && !strings.Contains(got, html.EscapeString(query)) {
+			t.Errorf("%s: the query is not shown:\n%s", path, got)
+		}
 	}
+	r := get(m, "GET", "/", "Accept", "text/html")
 	for name, want := range map[string]string{
 		"Content-Type": "text/html; charset=utf-8", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
-		"Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		"Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 	} {
 		if got := r.Header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

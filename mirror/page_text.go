@@ -1,0 +1,83 @@
+package mirror
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// texts are the words of the pages in one language, by the name that the templates
+// use.
+type texts map[string]string
+
+// languages are those of the pages, by the value of the parameter lang.
+var languages = map[string]texts{
+	"en": {
+		"code": "en", "other": "简体中文", "otherCode": "zh", "otherTag": "zh-Hans",
+		"title": "offk8s mirror", "search": "Search", "hint": "image, file or package; version or digest",
+		"found": "found.", "all": "Show everything", "parts": "network, runtime", "hosts": "hosts", "packed": "packed",
+		"sequence": "sequence", "expires": "expires", "expired": "expired", "content": "content", "root": "root digest",
+		"signature": "signature", "signer": "signed by", "unchecked": "signed, but not checked: serve has no key for it", "unsigned": "not signed",
+		"trust": "Fingerprints", "compare": "Compare them with the terminal in which offk8s serve runs: this page is as trustworthy as the server that sent it.",
+		"ca": "CA of this mirror", "clients": "Set up a client", "root0": "Run the commands as root, except where they say otherwise.",
+		"step-ca": "1. Trust the CA of this mirror", "step-offk8s": "offk8s itself", "step-yum": "Packages with dnf or yum:", "step-apt": "Packages with apt:",
+		"step-images": "Images: containerd, docker, skopeo",
+		"images":      "Images", "files": "Files", "packages": "Packages", "name": "name", "version": "version", "size": "size", "digest": "digest",
+		"ranges": "Sizes are those in the bundle. A file stored compressed has no ranges: curl -C - fails, start such a download again.",
+		"image":  "images", "file": "files", "rpm": "RPMs", "deb": "debs", "metadata": "files of repositories",
+		"today": "today", "yesterday": "1 day ago", "days": "%d days ago",
+	},
+	"zh": {
+		"code": "zh-Hans", "other": "English", "otherCode": "en", "otherTag": "en",
+		"title": "offk8s 镜像站", "search": "搜索", "hint": "镜像、文件或软件包；版本或摘要",
+		"found": "项匹配。", "all": "显示全部", "parts": "网络、运行时", "hosts": "主机", "packed": "打包时间",
+		"sequence": "序号", "expires": "有效期至", "expired": "已过期", "content": "内容", "root": "根摘要",
+		"signature": "签名", "signer": "签名者", "unchecked": "已签名，但未校验：serve 没有对应的公钥", "unsigned": "未签名",
+		"trust": "指纹", "compare": "请与运行 offk8s serve 的终端所显示的指纹核对：本页的可信程度不会高于发送它的服务器。",
+		"ca": "本镜像站的 CA", "clients": "配置客户端", "root0": "除另有说明外，请以 root 身份执行这些命令。",
+		"step-ca": "1. 信任本镜像站的 CA", "step-offk8s": "offk8s 程序", "step-yum": "用 dnf 或 yum 安装软件包：", "step-apt": "用 apt 安装软件包：",
+		"step-images": "镜像：containerd、docker、skopeo",
+		"images":      "镜像", "files": "文件", "packages": "软件包", "name": "名称", "version": "版本", "size": "大小", "digest": "摘要",
+		"ranges": "大小为离线包中的大小。压缩存储的文件不支持断点续传：curl -C - 会失败，请重新下载。",
+		"image":  "个镜像", "file": "个文件", "rpm": "个 RPM", "deb": "个 deb", "metadata": "个软件源文件",
+		"today": "今天", "yesterday": "1 天前", "days": "%d 天前",
+	},
+}
+
+// language returns the language for a request: that of the parameter lang, or the
+// one that the browser prefers, or English. chosen is the parameter if it is valid.
+func language(r *http.Request) (t texts, chosen string) {
+	if t := languages[r.URL.Query().Get("lang")]; t != nil {
+		return t, r.URL.Query().Get("lang")
+	}
+	best, weight := "en", 0.0
+	for item := range strings.SplitSeq(strings.Join(r.Header["Accept-Language"], ","), ",") {
+		tag, parameter, _ := strings.Cut(strings.TrimSpace(item), ";")
+		primary, _, _ := strings.Cut(strings.ToLower(tag), "-")
+		q := 1.0
+		if value, ok := strings.CutPrefix(strings.TrimSpace(parameter), "q="); ok {
+			var err error
+			if q, err = strconv.ParseFloat(value, 64); err != nil {
+				continue
+			}
+		}
+		if languages[primary] != nil && q > weight {
+			best, weight = primary, q
+		}
+	}
+	return languages[best], ""
+}
+
+// age returns how long ago something was, in days.
+func (t texts) age(then, now time.Time) string {
+	switch days := int(now.Sub(then).Hours() / 24); {
+	case days <= 0:
+		return t["today"]
+	case days == 1:
+		return t["yesterday"]
+	default:
+		return fmt.Sprintf(t["days"], days)
+	}
+}
