@@ -134,7 +134,7 @@ func (firewalld) list(ctx context.Context, env *Env, permanent bool, zone, kind 
 	return items, nil
 }
 
-func firewalldArgv(permanent bool, zone, opt string) []string {
+func firewalldArgv(permanent bool, zone string, opts ...string) []string {
 	argv := []string{"firewall-cmd"}
 	if permanent {
 		argv = append(argv, "--permanent")
@@ -142,19 +142,36 @@ func firewalldArgv(permanent bool, zone, opt string) []string {
 	if zone != "" {
 		argv = append(argv, "--zone="+zone)
 	}
-	return append(argv, opt)
+	return append(argv, opts...)
 }
 
+// batch is the number of rules in one call. Each call starts Python, which takes long on
+// small hosts.
+const batch = 100
+
+// each adds or removes rules in as few calls as possible: a call takes rules of one zone and
+// one kind.
 func (d firewalld) each(ctx context.Context, env *Env, verb string, rules []string) error {
+	var order [][2]string // zone and kind
+	opts := map[[2]string][]string{}
 	for _, r := range rules {
-		zone, _, bare := d.split(r)
-		for _, permanent := range []bool{false, true} {
-			_, err := env.Run.Run(ctx, Cmd{Argv: firewalldArgv(permanent, zone, "--"+verb+"-"+bare)})
-			if e, ok := errors.AsType[*ExitError](err); ok && e.Code == invalidZone && verb == "remove" {
-				continue // the zone went, and its rules with it
-			}
-			if err != nil {
-				return fmt.Errorf("%s firewall rule %q: %w", verb, r, err)
+		zone, kind, bare := d.split(r)
+		at := [2]string{zone, kind}
+		if opts[at] == nil {
+			order = append(order, at)
+		}
+		opts[at] = append(opts[at], "--"+verb+"-"+bare)
+	}
+	for _, at := range order {
+		for part := range slices.Chunk(opts[at], batch) {
+			for _, permanent := range []bool{false, true} {
+				_, err := env.Run.Run(ctx, Cmd{Argv: firewalldArgv(permanent, at[0], part...)})
+				if e, ok := errors.AsType[*ExitError](err); ok && e.Code == invalidZone && verb == "remove" {
+					continue // the zone went, and its rules with it
+				}
+				if err != nil {
+					return fmt.Errorf("%s firewall rules %q: %w", verb, part, err)
+				}
 			}
 		}
 	}
@@ -164,8 +181,17 @@ func (d firewalld) each(ctx context.Context, env *Env, verb string, rules []stri
 // invalidZone is the exit code of firewall-cmd for a zone that does not exist (INVALID_ZONE).
 const invalidZone = 112
 
+// add adds those rules again alone that are still missing: a call with several rules succeeds
+// if one does (firewall-cmd(1), "sequence options").
 func (d firewalld) add(ctx context.Context, env *Env, rules []string) error {
-	return d.each(ctx, env, "add", rules)
+	if err := d.each(ctx, env, "add", rules); err != nil || len(rules) == 1 {
+		return err
+	}
+	left, err := d.missing(ctx, env, rules)
+	for _, r := range left {
+		err = errors.Join(err, d.each(ctx, env, "add", []string{r}))
+	}
+	return err
 }
 
 func (d firewalld) remove(ctx context.Context, env *Env, rules []string) error {

@@ -109,12 +109,15 @@ func TestFirewall(t *testing.T) {
 	w := steptest.New(t)
 	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) { return firewallCmd(d, c) }
 	steptest.Suite(t, steptest.Case{Name: "firewalld", Step: fw, World: w})
-	if c := "--add-rich-rule=" + `rule family="ipv4" source address="10.9.9.9/32" protocol value="vrrp" accept`; !called(w, "firewall-cmd", c) ||
-		!called(w, "firewall-cmd", "--permanent", c) {
-		t.Error("no firewall-cmd " + c)
-	}
-	if c := "--add-rich-rule=" + `rule family="ipv4" source address="10.9.9.9/32" protocol value="4" accept`; !called(w, "firewall-cmd", c) {
-		t.Error("no firewall-cmd " + c)
+	for _, rule := range []string{`protocol value="vrrp"`, `protocol value="4"`, `port port="6443" protocol="tcp"`} {
+		rule = "--add-rich-rule=" + `rule family="ipv4" source address="10.9.9.9/32" ` + rule + " accept"
+		for _, permanent := range []bool{false, true} {
+			if !slices.ContainsFunc(w.Calls, func(c []string) bool {
+				return slices.Contains(c, rule) && slices.Contains(c, "--permanent") == permanent
+			}) {
+				t.Errorf("no firewall-cmd %s, permanent %t", rule, permanent)
+			}
+		}
 	}
 	if n := len(d["runtime"]) + len(d["permanent"]); n != 0 {
 		t.Errorf("%d rules left after undo: %q", n, d)
@@ -139,6 +142,46 @@ func TestFirewall(t *testing.T) {
 		if bad.Validate() == nil {
 			t.Errorf("accepts %+v", bad)
 		}
+	}
+}
+
+// Many hosts need few calls, and a rule that firewalld refused among others is an error.
+func TestFirewallBatch(t *testing.T) {
+	fw := &step.Firewall{Ports: []string{"2379-2380/tcp", "8472/udp"}, Trusted: []string{"10.244.0.0/16"}}
+	for i := range 120 {
+		fw.Sources = append(fw.Sources, fmt.Sprintf("10.0.0.%d", i+1))
+	}
+	d := map[string][]string{}
+	w := steptest.New(t)
+	calls := 0
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		if strings.Contains(strings.Join(c.Argv, " "), "--add-") {
+			calls++
+		}
+		return firewallCmd(d, c)
+	}
+	if _, err := fw.Apply(t.Context(), w.Env()); err != nil {
+		t.Fatal(err)
+	}
+	if len(d["runtime"]) != 241 || len(d["permanent"]) != 241 || calls != 8 {
+		t.Errorf("%d and %d rules in %d calls, want 241 in 8", len(d["runtime"]), len(d["permanent"]), calls)
+	}
+	refused := "10.0.0.7/32"
+	d = map[string][]string{}
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		var taken []string
+		for _, a := range c.Argv {
+			if !strings.Contains(a, refused) {
+				taken = append(taken, a)
+			}
+		}
+		if len(taken) < len(c.Argv) && !slices.ContainsFunc(taken, func(a string) bool { return strings.HasPrefix(a, "--add-") }) {
+			return steptest.Exit(c.Argv, 254, "Error: "+refused)
+		}
+		return firewallCmd(d, step.Cmd{Argv: taken})
+	}
+	if _, err := fw.Apply(t.Context(), w.Env()); err == nil || !strings.Contains(err.Error(), refused) {
+		t.Errorf("error %v, want one that names %s", err, refused)
 	}
 }
 
