@@ -12,6 +12,7 @@ import (
 // and changes nothing. It returns all checks: those of the cluster first, then by host in
 // the order of cluster.yaml. Checks that fail are no error.
 func (f *Fleet) Doctor(ctx context.Context, in stage.Input, m *Mirror) ([]stage.Check, error) {
+	in.Thorough = true
 	in, found, err := f.Preflight(ctx, in)
 	if err != nil && found == nil {
 		return nil, err

@@ -47,7 +47,10 @@ func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []s
 	}
 	in.Away = f.away()
 	maps.Copy(in.Away, in.Forget)
-	if in.Answers, err = f.ask(ctx, stage.Probes(in)); err != nil {
+	if in.Answers, err = f.ask(ctx, agent.ModeProbe, stage.Probes(in)); err != nil {
+		return in, nil, err
+	}
+	if err := f.reach(ctx, in); err != nil {
 		return in, nil, err
 	}
 	checks := append(checkClocks(in, seen, stage.Skew), checksOf(in)...)
@@ -163,8 +166,32 @@ func (f *Fleet) facts(ctx context.Context, mode agent.Mode, of []manifests.Host)
 	return out, err
 }
 
-// ask asks the hosts at the same time and returns their answers.
-func (f *Fleet) ask(ctx context.Context, probes map[string][]probe.Probe) (map[string][]probe.Answer, error) {
+// reach makes the hosts dial each other, and adds the answers to those of in.
+func (f *Fleet) reach(ctx context.Context, in stage.Input) error {
+	sockets := stage.Listeners(in)
+	open, err := f.ask(ctx, agent.ModeListen, sockets)
+	if err == nil {
+		add(in.Answers, open)
+		var reached map[string][]probe.Answer
+		reached, err = f.ask(ctx, agent.ModeProbe, stage.Dials(in))
+		add(in.Answers, reached)
+	}
+	for name := range sockets {
+		sockets[name] = nil // none are to listen any more
+	}
+	_, cerr := f.ask(ctx, agent.ModeListen, sockets)
+	return errors.Join(err, cerr)
+}
+
+// add adds more answers to all.
+func add(all, more map[string][]probe.Answer) {
+	for name, list := range more {
+		all[name] = append(all[name], list...)
+	}
+}
+
+// ask asks the hosts at the same time and returns their answers, for ModeProbe or ModeListen.
+func (f *Fleet) ask(ctx context.Context, mode agent.Mode, probes map[string][]probe.Probe) (map[string][]probe.Answer, error) {
 	var mu sync.Mutex
 	out := map[string][]probe.Answer{}
 	err := f.each(ctx, slices.Sorted(maps.Keys(probes)), func(ctx context.Context, name string) error {
@@ -172,7 +199,7 @@ func (f *Fleet) ask(ctx context.Context, probes map[string][]probe.Probe) (map[s
 		if err != nil {
 			return err
 		}
-		return m.call(ctx, agent.Request{Mode: agent.ModeProbe, Host: name, Probes: probes[name]}, func(e agent.Event) {
+		return m.call(ctx, agent.Request{Mode: mode, Host: name, Probes: probes[name]}, func(e agent.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			out[name] = append(out[name], e.Answers...)

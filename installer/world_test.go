@@ -48,6 +48,7 @@ type labHost struct {
 	key       hpke.PrivateKey
 	mu        sync.Mutex
 	agents    int // that were started
+	sockets   int // that are open
 	lists     int // of hosts in the requests
 	requests  []agent.Request
 	output    bytes.Buffer
@@ -99,6 +100,7 @@ func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout
 			}
 			return out
 		},
+		Listen: h.listen,
 	})
 	if out.left < 0 {
 		return errCut
@@ -108,6 +110,26 @@ func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout
 	}
 	return nil
 }
+
+// listen notes how many sockets the agent has open.
+func (h *labHost) listen(asked []probe.Probe) (io.Closer, []probe.Answer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sockets += len(asked)
+	var out []probe.Answer
+	for _, p := range asked {
+		out = append(out, probe.Answer{Probe: p})
+	}
+	return closer(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.sockets -= len(asked)
+	}), out
+}
+
+type closer func()
+
+func (c closer) Close() error { c(); return nil }
 
 // tap notes the requests that it carries.
 type tap struct {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/offk8s/offk8s/installer/stage"
@@ -59,5 +60,19 @@ func TestIgnored(t *testing.T) {
 	}
 	if err := (ignored{"memroy"}).apply(c); err == nil || !strings.Contains(err.Error(), `--ignore "memroy": want some of `) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Files that programs of the agent make do not depend on the umask of the login.
+func TestAgentUmask(t *testing.T) {
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	var out bytes.Buffer
+	a := newApp(strings.NewReader(""), &out, &out)
+	if err := a.agentCommand().Execute(); err != nil {
+		t.Fatal(err)
+	}
+	if got := syscall.Umask(0o077); got != 0o022 {
+		t.Errorf("umask %04o, want 0022", got)
 	}
 }

@@ -27,6 +27,9 @@ func (a *app) agentCommand() *cobra.Command {
 			// The loss of the connection must not end the agent in the middle of a step.
 			// Programs that it starts do not inherit a signal that is caught.
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
+			// Hardened hosts have 077, with which package managers make directories that
+			// daemons cannot read.
+			syscall.Umask(0o022)
 			if err := agent.Serve(cmd.Context(), a.stdin, a.stdout, agent.Options{}); err != nil {
 				return quietError{exitError} // the last event carries the error
 			}

@@ -41,11 +41,14 @@ const (
 	ModeFacts Mode = "facts" // observe the host
 	ModeTime  Mode = "time"  // facts with only the time
 	ModeProbe Mode = "probe" // ask what Request.Probes ask
-	ModeCheck Mode = "check" // compare the items with the host, change nothing
-	ModeApply Mode = "apply" // apply the items
-	ModeUndo  Mode = "undo"  // restore everything in the journal, newest first
-	ModeStop  Mode = "stop"  // stop Units until ModeStart, the end of the session or StopLimit
-	ModeStart Mode = "start" // start Units
+	// ModeListen opens the sockets of Request.Probes, until the next ModeListen or the end
+	// of the session.
+	ModeListen Mode = "listen"
+	ModeCheck  Mode = "check" // compare the items with the host, change nothing
+	ModeApply  Mode = "apply" // apply the items
+	ModeUndo   Mode = "undo"  // restore everything in the journal, newest first
+	ModeStop   Mode = "stop"  // stop Units until ModeStart, the end of the session or StopLimit
+	ModeStart  Mode = "start" // start Units
 )
 
 // Request is one line of JSON on the agent's standard input. The agent answers requests
@@ -68,7 +71,7 @@ type Request struct {
 	Hosts  []facts.Member `json:"hosts,omitempty"`
 	Bundle Bundle         `json:"bundle,omitzero"`
 	Mirror Endpoint       `json:"mirror,omitzero"`
-	// Probes are the questions of ModeProbe.
+	// Probes are the questions of ModeProbe, or the sockets of ModeListen.
 	Probes []probe.Probe `json:"probes,omitempty"`
 	// Units are the services of ModeStop and ModeStart, "etcd.service".
 	Units []string `json:"units,omitempty"`
@@ -120,7 +123,7 @@ const (
 	EventStep  EventType = "step"  // a step ended, with its State
 	EventLog   EventType = "log"
 	EventFacts EventType = "facts"
-	EventProbe EventType = "probe" // the answers of ModeProbe
+	EventProbe EventType = "probe" // the answers of ModeProbe and ModeListen
 	EventStays EventType = "stays" // what Undo retains
 	EventAlive EventType = "alive" // a sign of life, not part of an answer
 	EventEnd   EventType = "end"

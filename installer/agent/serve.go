@@ -30,16 +30,19 @@ type Options struct {
 	Kinds step.Kinds
 	// Probe asks questions; nil means probe.Run.
 	Probe func(context.Context, []probe.Probe) []probe.Answer
+	// Listen opens sockets; nil means probe.Open.
+	Listen func([]probe.Probe) (io.Closer, []probe.Answer)
 	// Key opens Request.Sealed; nil means a new one.
 	Key hpke.PrivateKey
 }
 
 // session is the work on the requests of an operator, one after the other.
 type session struct {
-	kinds step.Kinds
-	probe func(context.Context, []probe.Probe) []probe.Answer
-	key   hpke.PrivateKey
-	out   *events
+	kinds    step.Kinds
+	probe    func(context.Context, []probe.Probe) []probe.Answer
+	listenOn func([]probe.Probe) (io.Closer, []probe.Answer)
+	key      hpke.PrivateKey
+	out      *events
 	// req is the request in work, and env the host with what the request brings.
 	req   Request
 	env   *step.Env
@@ -53,6 +56,8 @@ type session struct {
 	journal *journal
 	// stopped are the units that ModeStop stopped and nobody has started.
 	stopped []string
+	// sockets are those of ModeListen, nil if there are none.
+	sockets io.Closer
 	// The verified bundle and its origin.
 	remote *RemoteBundle
 	origin origin
@@ -74,6 +79,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	defer cancel(nil)
 	s := newSession(out, cancel, o)
 	defer s.release()
+	defer s.closeSockets()
 	if err := s.sendKey(); err != nil {
 		return err
 	}
@@ -95,12 +101,15 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 }
 
 func newSession(out io.Writer, gone context.CancelCauseFunc, o Options) *session {
-	s := &session{out: &events{w: out, gone: gone}, kinds: o.Kinds, probe: o.Probe, key: o.Key}
+	s := &session{out: &events{w: out, gone: gone}, kinds: o.Kinds, probe: o.Probe, listenOn: o.Listen, key: o.Key}
 	if s.kinds == nil {
 		s.kinds = step.All().With(kube.Kinds())
 	}
 	if s.probe == nil {
 		s.probe = probe.Run
+	}
+	if s.listenOn == nil {
+		s.listenOn = probe.Open
 	}
 	log := slog.New(&logHandler{out: s.out})
 	run := o.Run
@@ -168,6 +177,11 @@ func (s *session) run(ctx context.Context) error {
 		return s.out.send(Event{Type: EventFacts, Facts: &facts.Facts{Time: time.Now().UTC()}})
 	case ModeProbe:
 		return s.out.send(Event{Type: EventProbe, Answers: s.probe(ctx, s.req.Probes)})
+	case ModeListen:
+		s.closeSockets()
+		var answers []probe.Answer
+		s.sockets, answers = s.listenOn(s.req.Probes)
+		return s.out.send(Event{Type: EventProbe, Answers: answers})
 	case ModeLock:
 		return s.open(ctx)
 	case ModeStop:
@@ -242,6 +256,14 @@ func (s *session) release() {
 		_ = s.unlock() // the end of the process unlocks it too
 	}
 	s.unlock, s.remote = nil, nil
+}
+
+// closeSockets closes the sockets of ModeListen.
+func (s *session) closeSockets() {
+	if s.sockets != nil {
+		_ = s.sockets.Close() // they only answered
+	}
+	s.sockets = nil
 }
 
 // sameCluster refuses a host of another cluster.

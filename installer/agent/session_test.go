@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
@@ -416,4 +419,41 @@ func TestNextOperatorWaits(t *testing.T) {
 		}
 		_ = next.leave()
 	})
+}
+
+// The sockets of one request are open until the next one for sockets, or until the operator
+// goes.
+func TestListen(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	port := free.Addr().(*net.TCPAddr).Port
+	_ = free.Close()
+	asked := []probe.Probe{{Kind: probe.Listen, Protocol: "tcp", Address: netip.MustParseAddr("127.0.0.1"), Port: port}}
+	open := func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}
+	o := newWorld(t, 1).operator()
+	listen := func(probes []probe.Probe) {
+		events, err := o.ask(agent.Request{Protocol: agent.Protocol, Mode: agent.ModeListen, Probes: probes})
+		if err != nil {
+			t.Fatalf("events %+v, error %v", events, err)
+		}
+	}
+	for _, want := range [][]probe.Probe{asked, nil, asked} {
+		if listen(want); open() != (len(want) > 0) {
+			t.Errorf("asked for %d sockets, open %t", len(want), len(want) == 0)
+		}
+	}
+	_ = o.in.Close()
+	<-o.ended
+	if open() {
+		t.Error("open when the operator is gone")
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -40,7 +41,7 @@ type Facts struct {
 	// MemoryBytes is all memory, SwapBytes the swap in use now.
 	MemoryBytes int64  `json:"memoryBytes"`
 	SwapBytes   int64  `json:"swapBytes"`
-	Disks       []Disk `json:"disks"` // of "/", "/var/lib" and "/usr/local/bin"
+	Disks       []Disk `json:"disks"` // of diskPaths
 	// NoFileTypes reports that overlay mounts do not work below /var/lib/containerd.
 	NoFileTypes bool `json:"noFileTypes,omitempty"`
 	// Cgroups are the versions that have controllers, [2], [1] or [1 2].
@@ -50,11 +51,14 @@ type Facts struct {
 	Systemd  int       `json:"systemd"`  // version; 0: not running under systemd
 	Time     time.Time `json:"time"`     // the host's clock, UTC, nanoseconds
 	Clock    Clock     `json:"clock,omitzero"`
+	System   System    `json:"system,omitzero"`
 
 	Listening []Listener `json:"listening,omitempty"`
 	Addresses []Address  `json:"addresses,omitempty"`
 	// DefaultRoutes are sorted by metric; nil if the kernel does not list routes.
 	DefaultRoutes []Route `json:"defaultRoutes"`
+	// Routes are the other routes of the main table.
+	Routes []Way `json:"routes,omitempty"`
 	// Manager is the package manager: "apt", "dnf", "yum" or "".
 	Manager string `json:"manager,omitempty"`
 	// NetworkManager reports that it runs.
@@ -73,11 +77,15 @@ type Facts struct {
 	Installed *Installed `json:"installed,omitempty"`
 }
 
-// Disk is the file system that holds a path.
+// Disk is the file system that holds a path, or will hold it.
 type Disk struct {
 	Path       string `json:"path"`
 	FreeBytes  int64  `json:"freeBytes"` // for root
 	TotalBytes int64  `json:"totalBytes"`
+	// Device is the same for paths in one file system; 0 if unknown.
+	Device uint64 `json:"device,omitempty"`
+	// Options are those of "ro", "noexec" and "nosuid" that it is mounted with.
+	Options []string `json:"options,omitempty"`
 }
 
 // Listener is a socket that accepts connections or datagrams.
@@ -102,6 +110,12 @@ type Route struct {
 	Interface string     `json:"interface"`
 	Gateway   netip.Addr `json:"gateway,omitzero"`
 	Metric    int        `json:"metric,omitempty"`
+}
+
+// Way is a route to an IPv4 network by an interface.
+type Way struct {
+	To        netip.Prefix `json:"to"`
+	Interface string       `json:"interface"`
 }
 
 // Installed is the owner of the host's journal: a cluster, and the bundle applied last.
@@ -163,7 +177,8 @@ var DockerTraces = []string{"/etc/docker/daemon.json", "/var/lib/docker/image"}
 // statePaths are the paths that Facts.State reports.
 var statePaths = []string{
 	"/etc/kubernetes", "/etc/etcd", "/etc/cni/net.d",
-	"/var/lib/etcd/member", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/docker", "/var/lib/rancher",
+	"/var/lib/etcd/member", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/docker", "/var/lib/rancher", "/var/lib/k0s",
+	"/var/snap/microk8s", "/var/snap/docker",
 	"/run/containerd/containerd.sock", "/run/docker.sock", "/run/crio/crio.sock",
 }
 
@@ -195,10 +210,10 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	errs = append(errs, err)
 	f.Addresses, err = addresses(env)
 	errs = append(errs, err)
-	f.DefaultRoutes, err = defaultRoutes(env)
+	f.DefaultRoutes, f.Routes, err = routes(env)
 	errs = append(errs, err)
 	f.ResolvConf, f.Resolvers = resolvers(env)
-	f.Clock = clock(env)
+	f.Clock, f.System = clock(env), system(env)
 	_, err = os.Stat(env.Path("/run/NetworkManager"))
 	f.NetworkManager = err == nil
 	for _, p := range slices.Concat(statePaths, DockerTraces) {
@@ -257,18 +272,38 @@ func memory(env *step.Env, f *Facts) error {
 	return nil
 }
 
+// diskPaths are the directories that a cluster uses. Some come with it, so that they are
+// below others.
+var diskPaths = []string{
+	"/", "/etc", "/usr/local/bin", "/opt/cni/bin", "/var/lib", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/docker",
+}
+
 func disks(env *step.Env) ([]Disk, error) {
 	var out []Disk
-	for _, p := range []string{"/", "/var/lib", "/usr/local/bin"} {
+	for _, p := range diskPaths {
 		var st unix.Statfs_t
-		err := unix.Statfs(env.Path(p), &st)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		var node unix.Stat_t
+		place := p
+		err := unix.Statfs(env.Path(place), &st)
+		for ; errors.Is(err, fs.ErrNotExist) && place != "/"; err = unix.Statfs(env.Path(place), &st) {
+			place = path.Dir(place)
+		}
+		if err == nil {
+			err = unix.Stat(env.Path(place), &node)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("free space of %q: %w", p, err)
 		}
-		out = append(out, Disk{p, int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize})
+		d := Disk{Path: p, FreeBytes: int64(st.Bavail) * st.Bsize, TotalBytes: int64(st.Blocks) * st.Bsize, Device: node.Dev}
+		for _, o := range []struct {
+			flag int64
+			name string
+		}{{unix.MS_RDONLY, "ro"}, {unix.MS_NOEXEC, "noexec"}, {unix.MS_NOSUID, "nosuid"}} {
+			if st.Flags&o.flag != 0 {
+				d.Options = append(d.Options, o.name)
+			}
+		}
+		out = append(out, d)
 	}
 	return out, nil
 }

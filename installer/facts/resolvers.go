@@ -8,9 +8,11 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// resolvConfs are the files that list a host's name servers: with
-// systemd-resolved the first names a local stub, the second the real servers.
-var resolvConfs = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
+// resolvConfs are the files that list a host's name servers: with systemd-resolved or
+// NetworkManager's dnsmasq the first names a local stub, the others the real servers.
+var resolvConfs = []string{
+	"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf", "/run/NetworkManager/resolv.conf",
+}
 
 // resolvers returns the first file that lists name servers that pods can reach,
 // and these servers. Loopback addresses do not count: from a pod they lead to the

@@ -1,10 +1,10 @@
-// Package probe asks a host about the network around it: questions with parameters, which
-// the facts of the host (installer/facts) cannot answer.
+// Package probe asks a host about its disk and the network around it: questions with
+// parameters, or that take time, which the facts of the host (installer/facts) do not answer.
 //
 //	answers := probe.Run(ctx, []probe.Probe{{Kind: probe.Neighbor, Interface: "eth0", Address: vip}})
 //
 // The agent runs the probes; preflight (installer/stage) chooses them and judges the
-// answers. A probe may send packets and changes nothing.
+// answers. A probe may send packets and write to a file without a name; it changes nothing.
 package probe
 
 import (
@@ -26,13 +26,24 @@ const (
 	// VRRP asks which routers announce themselves on the link of Interface (RFC 3768, RFC
 	// 5798). It takes Listening.
 	VRRP Kind = "vrrp"
+	// Sync asks how long the disk of the directory Path takes to store a small record.
+	Sync Kind = "sync"
+	// Listen opens a socket for Protocol at Address and Port, which answers Dial: see Open.
+	Listen Kind = "listen"
+	// Dial asks whether Target can be reached with Protocol. It takes Dialling if not.
+	Dial Kind = "dial"
 )
 
 // Probe is a question to a host.
 type Probe struct {
 	Kind      Kind       `json:"kind"`
-	Interface string     `json:"interface"`        // "eth0"
-	Address   netip.Addr `json:"address,omitzero"` // IPv4
+	Interface string     `json:"interface,omitempty"` // "eth0"
+	Address   netip.Addr `json:"address,omitzero"`    // IPv4
+	Path      string     `json:"path,omitempty"`
+	// Protocol is "tcp", "udp", "vrrp" or "ipip"; the last two have no ports.
+	Protocol string `json:"protocol,omitempty"`
+	Port     int    `json:"port,omitempty"`
+	Target   string `json:"target,omitempty"` // "10.0.0.11:6443", "10.0.0.11"
 }
 
 // Answer is a host's answer to a probe.
@@ -40,7 +51,11 @@ type Answer struct {
 	Probe
 	// Stations are those that answered or were heard, none if the link is silent.
 	Stations []Station `json:"stations,omitempty"`
-	// Error is the reason why the question could not be asked.
+	// Latency is what 99 of 100 do not exceed, in nanoseconds.
+	Latency time.Duration `json:"latency,omitempty"`
+	// Busy reports that another program has the port.
+	Busy bool `json:"busy,omitempty"`
+	// Error is the reason why the question could not be asked, or the target not reached.
 	Error string `json:"error,omitempty"`
 }
 
@@ -78,6 +93,10 @@ func (p Probe) run(ctx context.Context) Answer {
 		a.Stations, err = p.neighbor(ctx, Waiting)
 	case VRRP:
 		a.Stations, err = p.routers(ctx, Listening)
+	case Sync:
+		a.Latency, err = p.sync(ctx)
+	case Dial:
+		err = p.dial(ctx, Dialling)
 	default:
 		err = fmt.Errorf("probe %q: unknown kind", p.Kind)
 	}

@@ -42,7 +42,9 @@ func preflight(in Input) []Check {
 		}
 		checkSystem(c, in, h, f)
 		checkResources(c, h, f)
+		checkSetup(c, in, h, f)
 		checkNetwork(c, in, h, f, least)
+		checkOverlaps(c, in, f)
 		checkClock(c, in, h, f)
 		checkKernel(c, in, h, f)
 		checkProxy(c, in, h, f)
@@ -51,6 +53,9 @@ func preflight(in Input) []Check {
 		checkForeign(c, in, h, f)
 	}
 	checkBalancers(c, in)
+	checkSync(c, in)
+	checkBetween(c, in)
+	checkReach(c, in)
 	return c.list
 }
 

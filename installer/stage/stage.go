@@ -48,6 +48,8 @@ type Input struct {
 	Facts map[string]facts.Facts
 	// Answers holds the answers to Probes by host name.
 	Answers map[string][]probe.Answer
+	// Thorough asks for answers on a cluster that runs too.
+	Thorough bool
 	// Away holds the hosts that cannot be reached, or that failed earlier in the run, by
 	// name. The plan has no steps for them and waits for none of them.
 	Away map[string]bool

@@ -45,9 +45,9 @@ func inNetwork(p netip.Prefix, a netip.Addr) bool {
 	return p.Contains(a) && (p.Bits() >= 31 || a != p.Addr() && !last)
 }
 
-// Probes returns what hosts have to be asked before the checks, by host. It is empty on a
-// cluster whose balancers work, so that the next run does not wait for answers.
-func Probes(in Input) map[string][]probe.Probe {
+// vipProbes asks who else has the virtual address. It is empty on a cluster whose balancers
+// work, so that the next run does not wait for answers.
+func (in Input) vipProbes() map[string][]probe.Probe {
 	vip, ok := in.vip()
 	if !ok {
 		return nil

@@ -90,7 +90,7 @@ func TestProbes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			in := balancedInput(t)
 			tt.change(&in)
-			if diff := cmp.Diff(tt.want, Probes(in), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(tt.want, in.vipProbes(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

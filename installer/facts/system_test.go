@@ -1,0 +1,75 @@
+package facts
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/installer/step/steptest"
+)
+
+func TestSystem(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		want  System
+	}{
+		{name: "nothing"},
+		{"kernel and identity", map[string]string{
+			"/proc/cmdline": "BOOT_IMAGE=/vmlinuz ro cgroup.memory=nokmem\n", "/etc/machine-id": "0123\n", "/sys/class/dmi/id/product_uuid": "4C4C-AB\n",
+			"/proc/sys/kernel/random/entropy_avail": "256\n", "/proc/sys/fs/inotify/max_user_instances": "128\n", "/proc/sys/fs/inotify/max_user_watches": "8192\n",
+			"/etc/selinux/config": "# SELINUX=disabled\nSELINUX=enforcing\nSELINUXTYPE=targeted\n",
+		}, System{
+			CommandLine: "BOOT_IMAGE=/vmlinuz ro cgroup.memory=nokmem", MachineID: "0123", ProductUUID: "4c4c-ab", Entropy: 256,
+			InotifyInstances: 128, InotifyWatches: 8192, SELinuxBoot: "enforcing",
+		}},
+		{"proxies", map[string]string{
+			"/etc/environment":                    "PATH=/bin\nexport HTTPS_PROXY=\"http://proxy:3128\"\nno_proxy=corp\nhttp_proxy=\n",
+			"/etc/systemd/system.conf":            "[Manager]\n#DefaultEnvironment=HTTP_PROXY=x\n",
+			"/etc/systemd/system.conf.d/p.conf":   "[Manager]\nDefaultEnvironment=\"HTTP_PROXY=http://proxy\" LANG=C ALL_PROXY=socks\n",
+			"/etc/systemd/system.conf.d/p.backup": "DefaultEnvironment=http_proxy=x\n",
+		}, System{Proxies: []string{
+			"HTTPS_PROXY in /etc/environment", "HTTP_PROXY in /etc/systemd/system.conf.d/p.conf", "ALL_PROXY in /etc/systemd/system.conf.d/p.conf",
+		}}},
+		{"fapolicyd", map[string]string{
+			"/run/fapolicyd.pid": "7\n", "/etc/fapolicyd/fapolicyd.conf": "permissive = 0\n", "/etc/fapolicyd/rules.d/90.rules": "deny_audit perm=execute all : all\n",
+		}, System{Fapolicyd: "enforcing"}},
+		{"fapolicyd with rules", map[string]string{
+			"/run/fapolicyd.pid": "7\n", "/etc/fapolicyd/fapolicyd.conf": "permissive = 1\n", "/etc/fapolicyd/rules.d/30.rules": "allow perm=any all : dir=/usr/local/\n",
+		}, System{Fapolicyd: "permissive", FapolicydTrusts: true}},
+		{"fapolicyd does not run", map[string]string{"/etc/fapolicyd/fapolicyd.conf": "permissive = 0\n"}, System{}},
+		{"managers", map[string]string{
+			"/etc/cloud/cloud.cfg": "", "/run/systemd/netif/state": "", "/usr/lib/systemd/system/nm-cloud-setup.timer": "",
+		}, System{CloudInit: true, NMCloudSetup: true, Networkd: true}},
+		{"networks", map[string]string{
+			"/etc/cni/net.d/87-podman.conflist": "{}", "/etc/cni/net.d/10-flannel.conflist": "{}", "/etc/cni/net.d/.cache": "", "/etc/cni/net.d/README.md": "",
+			"/etc/resolv.conf": "nameserver 127.0.0.1\nnameserver ::1 # local\nnameserver dns\n",
+		}, System{
+			CNIFiles:    []string{"/etc/cni/net.d/10-flannel.conflist", "/etc/cni/net.d/87-podman.conflist"},
+			NameServers: []string{"127.0.0.1", "::1"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := steptest.New(t)
+			for path, text := range tt.files {
+				w.Write(t, path, text, 0o644)
+			}
+			if diff := cmp.Diff(tt.want, system(w.Env())); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// A directory that the cluster will make is on the file system of the one above it.
+func TestDisks(t *testing.T) {
+	got, err := disks(steptest.New(t).Env())
+	if err != nil || len(got) != len(diskPaths) {
+		t.Fatalf("%d file systems, error %v", len(got), err)
+	}
+	for i, d := range got {
+		if d.Path != diskPaths[i] || d.TotalBytes <= 0 || d.Device != got[0].Device {
+			t.Errorf("%+v, want %s with the device of %+v", d, diskPaths[i], got[0])
+		}
+	}
+}
