@@ -148,7 +148,7 @@ type Time struct {
 type HostPrep struct {
 	Sysctls map[string]string `yaml:"sysctls,omitempty" json:"sysctls,omitempty"` // more kernel parameters
 	// Skip names groups of steps to leave out: "hostname", "hosts", "swap",
-	// "modules", "sysctl", "firewall", "selinux".
+	// "modules", "sysctl", "firewall", "selinux", "managers".
 	Skip []string `yaml:"skip,omitempty" json:"skip,omitempty"`
 	// IgnorePreflight names preflight checks that only warn if they fail.
 	IgnorePreflight []string `yaml:"ignorePreflight,omitempty" json:"ignorePreflight,omitempty"`

@@ -16,7 +16,7 @@ import (
 )
 
 // skippable are the groups of steps that hostPreparation.skip may name.
-var skippable = []string{"hostname", "hosts", "swap", "modules", "sysctl", "firewall", "selinux"}
+var skippable = []string{"hostname", "hosts", "swap", "modules", "sysctl", "firewall", "selinux", "managers"}
 
 // Validate returns the problems in the values of c: all that can be known without
 // the bundle and the hosts.

@@ -44,6 +44,6 @@ func apiProxyDaemon() daemon {
 		name: apiProxyName, command: "apiproxy", about: "proxy of the node to the Kubernetes API servers", kind: "notify",
 		flags: flags{"config": apiProxyConfig},
 		// A connection needs six file descriptors.
-		service: append([]string{"LimitNOFILE=16384"}, confined...),
+		service: append([]string{"LimitNOFILE=16384", lastToDie}, confined...),
 	}
 }

@@ -167,7 +167,7 @@ func TestRoles(t *testing.T) {
 
 func TestSkip(t *testing.T) {
 	in := testInput(t, "1.36")
-	in.Cluster.HostPrep.Skip = []string{"hostname", "hosts", "swap", "modules", "sysctl", "firewall", "selinux"}
+	in.Cluster.HostPrep.Skip = []string{"hostname", "hosts", "swap", "modules", "sysctl", "firewall", "selinux", "managers"}
 	for id := range steps(t, in, "host", "cp-1") {
 		if !strings.HasPrefix(id, "mirror") {
 			t.Errorf("step %q is not skipped", id)

@@ -68,7 +68,7 @@ func containerdDaemon() daemon {
 		flags: flags{"config": containerdCfg},
 		service: []string{
 			// Containers keep running when containerd restarts.
-			"KillMode=process", "Delegate=yes",
+			"KillMode=process", "Delegate=yes", lastToDie,
 			"LimitNOFILE=1048576", "LimitNPROC=infinity", "LimitCORE=infinity", "TasksMax=infinity",
 		},
 	}

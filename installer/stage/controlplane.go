@@ -143,7 +143,7 @@ func apiServer(in Input, h manifests.Host) (daemon, error) {
 		name: "kube-apiserver", about: "Kubernetes API server", kind: "notify",
 		after:   []string{"etcd.service"},
 		flags:   mergeFlags(in, "kube-apiserver", common, in.Cluster.APIServer.Args),
-		service: append([]string{"TimeoutStartSec=180", "TimeoutStopSec=10", "LimitNOFILE=65536"}, confined...),
+		service: append([]string{"TimeoutStartSec=180", "TimeoutStopSec=10", "LimitNOFILE=65536", lastToDie}, confined...),
 	}, nil
 }
 
@@ -169,7 +169,7 @@ func controllerManager(in Input) daemon {
 	}
 	return daemon{
 		name: "kube-controller-manager", about: "Kubernetes controller manager", after: []string{"kube-apiserver.service"},
-		flags: mergeFlags(in, "kube-controller-manager", common, in.Cluster.ControllerManager.Args), service: confined,
+		flags: mergeFlags(in, "kube-controller-manager", common, in.Cluster.ControllerManager.Args), service: append([]string{lastToDie}, confined...),
 	}
 }
 
@@ -180,7 +180,7 @@ func scheduler(in Input) daemon {
 	}
 	return daemon{
 		name: "kube-scheduler", about: "Kubernetes scheduler", after: []string{"kube-apiserver.service"},
-		flags: mergeFlags(in, "kube-scheduler", common, in.Cluster.Scheduler.Args), service: confined,
+		flags: mergeFlags(in, "kube-scheduler", common, in.Cluster.Scheduler.Args), service: append([]string{lastToDie}, confined...),
 	}
 }
 

@@ -87,6 +87,10 @@ func quoteArg(s string) string {
 // systemd of EL7 supports all of these options.
 var confined = []string{"NoNewPrivileges=yes", "ProtectSystem=full", "ProtectHome=yes", "PrivateTmp=yes"}
 
+// lastToDie makes the kernel end pods before the daemon when memory runs out. Systemd leaves
+// the score as it is where it may not lower it, as in containers.
+const lastToDie = "OOMScoreAdjust=-999"
+
 // install adds the steps that install files of the bundle in dir.
 func (l *list) install(in Input, h manifests.Host, dir string, names ...string) {
 	for _, n := range names {

@@ -32,7 +32,7 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		name: "etcd", about: "etcd, the store of Kubernetes", kind: "notify",
 		flags: mergeFlags(in, "etcd", etcdFlags(h), in.Cluster.Etcd.Args),
 		// A member is ready only when there is a quorum, which can take any time.
-		service: append([]string{"EnvironmentFile=-" + etcdEnv, "TimeoutStartSec=0", "LimitNOFILE=65536"}, confined...),
+		service: append([]string{"EnvironmentFile=-" + etcdEnv, "TimeoutStartSec=0", "LimitNOFILE=65536", lastToDie}, confined...),
 	}
 	if in.arch(h) == "arm64" {
 		// etcd 3.3 does not start on arm64 without it; newer versions ignore it.
@@ -101,6 +101,8 @@ func etcdFlags(h manifests.Host) flags {
 		"peer-cert-file":              etcdPKI + "/peer.crt",
 		"peer-key-file":               etcdPKI + "/peer.key",
 		"peer-client-cert-auth":       "true",
+		// At 2 GiB, the default, etcd refuses writes until somebody compacts it.
+		"quota-backend-bytes": "8589934592",
 	}
 }
 

@@ -26,6 +26,9 @@ func hostSteps(in Input, h manifests.Host) ([]step.Item, error) {
 			Path: "/etc/hosts", Lines: hostsLines(in),
 		}).Why = "a kubelet is not ready for minutes if its name does not resolve"
 	}
+	if !in.skips("managers") {
+		otherManagers(l, in, h)
+	}
 	if h.IsNode() {
 		nodePreparation(l, in, h)
 	}
@@ -62,7 +65,6 @@ func nodePreparation(l *list, in Input, h manifests.Host) {
 	if !in.skips("sysctl") {
 		l.add("sysctl", &step.Sysctl{Values: sysctls(in, h)}).Why = "the host forwards packets between pods"
 	}
-	unmanagedSteps(l, in, h)
 }
 
 func sysctls(in Input, h manifests.Host) map[string]string {
@@ -78,29 +80,6 @@ func sysctls(in Input, h manifests.Host) map[string]string {
 	maps.Copy(out, in.Lock.CNIRelease.Sysctls)
 	maps.Copy(out, in.Cluster.HostPrep.Sysctls)
 	return out
-}
-
-// unmanagedFile makes NetworkManager leave the interfaces of the pod network alone.
-const unmanagedFile = "/etc/NetworkManager/conf.d/offk8s.conf"
-
-// unmanagedSteps adds the steps that make NetworkManager, if it runs, leave the interfaces
-// of the pod network alone.
-func unmanagedSteps(l *list, in Input, h manifests.Host) {
-	names := slices.Clone(in.Lock.CNIRelease.Unmanaged)
-	if len(names) == 0 || !in.Facts[h.Name].NetworkManager {
-		return
-	}
-	for i, n := range names {
-		names[i] = "interface-name:" + n
-	}
-	l.add("unmanaged", &step.File{
-		Path: unmanagedFile, Content: "# written by offk8s\n[keyfile]\nunmanaged-devices+=" + strings.Join(names, ";") + "\n",
-	}).Why = "NetworkManager would change the interfaces of the pod network"
-	// The verb of systemd 219, which later versions take too.
-	l.add("unmanaged-reload", &step.Command{
-		Argv: []string{"systemctl", "reload-or-try-restart", "NetworkManager.service"}, Once: true, Triggers: []string{unmanagedFile},
-		Text: "NetworkManager reads its configuration again",
-	})
 }
 
 // firewallSteps adds the steps that open the ports of the host's roles, to all

@@ -151,6 +151,7 @@ func kubeletConfig(in Input, h manifests.Host) (string, error) {
 	if conf := in.Facts[h.Name].ResolvConf; conf != "" && conf != resolvConf {
 		common["resolvConf"] = conf
 	}
+	maps.Copy(common, reserved(in, h))
 	cfg := merge(merge(common, in.Lock.Release.KubeletConfig), in.Cluster.Kubelet.Config)
 	return jsonConfig(cfg)
 }

@@ -92,8 +92,10 @@ releases:
 		"pause": {base.Images["pause"].Ref, digest}, "coredns": base.Images["coredns"], "extra": {Ref: "registry.example/extra:1"},
 	}
 	four := "4"
-	want.Args = map[string]map[string]*string{"kubelet": {"v": &four}, "kube-controller-manager": {"cluster-signing-duration": nil}}
-	want.KubeletConfig = map[string]any{"failCgroupV1": false}
+	want.Args = map[string]map[string]*string{
+		"etcd": base.Args["etcd"], "kubelet": {"v": &four}, "kube-controller-manager": {"cluster-signing-duration": nil},
+	}
+	want.KubeletConfig = map[string]any{"failCgroupV1": false, "seccompDefault": true}
 	want.DNSTemplate = "{{.DNSAddress}}"
 	got, err := c.Release("1.36")
 	if err != nil {

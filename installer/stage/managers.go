@@ -1,0 +1,96 @@
+package stage
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// Files that make other managers of the host leave alone what the cluster needs.
+const (
+	unmanagedFile = "/etc/NetworkManager/conf.d/offk8s.conf"
+	linkFile      = "/etc/systemd/network/10-offk8s.link"
+	networkdFile  = "/etc/systemd/networkd.conf.d/offk8s.conf"
+	cloudInitFile = "/etc/cloud/cloud.cfg.d/99-offk8s.cfg"
+)
+
+const written = "# written by offk8s\n"
+
+// The versions of systemd that give virtual interfaces an address of their own choice, and
+// that can leave routes of others alone.
+const (
+	systemdMACs   = 242
+	systemdRoutes = 246
+)
+
+// otherManagers adds the steps that keep other managers of the host from changing what the
+// cluster needs.
+func otherManagers(l *list, in Input, h manifests.Host) {
+	cloudInit(l, in, h)
+	if h.IsNode() {
+		networkManagers(l, in, h)
+	}
+}
+
+// networkManagers adds the steps that make the managers of the host's network, if they run,
+// leave the interfaces and routes of the pod network alone.
+func networkManagers(l *list, in Input, h manifests.Host) {
+	f := in.Facts[h.Name]
+	if f.System.Networkd && f.Systemd >= systemdRoutes {
+		l.add("networkd", &step.File{
+			Path: networkdFile, Content: written + "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n",
+		}).Why = "systemd-networkd removes the routes of pods when it restarts"
+	}
+	if f.System.NMCloudSetup {
+		for _, u := range []string{"nm-cloud-setup.timer", "nm-cloud-setup.service"} {
+			l.add("no-"+u, &step.Unit{Name: u, Stopped: true}).Why = "it removes the routes of pods"
+		}
+	}
+	names := in.Lock.CNIRelease.Unmanaged
+	if len(names) == 0 {
+		return
+	}
+	if f.Systemd >= systemdMACs {
+		l.add("mac-policy", &step.File{
+			Path: linkFile, Content: written + "[Match]\nOriginalName=" + strings.Join(names, " ") + "\n\n[Link]\nMACAddressPolicy=none\n",
+		}).Why = "udev changes the address of an interface while the pod network uses it"
+	}
+	if f.NetworkManager {
+		unmanaged(l, slices.Clone(names))
+	}
+}
+
+// unmanaged adds the steps that make NetworkManager leave interfaces alone.
+func unmanaged(l *list, names []string) {
+	for i, n := range names {
+		names[i] = "interface-name:" + n
+	}
+	l.add("unmanaged", &step.File{
+		Path: unmanagedFile, Content: written + "[keyfile]\nunmanaged-devices+=" + strings.Join(names, ";") + "\n",
+	}).Why = "NetworkManager would change the interfaces of the pod network"
+	// The verb of systemd 219, which later versions take too.
+	l.add("unmanaged-reload", &step.Command{
+		Argv: []string{"systemctl", "reload-or-try-restart", "NetworkManager.service"}, Once: true, Triggers: []string{unmanagedFile},
+		Text: "NetworkManager reads its configuration again",
+	})
+}
+
+// cloudInit adds the step that makes cloud-init leave the host's name and /etc/hosts alone,
+// which it would write again at the next boot.
+func cloudInit(l *list, in Input, h manifests.Host) {
+	if !in.Facts[h.Name].System.CloudInit {
+		return
+	}
+	text := ""
+	if !in.skips("hostname") {
+		text += "preserve_hostname: true\n"
+	}
+	if !in.skips("hosts") {
+		text += "manage_etc_hosts: false\n"
+	}
+	if text != "" {
+		l.add("cloud-init", &step.File{Path: cloudInitFile, Content: written + text}).Why = "cloud-init sets name and /etc/hosts again at each boot"
+	}
+}

@@ -1,0 +1,63 @@
+package stage
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// Whoever else manages the host leaves the cluster's parts of it alone, by files that reset
+// removes.
+func TestManagers(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*Input, *facts.Facts)
+		want   map[string]string // parts of files by step; "" means no such step
+	}{
+		{"nobody", func(*Input, *facts.Facts) {}, map[string]string{
+			"networkd": "", "cloud-init": "", "unmanaged": "", "mac-policy": "OriginalName=flannel.1 cni0 veth*\n\n[Link]\nMACAddressPolicy=none\n",
+		}},
+		{"systemd of EL7", func(_ *Input, f *facts.Facts) { f.Systemd, f.System.Networkd = 219, true }, map[string]string{"mac-policy": "", "networkd": ""}},
+		{"NetworkManager", func(_ *Input, f *facts.Facts) { f.NetworkManager = true }, map[string]string{
+			"unmanaged": "unmanaged-devices+=interface-name:flannel.1;interface-name:cni0;interface-name:veth*\n",
+		}},
+		{"networkd", func(_ *Input, f *facts.Facts) { f.System.Networkd = true }, map[string]string{"networkd": "ManageForeignRoutes=no\n"}},
+		{"cloud-init", func(_ *Input, f *facts.Facts) { f.System.CloudInit = true }, map[string]string{
+			"cloud-init": "preserve_hostname: true\nmanage_etc_hosts: false\n",
+		}},
+		{"cloud-init, the name is the site's", func(in *Input, f *facts.Facts) {
+			f.System.CloudInit, in.Cluster.HostPrep.Skip = true, []string{"hostname"}
+		}, map[string]string{"cloud-init": "offk8s\nmanage_etc_hosts: false\n"}},
+		{"cloud-init, all is the site's", func(in *Input, f *facts.Facts) {
+			f.System.CloudInit, in.Cluster.HostPrep.Skip = true, []string{"hostname", "hosts"}
+		}, map[string]string{"cloud-init": ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := testInput(t, "1.36")
+			f := in.Facts["node-1"]
+			tt.change(&in, &f)
+			in.Facts["node-1"] = f
+			got := steps(t, in, "host", "node-1")
+			for id, part := range tt.want {
+				it, ok := got[id]
+				if ok != (part != "") {
+					t.Errorf("step %s: there %t", id, ok)
+				} else if ok && !strings.Contains(it.Step.(*step.File).Content, part) {
+					t.Errorf("step %s: no %q in\n%s", id, part, it.Step.(*step.File).Content)
+				}
+			}
+		})
+	}
+	in := testInput(t, "1.36")
+	f := in.Facts["node-1"]
+	f.System.NMCloudSetup = true
+	in.Facts["node-1"] = f
+	for _, u := range []string{"nm-cloud-setup.timer", "nm-cloud-setup.service"} {
+		it, ok := steps(t, in, "host", "node-1")["no-"+u]
+		if s, is := it.Step.(*step.Unit); !ok || !is || !s.Stopped || s.Name != u {
+			t.Errorf("%s: step %+v", u, it.Step)
+		}
+	}
+}
