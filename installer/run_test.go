@@ -163,10 +163,10 @@ func TestT66OneOfFiveFails(t *testing.T) {
 func TestT64ConnectionLostAfterEachEvent(t *testing.T) {
 	for cut := 1; cut <= 4; cut++ {
 		l := newLab(t, "cp-1")
+		h := l.hosts["cp-1"]
+		h.cutAfter = cut // before the agent starts, which it does when it is connected
 		f := l.connect()
 		plan := l.plan(files("one"), files("two"))
-		h := l.hosts["cp-1"]
-		h.cutAfter = cut
 		_, err := installer.Run(t.Context(), plan, f, installer.RunOptions{})
 		if !errors.Is(err, installer.ErrPartial) || !strings.Contains(err.Error(), "connection lost") {
 			t.Fatalf("cut after %d events: error %v", cut, err)
