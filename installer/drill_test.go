@@ -50,17 +50,20 @@ func newDrillLab(t *testing.T) *drillLab {
 		}
 		w := l.hosts[h.Name].world
 		w.Write(t, "var/lib/offk8s/journal.jsonl", fmt.Sprintf(`{"op":"owner","owner":{"cluster":"lab","host":%q,"identity":"id"}}`+"\n", h.Name), 0o600)
-		w.Programs = func(ctx context.Context, c step.Cmd) (step.Output, error) {
-			if c.Argv[0] != "env" { // etcdctl endpoint health
-				return sd.Run(ctx, c)
-			}
-			if len(sd.Stopped()) > 0 {
-				return steptest.Exit(c.Argv, 1, "unhealthy")
-			}
-			return steptest.Say("")
-		}
+		w.Programs = sd.Run
+		l.hosts[h.Name].http = etcdHealth{sd}
 	}
 	return l
+}
+
+// etcdHealth answers for the etcd of a host.
+type etcdHealth struct{ *steptest.Systemd }
+
+func (e etcdHealth) RoundTrip(r *http.Request) (*http.Response, error) {
+	if len(e.Stopped()) > 0 || r.URL.Path != "/health" {
+		return nil, errors.New("connection refused")
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"health":"true"}`))}, nil
 }
 
 // stopped returns the hosts with a stopped etcd.

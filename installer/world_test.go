@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -46,6 +47,7 @@ type labHost struct {
 	addresses []facts.Address
 	stations  []probe.Station
 	key       hpke.PrivateKey
+	http      http.RoundTripper // answers step.Wait
 	mu        sync.Mutex
 	agents    int // that were started
 	sockets   int // that are open
@@ -93,7 +95,7 @@ func (h *labHost) agent(ctx context.Context, _ []string, stdin io.Reader, stdout
 		return err
 	}
 	err := agent.Serve(ctx, &tap{h: h, r: stdin}, out, agent.Options{
-		Root: h.world.Root, Run: h.world.Env().Run, Key: h.key,
+		Root: h.world.Root, Run: h.world.Env().Run, Key: h.key, HTTP: h.http,
 		Probe: func(_ context.Context, asked []probe.Probe) (out []probe.Answer) {
 			for _, p := range asked {
 				out = append(out, probe.Answer{Probe: p, Stations: h.stations})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type Options struct {
 	Root string
 	// Run runs programs; nil means step.Exec.
 	Run step.Runner
+	// HTTP answers the requests of step.Wait; nil means the network.
+	HTTP http.RoundTripper
 	// Kinds are the step kinds that items may have; nil means those of
 	// installer/step and installer/kube.
 	Kinds step.Kinds
@@ -117,7 +120,7 @@ func newSession(out io.Writer, gone context.CancelCauseFunc, o Options) *session
 		run = step.Exec{}
 	}
 	s.env = &step.Env{
-		Root: o.Root, Log: log, Hide: s.out.hide.text, Fetch: noBundle, FetchImage: noImage,
+		Root: o.Root, Log: log, HTTP: o.HTTP, Hide: s.out.hide.text, Fetch: noBundle, FetchImage: noImage,
 		Run: discreet{step.Limited{Runner: run, Log: log}, &s.out.hide},
 	}
 	return s

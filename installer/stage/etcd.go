@@ -120,14 +120,12 @@ func quorumSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
-// memberHealthy waits until the member on h serves requests, with a quorum.
+// memberHealthy waits until the member on h serves requests, with a quorum. It asks as
+// etcdctl does (endpoint health), without the time to start it.
 func memberHealthy(h manifests.Host) *step.Wait {
 	return &step.Wait{
-		// etcdctl before 3.4 uses version 2 by default.
-		Argv: []string{
-			"env", "ETCDCTL_API=3", step.Etcdctl, "--endpoints=" + etcdURL(h, etcdClientPort), "--cacert=" + etcdPKI + "/ca.crt",
-			"--cert=" + etcdPKI + "/client.crt", "--key=" + etcdPKI + "/client.key", "endpoint", "health",
-		},
+		URL: etcdURL(h, etcdClientPort) + "/health", Expect: `"health":"true"`,
+		CAFile: etcdPKI + "/ca.crt", CertFile: etcdPKI + "/client.crt", KeyFile: etcdPKI + "/client.key",
 		Timeout: step.Duration(3 * time.Minute), Text: "etcd member " + h.Name + " is healthy",
 	}
 }

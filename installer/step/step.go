@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -70,6 +71,8 @@ type Env struct {
 	Root string
 	// Log sends details to the operator, as events.
 	Log *slog.Logger
+	// HTTP answers the requests of Wait; nil means the network.
+	HTTP http.RoundTripper
 	// Run runs a program, never through a shell. Equal calls of the checks of a request
 	// may be one: they change nothing.
 	Run Runner

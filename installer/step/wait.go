@@ -200,13 +200,15 @@ func (w *Wait) tryURL(ctx context.Context, env *Env, raw string) error {
 }
 
 func (w *Wait) get(ctx context.Context, env *Env, raw string) error {
-	conf, err := w.tls(env)
-	if err != nil {
-		return err
+	tr := env.HTTP
+	if tr == nil {
+		conf, err := w.tls(env)
+		if err != nil {
+			return err
+		}
+		// No Proxy: the other side is this host, a neighbour or the mirror.
+		tr = &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}
 	}
-	// No Proxy: the other side is this host, a neighbour or the mirror.
-	tr := &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}
-	defer tr.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, raw, nil)
 	if err != nil {
 		return err
