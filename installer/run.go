@@ -94,8 +94,9 @@ type runner struct {
 	// held are the gates that held since the report had so many changes, see leads.
 	held    map[string]bool
 	changed int
-	// differs reports that a step of this run changes something.
-	differs atomic.Bool
+	// differs reports that a step of this run changes something, moved that a host may have
+	// changed since lookAhead.
+	differs, moved atomic.Bool
 }
 
 // silent discards all events.
@@ -107,6 +108,7 @@ func (silent) StageEnd(StageReport)             {}
 
 func (r *runner) run(ctx context.Context) error {
 	failed := len(r.report.failed())
+	r.lookAhead(ctx)
 	for i := 0; i < len(r.plan.Stages); i++ {
 		r.at = i
 		st := r.plan.Stages[i]
@@ -174,6 +176,7 @@ func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, 
 		return nil
 	}
 	if st.Work == stage.Undo {
+		r.moved.Store(true)
 		req := agent.Request{Mode: agent.ModeUndo, Cluster: r.plan.Cluster, Host: h.Host}
 		if err := m.call(ctx, req, on); err != nil {
 			return err
@@ -196,26 +199,38 @@ func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, 
 			req.Items = append(req.Items, raw)
 		}
 	}
-	req.Mode, req.Cluster, req.Pending = mode, r.plan.Cluster, pending
+	req.Mode, req.Pending, req.Fresh = mode, pending, r.moved.Load()
 	if r.plan.patience > 0 {
 		req.Patience, req.Awaits = r.plan.patience, awaited(h.Items)
 	}
-	req.Started, req.Operator = r.report.Started, r.o.Operator
+	r.sign(&req)
+	return m.call(ctx, req, func(e agent.Event) {
+		if e.Type == agent.EventStep {
+			switch e.State {
+			case step.OK, step.Verified, step.Skipped:
+			case step.Differs:
+				r.differs.Store(true)
+				r.moved.Store(true)
+			default:
+				r.moved.Store(true)
+			}
+		}
+		on(e)
+	})
+}
+
+// sign adds to a request what all requests of the run have for a host.
+func (r *runner) sign(req *agent.Request) {
+	req.Cluster, req.Started, req.Operator = r.plan.Cluster, r.report.Started, r.o.Operator
 	hosts := r.plan.members
 	if r.leaving() {
 		hosts = r.plan.leavers
 	}
-	req.Roles = rolesOf(hosts, h.Host)
+	req.Roles = rolesOf(hosts, req.Host)
 	// Workers need not know all hosts, so that the cost of a host does not grow with the cluster.
 	if stage.Records(req.Roles) {
 		req.Hosts = hosts
 	}
-	return m.call(ctx, req, func(e agent.Event) {
-		if e.Type == agent.EventStep && e.State == step.Differs {
-			r.differs.Store(true)
-		}
-		on(e)
-	})
 }
 
 // event reports an event of a host's agent.

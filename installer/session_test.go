@@ -34,8 +34,8 @@ func TestOneAgentForAllStages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, h := range l.hosts {
-		if h.agents != 1 || len(h.requests) != 7 {
-			t.Errorf("%s: %d agents for %d requests, want 1 for 7", n, h.agents, len(h.requests))
+		if h.agents != 1 || len(h.requests) != 9 {
+			t.Errorf("%s: %d agents for %d requests, want 1 for 9", n, h.agents, len(h.requests))
 		}
 		if want := map[string]int{"cp-1": 1}[n]; h.lists != want {
 			t.Errorf("%s: the hosts of the cluster were sent %d times", n, h.lists)

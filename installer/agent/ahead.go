@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -13,8 +14,11 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// lookers is the number of checks of a request that run at the same time.
+// lookers is the number of checks of a session that run at the same time.
 const lookers = 8
+
+// looksLast is how long a look that a session makes ahead of its requests counts.
+const looksLast = 30 * time.Second
 
 // look is a check of an item, with what the journal has for it.
 type look struct {
@@ -24,6 +28,9 @@ type look struct {
 	res       step.Result
 	err       error
 	took      time.Duration
+	began     time.Time
+	// Of a look ahead: done is closed at its end, and noted when it logs something.
+	done, noted chan struct{}
 }
 
 // prepare returns a look at an item before its check.
@@ -43,8 +50,8 @@ func (s *session) prepare(j *journal, it step.Item) *look {
 
 // check checks the item with the programs of run.
 func (l *look) check(ctx context.Context, it step.Item, run step.Runner) {
-	start := time.Now()
-	defer func() { l.took = time.Since(start) }()
+	l.began = time.Now()
+	defer func() { l.took = time.Since(l.began) }()
 	if it.Unless != "" {
 		if _, err := os.Lstat(l.env.Path(it.Unless)); err == nil {
 			l.res = step.Result{State: step.Skipped, Reason: it.Unless + " exists"}
@@ -67,28 +74,98 @@ func (l *look) changes() bool {
 	return l.res.State == step.Differs || l.own.Stale || !l.own.Done
 }
 
-// ahead are looks at all items of a request at the same time. They count only until the
-// first change: the later items may depend on it, and are checked again.
-type ahead struct {
-	looks []chan *look
-	end   func() // ends the checks that still run, and waits for them
+// settled reports whether an early look counts: not long ago it found nothing to do and
+// had nothing to say.
+func (l *look) settled() bool {
+	select {
+	case <-l.noted:
+		return false
+	default:
+		return l.err == nil && !l.changes() && time.Since(l.began) < looksLast
+	}
 }
 
-// lookAhead begins to check the items. A request that installs something for the first
-// time has nothing to gain: it changes the host at the first step.
-func (s *session) lookAhead(ctx context.Context, j *journal, items []step.Item) *ahead {
-	a := &ahead{end: func() {}}
+// ahead are looks at many items at the same time. They count only until the first change:
+// the other items may depend on it, and are checked again.
+type ahead struct {
+	early bool             // made before the request, for several of them
+	looks map[string]*look // by the JSON of the item
+	end   func()           // ends the checks that still run, and waits for them
+}
+
+// settled reports whether early looks answer the request.
+func (s *session) settled(ctx context.Context) bool {
+	if s.ahead == nil || s.req.Fresh {
+		return false
+	}
+	for _, raw := range s.req.Items {
+		l := s.ahead.looks[string(raw)]
+		if l == nil {
+			return false
+		}
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return false
+		}
+		if !l.settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// lookAgain ends the looks ahead, since they no longer count.
+func (s *session) lookAgain() {
+	if s.ahead != nil {
+		s.ahead.end()
+	}
+	s.ahead = nil
+}
+
+// lookAtAll begins to look at the items, which the next requests are about.
+func (s *session) lookAtAll(ctx context.Context) error {
+	items, err := s.decode()
+	if err != nil {
+		return err
+	}
+	if err := s.useBundle(ctx, s.journal); err != nil {
+		return err
+	}
+	defer s.keep(items)()
+	s.lookAgain()
+	s.lookAhead(ctx, s.journal, items, true)
+	return nil
+}
+
+// keep sets Env.Kept to the steps of items, until the function that it returns is called.
+func (s *session) keep(items []step.Item) func() {
+	for _, it := range items {
+		s.env.Kept = append(s.env.Kept, it.Step)
+	}
+	return func() { s.env.Kept = nil }
+}
+
+// lookAhead begins to check the items; early: before their request. If the host has none
+// of them, there is nothing to gain: the first step changes it.
+func (s *session) lookAhead(ctx context.Context, j *journal, items []step.Item, early bool) {
 	known := func(it step.Item) bool { return j.find(keyOf(it)) != nil }
-	if len(items) < 2 || s.req.Mode != ModeCheck && !slices.ContainsFunc(items, known) {
-		return a
+	if len(items) < 2 || (early || s.req.Mode != ModeCheck) && !slices.ContainsFunc(items, known) {
+		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	run := &sharing{Runner: s.env.Run, calls: map[string]*sharedCall{}}
+	a := &ahead{early: early, looks: map[string]*look{}}
 	var prepared []*look
-	for _, it := range items {
+	for i, it := range items {
 		// Here, since the journal is not for concurrent use.
-		prepared = append(prepared, s.prepare(j, it))
-		a.looks = append(a.looks, make(chan *look, 1))
+		l := s.prepare(j, it)
+		l.done, l.noted = make(chan struct{}), make(chan struct{})
+		if early {
+			l.env.Log = slog.New(&noteHandler{noted: sync.OnceFunc(func() { close(l.noted) })})
+		}
+		prepared = append(prepared, l)
+		a.looks[string(s.req.Items[i])] = l
 	}
 	done := make(chan struct{})
 	go func() {
@@ -101,7 +178,7 @@ func (s *session) lookAhead(ctx context.Context, j *journal, items []step.Item) 
 			}
 			g.Go(func() error {
 				prepared[i].check(ctx, it, run)
-				a.looks[i] <- prepared[i]
+				close(prepared[i].done)
 				return nil
 			})
 		}
@@ -110,19 +187,19 @@ func (s *session) lookAhead(ctx context.Context, j *journal, items []step.Item) 
 	a.end = func() {
 		cancel()
 		<-done
-		a.looks = nil
 	}
-	return a
+	s.ahead = a
 }
 
 // look returns the look at an item: the one ahead, as long as nothing has changed.
-func (s *session) look(ctx context.Context, j *journal, a *ahead, i int, it step.Item) *look {
-	if a.looks != nil {
+func (s *session) look(ctx context.Context, j *journal, raw json.RawMessage, it step.Item) *look {
+	if s.ahead != nil {
+		l := s.ahead.looks[string(raw)]
 		select {
-		case l := <-a.looks[i]:
+		case <-l.done:
 			return l
 		case <-ctx.Done():
-			a.end()
+			s.lookAgain()
 		}
 	}
 	l := s.prepare(j, it)
@@ -131,6 +208,20 @@ func (s *session) look(ctx context.Context, j *journal, a *ahead, i int, it step
 	}
 	return l
 }
+
+// noteHandler notes that something is logged that an operator should see at once.
+type noteHandler struct{ noted func() }
+
+func (h *noteHandler) Enabled(_ context.Context, l slog.Level) bool { return l > slog.LevelDebug }
+
+func (h *noteHandler) Handle(context.Context, slog.Record) error {
+	h.noted()
+	return nil
+}
+
+func (h *noteHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+func (h *noteHandler) WithGroup(string) slog.Handler { return h }
 
 // sharing is the Runner of checks that run at the same time. Since checks change nothing,
 // equal calls have equal results, and one is enough. Failures are not shared: the reason

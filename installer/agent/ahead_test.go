@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -118,6 +119,127 @@ func TestChecksRunAtTheSameTime(t *testing.T) {
 	if diff := cmp.Diff([]string{"a verified", "b verified"}, states(events)); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// loud is a step whose check has something to say.
+type loud struct{ step.Command }
+
+func (*loud) Kind() string { return "loud" }
+
+func (l *loud) Check(ctx context.Context, env *step.Env) (step.Result, error) {
+	env.Log.Warn("look at this")
+	return l.Command.Check(ctx, env)
+}
+
+// A look before the request of its stage counts if nothing can have changed since, and only
+// if it found nothing to do.
+func TestLooksAheadOfRequests(t *testing.T) {
+	look := &step.Command{Argv: []string{"change"}, CheckArgv: []string{"look"}}
+	for name, tt := range map[string]struct {
+		step  step.Step // of the second stage, look if it is nil
+		drift bool      // the first stage has something to change
+		after func(w *world, o *operator, second *agent.Request)
+		want  string
+	}{
+		"nothing changes":                   {want: "b ok"},
+		"the first stage changes something": {drift: true, want: "b changed"},
+		"another host has changed": {want: "b changed", after: func(_ *world, _ *operator, second *agent.Request) {
+			second.Fresh = true
+		}},
+		"a long time ago": {want: "b changed", after: func(*world, *operator, *agent.Request) { time.Sleep(31 * time.Second) }},
+		"a request failed": {want: "b changed", after: func(w *world, o *operator, _ *agent.Request) {
+			if _, err := o.ask(w.request("strange")); err == nil {
+				w.t.Error("no error")
+			}
+		}},
+		"a unit was stopped": {want: "b changed", after: func(w *world, o *operator, _ *agent.Request) {
+			_, _ = o.ask(w.request(agent.ModeStart))
+		}},
+		"it has something to say": {step: &loud{*look}, want: "b changed"},
+		"another step": {want: "b changed", after: func(w *world, _ *operator, second *agent.Request) {
+			other := *look
+			other.Env = []string{"X=1"}
+			*second = w.request(agent.ModeApply, item("b", &other))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.bundle = agent.Bundle{} // the mirror is outside of the bubble
+			w.kinds = step.All()
+			w.kinds["loud"] = func() step.Step { return &loud{} }
+			synctest.Test(t, func(t *testing.T) {
+				w.t = t
+				moved := false
+				w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+					if c.Argv[0] == "look" && moved {
+						moved = false
+						return steptest.Exit(c.Argv, 1, "looked again")
+					}
+					return steptest.Say("")
+				}
+				if tt.step == nil {
+					tt.step = look
+				}
+				a, b := item("a", &step.File{Path: "/etc/a", Content: "a"}), item("b", tt.step)
+				first, second := w.request(agent.ModeApply, a), w.request(agent.ModeApply, b)
+				o := w.operator()
+				ask := func(req agent.Request, want ...string) {
+					t.Helper()
+					events, err := o.ask(req)
+					if diff := cmp.Diff(want, states(events)); diff != "" || err != nil {
+						t.Errorf("error %v, states (-want +got):\n%s", err, diff)
+					}
+				}
+				moved = true
+				ask(first, "a changed")
+				ask(second, "b changed")
+				if tt.drift {
+					w.Write(t, "etc/a", "drift", 0o644)
+				}
+				ask(w.request(agent.ModeAhead, a, b))
+				synctest.Wait()
+				moved = true
+				if tt.after != nil {
+					tt.after(w, o, &second)
+				}
+				ask(first, map[bool]string{false: "a ok", true: "a changed"}[tt.drift])
+				ask(second, tt.want)
+				_ = o.leave()
+			})
+		})
+	}
+}
+
+// A look ahead that finds a difference, or an error, decides nothing.
+func TestDifferencesAreSeenAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	w.bundle = agent.Bundle{}
+	synctest.Test(t, func(t *testing.T) {
+		w.t = t
+		broken := false
+		w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+			if broken {
+				return step.Output{}, fmt.Errorf("not now")
+			}
+			return steptest.Say("")
+		}
+		items := []step.Item{item("a", &step.File{Path: "/etc/a", Content: "a"}), item("b", &step.Command{Argv: []string{"look"}, Verify: true})}
+		o := w.operator()
+		if _, err := o.ask(w.request(agent.ModeApply, items...)); err != nil {
+			t.Fatal(err)
+		}
+		broken = true
+		if _, err := o.ask(w.request(agent.ModeAhead, items...)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		broken = false
+		events, err := o.ask(w.request(agent.ModeCheck, items...))
+		if diff := cmp.Diff([]string{"a ok", "b verified"}, states(events)); diff != "" || err != nil {
+			t.Errorf("error %v, states (-want +got):\n%s", err, diff)
+		}
+		_ = o.leave()
+	})
 }
 
 func TestUndoRemovesDigests(t *testing.T) {

@@ -44,6 +44,7 @@ const (
 	// ModeListen opens the sockets of Request.Probes, until the next ModeListen or the end
 	// of the session.
 	ModeListen Mode = "listen"
+	ModeAhead  Mode = "ahead" // begin to compare the items with the host, for later requests
 	ModeCheck  Mode = "check" // compare the items with the host, change nothing
 	ModeApply  Mode = "apply" // apply the items
 	ModeUndo   Mode = "undo"  // restore everything in the journal, newest first
@@ -97,6 +98,8 @@ type Request struct {
 	// Pending reports, for ModeCheck, that earlier stages have changes to make, so that
 	// a check that fails counts as a difference.
 	Pending bool `json:"pending,omitempty"`
+	// Fresh reports that a host has changed since ModeAhead, so that its looks do not count.
+	Fresh bool `json:"fresh,omitempty"`
 }
 
 // Bundle identifies and authenticates the bundle.

@@ -57,6 +57,8 @@ type session struct {
 	// journal is protected by the lock. It is nil before, and after an error, which may
 	// have left it incomplete.
 	journal *journal
+	// ahead are looks at items, nil if there are none that count.
+	ahead *ahead
 	// stopped are the units that ModeStop stopped and nobody has started.
 	stopped []string
 	// sockets are those of ModeListen, nil if there are none.
@@ -141,6 +143,7 @@ func (s *session) answer(ctx context.Context, l line) error {
 	end := Event{Type: EventEnd}
 	if err != nil {
 		end.Error, end.Code = err.Error(), codeOf(err)
+		s.lookAgain()
 		s.closeJournal()
 	}
 	return errors.Join(err, s.out.send(end))
@@ -188,10 +191,12 @@ func (s *session) run(ctx context.Context) error {
 	case ModeLock:
 		return s.open(ctx)
 	case ModeStop:
+		s.lookAgain()
 		return s.stopUnits(ctx)
 	case ModeStart:
+		s.lookAgain()
 		return s.startUnits(ctx)
-	case ModeCheck, ModeApply, ModeUndo:
+	case ModeAhead, ModeCheck, ModeApply, ModeUndo:
 	default:
 		return fmt.Errorf("%w: mode %q", ErrRequest, s.req.Mode)
 	}
@@ -202,7 +207,11 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.sameCluster(s.journal); err != nil {
 		return err
 	}
+	if s.req.Mode == ModeAhead {
+		return s.lookAtAll(ctx)
+	}
 	if s.req.Mode == ModeUndo {
+		s.lookAgain()
 		if err := s.undo(ctx, s.journal); err != nil {
 			return err
 		}
@@ -253,6 +262,7 @@ func (s *session) closeJournal() {
 
 // release ends the work on the host.
 func (s *session) release() {
+	s.lookAgain()
 	_ = s.startStopped(context.Background()) // if it fails, the timer does it
 	s.closeJournal()
 	if s.unlock != nil {

@@ -22,23 +22,28 @@ func (s *session) work(ctx context.Context, j *journal) error {
 		return err
 	}
 	if s.req.Keep != nil {
+		s.lookAgain()
 		return s.prune(ctx, j, items)
 	}
 	pending := s.req.Pending
-	for _, it := range items {
-		s.env.Kept = append(s.env.Kept, it.Step)
+	defer s.keep(items)()
+	if !s.settled(ctx) {
+		s.lookAgain()
+		s.lookAhead(ctx, j, items, false)
 	}
-	defer func() { s.env.Kept = nil }()
-	ahead := s.lookAhead(ctx, j, items)
-	defer func() { ahead.end() }()
+	defer func() {
+		if s.ahead != nil && !s.ahead.early {
+			s.lookAgain()
+		}
+	}()
 	for i, it := range items {
 		if err := s.out.send(Event{Type: EventStart, ID: it.ID}); err != nil {
 			return err
 		}
 		start := time.Now()
-		l := s.look(ctx, j, ahead, i, it)
+		l := s.look(ctx, j, s.req.Items[i], it)
 		if s.req.Mode == ModeApply && l.changes() {
-			ahead.end()
+			s.lookAgain()
 		}
 		res, err := s.one(ctx, j, it, l, pending)
 		took := max(time.Since(start), l.took)

@@ -35,6 +35,7 @@ type world struct {
 	paths  []string // asked of the mirror
 	output strings.Builder
 	runner step.Runner // if set, instead of Programs
+	kinds  step.Kinds  // if set, instead of all
 }
 
 func newWorld(t *testing.T, sequence int64) *world {
@@ -139,7 +140,7 @@ func (w *world) send(ctx context.Context, in io.Reader) ([]agent.Event, error) {
 }
 
 func (w *world) options() agent.Options {
-	o := agent.Options{Root: w.Root, Run: w.Env().Run}
+	o := agent.Options{Root: w.Root, Run: w.Env().Run, Kinds: w.kinds}
 	if w.runner != nil {
 		o.Run = w.runner
 	}

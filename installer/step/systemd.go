@@ -26,7 +26,7 @@ type unitState struct {
 func (e *Env) unitState(ctx context.Context, name string) (unitState, error) {
 	var all []string
 	for _, s := range e.Kept {
-		if u, ok := s.(*Unit); ok {
+		if u, ok := s.(*Unit); ok && !slices.Contains(all, u.Name) {
 			all = append(all, u.Name)
 		}
 	}
