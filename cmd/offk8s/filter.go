@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/manifests"
+)
+
+// kinds are the values of --kind.
+var kinds = []string{string(manifests.KindImage), string(manifests.KindFile), string(manifests.KindRPM), string(manifests.KindDeb), "metadata"}
+
+// filter chooses artifacts of a bundle. The zero value chooses all.
+type filter struct {
+	kinds []string
+	names []string
+}
+
+func (f *filter) flags(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&f.kinds, "kind", nil, "only these kinds: "+strings.Join(kinds, ", "))
+	cmd.Flags().StringArrayVar(&f.names, "name", nil, "only artifacts whose name or path matches; * stands for any text, ? for a character")
+}
+
+func (f *filter) check() error {
+	for _, k := range f.kinds {
+		if !slices.Contains(kinds, k) {
+			return usagef("--kind %q: want one of %s", k, strings.Join(kinds, ", "))
+		}
+	}
+	return nil
+}
+
+// matches reports whether the filter chooses an artifact of this kind with any of
+// the names.
+func (f *filter) matches(kind string, names ...string) bool {
+	if len(f.kinds) > 0 && !slices.Contains(f.kinds, kind) {
+		return false
+	}
+	return len(f.names) == 0 || slices.ContainsFunc(f.names, func(glob string) bool {
+		return slices.ContainsFunc(names, pattern(glob).MatchString)
+	})
+}
+
+// pattern returns the regular expression of a glob whose * matches slashes too.
+func pattern(glob string) *regexp.Regexp {
+	expr := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(glob))
+	return regexp.MustCompile("^" + expr + "$")
+}
+
+// apply leaves only chosen artifacts in s, and counts them.
+func (f *filter) apply(s *bundle.Summary) {
+	if len(f.kinds) == 0 && len(f.names) == 0 {
+		return
+	}
+	s.Artifacts = slices.DeleteFunc(s.Artifacts, func(x bundle.ArtifactSummary) bool { return !f.matches(x.Kind, x.Name, x.Path) })
+	var counts []bundle.KindSummary
+	for _, k := range kinds {
+		sum := bundle.KindSummary{Kind: k}
+		for _, x := range s.Artifacts {
+			if x.Kind == k {
+				sum.Count++
+				sum.Bytes += x.Bytes
+			}
+		}
+		if sum.Count > 0 {
+			counts = append(counts, sum)
+		}
+	}
+	s.Kinds = counts
+}
+
+// totals describes the kinds of a summary: "5 images 12.0 MiB, 25 files 300.1 MiB".
+func totals(list []bundle.KindSummary) string {
+	var parts []string
+	for _, k := range list {
+		noun := k.Kind
+		if k.Kind == "metadata" {
+			noun = "metadata file"
+		}
+		parts = append(parts, fmt.Sprintf("%s %s", count(k.Count, noun), bundle.FormatSize(k.Bytes)))
+	}
+	return strings.Join(parts, ", ")
+}
