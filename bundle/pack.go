@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,7 @@ type PackOptions struct {
 type PackResult struct {
 	Path   string
 	Root   digest.Digest // of index.json
+	Sum    digest.Digest // of the file
 	Size   int64         // bytes of the file
 	Counts map[manifests.ArtifactKind]int
 	// FirstUse has the names of artifacts without a pinned digest or a signature, sorted.
@@ -106,15 +108,18 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 		return PackResult{}, err
 	}
 	task := o.Progress.Start("seal "+o.Output, 0)
+	sum := sha256.New()
 	root, err := SealFile(ctx, o.Output, SealInput{
-		Lock: lock, Metadata: metadata, Key: o.Key, ReadBack: o.VerifyAfterWrite,
+		Lock: lock, Metadata: metadata, Key: o.Key, ReadBack: o.VerifyAfterWrite, Sum: sum,
 		Open: func(d digest.Digest) (io.ReadCloser, error) { return o.Store.Get(d) },
 	})
 	task.Done(err)
 	if err != nil {
 		return PackResult{}, heal(ctx, o.Store, err)
 	}
-	return result(lock, o.Output, root)
+	r, err := result(lock, o.Output, root)
+	r.Sum = digest.NewDigest(digest.SHA256, sum)
+	return r, err
 }
 
 // check sets defaults and validates the options and lock.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 
 	"github.com/opencontainers/go-digest"
@@ -31,6 +32,9 @@ type SealInput struct {
 	// for each blob: first for image manifests and indexes, then in the order of
 	// the tar.
 	Open func(digest.Digest) (io.ReadCloser, error)
+	// Sum receives all bytes of the file that SealFile writes; nil: none. Seal ignores
+	// it.
+	Sum hash.Hash
 	// ReadBack makes SealFile verify the file before it is renamed; Seal ignores it.
 	ReadBack bool
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -50,7 +51,11 @@ func SealFile(ctx context.Context, path string, in SealInput) (root digest.Diges
 
 // sealAndSync writes the bundle to f, syncs it to the device and closes f.
 func sealAndSync(ctx context.Context, f *os.File, in SealInput) (digest.Digest, error) {
-	w := bufio.NewWriterSize(f, 1<<20)
+	var out io.Writer = f
+	if in.Sum != nil {
+		out = io.MultiWriter(f, in.Sum)
+	}
+	w := bufio.NewWriterSize(out, 1<<20)
 	root, err := Seal(ctx, w, in)
 	if err != nil {
 		return "", errors.Join(err, f.Close())

@@ -37,6 +37,7 @@ func Upstreams(lock *manifests.Lock) []Upstream {
 func PlanUpstreams(m manifests.Manifest, cat *catalog.Catalog, client *fetch.Client) ([]Upstream, *fetch.Client, error) {
 	r := newResolver(m, ResolveOptions{Client: client})
 	r.settle(cat)
+	r.planAddons(cat)
 	r.planFiles()
 	r.planImages()
 	r.planExtraFiles()

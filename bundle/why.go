@@ -123,6 +123,11 @@ func becauseImage(lock *manifests.Lock, a *manifests.Artifact) string {
 	if role, ok := has(lock.CNIRelease.Images); ok {
 		return fmt.Sprintf("the pod network %s needs it as %s", lock.CNI, role)
 	}
+	for _, addon := range lock.Addons {
+		if role, ok := has(addon.Release.Images); ok {
+			return fmt.Sprintf("the addon %s needs it as %s", addon.Name, role)
+		}
+	}
 	if a.Source.URL == fetch.SmokeURL {
 		return "the smoke test of install runs it"
 	}

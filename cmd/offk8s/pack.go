@@ -17,8 +17,6 @@ import (
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/durable"
-	"github.com/offk8s/offk8s/bundle/fetch"
-	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -29,20 +27,22 @@ type packOptions struct {
 	manifest manifests.Manifest
 	rewrites []string
 	addons   []string
-	catalog  string
-	lock     string
-	key      string
-	pass     passphrase
-	output   string
-	cache    string
-	self     []string
-	require  string
-	parallel int
-	reread   bool
-	dryRun   bool
-	hosts    bool // list them
-	private  bool
-	rate     sizeFlag
+	// imageLists are files of --images-from.
+	imageLists []string
+	catalog    string
+	lock       string
+	key        string
+	pass       passphrase
+	output     string
+	cache      string
+	self       []string
+	require    string
+	parallel   int
+	reread     bool
+	dryRun     bool
+	hosts      bool // list them
+	private    bool
+	rate       sizeFlag
 }
 
 func (a *app) packCommand() *cobra.Command {
@@ -53,7 +53,8 @@ func (a *app) packCommand() *cobra.Command {
 		Long: `Resolves a Kubernetes version to exact artifacts (binaries, OS packages with their
 dependencies, container images), downloads them in parallel with resume, checks
 every digest and signature, and seals one signed bundle. It also
-writes BUNDLE.lock.json: packing with --lock and the same key gives the same bytes.
+writes BUNDLE.lock.json (packing with --lock and the same key gives the same bytes) and
+BUNDLE.sha256 for sha256sum -c, which shows a bad copy but not who made it.
 
 Run an interrupted pack again: it does not fetch what is in the cache. Hosts that
 cannot be reached are listed before any download. A download that fails later is
@@ -69,11 +70,13 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.pack(cmd.Context(), o)) },
 	}
-	o.flags(cmd)
+	o.contentFlags(cmd)
+	o.sealFlags(cmd)
 	return cmd
 }
 
-func (o *packOptions) flags(cmd *cobra.Command) {
+// contentFlags are the flags that choose the content, and where to get it.
+func (o *packOptions) contentFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&o.file, "file", "f", "", "pack.yaml (see offk8s init pack); flags override it")
 	f.StringVar(&o.manifest.Kubernetes, "version", "", "Kubernetes minor or version, as offk8s versions lists them")
@@ -83,57 +86,49 @@ func (o *packOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.manifest.CNI, "cni", "", "pod network (default: the release's)")
 	f.StringVar(&o.manifest.Runtime, "runtime", "", "container runtime, containerd or docker (default: the release's)")
 	f.StringSliceVar(&o.manifest.Images, "image", nil, "additional images")
+	f.StringArrayVar(&o.imageLists, "images-from", nil, "file with more images: one on each line, or Kubernetes objects (YAML); - for stdin")
 	f.StringSliceVar(&o.addons, "addon", nil, "addons of the catalog, such as metrics-server")
 	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
 	f.StringArrayVar(&o.rewrites, "rewrite", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
 	f.BoolVar(&o.private, "allow-private-upstreams", false, "follow redirects of upstreams to loopback, link-local and private addresses")
 	f.StringVar(&o.catalog, "catalog", "", "directory with catalog entries that add to or override the built-in ones")
+	f.StringVar(&o.cache, "cache-dir", "", "directory of the download cache (default $XDG_CACHE_HOME/offk8s)")
+	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for another architecture than this machine's")
+	f.StringVar(&o.require, "require", "", `"pinned" refuses artifacts without a known digest or signature`)
+	f.Var(&o.rate, "limit-rate", "download at most this many bytes a second in all, such as 2M")
+}
+
+// sealFlags are the flags for the bundle that is written.
+func (o *packOptions) sealFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&o.lock, "lock", "", "pack exactly this Lock instead of resolving")
 	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, generated on first use)")
 	o.pass.flags(cmd)
 	f.StringVarP(&o.output, "output", "o", "", "bundle to write (default ./NAME.tar)")
-	f.StringVar(&o.cache, "cache-dir", "", "directory of the download cache (default $XDG_CACHE_HOME/offk8s)")
-	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for another architecture than this machine's")
-	f.StringVar(&o.require, "require", "", `"pinned" refuses artifacts without a known digest or signature`)
 	f.IntVar(&o.parallel, "parallel", 4, "number of downloads at a time")
 	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and verify it before it is renamed")
 	f.BoolVar(&o.dryRun, "dry-run", false, "resolve and print what would be packed; seal nothing")
 	f.BoolVar(&o.hosts, "list-hosts", false, "print the upstream hosts that are needed, for a firewall's rules; connect to none")
-	f.Var(&o.rate, "limit-rate", "download at most this many bytes a second in all, such as 2M")
 }
 
 func (a *app) pack(ctx context.Context, o packOptions) error {
-	m, err := o.buildManifest()
-	self, selfErr := selfBinaries(o.self)
-	progress, endProgress := a.newProgress()
-	defer endProgress()
-	client, clientErr := fetch.NewClient(fetch.Options{
-		Rewrites: m.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log(), Waiting: waiting(progress), AllowPrivate: o.private,
-		LimitRate: int64(o.rate),
-	})
-	if err := errors.Join(err, selfErr, clientErr); err != nil {
-		return usageError{err}
+	src, err := a.openSources(o)
+	if err != nil {
+		return err
 	}
+	defer src.end()
 	if o.hosts {
-		return a.listHosts(m, o, client)
+		return a.listHosts(src.manifest, o, src.client)
 	}
 	key, err := a.signingKey(o)
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(cmp.Or(o.cache, cacheDir()))
+	lock, err := src.lock(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	lock, err := a.loadOrResolve(ctx, o, m, bundle.ResolveOptions{
-		Client: client, Store: st, Created: created(), SelfBinaries: self, Offk8sVersion: version(),
-		RequirePinned: o.require == "pinned", Progress: progress, Log: a.log(),
-	})
-	if err != nil {
-		return err
-	}
-	a.warnUnused(m.Rewrites[:len(o.rewrites)], lock)
+	defer src.store.Close()
 	if o.dryRun {
 		return a.result(lock, func(w io.Writer) error { return writeLock(w, lock) })
 	}
@@ -147,8 +142,8 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	output := cmp.Or(o.output, lock.Name+".tar")
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
-		Client: client, Store: st, Key: key, Output: output, Parallel: o.parallel, SelfBinaries: self,
-		VerifyAfterWrite: o.reread, Progress: progress, Log: a.log(),
+		Client: src.client, Store: src.store, Key: key, Output: output, Parallel: o.parallel, SelfBinaries: src.self,
+		VerifyAfterWrite: o.reread, Progress: src.progress, Log: a.log(),
 	})
 	if err != nil {
 		return err
@@ -156,11 +151,15 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err := durable.WriteFile(output+".lock.json", lock.Encode(), 0o644); err != nil {
 		return err
 	}
+	sum := fmt.Sprintf("%s  %s\n", res.Sum.Encoded(), filepath.Base(output))
+	if err := durable.WriteFile(output+".sha256", []byte(sum), 0o644); err != nil {
+		return err
+	}
 	return a.printPacked(res, key)
 }
 
 // buildManifest merges the flags over the Manifest of --file.
-func (o packOptions) buildManifest() (manifests.Manifest, error) {
+func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 	m := manifests.Manifest{APIVersion: manifests.APIVersion, Kind: manifests.KindManifest}
 	if o.file != "" {
 		b, err := readInput(o.file)
@@ -184,6 +183,13 @@ func (o packOptions) buildManifest() (manifests.Manifest, error) {
 		m.Distros = o.manifest.Distros
 	}
 	m.Images = append(m.Images, o.manifest.Images...)
+	for _, file := range o.imageLists {
+		list, err := a.imagesFrom(file)
+		if err != nil {
+			return m, err
+		}
+		m.Images = append(m.Images, list...)
+	}
 	for _, name := range o.addons {
 		m.Addons = append(m.Addons, manifests.ManifestAddon{Name: name})
 	}
@@ -234,34 +240,6 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	return errs
 }
 
-// loadOrResolve reads the Lock that --lock names, or resolves the Manifest.
-func (a *app) loadOrResolve(ctx context.Context, o packOptions, m manifests.Manifest, ro bundle.ResolveOptions) (*manifests.Lock, error) {
-	if o.lock != "" {
-		b, err := readInput(o.lock)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		lock, err := manifests.LoadLock(b)
-		if err != nil {
-			return nil, usagef("lock %q: %w", o.lock, err)
-		}
-		if v := strings.TrimPrefix(m.Kubernetes, "v"); v != "" && v != lock.Kubernetes && v != lock.Minor {
-			return nil, usagef("lock %q is of Kubernetes %s, not %s", o.lock, lock.Kubernetes, m.Kubernetes)
-		}
-		return lock, nil
-	}
-	cat, err := loadCatalog(o.catalog)
-	if err != nil {
-		return nil, err
-	}
-	if r, err := cat.Release(m.Kubernetes); err == nil && r.EndOfLife != "" {
-		if eol, err := time.Parse(time.DateOnly, r.EndOfLife); err == nil && eol.Before(time.Now()) {
-			a.warnf("Kubernetes %s is out of support since %s; known vulnerabilities stay unfixed", r.Minor, r.EndOfLife)
-		}
-	}
-	return bundle.Resolve(ctx, m, cat, ro)
-}
-
 // created returns the time of a new Lock: SOURCE_DATE_EPOCH if it is set, else now.
 func created() time.Time {
 	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
@@ -299,10 +277,11 @@ func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 		Path        string                         `json:"path"`
 		Root        string                         `json:"root"`
 		Size        int64                          `json:"size"`
+		SHA256      string                         `json:"sha256"` // of the file
 		Counts      map[manifests.ArtifactKind]int `json:"counts"`
 		FirstUse    []string                       `json:"firstUse,omitempty"`
 		Fingerprint string                         `json:"fingerprint"`
-	}{res.Path, res.Root.String(), res.Size, res.Counts, res.FirstUse, key.Fingerprint()}
+	}{res.Path, res.Root.String(), res.Size, res.Sum.Encoded(), res.Counts, res.FirstUse, key.Fingerprint()}
 	return a.result(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s\n%s\n", res.Path, res.Root)
 		return err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -36,7 +35,7 @@ func packError(err error) error {
 		}
 	case as[x509.UnknownAuthorityError](err):
 		return withHint(byHost(err), "if a proxy inspects TLS, add its CA to this machine's trusted ones, or set SSL_CERT_FILE")
-	case as[*net.OpError](err), errors.Is(err, fetch.ErrSilent), errors.Is(err, http.ErrSchemeMismatch):
+	case as[*net.OpError](err), errors.Is(err, fetch.ErrSilent):
 		return withHint(byHost(err), "pack needs the internet; set HTTPS_PROXY, or give --rewrite FROM=TO for a mirror in your network; finished downloads are kept")
 	default:
 		return err
@@ -101,7 +100,7 @@ func unreachable(err error) (host, cause string, ok bool) {
 	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return host, cert.Err.Error(), true
 	}
-	if errors.Is(err, fetch.ErrSilent) || errors.Is(err, http.ErrSchemeMismatch) {
+	if request.Op == "Head" { // of fetch.Client.Unreachable; downloads do not use it
 		return host, request.Err.Error(), true
 	}
 	return "", "", false

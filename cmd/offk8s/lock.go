@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/offk8s/offk8s/bundle/durable"
+)
+
+func (a *app) lockCommand() *cobra.Command {
+	var o packOptions
+	cmd := &cobra.Command{
+		Use:   "lock --version VERSION",
+		Short: "Write the exact list of artifacts that pack would pack",
+		Long: `Resolves a Kubernetes version as pack does and writes the Lock, for review: every artifact
+with its version, source, digest and the evidence for it, and for packages what requires
+them. pack --lock FILE packs exactly that. A diff of two Locks shows what has changed.
+
+Exit status: 0 done; 2 usage or configuration; 4 the metadata of a repository does not
+match its signature; 5 refused by --require; 11 cache in use.`,
+		Example: `  offk8s lock --version 1.36 -o kubernetes-1.36.lock.json
+  offk8s lock -f pack.yaml --require pinned -o -
+  offk8s pack --lock kubernetes-1.36.lock.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.lock(cmd.Context(), o)) },
+	}
+	o.parallel = 1 // unused
+	o.contentFlags(cmd)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "file to write, - for stdout (default ./NAME.lock.json)")
+	return cmd
+}
+
+func (a *app) lock(ctx context.Context, o packOptions) error {
+	src, err := a.openSources(o)
+	if err != nil {
+		return err
+	}
+	defer src.end()
+	lock, err := src.lock(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer src.store.Close()
+	output := o.output
+	switch output {
+	case "-":
+		_, err := a.stdout.Write(lock.Encode())
+		return err
+	case "":
+		output = lock.Name + ".lock.json"
+	}
+	if err := durable.WriteFile(output, lock.Encode(), 0o644); err != nil {
+		return err
+	}
+	v := struct {
+		Path      string `json:"path"`
+		Artifacts int    `json:"artifacts"`
+	}{output, len(lock.Artifacts)}
+	return a.result(v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s\n%s\n", output, count(v.Artifacts, "artifact"))
+		return err
+	})
+}
