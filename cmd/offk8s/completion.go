@@ -50,7 +50,8 @@ func complete(cmd *cobra.Command) {
 			return out, cobra.ShellCompDirectiveNoFileComp
 		})
 	}
-	cmd.LocalFlags().VisitAll(register)
+	cmd.Flags().VisitAll(register)
+	cmd.PersistentFlags().VisitAll(register)
 	for _, sub := range cmd.Commands() {
 		complete(sub)
 	}

@@ -113,6 +113,9 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 	add := func(name, value string) {
 		switch name {
 		case "key", "client-ca", "tls-cert":
+			if name == "key" && strings.HasPrefix(value, "sha256:") {
+				break // a fingerprint is no file
+			}
 			value, err = filepath.Abs(value)
 			u.files = append(u.files, value)
 		case "tls-key": // for root alone
