@@ -38,6 +38,12 @@ func inNetwork(t *testing.T, fn func()) {
 				return
 			}
 		}
+		// The kernel drops packets until it has noticed the cable, up to a second later.
+		for range 5000 {
+			if out, _ := exec.Command("ip", "link").Output(); strings.Count(string(out), "state UP") == 2 {
+				break
+			}
+		}
 		fn()
 		done <- ""
 	}()
