@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"bytes"
 	"errors"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -71,7 +72,31 @@ func TestT10Bomb(t *testing.T) {
 			if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
 				t.Errorf("allocated %d MiB", used>>20)
 			}
+			refusesToExtract(t, raw, bundletest.Options(b.Key))
 		})
+	}
+}
+
+// refusesToExtract fails if extracting the only file of a bundle leaves anything, or does
+// not report that its content is wrong.
+func refusesToExtract(t *testing.T, raw []byte, o bundle.OpenOptions) {
+	t.Helper()
+	b, err := bundle.OpenReader(t.Context(), bytes.NewReader(raw), int64(len(raw)), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for _, f := range b.Files() {
+		if err := b.ExtractFile(t.Context(), dir, f, 0); !errors.Is(err, bundle.ErrVerify) {
+			t.Errorf("extract %s: %v, want %v", f.Label(), err, bundle.ErrVerify)
+		}
+		if _, err := dir.Lstat(f.Label()); err == nil {
+			t.Errorf("%s was written", f.Label())
+		}
 	}
 }
 

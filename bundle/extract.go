@@ -39,7 +39,7 @@ func (b *Bundle) ExtractFile(ctx context.Context, dir *os.Root, f FileEntry, mod
 				return err
 			}
 			defer z.Close()
-			content = z
+			content = decoding(z)
 		}
 		_, err = io.Copy(w, reader.Verify(content, f.Plain.Digest, f.Plain.Size))
 		return err
@@ -108,6 +108,17 @@ func writeBelow(dir *os.Root, name string, mode fs.FileMode, write func(io.Write
 		return errors.Join(err, dir.Remove(partial))
 	}
 	return nil
+}
+
+// decoding marks errors of a decoder as wrong content.
+func decoding(r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		n, err := r.Read(p)
+		if err != nil && err != io.EOF {
+			err = fmt.Errorf("decode: %w: %w", reader.ErrMismatch, err)
+		}
+		return n, err
+	})
 }
 
 // extractError names the artifact of an error, which is of class ErrVerify if the
