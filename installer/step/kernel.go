@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // kernel lists the kernel modules of the host.
@@ -13,6 +14,8 @@ type kernel struct {
 	tree    string // /lib/modules/<release>
 	deps    []string
 	builtin []string
+	// symbols returns /proc/kallsyms. The kernel takes a tenth of a second to write it.
+	symbols func() ([]byte, error)
 }
 
 func (e *Env) kernel() (kernel, error) {
@@ -20,7 +23,10 @@ func (e *Env) kernel() (kernel, error) {
 	if err != nil {
 		return kernel{}, err
 	}
-	k := kernel{env: e, tree: "/lib/modules/" + strings.TrimSpace(string(rel))}
+	k := kernel{
+		env: e, tree: "/lib/modules/" + strings.TrimSpace(string(rel)),
+		symbols: sync.OnceValues(func() ([]byte, error) { return e.ReadFile("/proc/kallsyms") }),
+	}
 	if k.deps, err = k.list("modules.dep"); err != nil {
 		return k, err
 	}
@@ -58,9 +64,9 @@ var features = map[string]string{
 	"ip_tables":    "/proc/net/ip_tables_names",
 }
 
-// symbols are functions that a kernel without a module tree lists if it has what are modules
+// moduleSymbols are functions that a kernel without a module tree lists if it has what are modules
 // elsewhere, for those that no file shows.
-var symbols = map[string]string{
+var moduleSymbols = map[string]string{
 	"ip_vs_rr":  "ip_vs_rr_schedule",
 	"ip_vs_wrr": "ip_vs_wrr_schedule",
 	"ip_vs_sh":  "ip_vs_sh_schedule",
@@ -95,8 +101,8 @@ func (k kernel) present(name string) (bool, error) {
 	if path, ok := features[name]; ok && k.env.exists(path) {
 		return true, nil
 	}
-	if symbol, ok := symbols[name]; ok && len(k.deps)+len(k.builtin) == 0 {
-		all, err := k.env.ReadFile("/proc/kallsyms")
+	if symbol, ok := moduleSymbols[name]; ok && len(k.deps)+len(k.builtin) == 0 {
+		all, err := k.symbols()
 		if err != nil && !absent(err) {
 			return false, err
 		}
