@@ -404,8 +404,10 @@ func TestProgramIsKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, sent := l.hosts["a"].File(installer.AgentPath); sent || len(l.hosts["a"].Calls()) != 1 {
-		t.Errorf("sent: %t, commands: %q", sent, l.hosts["a"].Calls())
+	// The agent may have been started already.
+	calls := slices.DeleteFunc(l.hosts["a"].Calls(), func(c string) bool { return c == installer.AgentPath+" agent" })
+	if _, sent := l.hosts["a"].File(installer.AgentPath); sent || len(calls) != 1 {
+		t.Errorf("sent: %t, commands: %q", sent, calls)
 	}
 }
 
