@@ -2,27 +2,12 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
-)
 
-// size formats a number of bytes, such as "1.5 MiB".
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, suffix := float64(n), ""
-	for _, s := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if v < unit {
-			break
-		}
-		v, suffix = v/unit, s
-	}
-	return fmt.Sprintf("%.1f %s", v, suffix)
-}
+	"github.com/offk8s/offk8s/bundle"
+)
 
 // units are the suffixes of sizes on the command line; all are powers of 1024.
 var units = map[string]int64{"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -46,7 +31,7 @@ func (f *sizeFlag) String() string {
 	if *f == 0 {
 		return ""
 	}
-	return size(int64(*f))
+	return bundle.FormatSize(int64(*f))
 }
 
 func (f *sizeFlag) Set(s string) error {
