@@ -47,7 +47,7 @@ func realPacker(t *testing.T) *packer {
 }
 
 // TestMinors resolves every minor for each of its distributions and both architectures.
-// What a release needs is in a golden file of the minor; the packages of all are in one,
+// The artifacts of a release are in a golden file of the minor; the packages of all are in one,
 // with a line for each combination of distribution and architecture.
 func TestMinors(t *testing.T) {
 	p := realPacker(t)

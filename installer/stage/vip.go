@@ -45,7 +45,7 @@ func inNetwork(p netip.Prefix, a netip.Addr) bool {
 	return p.Contains(a) && (p.Bits() >= 31 || a != p.Addr() && !last)
 }
 
-// vipProbes asks who else has the virtual address. It is empty on a cluster whose balancers
+// vipProbes asks whether another host has the virtual address. It is empty on a cluster whose balancers
 // work, so that the next run does not wait for answers.
 func (in Input) vipProbes() map[string][]probe.Probe {
 	vip, ok := in.vip()
