@@ -115,7 +115,8 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	return nil
 }
 
-// log returns the logger of the command: warnings by default, more with -v.
+// log returns the logger of the command: warnings by default, more with -v, and then
+// with the time of each record.
 func (a *app) log() *slog.Logger {
 	level := slog.LevelWarn
 	switch {
@@ -129,6 +130,9 @@ func (a *app) log() *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
 	if a.logFormat == "json" || a.progress == "json" {
 		return slog.New(slog.NewJSONHandler(a.stderr, o))
+	}
+	if a.verbose == 0 {
+		return slog.New(newConsole(a.stderr, level))
 	}
 	return slog.New(slog.NewTextHandler(a.stderr, o))
 }

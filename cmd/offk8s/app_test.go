@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -93,8 +95,8 @@ func TestLogLevels(t *testing.T) {
 		app  app
 		want []string
 	}{
-		{"warnings", app{}, []string{"level=WARN", "level=ERROR"}},
-		{"quiet", app{quiet: true}, []string{"level=ERROR"}},
+		{"warnings", app{}, []string{"offk8s: warning: x", "offk8s: error: x"}},
+		{"quiet", app{quiet: true}, []string{"offk8s: error: x"}},
 		{"-v", app{verbose: 1}, []string{"level=INFO", "level=WARN", "level=ERROR"}},
 		{"-vv", app{verbose: 2}, []string{"level=DEBUG", "level=INFO", "level=WARN", "level=ERROR"}},
 		{"json", app{logFormat: "json"}, []string{`"level":"WARN"`, `"level":"ERROR"`}},
@@ -118,5 +120,20 @@ func TestLogLevels(t *testing.T) {
 				t.Errorf("%s: line %q, want %s", tt.name, lines[i], s)
 			}
 		}
+	}
+}
+
+func TestConsole(t *testing.T) {
+	var out bytes.Buffer
+	l := slog.New(newConsole(&out, slog.LevelWarn))
+	l.Info("not shown")
+	l.Warn("needs cgroup v1: boot with it")
+	l.With("host", "cp-1").Warn("slow", "err", errors.New("no answer"))
+	l.WithGroup("disk").Error("full", "time", "now")
+	want := "offk8s: warning: needs cgroup v1: boot with it\n" +
+		"offk8s: warning: slow host=cp-1 err=\"no answer\"\n" +
+		"offk8s: error: full disk.time=now\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
 }

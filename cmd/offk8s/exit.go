@@ -53,7 +53,7 @@ var classes = []class{
 	{is(pki.ErrDamaged), exitVerify, "do not use this file; copy it again from the source, or take another copy"},
 	{is(agent.ErrUpgrade), exitPolicy, "serve the bundle that the cluster was installed from; offk8s cannot upgrade a cluster yet"},
 	{is(metadata.ErrAltered), exitVerify, "a repository's metadata was altered, has expired or is malformed: try another mirror with --rewrite FROM=TO; if the vendor has a new key, name it under keyrings: in pack.yaml"},
-	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key; bring it from the packing machine separately from the bundle"},
+	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key, or as ~/.config/offk8s/offk8s.pub; bring it from the packing machine separately from the bundle"},
 	{is(trust.ErrEmptySignature), exitPolicy, "do not use this bundle; copy it again from the source"},
 	{is(trust.ErrUnsigned), exitPolicy, "offk8s uses only signed content; find out why the signature is missing"},
 	{is(trust.ErrUnknownKey), exitVerify, "compare the fingerprint of your public key (offk8s keys show) with the packer's"},
