@@ -16,6 +16,9 @@ var (
 	// ErrPolicy means that the bundle may be intact but must not be trusted: it
 	// is unsigned, or no public key was given.
 	ErrPolicy = errors.New("refused by policy")
+	// ErrPart means that a part of a bundle in several parts, or the list of them, is
+	// missing, damaged or of another bundle. The error is of class ErrVerify as well.
+	ErrPart = errors.New("bad part")
 	// ErrInput means that Resolve was called with a Manifest that the catalog
 	// cannot satisfy or that contradicts itself. The network was not used.
 	ErrInput = errors.New("wrong input")

@@ -70,7 +70,7 @@ func Inspect(b *Bundle) (Summary, error) {
 		Name: c.Name, Sequence: c.Sequence, Created: c.Created, Expires: c.Expires, Previous: c.Previous,
 		Root: b.root, Signed: b.head[MemberSignature] != nil,
 		Kubernetes: l.Kubernetes, Arches: l.Arches, Distros: l.Distros, CNI: l.CNI, Runtime: l.Runtime,
-		ClaimedSigner: b.claimed, Blobs: len(b.blobs),
+		ClaimedSigner: b.ClaimedSigner(), Blobs: len(b.blobs),
 	}
 	if signer, ok := b.Signer(); ok {
 		s.Signer, s.SignatureChecked = signer.Fingerprint(), true

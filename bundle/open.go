@@ -33,12 +33,10 @@ type OpenOptions struct {
 type Bundle struct {
 	r      io.ReaderAt
 	index  *tarfile.Index
-	file   *tarfile.File // nil if opened from a reader
+	file   *container // nil if opened from a reader
 	head   map[string][]byte
-	signer *trust.PublicKey
-	// claimed is the fingerprint of the key that made the signature, if only the
-	// bundle itself vouches for it.
-	claimed string
+	signer *trust.PublicKey // nil unless trusted
+	maker  *trust.PublicKey // of the signature; the bundle itself may vouch for it
 
 	root digest.Digest
 	bundleArtifact
@@ -47,8 +45,8 @@ type Bundle struct {
 	files  []FileEntry
 }
 
-// Open opens the bundle in paths, today a single file. It checks the signature
-// and the digests of all documents, ours and those of images, before it parses
+// Open opens the bundle that paths, today a single one, leads to as Locate describes.
+// It checks the signature and the digests of all documents, ours and those of images, before it parses
 // them, and checks that the tar holds exactly the members that index.json
 // reaches. Other blobs are not hashed; see Verify.
 //
@@ -56,13 +54,22 @@ type Bundle struct {
 // of class ErrVerify if anything else is wrong with the bundle, and an I/O error
 // otherwise. It names all missing and extra members.
 func Open(ctx context.Context, paths []string, o OpenOptions) (*Bundle, error) {
-	f, err := tarfile.OpenParts(ctx, paths)
+	if len(paths) != 1 {
+		return nil, fmt.Errorf("open %d bundles as one", len(paths))
+	}
+	f, err := openContainer(ctx, paths[0])
 	if err != nil {
-		return nil, tarFailure(err)
+		return nil, err
 	}
 	b, err := open(f, f.Index, o)
+	switch {
+	case err != nil && !errors.Is(err, trust.ErrUnknownKey):
+		err = f.blame(ctx, err)
+	case err == nil && f.parts != nil:
+		err = f.parts.vouch(b, f.path+partsSuffix)
+	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("bundle %q: %w", f.Path(), err), f.Close())
+		return nil, errors.Join(fmt.Errorf("bundle %q: %w", f.path, err), f.Close())
 	}
 	b.file = f
 	return b, nil
@@ -133,7 +140,12 @@ func (b *Bundle) Signer() (trust.PublicKey, bool) {
 // ClaimedSigner returns the fingerprint of the key that made a signature that no
 // trusted key vouches for, "" if Signer returns a key or there is no signature.
 // Whoever altered the bundle can have put it there.
-func (b *Bundle) ClaimedSigner() string { return b.claimed }
+func (b *Bundle) ClaimedSigner() string {
+	if b.signer != nil || b.maker == nil {
+		return ""
+	}
+	return b.maker.Fingerprint()
+}
 
 // OpenPGPKey returns the armoured OpenPGP public key of the repositories, nil if
 // the bundle has none.
@@ -160,7 +172,7 @@ func (b *Bundle) Blob(d digest.Digest) (*io.SectionReader, error) {
 }
 
 // Extents returns where the bytes of a blob are stored, in order: one extent if
-// the bundle is a single file, none if it was opened from a reader. The error
+// a single file has all of them, none if the bundle was opened from a reader. The error
 // wraps fs.ErrNotExist if the bundle has no such blob.
 func (b *Bundle) Extents(d digest.Digest) ([]tarfile.Extent, error) {
 	m, err := b.member(d)
@@ -203,12 +215,13 @@ func (b *Bundle) Descriptor(d digest.Digest) (ocispec.Descriptor, bool) {
 // "index.json.sig", …), nil if the bundle has no such member.
 func (b *Bundle) HeadFile(name string) []byte { return b.head[name] }
 
-// Path returns the path of the bundle for messages, "" if it was opened from a reader.
+// Path returns the path of the bundle for messages, without the suffix of a part; ""
+// if it was opened from a reader.
 func (b *Bundle) Path() string {
 	if b.file == nil {
 		return ""
 	}
-	return b.file.Path()
+	return b.file.path
 }
 
 // Close releases the file.

@@ -2,12 +2,10 @@ package bundle
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 
@@ -29,8 +27,10 @@ type PackOptions struct {
 	Store  *store.Store
 	// Key signs the repository metadata and the bundle.
 	Key *trust.KeyPair
-	// Output is the bundle file; an existing one is replaced at the end.
+	// Output is the bundle file; an existing one is replaced at the end. A bundle of more
+	// than Split bytes is written in parts beside it; 0 means one file.
 	Output string
+	Split  int64
 	// Parallel bounds the downloads at a time; 0 means 4.
 	Parallel int
 	// SelfBinaries are the paths of offk8s binaries by architecture. They are
@@ -49,8 +49,8 @@ type PackOptions struct {
 type PackResult struct {
 	Path   string
 	Root   digest.Digest // of index.json
-	Sum    digest.Digest // of the file
-	Size   int64         // bytes of the file
+	Size   int64         // bytes of the bundle
+	Files  []SealedFile  // the bundle, or its parts and the list of them
 	Counts map[manifests.ArtifactKind]int
 	// FirstUse has the names of artifacts without a pinned digest or a signature, sorted.
 	FirstUse []string
@@ -108,18 +108,15 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 		return PackResult{}, err
 	}
 	task := o.Progress.Start("seal "+o.Output, 0)
-	sum := sha256.New()
-	root, err := SealFile(ctx, o.Output, SealInput{
-		Lock: lock, Metadata: metadata, Key: o.Key, ReadBack: o.VerifyAfterWrite, Sum: sum,
+	sealed, err := SealFile(ctx, o.Output, SealInput{
+		Lock: lock, Metadata: metadata, Key: o.Key, Split: o.Split, ReadBack: o.VerifyAfterWrite,
 		Open: func(d digest.Digest) (io.ReadCloser, error) { return o.Store.Get(d) },
 	})
 	task.Done(err)
 	if err != nil {
 		return PackResult{}, heal(ctx, o.Store, err)
 	}
-	r, err := result(lock, o.Output, root)
-	r.Sum = digest.NewDigest(digest.SHA256, sum)
-	return r, err
+	return result(lock, o.Output, sealed), nil
 }
 
 // check sets defaults and validates the options and lock.
@@ -213,12 +210,13 @@ func heal(ctx context.Context, s *store.Store, cause error) error {
 	return cause
 }
 
-func result(lock *manifests.Lock, output string, root digest.Digest) (PackResult, error) {
-	fi, err := os.Stat(output)
-	if err != nil {
-		return PackResult{}, err
+func result(lock *manifests.Lock, output string, sealed Sealed) PackResult {
+	r := PackResult{Path: output, Root: sealed.Root, Files: sealed.Files, Counts: map[manifests.ArtifactKind]int{}}
+	for _, f := range sealed.Files {
+		if f.Path != output+partsSuffix {
+			r.Size += f.Size
+		}
 	}
-	r := PackResult{Path: output, Root: root, Size: fi.Size(), Counts: map[manifests.ArtifactKind]int{}}
 	for _, a := range lock.Artifacts {
 		r.Counts[a.Kind]++
 		if a.Source.Trust == manifests.TrustFirstUse {
@@ -227,5 +225,5 @@ func result(lock *manifests.Lock, output string, root digest.Digest) (PackResult
 	}
 	slices.Sort(r.FirstUse)
 	r.FirstUse = slices.Compact(r.FirstUse)
-	return r, nil
+	return r
 }

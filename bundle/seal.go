@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 
 	"github.com/opencontainers/go-digest"
@@ -32,10 +31,10 @@ type SealInput struct {
 	// for each blob: first for image manifests and indexes, then in the order of
 	// the tar.
 	Open func(digest.Digest) (io.ReadCloser, error)
-	// Sum receives all bytes of the file that SealFile writes; nil: none. Seal ignores
-	// it.
-	Sum hash.Hash
-	// ReadBack makes SealFile verify the file before it is renamed; Seal ignores it.
+	// Split is the largest size of a file that SealFile writes, in bytes; 0 means one
+	// file. Seal ignores it.
+	Split int64
+	// ReadBack makes SealFile verify the bundle before it is renamed; Seal ignores it.
 	ReadBack bool
 }
 

@@ -147,7 +147,7 @@ func TestSealFile(t *testing.T) {
 
 	good := bundletest.New(t)
 	good.AddSmall(t)
-	root, err := bundle.SealFile(t.Context(), path, readBack(good.Input()))
+	sealed, err := bundle.SealFile(t.Context(), path, readBack(good.Input()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,8 +156,8 @@ func TestSealFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer opened.Close()
-	if opened.Root() != root {
-		t.Errorf("root %s, sealed %s", opened.Root(), root)
+	if opened.Root() != sealed.Root {
+		t.Errorf("root %s, sealed %s", opened.Root(), sealed.Root)
 	}
 }
 

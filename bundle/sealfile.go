@@ -1,86 +1,71 @@
 package bundle
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
-	"github.com/offk8s/offk8s/bundle/durable"
+	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
-// partialSuffix marks a bundle that is being written. The next run replaces it.
-const partialSuffix = ".partial"
+// Sealed describes a bundle that SealFile has written.
+type Sealed struct {
+	Root digest.Digest // of index.json
+	// Files are the bundle, or its parts in their order and then the list of them.
+	Files []SealedFile
+}
 
-// SealFile writes the bundle to the file path and returns the digest of its
-// index.json. It writes path.partial, syncs it, renames it over path and syncs
-// the directory, so that path is at any time the old file or the whole new one.
-// If in.ReadBack is set, the file is read back from the device and verified
-// before it is renamed. After an error path.partial is removed and path is
-// unchanged.
-func SealFile(ctx context.Context, path string, in SealInput) (root digest.Digest, err error) {
-	partial := path + partialSuffix
-	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+// SealFile writes the bundle to the file path, or to parts beside it if in.Split is
+// smaller than the bundle. It writes names that end in ".partial", syncs them, renames
+// them and syncs the directory, so that a bundle in one file is at any time the old
+// one or the whole new one. The parts of a bundle get their list last, and a list that
+// was there is removed first: in between there is no bundle.
+// If in.ReadBack is set, the bundle is read back from the device and verified
+// before the files are renamed. After an error the partial files are removed.
+func SealFile(ctx context.Context, path string, in SealInput) (s Sealed, err error) {
+	out, err := newOutput(path, in.Split)
 	if err != nil {
-		return "", fmt.Errorf("seal: %w", err)
+		return s, fmt.Errorf("seal: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(partial))
+			err = errors.Join(err, out.discard())
 		}
 	}()
-	if root, err = sealAndSync(ctx, f, in); err != nil {
-		return "", err
+	if s.Root, err = Seal(ctx, out, in); err != nil {
+		return s, err
+	}
+	if err := out.end(); err != nil {
+		return s, err
 	}
 	if in.ReadBack {
-		if err := verifyWritten(ctx, partial, in, root); err != nil {
-			return "", err
+		if err := verifyWritten(ctx, out.files, in, s.Root); err != nil {
+			return s, err
 		}
 	}
-	if err := durable.Rename(partial, path); err != nil {
-		return "", fmt.Errorf("seal: %w", err)
+	if s.Files, err = out.commit(s.Root, in.Key); err != nil {
+		return s, fmt.Errorf("seal: %w", err)
 	}
-	return root, nil
+	return s, nil
 }
 
-// sealAndSync writes the bundle to f, syncs it to the device and closes f.
-func sealAndSync(ctx context.Context, f *os.File, in SealInput) (digest.Digest, error) {
-	var out io.Writer = f
-	if in.Sum != nil {
-		out = io.MultiWriter(f, in.Sum)
-	}
-	w := bufio.NewWriterSize(out, 1<<20)
-	root, err := Seal(ctx, w, in)
-	if err != nil {
-		return "", errors.Join(err, f.Close())
-	}
-	if err := errors.Join(w.Flush(), f.Sync()); err != nil {
-		return "", errors.Join(fmt.Errorf("seal: write %q: %w", f.Name(), err), f.Close())
-	}
-	// Best effort: otherwise the read back would come from memory, not the device.
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-	if err := f.Close(); err != nil {
-		return "", fmt.Errorf("seal: close %q: %w", f.Name(), err)
-	}
-	return root, nil
-}
-
-func verifyWritten(ctx context.Context, path string, in SealInput, root digest.Digest) (err error) {
+func verifyWritten(ctx context.Context, paths []string, in SealInput, root digest.Digest) (err error) {
 	o := OpenOptions{AllowUnsigned: in.Key == nil}
 	if in.Key != nil {
 		o.Keys = []trust.PublicKey{in.Key.Public()}
 	}
-	b, err := Open(ctx, []string{path}, o)
+	f, err := tarfile.OpenParts(ctx, paths)
+	if err != nil {
+		return fmt.Errorf("read back: %w", tarFailure(err))
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b, err := open(f, f.Index, o)
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
-	defer func() { err = errors.Join(err, b.Close()) }()
 	if b.Root() != root {
 		return fmt.Errorf("read back: %w", verifyFailure(fmt.Errorf("root is %s, wrote %s", b.Root(), root)))
 	}

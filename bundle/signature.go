@@ -42,7 +42,7 @@ func (b *Bundle) checkSignature(o OpenOptions) error {
 	case err != nil:
 		return badArtifact("open", MemberSignature, err)
 	}
-	b.signer = &signer
+	b.signer, b.maker = &signer, &signer
 	return b.checkSigstore(signer)
 }
 
@@ -110,6 +110,6 @@ func (b *Bundle) checkSelfSigned() error {
 	if err != nil {
 		return badArtifact("open", MemberSignature, err)
 	}
-	b.claimed = signer.Fingerprint()
+	b.maker = &signer
 	return b.checkSigstore(signer)
 }

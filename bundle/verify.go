@@ -27,8 +27,8 @@ type VerifyOptions struct {
 
 // Verify hashes every blob, and the decoded content of every compressed one.
 // Blobs are started in the order of the tar, which suits slow sticks. The error
-// joins all bad blobs, sorted, each an *ArtifactError of class ErrVerify. An
-// error of the device or of ctx ends Verify at once.
+// joins all bad parts and all bad blobs, sorted, each an *ArtifactError of class
+// ErrVerify. An error of the device or of ctx ends Verify at once.
 func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) error {
 	v := verifier{b: b, progress: o.Progress, plain: map[digest.Digest][]manifests.Descriptor{}}
 	for _, f := range b.files {
@@ -40,20 +40,20 @@ func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) error {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, running := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	blobs := b.Blobs()
 	for _, d := range blobs {
 		v.total += b.blobs[d].Size
 	}
 	for _, d := range blobs {
-		g.Go(func() error { return v.blob(ctx, d) })
+		g.Go(func() error { return v.blob(running, d) })
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
 	manifests.SortErrors(v.bad)
-	return errors.Join(v.bad...)
+	return b.file.blame(ctx, errors.Join(v.bad...))
 }
 
 // Blobs returns the digests of all blobs in the order of the tar.

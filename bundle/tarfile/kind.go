@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"io"
-	"os"
 	"strings"
 )
 
@@ -37,7 +36,7 @@ var compressed = []string{"\x1f\x8b", "\x28\xb5\x2f\xfd", "\xfd7zXZ\x00", "BZh",
 
 // explain returns the error of a file that was not read as a container because of
 // err.
-func explain(f *os.File, size int64, err error) error {
+func explain(f io.ReaderAt, size int64, err error) error {
 	start := make([]byte, min(size, blockSize))
 	if n, _ := f.ReadAt(start, 0); n < len(start) {
 		return err

@@ -4,12 +4,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -181,7 +183,58 @@ func TestOpenFileRefuses(t *testing.T) {
 	if _, err := OpenFile(t.Context(), filepath.Join(t.TempDir(), "x")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
-	if _, err := OpenParts(t.Context(), []string{"a", "b"}); err == nil {
-		t.Error("opened two parts")
+	if _, err := OpenParts(t.Context(), nil); err == nil {
+		t.Error("opened no file")
+	}
+}
+
+// TestParts cuts a container at every place where a header or a member may be cut.
+func TestParts(t *testing.T) {
+	b := build(t, sample)
+	whole, err := ReadIndex(t.Context(), bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{1, 7, 511, 512, 513, len(b) - 1, len(b)} {
+		if len(b)/size > 500 {
+			size = len(b)/500 + 1
+		}
+		var paths []string
+		dir := t.TempDir()
+		for off := 0; off < len(b); off += size {
+			paths = append(paths, filepath.Join(dir, fmt.Sprint(off)))
+			if err := os.WriteFile(paths[len(paths)-1], b[off:min(off+size, len(b))], 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := OpenParts(t.Context(), paths)
+		if err != nil {
+			t.Fatalf("parts of %d bytes: %v", size, err)
+		}
+		if diff := cmp.Diff(whole.Members(), f.Members()); diff != "" || f.Size() != int64(len(b)) {
+			t.Errorf("parts of %d bytes: %d bytes, members (-want +got):\n%s", size, f.Size(), diff)
+		}
+		for _, m := range f.Members() {
+			var got []byte
+			for _, e := range f.Extents(m) {
+				piece := make([]byte, e.Size)
+				if _, err := e.File.ReadAt(piece, e.Offset); err != nil && e.Size > 0 {
+					t.Errorf("parts of %d bytes: extent of %q: %v", size, m.Name, err)
+				}
+				got = append(got, piece...)
+			}
+			if want := b[m.Offset : m.Offset+m.Size]; !bytes.Equal(got, want) {
+				t.Errorf("parts of %d bytes: extents of %q have other bytes", size, m.Name)
+			}
+		}
+		if err := iotest.TestReader(io.NewSectionReader(f, 0, f.Size()), b); err != nil {
+			t.Errorf("parts of %d bytes: %v", size, err)
+		}
+		if n, err := f.ReadAt(make([]byte, 8), f.Size()-3); n != 3 || err != io.EOF {
+			t.Errorf("read over the end: %d bytes, %v", n, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,6 +86,20 @@ func (o trustOptions) publicKeys() ([]trust.PublicKey, error) {
 	return keys, err
 }
 
+// withBundle opens the bundle of args as openBundle does, and calls do unless the
+// bundle is too old.
+func (a *app) withBundle(ctx context.Context, o trustOptions, args []string, do func(*bundle.Bundle) error) (err error) {
+	b, err := a.openBundle(ctx, o, args)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if err := a.checkAge(b.Lock(), o.fresh); err != nil {
+		return err
+	}
+	return do(b)
+}
+
 // openBundle opens the bundle at paths; if there are none, it uses findBundle. It
 // warns if no trusted key made the signature.
 func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*bundle.Bundle, error) {
@@ -96,9 +111,11 @@ func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range paths {
-		if err := checkTarball(name); err != nil {
-			return nil, err
+	for _, path := range paths {
+		if _, files, err := bundle.Locate(path); err == nil && slices.Equal(files, []string{path}) {
+			if err := checkTarball(path); err != nil {
+				return nil, err
+			}
 		}
 	}
 	b, err := bundle.Open(ctx, paths, open)
@@ -189,25 +206,52 @@ func newMirror(bundles []*bundle.Bundle, o mirror.Options) (*mirror.Mirror, erro
 		"no mirror can serve this bundle; pack it again without the names above")
 }
 
+// bundlePaths returns the bundles that names lead to, each once: a shell turns
+// b.tar.part-* into the names of all parts.
+func bundlePaths(names []string) ([]string, error) {
+	var out []string
+	for _, name := range names {
+		path, _, err := bundle.Locate(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, path) {
+			out = append(out, path)
+		}
+	}
+	return out, nil
+}
+
+// oneBundle is cobra.MaximumNArgs(1) for bundles, which may be in several files.
+func oneBundle(cmd *cobra.Command, args []string) error {
+	if paths, err := bundlePaths(args); err == nil && len(paths) == 1 {
+		return nil
+	}
+	return cobra.MaximumNArgs(1)(cmd, args)
+}
+
 // findBundle returns the bundle to use: the one given as an argument,
 // $OFFK8S_BUNDLE, or the only one in the current directory. If there are
 // several, the error lists them.
 func findBundle(args []string) ([]string, error) {
 	if len(args) > 0 {
-		return args, nil
+		return bundlePaths(args)
 	}
 	if name := os.Getenv("OFFK8S_BUNDLE"); name != "" {
-		return []string{name}, nil
+		return bundlePaths([]string{name})
 	}
 	names, err := filepath.Glob("*.tar")
 	if err != nil {
 		return nil, err
 	}
-	var found []string
-	for _, name := range names {
-		if looksLikeBundle(name) {
-			found = append(found, name)
-		}
+	names = slices.DeleteFunc(names, func(name string) bool { return !looksLikeBundle(name) })
+	lists, err := filepath.Glob("*.parts.json")
+	if err != nil {
+		return nil, err
+	}
+	found, err := bundlePaths(append(names, lists...))
+	if err != nil {
+		return nil, err
 	}
 	switch len(found) {
 	case 1:

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,33 +29,23 @@ from oci-archive:FILE and containerd reads with ctr images import. Without --kin
 Exit status: 0 done; 2 nothing matches; 4 the bundle is bad; 5 not signed by a known key.`,
 		Example: `  offk8s extract --key offk8s.pub --name kubectl -o /tmp/k kubernetes-1.36.tar
   offk8s extract --kind image --name '*/coredns:*' kubernetes-1.36.tar`,
-		Args: cobra.MaximumNArgs(1),
+		Args: oneBundle,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err
 			}
-			b, err := a.openBundle(cmd.Context(), o, args)
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			if err := a.checkAge(b.Lock(), o.fresh); err != nil {
-				return err
-			}
-			written, err := a.extract(cmd, b, f, dir)
-			if err != nil {
-				return err
-			}
-			if len(written) == 0 {
-				return withHint(usagef("bundle %q: nothing matches", b.Path()), "offk8s inspect lists the names")
-			}
-			return a.result(written, func(w io.Writer) error {
-				for _, name := range written {
-					if _, err := fmt.Fprintln(w, name); err != nil {
-						return err
-					}
+			return a.withBundle(cmd.Context(), o, args, func(b *bundle.Bundle) error {
+				written, err := a.extract(cmd, b, f, dir)
+				if err != nil {
+					return err
 				}
-				return nil
+				if len(written) == 0 {
+					return withHint(usagef("bundle %q: nothing matches", b.Path()), "offk8s inspect lists the names")
+				}
+				return a.result(written, func(w io.Writer) error {
+					_, err := fmt.Fprintln(w, strings.Join(written, "\n"))
+					return err
+				})
 			})
 		},
 	}

@@ -28,30 +28,24 @@ the width of the terminal; --wide has whole digests, and the paths on the mirror
   offk8s inspect --kind image,file b.tar
   offk8s inspect --name '*coredns*' --wide b.tar
   offk8s inspect --format json b.tar`,
-		Args: cobra.MaximumNArgs(1),
+		Args: oneBundle,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err
 			}
-			b, err := a.openBundle(cmd.Context(), o, args)
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			if err := a.checkAge(b.Lock(), o.fresh); err != nil {
-				return err
-			}
-			s, err := bundle.Inspect(b)
-			if err != nil {
-				return err
-			}
-			f.apply(&s)
-			return a.result(s, func(w io.Writer) error {
-				var text strings.Builder
-				if err := writeSummary(&text, s, signerOf(b), wide); err != nil {
+			return a.withBundle(cmd.Context(), o, args, func(b *bundle.Bundle) error {
+				s, err := bundle.Inspect(b)
+				if err != nil {
 					return err
 				}
-				return writeCut(w, text.String(), wide)
+				f.apply(&s)
+				return a.result(s, func(w io.Writer) error {
+					var text strings.Builder
+					if err := writeSummary(&text, s, signerOf(b), wide); err != nil {
+						return err
+					}
+					return writeCut(w, text.String(), wide)
+				})
 			})
 		},
 	}

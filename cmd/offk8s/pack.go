@@ -43,6 +43,7 @@ type packOptions struct {
 	hosts      bool // list them
 	private    bool
 	rate       sizeFlag
+	split      splitFlag
 }
 
 func (a *app) packCommand() *cobra.Command {
@@ -56,6 +57,10 @@ every digest and signature, and seals one signed bundle. It also
 writes BUNDLE.lock.json (packing with --lock and the same key gives the same bytes) and
 BUNDLE.sha256 for sha256sum -c, which shows a bad copy but not who made it.
 
+With --split, a bundle that is larger than one file may be becomes BUNDLE.part-001, …
+and BUNDLE.parts.json, their signed list. All commands read the parts as they lie: name
+one of them, or BUNDLE. cat BUNDLE.part-* is the bundle in one file.
+
 Run an interrupted pack again: it does not fetch what is in the cache. Hosts that
 cannot be reached are listed before any download. A download that fails later is
 tried again after a pause, as long as the server asks for, with a line on stderr.
@@ -66,6 +71,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 		Example: `  offk8s pack --version 1.36
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
   offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s
+  offk8s pack --version 1.36 -o /media/stick/b.tar --split 700MiB
   offk8s pack --version 1.36 --list-hosts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.pack(cmd.Context(), o)) },
@@ -105,6 +111,7 @@ func (o *packOptions) sealFlags(cmd *cobra.Command) {
 	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, generated on first use)")
 	o.pass.flags(cmd)
 	f.StringVarP(&o.output, "output", "o", "", "bundle to write (default ./NAME.tar)")
+	f.Var(&o.split, "split", "write parts of at most this size, such as 4GiB or 700MiB; auto: what the file system allows, on FAT 4 GiB less a byte")
 	f.IntVar(&o.parallel, "parallel", 4, "number of downloads at a time")
 	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and verify it before it is renamed")
 	f.BoolVar(&o.dryRun, "dry-run", false, "resolve and print what would be packed; seal nothing")
@@ -141,8 +148,12 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	output := cmp.Or(o.output, lock.Name+".tar")
+	split, err := o.split.limit(output)
+	if err != nil {
+		return err
+	}
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
-		Client: src.client, Store: src.store, Key: key, Output: output, Parallel: o.parallel, SelfBinaries: src.self,
+		Client: src.client, Store: src.store, Key: key, Output: output, Split: split, Parallel: o.parallel, SelfBinaries: src.self,
 		VerifyAfterWrite: o.reread, Progress: src.progress, Log: a.log(),
 	})
 	if err != nil {
@@ -151,8 +162,11 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err := durable.WriteFile(output+".lock.json", lock.Encode(), 0o644); err != nil {
 		return err
 	}
-	sum := fmt.Sprintf("%s  %s\n", res.Sum.Encoded(), filepath.Base(output))
-	if err := durable.WriteFile(output+".sha256", []byte(sum), 0o644); err != nil {
+	var sums strings.Builder
+	for _, f := range res.Files {
+		fmt.Fprintf(&sums, "%s  %s\n", f.Digest.Encoded(), filepath.Base(f.Path))
+	}
+	if err := durable.WriteFile(output+".sha256", []byte(sums.String()), 0o644); err != nil {
 		return err
 	}
 	return a.printPacked(res, key)
@@ -234,6 +248,9 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	if o.parallel < 1 {
 		errs = append(errs, fmt.Errorf("--parallel %d: want 1 or more", o.parallel))
 	}
+	if o.split > 0 && o.split < minSplit {
+		errs = append(errs, fmt.Errorf("--split %s: want at least %s", &o.split, bundle.FormatSize(minSplit)))
+	}
 	if st, err := os.Stat(filepath.Dir(o.output)); err != nil || !st.IsDir() {
 		errs = append(errs, fmt.Errorf("--output %q: there is no directory %q", o.output, filepath.Dir(o.output)))
 	}
@@ -273,15 +290,21 @@ func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 	if n := len(res.FirstUse); n > 0 {
 		a.notef("%s had no pinned digest; the Lock records what was seen now: %s", count(n, "artifact"), strings.Join(res.FirstUse, ", "))
 	}
+	sum, parts := res.Files[0].Digest.Encoded(), []bundle.SealedFile(nil)
+	if n := len(res.Files); n > 1 {
+		sum, parts = "", res.Files
+		a.notef("the bundle is in %s; carry all of them and %s", count(n-1, "part"), filepath.Base(parts[n-1].Path))
+	}
 	v := struct {
 		Path        string                         `json:"path"`
 		Root        string                         `json:"root"`
 		Size        int64                          `json:"size"`
-		SHA256      string                         `json:"sha256"` // of the file
+		SHA256      string                         `json:"sha256,omitempty"` // of the file
+		Parts       []bundle.SealedFile            `json:"parts,omitempty"`  // and the list of them
 		Counts      map[manifests.ArtifactKind]int `json:"counts"`
 		FirstUse    []string                       `json:"firstUse,omitempty"`
 		Fingerprint string                         `json:"fingerprint"`
-	}{res.Path, res.Root.String(), res.Size, res.Sum.Encoded(), res.Counts, res.FirstUse, key.Fingerprint()}
+	}{res.Path, res.Root.String(), res.Size, sum, parts, res.Counts, res.FirstUse, key.Fingerprint()}
 	return a.result(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s\n%s\n", res.Path, res.Root)
 		return err

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -197,7 +198,7 @@ func (w *watchedFiles) look() fileState {
 	switch {
 	case maps.Equal(w.lastLook, w.opened):
 		return unchangedFiles
-	case !maps.Equal(w.lastLook, before) || len(w.lastLook) != len(w.paths):
+	case !maps.Equal(w.lastLook, before) || slices.Contains(slices.Collect(maps.Values(w.lastLook)), fileStamp{}):
 		return changingFiles
 	}
 	return settledFiles
@@ -206,13 +207,21 @@ func (w *watchedFiles) look() fileState {
 // taken records that the files of the last look are open from now on, or refused.
 func (w *watchedFiles) taken() { w.opened = w.lastLook }
 
-// stampsOf returns the stamps of the files that exist.
+// stampsOf returns the stamps of the files at paths, and of all parts of a bundle in
+// parts. That of a missing file is zero.
 func stampsOf(paths []string) map[string]fileStamp {
 	stamps := make(map[string]fileStamp, len(paths))
 	for _, path := range paths {
-		var st syscall.Stat_t
-		if syscall.Stat(path, &st) == nil {
-			stamps[path] = fileStamp{uint64(st.Dev), st.Ino, st.Size, st.Ctim}
+		_, files, err := bundle.Locate(path)
+		if err != nil {
+			files = []string{path}
+		}
+		for _, file := range files {
+			var st syscall.Stat_t
+			stamps[file] = fileStamp{}
+			if syscall.Stat(file, &st) == nil {
+				stamps[file] = fileStamp{uint64(st.Dev), st.Ino, st.Size, st.Ctim}
+			}
 		}
 	}
 	return stamps

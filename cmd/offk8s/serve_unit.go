@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
@@ -145,7 +146,11 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 		if absErr != nil {
 			return u, absErr
 		}
-		u.files, words = append(u.files, path), append(words, path)
+		_, files, locateErr := bundle.Locate(path)
+		if locateErr != nil {
+			return u, locateErr
+		}
+		u.files, words = append(u.files, files...), append(words, path)
 		u.Directories = append(u.Directories, unitWord(filepath.Dir(path)))
 	}
 	slices.Sort(u.Directories)

@@ -41,3 +41,41 @@ func (f *sizeFlag) Set(s string) error {
 }
 
 func (*sizeFlag) Type() string { return "size" }
+
+const (
+	// splitAuto is the value of --split for the limit of the file system.
+	splitAuto = "auto"
+	// minSplit is the smallest size of a part in bytes.
+	minSplit = 4 << 10
+)
+
+// splitFlag is the value of --split: a size in bytes, or 0 for splitAuto.
+type splitFlag int64
+
+func (f *splitFlag) String() string {
+	if *f == 0 {
+		return splitAuto
+	}
+	return bundle.FormatSize(int64(*f))
+}
+
+func (f *splitFlag) Set(s string) (err error) {
+	var n int64
+	if s != splitAuto {
+		n, err = parseSize(s)
+	}
+	*f = splitFlag(n)
+	return err
+}
+
+func (*splitFlag) Type() string { return "size" }
+
+// limit returns the largest size of a file of the bundle output in bytes, 0 for none.
+// 4GiB is one byte more than FAT allows.
+func (f splitFlag) limit(output string) (int64, error) {
+	most, err := bundle.AutoSplit(output)
+	if err != nil || f == 0 || most > 0 && most < int64(f) {
+		return most, err
+	}
+	return int64(f), nil
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -18,7 +19,9 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Check every byte of a bundle in place",
 		Long: `Checks the signature over index.json against the public key, and every other byte
 against index.json: nothing altered, missing, duplicate or extra passes. A bundle that
-offk8s serve would not start with does not pass either.
+offk8s serve would not start with does not pass either. Of a bundle in parts, name any
+part, or the bundle without a suffix; a part that is missing, damaged or of another
+bundle is named.
 
 --key takes the public key, or its fingerprint: the key itself is in the bundle then.
 With --insecure-allow-unsigned and no key, the result is "intact" instead of "good":
@@ -27,49 +30,46 @@ the bytes belong together, but nothing shows who packed them.
 Exit status: 0 good; 4 the bundle or its signature is bad; 5 no signature, no key to
 check it with, or expired (with --require-fresh).`,
 		Example: `  offk8s verify --key offk8s.pub kubernetes-1.36.tar
+  offk8s verify --key offk8s.pub kubernetes-1.36.tar.part-001
   offk8s verify --key sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 kubernetes-1.36.tar`,
-		Args: cobra.MaximumNArgs(1),
+		Args: oneBundle,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := a.openBundle(cmd.Context(), o, args)
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			if err := a.checkAge(b.Lock(), o.fresh); err != nil {
-				return err
-			}
-			progress, end := a.newProgress()
-			task := progress.Start("verify "+filepath.Base(b.Path()), 0)
-			var last int64
-			err = b.Verify(cmd.Context(), bundle.VerifyOptions{Progress: func(done, total int64) {
-				task.Total(total)
-				task.Add(done - last)
-				last = done
-			}})
-			task.Done(err)
-			end()
-			if err != nil {
-				return err
-			}
-			m, err := newMirror([]*bundle.Bundle{b}, mirror.Options{})
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			s, err := bundle.Inspect(b)
-			if err != nil {
-				return err
-			}
-			return a.result(s, func(w io.Writer) error {
-				verdict := "good"
-				if !s.SignatureChecked {
-					verdict = "intact; " + unchecked(s.Signed, "")
-				}
-				_, err := fmt.Fprintf(w, "%s: %s\nroot    %s\nsigner  %s\n", b.Path(), verdict, s.Root, signerOf(b))
-				return err
-			})
+			return a.withBundle(cmd.Context(), o, args, func(b *bundle.Bundle) error { return a.verify(cmd.Context(), b) })
 		},
 	}
 	o.flags(cmd)
 	return cmd
+}
+
+func (a *app) verify(ctx context.Context, b *bundle.Bundle) error {
+	progress, end := a.newProgress()
+	task := progress.Start("verify "+filepath.Base(b.Path()), 0)
+	var last int64
+	err := b.Verify(ctx, bundle.VerifyOptions{Progress: func(done, total int64) {
+		task.Total(total)
+		task.Add(done - last)
+		last = done
+	}})
+	task.Done(err)
+	end()
+	if err != nil {
+		return err
+	}
+	m, err := newMirror([]*bundle.Bundle{b}, mirror.Options{})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	s, err := bundle.Inspect(b)
+	if err != nil {
+		return err
+	}
+	return a.result(s, func(w io.Writer) error {
+		verdict := "good"
+		if !s.SignatureChecked {
+			verdict = "intact; " + unchecked(s.Signed, "")
+		}
+		_, err := fmt.Fprintf(w, "%s: %s\nroot    %s\nsigner  %s\n", b.Path(), verdict, s.Root, signerOf(b))
+		return err
+	})
 }

@@ -24,31 +24,30 @@ require it, the chain is that of the first.`,
   offk8s why --format json kubernetes-1.36.tar registry.k8s.io/pause`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := a.openBundle(cmd.Context(), o, args[:1])
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			reasons := bundle.Why(b.Lock(), args[1])
-			if len(reasons) == 0 {
-				return a.notInBundle(b, args[1])
-			}
-			return a.result(reasons, func(w io.Writer) error {
-				for _, r := range reasons {
-					fmt.Fprintf(w, "%s %s (%s)\n", r.Name, r.Version, target(r.Platform, r.Distro))
-					for _, l := range r.Chain {
-						fmt.Fprintf(w, "  required by %s %s, which depends on %s\n", l.Name, l.Version, l.Requirement)
-					}
-					if _, err := fmt.Fprintf(w, "  %s\n", r.Because); err != nil {
-						return err
-					}
+			return a.withBundle(cmd.Context(), o, args[:1], func(b *bundle.Bundle) error {
+				reasons := bundle.Why(b.Lock(), args[1])
+				if len(reasons) == 0 {
+					return a.notInBundle(b, args[1])
 				}
-				return nil
+				return a.result(reasons, func(w io.Writer) error { return writeReasons(w, reasons) })
 			})
 		},
 	}
 	o.flags(cmd)
 	return cmd
+}
+
+func writeReasons(w io.Writer, reasons []bundle.Reason) error {
+	for _, r := range reasons {
+		fmt.Fprintf(w, "%s %s (%s)\n", r.Name, r.Version, target(r.Platform, r.Distro))
+		for _, l := range r.Chain {
+			fmt.Fprintf(w, "  required by %s %s, which depends on %s\n", l.Name, l.Version, l.Requirement)
+		}
+		if _, err := fmt.Fprintf(w, "  %s\n", r.Because); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // notInBundle is the error for a name that the bundle lacks, with the nearest ones.
@@ -76,18 +75,12 @@ known key.`,
   offk8s diff --format json old.tar new.tar`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			from, err := a.openBundle(cmd.Context(), o, args[:1])
-			if err != nil {
-				return err
-			}
-			defer from.Close()
-			to, err := a.openBundle(cmd.Context(), o, args[1:])
-			if err != nil {
-				return err
-			}
-			defer to.Close()
-			d := bundle.Diff(from, to)
-			return a.result(d, func(w io.Writer) error { return writeDiff(w, d) })
+			return a.withBundle(cmd.Context(), o, args[:1], func(from *bundle.Bundle) error {
+				return a.withBundle(cmd.Context(), o, args[1:], func(to *bundle.Bundle) error {
+					d := bundle.Diff(from, to)
+					return a.result(d, func(w io.Writer) error { return writeDiff(w, d) })
+				})
+			})
 		},
 	}
 	o.flags(cmd)
