@@ -60,7 +60,9 @@ type ClusterMirror struct {
 type Host struct {
 	Name    string `yaml:"name" json:"name"`       // RFC 1123 label or subdomain, lower case; also the node name
 	Address string `yaml:"address" json:"address"` // IP that the other hosts reach
-	Roles   []Role `yaml:"roles" json:"roles"`     // control-plane, etcd, worker, load-balancer; a host may have several
+	// SecondAddress is the IPv6 address of a node that has pods of both families.
+	SecondAddress string `yaml:"secondAddress,omitempty" json:"secondAddress,omitempty"`
+	Roles         []Role `yaml:"roles" json:"roles"` // control-plane, etcd, worker, load-balancer; a host may have several
 	// OS is the expected distribution, such as "rocky-9", or that of the bundle whose
 	// packages the host uses; if it is empty, any is accepted. offk8s plan uses it, since
 	// it does not connect to hosts.
@@ -88,10 +90,14 @@ type SSH struct {
 
 // ClusterNetwork holds address ranges, DNS domain, proxy mode and options.
 type ClusterNetwork struct {
-	PodCIDR     string `yaml:"podCIDR,omitempty" json:"podCIDR,omitempty"`         // addresses of pods; default 10.244.0.0/16
-	ServiceCIDR string `yaml:"serviceCIDR,omitempty" json:"serviceCIDR,omitempty"` // addresses of services; default 10.96.0.0/16
-	DNSDomain   string `yaml:"dnsDomain,omitempty" json:"dnsDomain,omitempty"`     // domain of services; default cluster.local
-	ProxyMode   string `yaml:"proxyMode,omitempty" json:"proxyMode,omitempty"`     // iptables (default), ipvs or nftables
+	// PodCIDR is the range of the pods' addresses; default 10.244.0.0/16. With a second one,
+	// as in "10.244.0.0/16,fd00:10::/56", pods have IPv6 addresses too.
+	PodCIDR string `yaml:"podCIDR,omitempty" json:"podCIDR,omitempty"`
+	// ServiceCIDR is the range of the services' addresses; default 10.96.0.0/16. It has as many
+	// ranges as podCIDR.
+	ServiceCIDR string `yaml:"serviceCIDR,omitempty" json:"serviceCIDR,omitempty"`
+	DNSDomain   string `yaml:"dnsDomain,omitempty" json:"dnsDomain,omitempty"` // domain of services; default cluster.local
+	ProxyMode   string `yaml:"proxyMode,omitempty" json:"proxyMode,omitempty"` // iptables (default), ipvs or nftables
 	// Isolation "namespaces" keeps pods of other namespaces away from those of each
 	// namespace; empty: pods reach each other.
 	Isolation string `yaml:"isolation,omitempty" json:"isolation,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
@@ -23,11 +24,22 @@ const (
 	defaultSSHUser     = "root"
 )
 
-// PodCIDR returns the range that pods get their addresses from.
+// PodCIDR returns the range that pods get their addresses from, or two with a comma
+// between them, as flags of Kubernetes have them.
 func (c *Cluster) PodCIDR() string { return cmp.Or(c.Network.PodCIDR, defaultPodCIDR) }
 
-// ServiceCIDR returns the range that services get their addresses from.
+// ServiceCIDR returns the range that services get their addresses from, or two as
+// PodCIDR does.
 func (c *Cluster) ServiceCIDR() string { return cmp.Or(c.Network.ServiceCIDR, defaultServiceCIDR) }
+
+// PodCIDRs returns the ranges of PodCIDR: one, or one for IPv4 and then one for IPv6.
+func (c *Cluster) PodCIDRs() []string { return strings.Split(c.PodCIDR(), ",") }
+
+// ServiceCIDRs returns the ranges of ServiceCIDR in the order of PodCIDRs.
+func (c *Cluster) ServiceCIDRs() []string { return strings.Split(c.ServiceCIDR(), ",") }
+
+// DualStack reports whether pods and services have addresses of both families.
+func (c *Cluster) DualStack() bool { return len(c.PodCIDRs()) > 1 }
 
 // DNSDomain returns the domain of the cluster's names.
 func (c *Cluster) DNSDomain() string { return cmp.Or(c.Network.DNSDomain, defaultDNSDomain) }
@@ -111,18 +123,19 @@ func (c *Cluster) Nodes() []Host {
 // IsNode reports whether h runs a kubelet.
 func (h Host) IsNode() bool { return h.HasRole(RoleControlPlane) || h.HasRole(RoleWorker) }
 
-// ServiceIP returns the n-th address of the service range: 1 is the API, 10 is DNS.
+// ServiceIP returns the n-th address of the first service range: 1 is the API, 10 is DNS.
 func (c *Cluster) ServiceIP(n int) (string, error) {
-	p, err := netip.ParsePrefix(c.ServiceCIDR())
+	first := c.ServiceCIDRs()[0]
+	p, err := netip.ParsePrefix(first)
 	if err != nil {
-		return "", fmt.Errorf("service range %q: %w", c.ServiceCIDR(), err)
+		return "", fmt.Errorf("service range %q: %w", first, err)
 	}
 	a := p.Masked().Addr()
 	for range n {
 		a = a.Next()
 	}
 	if !p.Contains(a) {
-		return "", fmt.Errorf("service range %q has no address number %d", c.ServiceCIDR(), n)
+		return "", fmt.Errorf("service range %q has no address number %d", first, n)
 	}
 	return a.String(), nil
 }

@@ -202,6 +202,14 @@ var ownedSysctls = []string{
 	"net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables",
 }
 
+// ownedSysctls returns those of the cluster.
+func (c *Cluster) ownedSysctls() []string {
+	if c.DualStack() {
+		return append(slices.Clone(ownedSysctls), "net.ipv6.conf.all.forwarding")
+	}
+	return ownedSysctls
+}
+
 // noConfig are the programs without a configuration file, by field.
 var noConfig = []string{"etcd", "apiServer", "controllerManager", "scheduler"}
 

@@ -57,7 +57,7 @@ func (c *Cluster) Validate() []strict.Problem {
 		ck.Among("runtime.cgroupDriver", d, "systemd", "cgroupfs")
 	}
 	c.Time.validate(ck)
-	c.HostPrep.validate(ck)
+	c.HostPrep.validate(ck, c.ownedSysctls())
 	return ck.Problems
 }
 
@@ -132,6 +132,7 @@ func (c *Cluster) validateHosts(ck *strict.Checks) {
 			}
 			addresses[a] = i
 		}
+		c.validateSecond(ck, p, h, i, addresses)
 		if h.Local && local >= 0 {
 			ck.Add(p+".local", "hosts[%d] is the local one already", local)
 		} else if h.Local {
@@ -196,113 +197,6 @@ func (h Host) validate(ck *strict.Checks, p string) {
 	ck.Each(p+".taints", h.Taints, func(p, s string) { ck.Match(p, s, isTaint, "key=value:NoSchedule, PreferNoSchedule or NoExecute") })
 }
 
-func (c *Cluster) validateNetwork(ck *strict.Checks) {
-	if m := c.Network.ProxyMode; m != "" {
-		ck.Among("network.proxyMode", m, ProxyIPTables, ProxyIPVS, ProxyNFTables)
-	}
-	if i := c.Network.Isolation; i != "" {
-		ck.Among("network.isolation", i, IsolateNamespaces)
-	}
-	if d := c.Network.DNSDomain; d != "" {
-		ck.Match("network.dnsDomain", d, strict.IsDNSName, "a DNS domain")
-	}
-	pods, okPods := checkCIDR(ck, "network.podCIDR", c.PodCIDR())
-	services, okServices := checkCIDR(ck, "network.serviceCIDR", c.ServiceCIDR())
-	if okPods {
-		c.sameFamily(ck, pods)
-		c.outside(ck, "pod", pods)
-		c.podRoom(ck, pods)
-	}
-	if okServices {
-		c.outside(ck, "service", services)
-		// The API server takes ranges of at most 20 bits; address 10 is DNS.
-		if free := services.Addr().BitLen() - services.Bits(); free > 20 || free < 4 {
-			ck.Add("network.serviceCIDR", "%s: want 4 to 20 bits of addresses, such as a /16", services)
-		}
-	}
-	if !okPods || !okServices {
-		return
-	}
-	if pods.Addr().Is4() != services.Addr().Is4() {
-		ck.Add("network.serviceCIDR", "%s and the pods' %s are of different address families", services, pods)
-	}
-	if pods.Overlaps(services) {
-		ck.Add("network.serviceCIDR", "%s overlaps the pods' %s", services, pods)
-	}
-}
-
-func checkCIDR(ck *strict.Checks, path, s string) (netip.Prefix, bool) {
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		ck.Add(path, "found %q, want a range such as 10.244.0.0/16", s)
-		return p, false
-	}
-	if p != p.Masked() {
-		ck.Add(path, "%s has bits beyond its mask, want %s", s, p.Masked())
-	}
-	if p = p.Masked(); !p.Addr().IsGlobalUnicast() || p.Addr().Is4In6() {
-		ck.Add(path, "found %q, want a range of unicast addresses such as 10.244.0.0/16", s)
-		return p, false
-	}
-	return p, true
-}
-
-// outside checks that no address which hosts use is in a range of the cluster.
-func (c *Cluster) outside(ck *strict.Checks, what string, p netip.Prefix) {
-	check := func(path, s string) {
-		if a, err := netip.ParseAddr(s); err == nil && p.Contains(a.Unmap()) {
-			ck.Add(path, "%s is in the %s range %s", s, what, p)
-		}
-	}
-	for i, h := range c.Hosts {
-		check(fmt.Sprintf("hosts[%d].address", i), h.Address)
-	}
-	if u, err := url.Parse(c.Mirror.URL); err == nil {
-		check("mirror.url", u.Hostname())
-	}
-	if host, _, err := net.SplitHostPort(c.ControlPlane.Endpoint); err == nil {
-		check("controlPlane.endpoint", host)
-	}
-	check("loadBalancer.vip", c.LoadBalancer.VIP)
-	for i, s := range c.Time.Servers {
-		check(fmt.Sprintf("time.servers[%d]", i), s)
-	}
-}
-
-// sameFamily checks that the hosts and the range of the pods have addresses of one
-// family.
-func (c *Cluster) sameFamily(ck *strict.Checks, pods netip.Prefix) {
-	first := netip.Addr{}
-	for i, h := range c.Hosts {
-		a, err := netip.ParseAddr(h.Address)
-		switch a = a.Unmap(); {
-		case err != nil:
-		case !first.IsValid():
-			first = a
-		case a.Is4() != first.Is4():
-			ck.Add(fmt.Sprintf("hosts[%d].address", i), "%s and %s of another host are of different address families", a, first)
-		}
-	}
-	if first.IsValid() && first.Is4() != pods.Addr().Is4() {
-		ck.Add("network.podCIDR", "%s and the hosts' addresses are of different address families", pods)
-	}
-}
-
-// podRoom checks that every node gets its part of the pod range: the controller
-// manager divides it into at most 65536 ranges, /24 for IPv4 and /64 for IPv6.
-func (c *Cluster) podRoom(ck *strict.Checks, p netip.Prefix) {
-	each := 24
-	if p.Addr().Is6() {
-		each = 64
-	}
-	switch n := len(c.Nodes()); {
-	case p.Bits() < each-16:
-		ck.Add("network.podCIDR", "%s is too large, want /%d or smaller", p, each-16)
-	case p.Bits() > each || n > 1<<(each-p.Bits()):
-		ck.Add("network.podCIDR", "%s has no /%d for each of %d nodes", p, each, n)
-	}
-}
-
 func (t Time) validate(ck *strict.Checks) {
 	ck.Each("time.servers", t.Servers, func(p, s string) { ck.Match(p, s, isHost, "a DNS name or an address") })
 	for i, a := range t.Args {
@@ -315,10 +209,10 @@ func (t Time) validate(ck *strict.Checks) {
 	}
 }
 
-func (h HostPrep) validate(ck *strict.Checks) {
+func (h HostPrep) validate(ck *strict.Checks, owned []string) {
 	ck.Sysctls("hostPreparation.sysctls", h.Sysctls)
 	for k, v := range h.Sysctls {
-		if slices.Contains(ownedSysctls, strings.ReplaceAll(k, "/", ".")) && strings.TrimSpace(v) != "1" {
+		if slices.Contains(owned, strings.ReplaceAll(k, "/", ".")) && strings.TrimSpace(v) != "1" {
 			ck.Add(strict.JoinPath("hostPreparation.sysctls", k), "found %q, want 1: the host forwards packets between pods", v)
 		}
 	}

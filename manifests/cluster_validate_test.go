@@ -134,6 +134,28 @@ func TestClusterValidate(t *testing.T) {
 			c.Network.PodCIDR, c.Network.ServiceCIDR = "fd01::/48", "fd02::/112"
 			c.ControlPlane.Endpoint = "[fd00::1]:6443"
 		}},
+		{"dual stack", "", "", dualStack},
+		{"dual stack, services of one", "network.serviceCIDR", "found 1 ranges, want 2", func(c *Cluster) { dualStack(c); c.Network.ServiceCIDR = "" }},
+		{"dual stack, pods of one", "network.serviceCIDR", "found 2 ranges, want 1", func(c *Cluster) {
+			c.Network.ServiceCIDR = "10.96.0.0/16,fd02::/112"
+		}},
+		{"IPv6 first", "network.podCIDR", "one of IPv4 and then one of IPv6", func(c *Cluster) { dualStack(c); c.Network.PodCIDR = "fd01::/56,10.244.0.0/16" }},
+		{"two of IPv4", "network.podCIDR", "one of IPv4 and then one of IPv6", func(c *Cluster) { dualStack(c); c.Network.PodCIDR = "10.244.0.0/16,10.245.0.0/16" }},
+		{"three ranges", "network.podCIDR", "one of IPv4 and then one of IPv6", func(c *Cluster) { dualStack(c); c.Network.PodCIDR += ",fd03::/56" }},
+		{"second range with a space", "network.podCIDR", "want a range such as", func(c *Cluster) { dualStack(c); c.Network.PodCIDR = "10.244.0.0/16, fd01::/56" }},
+		{"second pod range without room", "network.podCIDR", "no /64 for each of 2 nodes", func(c *Cluster) { dualStack(c); c.Network.PodCIDR = "10.244.0.0/16,fd01::/64" }},
+		{"large second service range", "network.serviceCIDR", "4 to 20 bits", func(c *Cluster) { dualStack(c); c.Network.ServiceCIDR = "10.96.0.0/16,fd02::/64" }},
+		{"second ranges overlap", "network.serviceCIDR", "fd01::/112 overlaps the pods' fd01::/56", func(c *Cluster) { dualStack(c); c.Network.ServiceCIDR = "10.96.0.0/16,fd01::/112" }},
+		{"node without a second address", "hosts[1].secondAddress", "missing", func(c *Cluster) { dualStack(c); c.Hosts[1].SecondAddress = "" }},
+		{"second address of one family", "hosts[1].secondAddress", "does nothing", func(c *Cluster) { c.Hosts[1].SecondAddress = "fd00::2" }},
+		{"second address of IPv4", "hosts[1].secondAddress", "want an IPv6 address", func(c *Cluster) { dualStack(c); c.Hosts[1].SecondAddress = "10.0.1.2" }},
+		{"second address twice", "hosts[1].secondAddress", "already that of hosts[0]", func(c *Cluster) { dualStack(c); c.Hosts[1].SecondAddress = "fd00::1" }},
+		{"second address in long form", "hosts[1].secondAddress", "want the form fd00::2", func(c *Cluster) { dualStack(c); c.Hosts[1].SecondAddress = "fd00:0::2" }},
+		{"second address in a range", "hosts[1].secondAddress", "pod range", func(c *Cluster) { dualStack(c); c.Hosts[1].SecondAddress = "fd01::2" }},
+		{"no forwarding of IPv6", `hostPreparation.sysctls["net.ipv6.conf.all.forwarding"]`, "want 1", func(c *Cluster) {
+			dualStack(c)
+			c.HostPrep.Sysctls = map[string]string{"net.ipv6.conf.all.forwarding": "0"}
+		}},
 		{"taints and labels", "", "", func(c *Cluster) {
 			c.Hosts[1].Taints = []string{"a:NoExecute", "example.com/gpu=yes:NoSchedule", "b=:PreferNoSchedule"}
 			c.Hosts[1].Labels = map[string]string{"example.com/rack": "a1", "empty": ""}
@@ -223,4 +245,10 @@ func TestSetDefaults(t *testing.T) {
 	if p := c.Validate(); len(p) > 0 {
 		t.Errorf("with defaults it is no longer valid: %v", p)
 	}
+}
+
+// dualStack gives pods, services and nodes of c addresses of both families.
+func dualStack(c *Cluster) {
+	c.Network.PodCIDR, c.Network.ServiceCIDR = "10.244.0.0/16,fd01::/56", "10.96.0.0/16,fd02::/112"
+	c.Hosts[0].SecondAddress, c.Hosts[1].SecondAddress = "fd00::1", "fd00::2"
 }

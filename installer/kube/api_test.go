@@ -217,7 +217,7 @@ func TestOldRequests(t *testing.T) {
 	f, w := newCluster(t)
 	f.put(goodRequest().object(t))
 	f.api.Gone = []string{"/apis/certificates.k8s.io/v1/"}
-	got, err := admin(w.Env()).ServingRequests(t.Context(), []NodeAddress{{"n1", "127.0.0.1"}})
+	got, err := admin(w.Env()).ServingRequests(t.Context(), []NodeAddress{{Name: "n1", Address: "127.0.0.1"}})
 	if err != nil || len(got) != 1 || got[0].Refused != nil {
 		t.Errorf("%+v, %v", got, err)
 	}

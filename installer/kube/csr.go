@@ -13,20 +13,35 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// NodeAddress is a node with the only address that its certificate may contain.
+// NodeAddress is a node with the only addresses that its certificate may contain.
 type NodeAddress struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
+	Second  string `json:"secondAddress,omitempty"` // of the other family, if there is one
+}
+
+// addresses parses the addresses.
+func (n NodeAddress) addresses() ([]netip.Addr, error) {
+	var out []netip.Addr
+	for _, s := range []string{n.Address, n.Second} {
+		if s == "" && len(out) > 0 {
+			continue
+		}
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("node %q: address %q: not an address", n.Name, s)
+		}
+		out = append(out, a)
+	}
+	return out, nil
 }
 
 // CheckInventory returns an error for each node whose name or address is none.
 func CheckInventory(nodes []NodeAddress) error {
 	var errs []error
 	for _, n := range nodes {
-		errs = append(errs, step.CheckName("node", n.Name))
-		if _, err := netip.ParseAddr(n.Address); err != nil {
-			errs = append(errs, fmt.Errorf("node %q: address %q: not an address", n.Name, n.Address))
-		}
+		_, err := n.addresses()
+		errs = append(errs, step.CheckName("node", n.Name), err)
 	}
 	return errors.Join(errs...)
 }
@@ -165,13 +180,13 @@ func (n NodeAddress) names(req *x509.CertificateRequest, username string) error 
 			return fmt.Errorf("DNS name %q, the node is %q", d, n.Name)
 		}
 	}
-	want, err := netip.ParseAddr(n.Address)
+	have, err := n.addresses()
 	if err != nil {
 		return err
 	}
 	for _, ip := range req.IPAddresses {
-		if got, ok := netip.AddrFromSlice(ip); !ok || got.Unmap() != want {
-			return fmt.Errorf("address %s, the node's is %s", ip, want)
+		if got, ok := netip.AddrFromSlice(ip); !ok || !slices.Contains(have, got.Unmap()) {
+			return fmt.Errorf("address %s, the node's is %s", ip, strings.Trim(fmt.Sprint(have), "[]"))
 		}
 	}
 	return nil

@@ -85,6 +85,8 @@ func TestServingRequests(t *testing.T) {
 		{"another node's name", func(r *request) { r.dns = []string{"n2"} }, `DNS name "n2"`},
 		{"another name beside", func(r *request) { r.dns = append(r.dns, "kubernetes.default.svc") }, "kubernetes.default.svc"},
 		{"another address", func(r *request) { r.ips = []string{"10.96.0.1"} }, "10.96.0.1"},
+		{"both addresses", func(r *request) { r.ips = append(r.ips, "fd00::1") }, ""},
+		{"second address of another node", func(r *request) { r.ips = append(r.ips, "fd00::2") }, "address fd00::2, the node's is 127.0.0.1 fd00::1"},
 		{"URI", func(r *request) { r.uri = "spiffe://x" }, "other names"},
 		{"no names", func(r *request) { r.dns, r.ips = nil, nil }, "other names"},
 		{"requester is another node", func(r *request) { r.username = "system:node:n2" }, "not the requester"},
@@ -95,7 +97,7 @@ func TestServingRequests(t *testing.T) {
 		{"name that is an option", func(r *request) { r.name = "--all" }, "not a name"},
 		{"client usage as well", func(r *request) { r.usages = append(r.usages, "client auth") }, "client auth"},
 	}
-	nodes := []NodeAddress{{"n1", "127.0.0.1"}, {"n2", "127.0.0.2"}}
+	nodes := []NodeAddress{{Name: "n1", Address: "127.0.0.1", Second: "fd00::1"}, {Name: "n2", Address: "127.0.0.2", Second: "fd00::2"}}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f, w := newCluster(t)
@@ -132,7 +134,7 @@ func TestLongRefusal(t *testing.T) {
 	r := goodRequest()
 	r.dns = []string{strings.Repeat("n", 100_000)}
 	f.put(r.object(t))
-	got, err := admin(w.Env()).ServingRequests(t.Context(), []NodeAddress{{"n1", "127.0.0.1"}})
+	got, err := admin(w.Env()).ServingRequests(t.Context(), []NodeAddress{{Name: "n1", Address: "127.0.0.1"}})
 	if err != nil || len(got) != 1 || got[0].Refused == nil || len(got[0].Refused.Error()) > maxRefusal {
 		t.Errorf("%d requests, %v", len(got), err)
 	}

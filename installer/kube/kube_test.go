@@ -256,7 +256,7 @@ func TestValidate(t *testing.T) {
 		&Rollout{Workloads: []ObjectKey{{"Job", "n", "x"}}}, &Rollout{},
 		&Nodes{Names: []string{"--all"}}, &Node{Name: "n", Taints: []string{"key"}},
 		&Node{Name: "n", Labels: map[string]string{"--all": "x"}}, &Node{Name: "n", Labels: map[string]string{"a": "b-"}},
-		&ServingCertificates{CAFile: "ca.crt"}, &ServingCertificates{CAFile: "/ca.crt", Nodes: []NodeAddress{{"n", "host"}}},
+		&ServingCertificates{CAFile: "ca.crt"}, &ServingCertificates{CAFile: "/ca.crt", Nodes: []NodeAddress{{Name: "n", Address: "host"}}}, &ServingCertificates{CAFile: "/ca.crt", Nodes: []NodeAddress{{Name: "n", Address: "10.0.0.1", Second: "host"}}},
 		&Token{}, &Token{Ref: "x", TTL: step.Duration(48 * time.Hour)},
 		&Smoke{},
 	}

@@ -63,7 +63,7 @@ func TestServingCertificates(t *testing.T) {
 	port, ca, has := kubelet(t)
 	w.Write(t, "/etc/kubernetes/pki/ca.crt", string(ca), 0o600)
 	s := &ServingCertificates{
-		Nodes: []NodeAddress{{"n1", "127.0.0.1"}}, CAFile: "/etc/kubernetes/pki/ca.crt", Port: port, Timeout: 1,
+		Nodes: []NodeAddress{{Name: "n1", Address: "127.0.0.1"}}, CAFile: "/etc/kubernetes/pki/ca.crt", Port: port, Timeout: 1,
 	}
 	if res, err := s.Check(t.Context(), w.Env()); err != nil || res.State != step.Differs {
 		t.Errorf("before: %+v, %v", res, err)

@@ -47,7 +47,7 @@ func approverDaemon() daemon {
 func inventory(nodes []manifests.Host) []kube.NodeAddress {
 	var out []kube.NodeAddress
 	for _, n := range nodes {
-		out = append(out, kube.NodeAddress{Name: n.Name, Address: n.Address})
+		out = append(out, kube.NodeAddress{Name: n.Name, Address: n.Address, Second: n.SecondAddress})
 	}
 	return out
 }

@@ -96,15 +96,17 @@ func checkOverlaps(c *checks, in Input, f facts.Facts) {
 		}
 	}
 	var found []string
-	for _, x := range []struct{ name, cidr string }{{"pods", in.Cluster.PodCIDR()}, {"services", in.Cluster.ServiceCIDR()}} {
-		cidr, err := netip.ParsePrefix(x.cidr)
-		if err != nil {
-			continue // Cluster.Validate reports it
-		}
-		for name, list := range networks {
-			for _, n := range list {
-				if n.Overlaps(cidr) && n.Bits() >= wholeWorld {
-					found = append(found, fmt.Sprintf("%s on %s overlaps with %s for %s", n, name, cidr, x.name))
+	for users, ranges := range map[string][]string{"pods": in.Cluster.PodCIDRs(), "services": in.Cluster.ServiceCIDRs()} {
+		for _, r := range ranges {
+			cidr, err := netip.ParsePrefix(r)
+			if err != nil {
+				continue // Cluster.Validate reports it
+			}
+			for name, list := range networks {
+				for _, n := range list {
+					if n.Overlaps(cidr) && n.Bits() >= wholeWorld {
+						found = append(found, fmt.Sprintf("%s on %s overlaps with %s for %s", n, name, cidr, users))
+					}
 				}
 			}
 		}

@@ -12,7 +12,7 @@ func CheckNames() []string {
 		"inotify", "kmem", "leaving", "mac", "machine-id", "members-known", "memory", "mirror", "mirror-reachable", "mounts",
 		"name-servers", "networks", "os", "os-expected", "other-cluster", "packages", "pod-network-subnet", "ports",
 		"product-uuid", "proxies", "proxy-kernel", "proxy-packages", "reachable", "runtime", "runtime-config", "same-runtime",
-		"selinux", "swap", "systemd", "time-servers", "topology", "vip-free", "vip-interface", "vip-network", "vrrp-id",
+		"second-address", "selinux", "swap", "systemd", "time-servers", "topology", "vip-free", "vip-interface", "vip-network", "vrrp-id",
 	}
 }
 

@@ -77,6 +77,9 @@ func sysctls(in Input, h manifests.Host) map[string]string {
 	if strings.HasPrefix(in.Facts[h.Name].Kernel, "3.10.") {
 		out["fs.may_detach_mounts"] = "1"
 	}
+	if in.Cluster.DualStack() {
+		out["net.ipv6.conf.all.forwarding"] = "1"
+	}
 	maps.Copy(out, in.Lock.CNIRelease.Sysctls)
 	maps.Copy(out, in.Cluster.HostPrep.Sysctls)
 	return out
@@ -133,7 +136,7 @@ func firewallSteps(l *list, in Input, h manifests.Host, hosts []string) {
 	}
 	if h.IsNode() {
 		l.add("firewall-pods", &step.Firewall{
-			Trusted: []string{in.Cluster.PodCIDR(), in.Cluster.ServiceCIDR()},
+			Trusted: slices.Concat(in.Cluster.PodCIDRs(), in.Cluster.ServiceCIDRs()),
 		}).Why = "pods connect to hosts and services"
 	}
 }

@@ -197,7 +197,7 @@ func checkFapolicyd(c *checks, f facts.Facts) {
 
 // checkNameServers refuses a name server that is the cluster's DNS, which would ask itself.
 func checkNameServers(c *checks, in Input, h manifests.Host, f facts.Facts) {
-	services, err := netip.ParsePrefix(in.Cluster.ServiceCIDR())
+	services, err := netip.ParsePrefix(in.Cluster.ServiceCIDRs()[0]) // that of the DNS
 	if err != nil || !h.IsNode() {
 		return
 	}

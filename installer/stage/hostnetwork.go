@@ -37,9 +37,27 @@ func checkNetwork(c *checks, in Input, h manifests.Host, f facts.Facts, least mt
 		way.Found = "by " + f.DefaultRoutes[0].Interface
 	} else if h.IsNode() && !installed(in, f) { // once is enough
 		way.Want = "one, or no need to reach other networks"
-		way.Hint = fmt.Sprintf("offk8s adds a route for services alone, %s by %s", in.Cluster.ServiceCIDR(), own.Interface)
+		way.Hint = fmt.Sprintf("offk8s adds a route for services alone, %s by %s", in.Cluster.ServiceCIDRs()[0], own.Interface)
 	}
 	c.recommend(way.Want == "", way)
+}
+
+// checkSecondAddress checks that the interface with the node's address has its second
+// address too: the pod network uses one interface for both families.
+func checkSecondAddress(c *checks, h manifests.Host, f facts.Facts) {
+	own, ok := f.Interface(h.Address)
+	if h.SecondAddress == "" || !ok {
+		return
+	}
+	second, assigned := f.Interface(h.SecondAddress)
+	check := Check{
+		Name: "second-address", Found: h.SecondAddress + " on " + second.Interface, Want: "on " + own.Interface + ", as " + h.Address,
+		Hint: "add the address to the interface, or correct secondAddress in cluster.yaml",
+	}
+	if !assigned {
+		check.Found = h.SecondAddress + ", which is on no interface"
+	}
+	c.require(second.Interface == own.Interface, check)
 }
 
 // checkSubnet checks that a node is in one subnet with all others, if the pod network sends
@@ -103,7 +121,7 @@ func (in Input) serviceRoute(h manifests.Host) *step.Route {
 	if !ok || f.DefaultRoutes == nil || len(f.DefaultRoutes) > 0 {
 		return nil
 	}
-	return &step.Route{Destination: in.Cluster.ServiceCIDR(), Device: own.Interface, Source: h.Address}
+	return &step.Route{Destination: in.Cluster.ServiceCIDRs()[0], Device: own.Interface, Source: h.Address}
 }
 
 // atStart returns the line of a unit that sets a route when the unit starts. A route

@@ -192,8 +192,19 @@ func etcdURL(h manifests.Host, port string) string {
 	return "https://" + net.JoinHostPort(h.Address, port)
 }
 
-// addresses returns the addresses of all hosts.
-func (in Input) addresses() []string { return addressesOf(in.Cluster.Hosts) }
+// addresses returns all addresses of all hosts.
+func (in Input) addresses() []string { return allAddressesOf(in.Cluster.Hosts) }
+
+// allAddressesOf returns the addresses of hosts, and then their second ones.
+func allAddressesOf(hosts []manifests.Host) []string {
+	out := addressesOf(hosts)
+	for _, h := range hosts {
+		if h.SecondAddress != "" {
+			out = append(out, h.SecondAddress)
+		}
+	}
+	return out
+}
 
 func addressesOf(hosts []manifests.Host) []string {
 	var out []string

@@ -279,7 +279,7 @@ func (u *unknown) drain(t *testing.T, r catalog.Release) {
 
 // everything returns inputs that together have each optional part of the minor: three
 // control planes with etcd, in both modes of balancing, every pod network, isolation, mode
-// of kube-proxy and addon, docker, and nodes with name servers.
+// of kube-proxy and addon, both families of addresses, docker, and nodes with name servers.
 func everything(t *testing.T, minor string) []Input {
 	t.Helper()
 	inputs := []Input{sixHosts(t, minor), nodeLocal(t, minor)}
@@ -293,6 +293,9 @@ func everything(t *testing.T, minor string) []Input {
 		if in.Lock.CNIRelease.Policies {
 			in.Cluster.Network.Isolation = manifests.IsolateNamespaces
 		}
+		inputs = append(inputs, in)
+	}
+	if in := dualStack(testInput(t, minor)); len(in.Cluster.CheckNetwork(in.Lock)) == 0 {
 		inputs = append(inputs, in)
 	}
 	for _, mode := range []string{manifests.ProxyIPVS, manifests.ProxyNFTables} {

@@ -113,11 +113,16 @@ func renderText(in Input, template string, images map[string]catalog.Image) (str
 		return "", err
 	}
 	settings, _ := in.Lock.CNIRelease.Settings(in.Cluster.Network.Options)
-	text, err := catalog.RenderObjects(template, catalog.ObjectData{
-		PodCIDR: in.Cluster.PodCIDR(), ServiceCIDR: in.Cluster.ServiceCIDR(), NodePorts: in.Cluster.NodePorts(),
+	data := catalog.ObjectData{
+		PodCIDR: in.Cluster.PodCIDRs()[0], ServiceCIDR: in.Cluster.ServiceCIDRs()[0], NodePorts: in.Cluster.NodePorts(),
 		DNSAddress: dns, LocalDNS: in.localDNS(dns), DNSDomain: in.Cluster.DNSDomain(), APIServer: "https://" + in.Cluster.NodeEndpoint(),
 		Forward: canForward(in), Namespace: in.Lock.CNIRelease.ObjectNamespace(), Options: settings, Images: refs,
-	})
+		Nodes: allAddressesOf(in.Cluster.Nodes()),
+	}
+	if in.Cluster.DualStack() {
+		data.PodCIDR6 = in.Cluster.PodCIDRs()[1]
+	}
+	text, err := catalog.RenderObjects(template, data)
 	return string(text), err
 }
 

@@ -81,7 +81,7 @@ func kubelet(in Input, h manifests.Host) daemon {
 	rt := in.runtime()
 	common := flags{
 		"config": kubeletCfg, "kubeconfig": kubeletConf, "bootstrap-kubeconfig": bootstrap,
-		"hostname-override": h.Name, "node-ip": h.Address,
+		"hostname-override": h.Name, "node-ip": strings.Join(allAddressesOf([]manifests.Host{h}), ","),
 		"container-runtime-endpoint": rt.socket(),
 		"volume-plugin-dir":          volumePlugins,
 	}

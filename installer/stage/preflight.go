@@ -75,7 +75,7 @@ func checkCluster(c *checks, in Input) {
 	}
 	families := Check{
 		Name: "address-family", Found: "IPv4", Want: "IPv4",
-		Hint: fmt.Sprintf("clusters with IPv6 come with a later version; the pod network %q of the bundle has IPv4 only", in.Lock.CNI),
+		Hint: fmt.Sprintf("clusters with IPv6 alone, or first, come with a later version; the pod network %q of the bundle needs IPv4", in.Lock.CNI),
 	}
 	must := &checks{} // no setting makes these work, so that nothing turns them into warnings
 	for _, s := range in.ranges() {
@@ -112,9 +112,9 @@ func checkRuntime(c *checks, in Input) {
 	}
 }
 
-// ranges returns the ranges of the cluster and the addresses of its hosts, as ranges.
+// ranges returns the first ranges of the cluster and the addresses of its hosts, as ranges.
 func (in Input) ranges() []string {
-	out := []string{in.Cluster.PodCIDR(), in.Cluster.ServiceCIDR()}
+	out := []string{in.Cluster.PodCIDRs()[0], in.Cluster.ServiceCIDRs()[0]}
 	for _, h := range in.Cluster.Hosts {
 		out = append(out, hostPrefix(h.Address))
 	}
@@ -217,6 +217,7 @@ func checkSystem(c *checks, in Input, h manifests.Host, f facts.Facts) {
 	c.require(assigned, Check{
 		Name: "address", Found: found, Want: "an address of the host", Hint: "correct the host's address in cluster.yaml",
 	})
+	checkSecondAddress(c, h, f)
 }
 
 // checkResources checks memory, processors and free space.

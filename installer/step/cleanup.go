@@ -33,10 +33,11 @@ type Cleanup struct {
 	IPSets       []string `json:"ipsets,omitempty"`
 	// Docker ends the containers of docker instead of those of containerd.
 	Docker bool `json:"docker,omitempty"`
-	// PodCIDR selects further rules, by source or destination, and routes.
+	// PodCIDR selects further rules, by source or destination, and routes; two ranges have
+	// a comma between them.
 	PodCIDR string `json:"podCIDR,omitempty"`
-	// ServiceCIDR and NodePorts, "30000-32767", select the virtual servers of IPVS, if the
-	// proxy of services uses it.
+	// ServiceCIDR, as PodCIDR, and NodePorts, "30000-32767", select the virtual servers of
+	// IPVS, if the proxy of services uses it.
 	ServiceCIDR string `json:"serviceCIDR,omitempty"`
 	NodePorts   string `json:"nodePorts,omitempty"`
 }
@@ -59,13 +60,19 @@ func (c *Cleanup) Validate() error {
 	for _, p := range slices.Concat(c.Chains, c.RuleComments, c.IPSets) {
 		errs = append(errs, CheckName("iptables or ipset prefix", p))
 	}
-	for _, n := range []string{c.PodCIDR, c.ServiceCIDR} {
-		if n != "" {
-			_, err := parseNet(n)
-			errs = append(errs, err)
-		}
+	for _, n := range slices.Concat(ranges(c.PodCIDR), ranges(c.ServiceCIDR)) {
+		_, err := parseNet(n)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// ranges returns the parts of a list with commas, none of an empty one.
+func ranges(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
 }
 
 const cleanupStamp = "kube-cleanup"

@@ -285,19 +285,19 @@ COMMIT
 	}
 	c := &step.Cleanup{
 		Interfaces: []string{"kube-bridge", "tun-*"}, IPSets: []string{"kube-router-"},
-		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", NodePorts: "30000-32767",
+		PodCIDR: "10.244.0.0/16,fd01::/56", ServiceCIDR: "10.96.0.0/16,fd02::/112", NodePorts: "30000-32767",
 	}
 	if err := errors.Join(c.Validate(), c.Undo(t.Context(), w.Env(), json.RawMessage("{}"))); err != nil {
 		t.Fatal(err)
 	}
 	var changes []string
 	for _, a := range w.Calls {
-		if call := strings.Join(a, " "); slices.ContainsFunc([]string{"ip link delete", "ip route", "ipvsadm --delete", "ipset destroy"}, func(p string) bool { return strings.HasPrefix(call, p) }) {
+		if call := strings.Join(a, " "); slices.ContainsFunc([]string{"ip link delete", "ip route", "ip -6 route", "ipvsadm --delete", "ipset destroy"}, func(p string) bool { return strings.HasPrefix(call, p) }) {
 			changes = append(changes, call)
 		}
 	}
 	want := []string{
-		"ip link delete dev tun-10001", "ip route flush root 10.244.0.0/16",
+		"ip link delete dev tun-10001", "ip route flush root 10.244.0.0/16", "ip -6 route flush root fd01::/56",
 		"ipvsadm --delete-service -t 10.96.0.1:443", "ipvsadm --delete-service -u 192.0.2.7:30053",
 		"ipset destroy KUBE-SRC-ABC", "ipset destroy kube-router-pod-subnets", "ipset destroy inet6:kube-router-pod-subnets",
 	}

@@ -77,11 +77,16 @@ func linkNames(out string) []string {
 // removeRoutes deletes the routes to pods of other hosts, which networks without a
 // tunnel leave.
 func (c *Cleanup) removeRoutes(ctx context.Context, env *Env) error {
-	if c.PodCIDR == "" {
-		return nil
+	var errs []error
+	for _, r := range ranges(c.PodCIDR) {
+		argv := []string{"ip", "route", "flush", "root", r}
+		if strings.Contains(r, ":") {
+			argv = slices.Insert(argv, 1, "-6")
+		}
+		_, err := env.Run.Run(ctx, Cmd{Argv: argv})
+		errs = append(errs, err)
 	}
-	_, err := env.Run.Run(ctx, Cmd{Argv: []string{"ip", "route", "flush", "root", c.PodCIDR}})
-	return err
+	return errors.Join(errs...)
 }
 
 // removeVirtualServers deletes the virtual servers of services from IPVS. Those of
@@ -115,8 +120,10 @@ func (c *Cleanup) matchesServer(server string) bool {
 	if err != nil {
 		return false
 	}
-	if p, err := netip.ParsePrefix(c.ServiceCIDR); err == nil && p.Contains(a.Addr()) {
-		return true
+	for _, r := range ranges(c.ServiceCIDR) {
+		if p, err := netip.ParsePrefix(r); err == nil && p.Contains(a.Addr()) {
+			return true
+		}
 	}
 	low, high, _ := strings.Cut(c.NodePorts, "-")
 	from, err := strconv.ParseUint(low, 10, 16)

@@ -104,7 +104,7 @@ func (c *Cleanup) matchesRule(line string, f []string) bool {
 				return true
 			}
 		case "-s", "-d":
-			if c.PodCIDR != "" && f[i+1] == c.PodCIDR {
+			if slices.Contains(ranges(c.PodCIDR), f[i+1]) {
 				return true
 			}
 		case "-i", "-o":

@@ -50,6 +50,8 @@ type CNIRelease struct {
 	// FirstAddress reports that a node sends packets to pods of other nodes from the first
 	// address of its own pod range, which no pod has.
 	FirstAddress bool `yaml:"firstAddress,omitempty" json:"firstAddress,omitempty"`
+	// DualStack reports that pods can have an IPv6 address too.
+	DualStack bool `yaml:"dualStack,omitempty" json:"dualStack,omitempty"`
 	// OneSubnet, if it is not empty, requires that all nodes are in one subnet.
 	OneSubnet string `yaml:"oneSubnet,omitempty" json:"oneSubnet,omitempty"`
 

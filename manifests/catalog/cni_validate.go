@@ -66,6 +66,9 @@ func (r CNIRelease) validate(c *strict.Checks, p string) {
 		if err == nil {
 			err = objects.Execute(io.Discard, data)
 		}
+		if data.PodCIDR6 = "fd00:10::/56"; err == nil && r.DualStack {
+			err = objects.Execute(io.Discard, data)
+		}
 		if err != nil || r.Objects == "" {
 			c.Add(p+".template", "%q is not a template of objects beside cni.yaml: %v", strings.Join(r.templates(), ", "), err)
 			break
@@ -116,7 +119,7 @@ func (r CNIRelease) validateHosts(c *strict.Checks, p string) {
 func sampleData(roles ...string) ObjectData {
 	d := ObjectData{
 		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", NodePorts: "30000-32767", DNSAddress: "10.96.0.10", DNSDomain: "cluster.local", LocalDNS: []string{"169.254.20.10"},
-		APIServer: "https://10.0.0.11:6443", Forward: true, Namespace: "kube-system", Images: map[string]string{},
+		Nodes: []string{"10.0.0.11", "fd00::11"}, APIServer: "https://10.0.0.11:6443", Forward: true, Namespace: "kube-system", Images: map[string]string{},
 	}
 	for _, r := range roles {
 		d.Images[r] = "registry.example/" + r + ":1"

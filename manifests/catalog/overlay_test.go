@@ -111,7 +111,7 @@ releases:
 	}
 	flannel, _ := c.CNI("flannel")
 	n, _ := flannel.For("1.36")
-	if n.Version != "v0.15.1" || n.Objects != "image: {{.Images.flannel}} {{.Images.plugin}}" || n.Images["plugin"].Ref == "" || len(n.Interfaces) != 2 {
+	if n.Version != "v0.15.1" || n.Objects != "image: {{.Images.flannel}} {{.Images.plugin}}" || n.Images["plugin"].Ref == "" || len(n.Interfaces) != 3 {
 		t.Errorf("flannel: %+v", n)
 	}
 }

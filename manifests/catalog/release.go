@@ -107,6 +107,8 @@ type Features struct {
 	CSRApproverRoles   bool     `yaml:"csrApproverRoles" json:"csrApproverRoles"`     // signerName exists: approve verb on signers
 	MetadataRoute      bool     `yaml:"metadataRoute" json:"metadataRoute"`           // old kubelets query 169.254.169.254 at start
 	EtcdLearner        bool     `yaml:"etcdLearner" json:"etcdLearner,omitempty"`     // members can join as learners (etcd 3.4)
+	// DualStack reports that pods and services can have addresses of both families.
+	DualStack bool `yaml:"dualStack" json:"dualStack,omitempty"`
 	// DrainArgs make kubectl drain evict pods with emptyDir volumes.
 	DrainArgs []string `yaml:"drainArgs" json:"drainArgs,omitempty"`
 	// CtrPullArgs are arguments of `ctr images pull` that restrict it to one

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -12,11 +13,16 @@ import (
 // ObjectData is the data of the templates of Kubernetes objects
 // (CNIRelease.Objects, Release.DNSTemplate).
 type ObjectData struct {
+	// PodCIDR and ServiceCIDR are the first ranges; PodCIDR6 is the IPv6 range of pods with
+	// addresses of both families, or else "".
 	PodCIDR     string
 	ServiceCIDR string
-	NodePorts   string // the range of node ports, "30000-32767"
-	DNSAddress  string // cluster IP of the DNS service
-	DNSDomain   string // "cluster.local"
+	PodCIDR6    string
+	// Nodes are all addresses of the nodes.
+	Nodes      []string
+	NodePorts  string // the range of node ports, "30000-32767"
+	DNSAddress string // cluster IP of the DNS service
+	DNSDomain  string // "cluster.local"
 	// APIServer is the URL of the API for programs on nodes, which works without a proxy
 	// of services.
 	APIServer string
@@ -32,6 +38,15 @@ type ObjectData struct {
 	// Images maps the role in the catalog entry to a full image reference,
 	// preferably with a digest.
 	Images map[string]string
+}
+
+// NodePattern returns a regular expression for the address of any node.
+func (d ObjectData) NodePattern() string {
+	var out []string
+	for _, a := range d.Nodes {
+		out = append(out, regexp.QuoteMeta(a))
+	}
+	return "^(" + strings.Join(out, "|") + ")$"
 }
 
 // Settings returns the options as text, "backend=vxlan port=8472". As an annotation of
