@@ -64,7 +64,7 @@ func (c *Cluster) checkDualStack(ck *strict.Checks, lock *Lock) {
 	case !lock.Release.Features.DualStack:
 		ck.AddHint("network.podCIDR", one, "Kubernetes %s of the bundle has IPv4 and IPv6 together only behind a feature gate, with another API: want 1.21 or later", lock.Kubernetes)
 	case !lock.CNIRelease.DualStack:
-		ck.AddHint("network.podCIDR", one+", or pack a bundle of 1.25 or later with --cni flannel",
+		ck.AddHint("network.podCIDR", one+", or pack a bundle of 1.21 or later with --cni flannel",
 			"the pod network %s %s of the bundle has one address family", lock.CNI, lock.CNIRelease.Version)
 	}
 }
@@ -100,6 +100,9 @@ func (c *Cluster) validateNetwork(ck *strict.Checks) {
 	}
 	if i := c.Network.Isolation; i != "" {
 		ck.Among("network.isolation", i, IsolateNamespaces)
+		if c.DualStack() {
+			ck.Add("network.isolation", "found two ranges in network.podCIDR, want one of IPv4: the isolation says nothing about IPv6")
+		}
 	}
 	if d := c.Network.DNSDomain; d != "" {
 		ck.Match("network.dnsDomain", d, strict.IsDNSName, "a DNS domain")

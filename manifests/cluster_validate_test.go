@@ -156,6 +156,7 @@ func TestClusterValidate(t *testing.T) {
 			dualStack(c)
 			c.HostPrep.Sysctls = map[string]string{"net.ipv6.conf.all.forwarding": "0"}
 		}},
+		{"dual stack, isolated", "network.isolation", "found two ranges", func(c *Cluster) { dualStack(c); c.Network.Isolation = IsolateNamespaces }},
 		{"taints and labels", "", "", func(c *Cluster) {
 			c.Hosts[1].Taints = []string{"a:NoExecute", "example.com/gpu=yes:NoSchedule", "b=:PreferNoSchedule"}
 			c.Hosts[1].Labels = map[string]string{"example.com/rack": "a1", "empty": ""}

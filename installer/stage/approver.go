@@ -59,13 +59,13 @@ func (in Input) isolation() *kube.Isolation {
 		return nil
 	}
 	if !in.isolated() {
-		return &kube.Isolation{PodCIDR: in.Cluster.PodCIDR(), Off: true}
+		return &kube.Isolation{PodCIDR: in.Cluster.PodCIDRs()[0], Off: true}
 	}
 	exempt := []string{"kube-system", "kube-public", "kube-node-lease"}
 	if ns := in.Lock.CNIRelease.ObjectNamespace(); !slices.Contains(exempt, ns) {
 		exempt = append(exempt, ns)
 	}
-	return &kube.Isolation{PodCIDR: in.Cluster.PodCIDR(), Exempt: exempt, FirstAddresses: in.Lock.CNIRelease.FirstAddress}
+	return &kube.Isolation{PodCIDR: in.Cluster.PodCIDRs()[0], Exempt: exempt, FirstAddresses: in.Lock.CNIRelease.FirstAddress}
 }
 
 // isolated reports whether cluster.yaml asks for the isolation of namespaces.

@@ -67,7 +67,7 @@ packages: [chrony]
 		"cni/flannel/cni.yaml": `apiVersion: offk8s.dev/v1
 kind: CNI
 releases:
-  - from: "1.25"
+  - from: "1.21"
     version: v0.15.1
     images: {flannel: {ref: "registry.example/flannel:v0.15.1", digest: ~}}
     template: ours.yaml
@@ -153,19 +153,19 @@ func TestOverlayRefuses(t *testing.T) {
 		{"flag of nobody", "kubernetes/1.36.yaml", releaseHead + "args: {kubelt: {v: 2}}\n", `found "kubelt"`},
 		{"member outside", "kubernetes/1.36.yaml", releaseHead + "components: [{name: etcd, members: [../etcd]}]\n", "plain relative path"},
 		{"unknown key file", "distro/rocky-9.yaml", "apiVersion: offk8s.dev/v1\nkind: Distro\nyum: [{id: rocky9-baseos, keyFiles: [x.asc]}]\n", "keys/x.asc is not in the catalog"},
-		{"shared folder", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', files: [/etc]}]\n", "two levels"},
-		{"network that is always ready", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ready: [subnet.env]}]\n", "ready[0]"},
-		{"chain of the kernel", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', chains: [INPUT]}]\n", `chains[0]: found "INPUT"`},
-		{"comment with a quote", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ruleComments: ['a\"b']}]\n", "ruleComments[0]: found"},
-		{"module with an option", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', modules: ['-r']}]\n", "modules[0]: found"},
-		{"setting of two lines", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', sysctls: {a.b: \"1\\n2\"}}]\n", "one line"},
+		{"shared folder", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', files: [/etc]}]\n", "two levels"},
+		{"network that is always ready", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', ready: [subnet.env]}]\n", "ready[0]"},
+		{"chain of the kernel", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', chains: [INPUT]}]\n", `chains[0]: found "INPUT"`},
+		{"comment with a quote", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', ruleComments: ['a\"b']}]\n", "ruleComments[0]: found"},
+		{"module with an option", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', modules: ['-r']}]\n", "modules[0]: found"},
+		{"setting of two lines", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', sysctls: {a.b: \"1\\n2\"}}]\n", "one line"},
 		{"option that can be anything", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\noptions: {mode: {type: string, about: x}}\n", "want values for a string"},
 		{"option of a type", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\noptions: {mode: {type: list, about: x}}\n", `options.mode.type: found "list"`},
 		{"default that is no value", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\noptions: {backend: {default: udp}}\n", "options.backend.default: found udp, want one of vxlan, host-gw"},
-		{"port of no option", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ports: ['{{.prot}}/udp']}]\n", "prot"},
-		{"port that an option makes wrong", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', ports: ['{{.backend}}/udp']}]\n", "ports[0]: found"},
-		{"protocol", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', protocols: ['4']}]\n", `protocols[0]: found "4"`},
-		{"all interfaces", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.25', interfaces: ['*']}]\n", "interfaces[0]: found"},
+		{"port of no option", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', ports: ['{{.prot}}/udp']}]\n", "prot"},
+		{"port that an option makes wrong", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', ports: ['{{.backend}}/udp']}]\n", "ports[0]: found"},
+		{"protocol", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', protocols: ['4']}]\n", `protocols[0]: found "4"`},
+		{"all interfaces", "cni/flannel/cni.yaml", "apiVersion: offk8s.dev/v1\nkind: CNI\nreleases: [{from: '1.21', interfaces: ['*']}]\n", "interfaces[0]: found"},
 		{"template with a slip", "cni/flannel/flannel.yaml", "{{.Images.nobody}}", "not a template of objects"},
 		{"dns template with a slip", "dns/coredns.yaml", "{{.Nobody}}", "not a template of objects"},
 		{"file without a place", "kubernetes/1.36.yml", "", "no catalog entry has this place"},
