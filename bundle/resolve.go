@@ -201,7 +201,7 @@ func (r *resolver) settleDistro(cat *catalog.Catalog, name string) {
 		r.fail("distros", err)
 		return
 	}
-	warnings, err := r.lock.Release.Fit(d)
+	warnings, err := r.lock.Release.Fit(d, r.lock.Runtime)
 	if err != nil {
 		r.fail(name, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/offk8s/offk8s/installer/step"
@@ -73,18 +72,11 @@ func (docker) directories(l *list, in Input) {
 	l.add("data-containerd", &step.Directory{Path: containerdData, Mode: 0o700, Purge: true})
 	// As the daemon sets it: it is closed to others since 20.10.9.
 	mode := step.Mode(0o711)
-	if dockerMajor(in) >= 20 {
+	if in.Lock.Release.DockerMajor() >= 20 {
 		mode = 0o710
 	}
 	l.add("data", &step.Directory{Path: dockerData, Mode: mode, Purge: true})
 	l.add("data-shim", &step.Directory{Path: "/var/lib/dockershim", Purge: true})
-}
-
-// dockerMajor returns 20 for docker 20.10.23.
-func dockerMajor(in Input) int {
-	major, _, _ := strings.Cut(in.Lock.Components()[manifests.RuntimeDocker], ".")
-	n, _ := strconv.Atoi(major)
-	return n
 }
 
 func (docker) service(l *list, in Input) {

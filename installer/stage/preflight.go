@@ -247,12 +247,11 @@ func checkKernel(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		return
 	}
 	cgroups := Check{Name: "cgroups", Found: fmt.Sprintf("version %v", f.Cgroups)}
-	if !in.Lock.Release.Features.CgroupV2 {
+	if release := in.Lock.Release; !release.CgroupV2(in.runtimeName()) {
 		cgroups.Want = "version 1 for Kubernetes " + in.Lock.Minor
-		cgroups.Hint = "boot with systemd.unified_cgroup_hierarchy=0"
-		c.require(slices.Contains(f.Cgroups, 1), cgroups)
-	} else if in.runtimeName() == manifests.RuntimeDocker && dockerMajor(in) < 20 {
-		cgroups.Want = "version 1 for docker before 20.10"
+		if release.Features.CgroupV2 {
+			cgroups.Want = "version 1 for docker before 20.10"
+		}
 		cgroups.Hint = "boot with systemd.unified_cgroup_hierarchy=0"
 		c.require(slices.Contains(f.Cgroups, 1), cgroups)
 	}

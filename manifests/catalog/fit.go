@@ -11,14 +11,14 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// Fit compares what r needs with what hosts of d have. The warnings say what must be
-// changed on the hosts; the error means that r cannot run on them. What the catalog
-// does not know of d is not judged.
-func (r Release) Fit(d Distro) (warnings []string, err error) {
+// Fit compares what r with a container runtime needs with what hosts of d have. The
+// warnings say what must be changed on the hosts; the error means that r cannot run on
+// them. What the catalog does not know of d is not judged.
+func (r Release) Fit(d Distro, runtime string) (warnings []string, err error) {
 	older := func(than string) bool {
 		return than != "" && d.Kernel != "" && kernel(d.Kernel).Compare(kernel(than)) < 0
 	}
-	warning, err := r.fitCgroups(d)
+	warning, err := r.fitCgroups(d, runtime)
 	if older(r.Kernel) {
 		err = errors.Join(fmt.Errorf("kubernetes %s needs kernel %s or newer, %s has %s", r.Minor, r.Kernel, d.Name, d.Kernel), err)
 	}
@@ -38,15 +38,26 @@ func (r Release) Fit(d Distro) (warnings []string, err error) {
 	return warnings, nil
 }
 
+// CgroupV2 reports whether r with a container runtime runs on hosts that have cgroup v2
+// alone: docker does since 20.10.
+func (r Release) CgroupV2(runtime string) bool {
+	docker := r.DockerMajor()
+	return r.Features.CgroupV2 && (runtime != "docker" || docker == 0 || docker >= 20)
+}
+
 // fitCgroups compares the versions of cgroups.
-func (r Release) fitCgroups(d Distro) (warning string, err error) {
+func (r Release) fitCgroups(d Distro, runtime string) (warning string, err error) {
+	what := r.Minor
+	if r.Features.CgroupV2 {
+		what += " with a docker before 20.10"
+	}
 	switch {
 	case len(d.Cgroups) == 0:
-	case !r.Features.CgroupV2 && d.Cgroups[0] == 2:
+	case !r.CgroupV2(runtime) && d.Cgroups[0] == 2:
 		if !slices.Contains(d.Cgroups, 1) {
-			return "", fmt.Errorf("kubernetes %s needs cgroup v1, which %s does not have", r.Minor, d.Name)
+			return "", fmt.Errorf("kubernetes %s needs cgroup v1, which %s does not have", what, d.Name)
 		}
-		return fmt.Sprintf("Kubernetes %s needs cgroup v1, and hosts of %s start with v2: boot them with systemd.unified_cgroup_hierarchy=0", r.Minor, d.Name), nil
+		return fmt.Sprintf("Kubernetes %s needs cgroup v1, and hosts of %s start with v2: boot them with systemd.unified_cgroup_hierarchy=0", what, d.Name), nil
 	case r.Features.CgroupV1Refused && d.Cgroups[0] == 1:
 		if !slices.Contains(d.Cgroups, 2) {
 			return fmt.Sprintf("Kubernetes %s refuses cgroup v1, and hosts of %s have no other: set kubelet.config failCgroupV1: false in cluster.yaml", r.Minor, d.Name), nil
@@ -56,10 +67,11 @@ func (r Release) fitCgroups(d Distro) (warning string, err error) {
 	return "", nil
 }
 
-// DistrosFor returns the names of the operating systems that r can run on, sorted.
+// DistrosFor returns the names of the operating systems that r can run on with its default
+// runtime, sorted.
 func (c *Catalog) DistrosFor(r Release) []string {
 	return slices.DeleteFunc(c.DistroNames(), func(name string) bool {
-		_, err := r.Fit(c.distros[name])
+		_, err := r.Fit(c.distros[name], r.Defaults.Runtime)
 		return err != nil
 	})
 }

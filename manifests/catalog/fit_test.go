@@ -17,6 +17,12 @@ func TestFit(t *testing.T) {
 	cat.distros["new-1"] = Distro{Name: "new-1", Cgroups: []int{2}}
 	cat.distros["unknown-1"] = Distro{Name: "unknown-1"}
 	for _, tt := range []struct{ minor, distro, warning, err string }{
+		{"1.19 docker", "centos-7", "", ""},
+		{"1.19 docker", "rocky-9", "1.19 with a docker before 20.10 needs cgroup v1, and hosts of rocky-9 start with v2", ""},
+		{"1.20 docker", "debian-13", "", "1.20 with a docker before 20.10 needs cgroup v1, which debian-13 does not have"},
+		{"1.21 docker", "debian-13", "", ""},
+		{"1.24 docker", "debian-13", "", ""}, // has none; pack says so
+		{"1.16 docker", "rocky-9", "Kubernetes 1.16 needs cgroup v1", ""},
 		{"1.16", "centos-7", "", ""},
 		{"1.16", "rocky-9", "systemd.unified_cgroup_hierarchy=0", ""},
 		{"1.16", "debian-12", "systemd.unified_cgroup_hierarchy=0", ""},
@@ -29,7 +35,8 @@ func TestFit(t *testing.T) {
 		{"1.36", "either-1", "systemd.unified_cgroup_hierarchy=1", ""},
 		{"1.36", "unknown-1", "", ""},
 	} {
-		r, err := cat.Release(tt.minor)
+		minor, runtime, _ := strings.Cut(tt.minor, " ")
+		r, err := cat.Release(minor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +44,7 @@ func TestFit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		warnings, err := r.Fit(d)
+		warnings, err := r.Fit(d, runtime)
 		warning := strings.Join(warnings, "\n")
 		text := ""
 		if err != nil {
@@ -67,7 +74,7 @@ func TestNearMisses(t *testing.T) {
 			t.Errorf("distribution %q: error %v, want %q", name, err, want)
 		}
 	}
-	for version, want := range map[string]string{"1.17.3": "which has 1.17.17", "v1.36.9": "which has 1.36.0, 1.36.1, 1.36.2, 1.36.3", "1.99": "1.34, 1.35, 1.36"} {
+	for version, want := range map[string]string{"1.17.3": "which has 1.17.17", "v1.19.20": "which has 1.19.16", "1.99": "1.34, 1.35, 1.36"} {
 		if _, err := cat.Release(version); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("version %q: error %v, want %q", version, err, want)
 		}
@@ -123,7 +130,7 @@ func TestFits(t *testing.T) {
 			}
 		}
 		for _, r := range cat.Versions() {
-			warnings, err := r.Fit(d)
+			warnings, err := r.Fit(d, r.Defaults.Runtime)
 			now := strings.Join(warnings, "\n    ")
 			if err != nil {
 				now = "refused: " + strings.ReplaceAll(err.Error(), "\n", "\n    ")

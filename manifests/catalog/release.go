@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,6 +125,18 @@ func (r Release) Runtimes() []string {
 	return slices.DeleteFunc(slices.Clone(Runtimes), func(name string) bool {
 		return !slices.ContainsFunc(r.Components, func(d Download) bool { return d.Name == name })
 	})
+}
+
+// DockerMajor returns the first number of the version of docker in r, 20 for 20.10.23, and 0
+// if r has no docker.
+func (r Release) DockerMajor() int {
+	n := 0
+	for _, d := range r.Components {
+		if major, _, _ := strings.Cut(d.Version, "."); d.Name == "docker" {
+			n, _ = strconv.Atoi(major)
+		}
+	}
+	return n
 }
 
 // neededComponents are required by install.
