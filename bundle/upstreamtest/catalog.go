@@ -82,9 +82,9 @@ func (u *Upstream) Catalog(dir string) (*catalog.Catalog, error) {
 
 func (u *Upstream) release(r catalog.Release) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\ncomponents:\n", manifests.APIVersion, catalog.KindRelease)
+	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nversion: %q\ncomponents:\n", manifests.APIVersion, catalog.KindRelease, r.Version)
 	for _, d := range r.Components {
-		fmt.Fprintf(&b, "  - name: %s\n    arches:\n", d.Name)
+		fmt.Fprintf(&b, "  - name: %s\n    version: %q\n    arches:\n", d.Name, d.Version)
 		for _, arch := range slices.Sorted(maps.Keys(d.Arches)) {
 			remote := d.Arches[arch]
 			content, _ := u.File(remote.URL)
