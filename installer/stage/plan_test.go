@@ -163,7 +163,7 @@ func TestPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := in.image("registry.k8s.io/coredns/coredns:v1.14.2")
+	a, _ := in.image(in.Lock.Release.Images["coredns"].Ref)
 	for _, want := range []string{
 		"/files/kubernetes/kubelet",
 		"/v2/coredns/coredns/manifests/" + a.Blob.Digest.String() + "?ns=registry.k8s.io",

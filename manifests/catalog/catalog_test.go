@@ -143,7 +143,8 @@ func TestRenderObjectsMissingRole(t *testing.T) {
 }
 
 // TestCatalogPins holds for the embedded catalog, beyond what loading checks:
-// every download comes by https with a digest, but for those named here.
+// every download comes by https with a digest, but for those named here, and every image
+// has a digest.
 func TestCatalogPins(t *testing.T) {
 	unpinned := []string{"cfssl-certinfo/arm64"} // no public digest
 	machines := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
@@ -164,6 +165,30 @@ func TestCatalogPins(t *testing.T) {
 					t.Errorf("%s %s %s: %s is another one", r.Minor, d.Name, d.Version, remote.URL)
 				}
 			}
+		}
+		checkImagePins(t, r.Minor, r.Images)
+	}
+	c := loadEmbedded(t)
+	for name, n := range c.cnis {
+		for _, r := range n.Releases {
+			checkImagePins(t, name, r.Images)
+		}
+	}
+	for name, a := range c.addons {
+		for _, r := range a.Releases {
+			checkImagePins(t, name, r.Images)
+		}
+	}
+}
+
+func checkImagePins(t *testing.T, of string, images map[string]Image) {
+	t.Helper()
+	if len(images) == 0 {
+		t.Errorf("%s has no images", of)
+	}
+	for _, i := range images {
+		if i.Digest == "" {
+			t.Errorf("%s: %s has no digest", of, i.Ref)
 		}
 	}
 }
@@ -232,13 +257,13 @@ func TestCatalogFilesAreUsed(t *testing.T) {
 
 func TestCatalogLookups(t *testing.T) {
 	c := loadEmbedded(t)
-	for _, s := range []string{"1.36", "1.36.3", "v1.36.3", "v1.36"} {
+	for _, s := range []string{"1.16", "1.16.15", "v1.16.15", "v1.16"} {
 		r, err := c.Release(s)
-		if err != nil || r.Version != "1.36.3" || r.DNSTemplate == "" {
+		if err != nil || r.Version != "1.16.15" || r.DNSTemplate == "" {
 			t.Errorf("%s: %q, %v", s, r.Version, err)
 		}
 	}
-	for _, s := range []string{"1.36.99", "1.15", "", "1", "x.y", "1.36.3-rc.1", "1.036", "1.36.3.1"} {
+	for _, s := range []string{"1.16.99", "1.15", "", "1", "x.y", "1.36.3-rc.1", "1.036", "1.36.3.1"} {
 		if _, err := c.Release(s); err == nil {
 			t.Errorf("%q was found", s)
 		}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -8,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/manifests/catalog"
@@ -49,15 +53,92 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
+// TestPatchIsOneLine: a line for a new patch is all that the generator needs. It becomes
+// the default of its minor, the one before stays available, and no other file changes.
+func TestPatchIsOneLine(t *testing.T) {
+	const minor, patch = "1.30", "1.30.99"
+	dir := t.TempDir()
+	for _, sub := range []string{"gen", "kubernetes"} {
+		if err := os.CopyFS(filepath.Join(dir, sub), os.DirFS(filepath.Join("..", sub))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "gen/kubernetes.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	amd64, arm64 := digest.SHA512.FromString("amd64").String(), digest.SHA512.FromString("arm64").String()
+	_, err = fmt.Fprintf(f, "  v%s: {amd64: %s, arm64: %s}\n", patch, amd64, arm64)
+	if err := errors.Join(err, f.Close(), run(dir)); err != nil {
+		t.Fatal(err)
+	}
+	changed := differ(t, "../kubernetes", filepath.Join(dir, "kubernetes"))
+	if want := []string{minor + ".yaml"}; !slices.Equal(changed, want) {
+		t.Errorf("changed %v, want %v", changed, want)
+	}
+	again := t.TempDir()
+	if err := errors.Join(os.CopyFS(again, os.DirFS(filepath.Join(dir, "kubernetes"))), run(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if changed := differ(t, again, filepath.Join(dir, "kubernetes")); len(changed) > 0 {
+		t.Errorf("the second run changed %v", changed)
+	}
+	checkNewPatch(t, dir, minor, patch, amd64)
+}
+
+// checkNewPatch loads the releases in dir, in which a minor has a new patch.
+func checkNewPatch(t *testing.T, dir, minor, patch, amd64 string) {
+	t.Helper()
+	before, err := catalog.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, err := before.Release(minor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := catalog.Embedded()
+	if err := errors.Join(err, os.RemoveAll(filepath.Join(dir, "gen")), after.Overlay(dir)); err != nil {
+		t.Fatal(err)
+	}
+	is, err := after.Release(minor)
+	if err != nil || is.Version != patch || is.Components[0].Arches["amd64"].Digest != amd64 {
+		t.Errorf("default %s, %+v, %v", is.Version, is.Components[0], err)
+	}
+	old, err := after.Release(was.Version)
+	if diff := cmp.Diff(was, old); err != nil || diff != "" {
+		t.Errorf("%s is another one now: %v\n%s", was.Version, err, diff)
+	}
+}
+
+// differ returns the names of the files of two directories that differ.
+func differ(t *testing.T, dir, other string) []string {
+	t.Helper()
+	files, err := os.ReadDir(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, f := range files {
+		one, errOne := os.ReadFile(filepath.Join(dir, f.Name()))
+		two, errTwo := os.ReadFile(filepath.Join(other, f.Name()))
+		if err := errors.Join(errOne, errTwo); err != nil || !bytes.Equal(one, two) {
+			out = append(out, f.Name())
+		}
+	}
+	return out
+}
+
 // TestPinsComeFromInput: each digest that the loaded catalog pins is the one that
-// the input has for that version and architecture, and comes with a source.
+// the input has for that version and architecture or for that image, and comes with a
+// source.
 func TestPinsComeFromInput(t *testing.T) {
 	in := load(t)
 	cat, err := catalog.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	pins := 0
+	pins, used := 0, map[string]bool{}
 	for _, minor := range cat.Versions() {
 		for _, version := range minor.PatchVersions() {
 			r, err := cat.Release(version)
@@ -72,15 +153,45 @@ func TestPinsComeFromInput(t *testing.T) {
 					}
 				}
 			}
-			for role, i := range r.Images {
-				if want := in.images.Images[i.Ref]; i.Digest != want.Digest || want.Source == "" {
-					t.Errorf("%s %s: %q, the input has %+v", version, role, i.Digest, want)
-				}
-			}
+			in.checkImages(t, version, r.Images, used)
+		}
+	}
+	for _, name := range cat.CNINames() {
+		n, err := cat.CNI(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range n.Releases {
+			in.checkImages(t, name+" "+r.Version, r.Images, used)
+		}
+	}
+	for _, name := range cat.AddonNames() {
+		a, err := cat.Addon(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range a.Releases {
+			in.checkImages(t, name+" "+r.Version, r.Images, used)
 		}
 	}
 	if pins < 1000 {
 		t.Errorf("compared %d", pins)
+	}
+	for ref := range in.images.Images {
+		if !used[ref] {
+			t.Errorf("%s is not used", ref)
+		}
+	}
+}
+
+// checkImages compares images with the input, and marks those that it has as used.
+func (in *input) checkImages(t *testing.T, of string, images map[string]catalog.Image, used map[string]bool) {
+	t.Helper()
+	for role, i := range images {
+		used[i.Ref] = true
+		if want := in.images.Images[i.Ref]; i.Digest != want.Digest || want.Source == "" {
+			t.Errorf("%s %s: %q, the input has %+v", of, role, i.Digest, want)
+		}
 	}
 }
 
