@@ -61,11 +61,11 @@ func (c *Cluster) checkDualStack(ck *strict.Checks, lock *Lock) {
 	const one = "use one range of IPv4, and no hosts[].secondAddress"
 	switch {
 	case !c.DualStack():
-	case !lock.Release.Features.DualStack:
-		ck.AddHint("network.podCIDR", one, "Kubernetes %s of the bundle has IPv4 and IPv6 together only behind a feature gate, with another API: want 1.21 or later", lock.Kubernetes)
-	case !lock.CNIRelease.DualStack:
+	case !lock.CNIRelease.DualStack: // first, since bundles that an older offk8s packed say so of every release
 		ck.AddHint("network.podCIDR", one+", or pack a bundle of 1.21 or later with --cni flannel",
 			"the pod network %s %s of the bundle has one address family", lock.CNI, lock.CNIRelease.Version)
+	case !lock.Release.Features.DualStack:
+		ck.AddHint("network.podCIDR", one, "Kubernetes %s of the bundle has IPv4 and IPv6 together only behind a feature gate, with another API: want 1.21 or later", lock.Kubernetes)
 	}
 }
 

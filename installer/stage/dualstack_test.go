@@ -92,13 +92,18 @@ func TestDualStack(t *testing.T) {
 // Both families need a Kubernetes and a pod network that have them.
 func TestDualStackIsRefused(t *testing.T) {
 	for _, tt := range []struct{ minor, network, want string }{
-		{"1.20", "flannel", "behind a feature gate, with another API: want 1.21 or later"},
+		{"1.20", "flannel", "the pod network flannel v0.15.1 of the bundle has one address family"},
+		{"1.20", "other", "behind a feature gate, with another API: want 1.21 or later"},
 		{"1.36", "calico", "the pod network calico"},
 		{"1.21", "flannel", ""},
 		{"1.36", "flannel", ""},
 	} {
 		in := dualStack(testInput(t, tt.minor))
-		in.Lock = testLock(t, embedded(t), tt.minor, tt.network)
+		if tt.network == "other" {
+			in.Lock.CNIRelease.DualStack = true
+		} else {
+			in.Lock = testLock(t, embedded(t), tt.minor, tt.network)
+		}
 		p := in.Cluster.CheckNetwork(in.Lock)
 		if tt.want == "" && len(p) > 0 || tt.want != "" && (len(p) != 1 || p[0].Path != "network.podCIDR" || !strings.Contains(p[0].Message, tt.want)) {
 			t.Errorf("%s with %s: %v, want %q", tt.minor, tt.network, p, tt.want)
