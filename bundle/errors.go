@@ -19,6 +19,9 @@ var (
 	// ErrPart means that a part of a bundle in several parts, or the list of them, is
 	// missing, damaged or of another bundle. The error is of class ErrVerify as well.
 	ErrPart = errors.New("bad part")
+	// ErrOtherBase means that a bundle was given as a base and is not the one that the
+	// delta names.
+	ErrOtherBase = errors.New("is not the base")
 	// ErrInput means that Resolve was called with a Manifest that the catalog
 	// cannot satisfy or that contradicts itself. The network was not used.
 	ErrInput = errors.New("wrong input")

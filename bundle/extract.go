@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,10 +65,8 @@ func (b *Bundle) ExtractImage(ctx context.Context, dir *os.Root, e ImageEntry) (
 	}
 	err = writeBelow(dir, name, 0o644, func(w io.Writer) error {
 		t := tarfile.NewWriter(w)
-		for _, m := range []headMember{{MemberLayout, []byte(layoutFile)}, {MemberIndex, index}} {
-			if err := t.Add(m.name, int64(len(m.content)), bytes.NewReader(m.content)); err != nil {
-				return err
-			}
+		if err := addHead(t, []headMember{{MemberLayout, []byte(layoutFile)}, {MemberIndex, index}}); err != nil {
+			return err
 		}
 		for _, d := range set.sorted() {
 			if err := b.addBlob(ctx, t, d); err != nil {

@@ -17,6 +17,7 @@ type Summary struct {
 	Expires  time.Time     `json:"expires,omitzero"`
 	Previous digest.Digest `json:"previous,omitempty"`
 	Root     digest.Digest `json:"root"`
+	Base     *Base         `json:"base,omitempty"` // of a delta
 	Signed   bool          `json:"signed"`
 	Signer   string        `json:"signer,omitempty"` // fingerprint; empty unless SignatureChecked
 	// SignatureChecked reports whether a trusted key made the signature.
@@ -68,7 +69,7 @@ func Inspect(b *Bundle) (Summary, error) {
 	c, l := b.config, b.lock
 	s := Summary{
 		Name: c.Name, Sequence: c.Sequence, Created: c.Created, Expires: c.Expires, Previous: c.Previous,
-		Root: b.root, Signed: b.head[MemberSignature] != nil,
+		Root: b.root, Base: b.base, Signed: b.head[MemberSignature] != nil,
 		Kubernetes: l.Kubernetes, Arches: l.Arches, Distros: l.Distros, CNI: l.CNI, Runtime: l.Runtime,
 		ClaimedSigner: b.ClaimedSigner(), Blobs: len(b.blobs),
 	}

@@ -15,13 +15,14 @@ import (
 )
 
 // Names of the members before the blobs, in this order. An unsigned bundle
-// has neither MemberSignature nor MemberSigstore.
+// has neither MemberSignature nor MemberSigstore, and only a delta has MemberBase.
 const (
 	MemberLayout    = ocispec.ImageLayoutFile
 	MemberIndex     = ocispec.ImageIndexFile
 	MemberSignature = "index.json.sig"
 	MemberSigstore  = "index.json.sigstore.json"
 	MemberReadme    = "README.txt"
+	MemberBase      = "base.json"
 )
 
 // titlePublicKey is the title of the OpenPGP public key in the bundle artifact.

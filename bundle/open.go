@@ -26,6 +26,9 @@ type OpenOptions struct {
 	// nor Fingerprints, it also accepts a bundle that any key signed, provided that
 	// the bundle names this key; Signer then returns false.
 	AllowUnsigned bool
+	// root, if it is set, accepts the bundle with this root and no other one, whoever
+	// signed it.
+	root digest.Digest
 }
 
 // Bundle is an open bundle. It is immutable and safe for concurrent use until
@@ -37,6 +40,8 @@ type Bundle struct {
 	head   map[string][]byte
 	signer *trust.PublicKey // nil unless trusted
 	maker  *trust.PublicKey // of the signature; the bundle itself may vouch for it
+	base   *Base            // of a delta, else nil
+	under  *Bundle          // the open base; nil if there is none
 
 	root digest.Digest
 	bundleArtifact
@@ -45,8 +50,8 @@ type Bundle struct {
 	files  []FileEntry
 }
 
-// Open opens the bundle that paths, today a single one, leads to as Locate describes.
-// It checks the signature and the digests of all documents, ours and those of images, before it parses
+// Open opens the bundle that the first of paths leads to as Locate describes, and its
+// bases among the others. It checks the signature and the digests of all documents, ours and those of images, before it parses
 // them, and checks that the tar holds exactly the members that index.json
 // reaches. Other blobs are not hashed; see Verify.
 //
@@ -54,10 +59,21 @@ type Bundle struct {
 // of class ErrVerify if anything else is wrong with the bundle, and an I/O error
 // otherwise. It names all missing and extra members.
 func Open(ctx context.Context, paths []string, o OpenOptions) (*Bundle, error) {
-	if len(paths) != 1 {
-		return nil, fmt.Errorf("open %d bundles as one", len(paths))
+	if len(paths) == 0 {
+		return nil, errors.New("open a bundle: no path")
 	}
-	f, err := openContainer(ctx, paths[0])
+	b, err := openOne(ctx, paths[0], o)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.openBases(ctx, paths[1:]); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func openOne(ctx context.Context, path string, o OpenOptions) (*Bundle, error) {
+	f, err := openContainer(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -107,14 +123,17 @@ func open(r io.ReaderAt, index *tarfile.Index, o OpenOptions) (*Bundle, error) {
 	if err := b.readContent(); err != nil {
 		return nil, err
 	}
+	if err := b.checkSelfSigned(); err != nil {
+		return nil, err
+	}
+	if err := b.readBase(); err != nil {
+		return nil, err
+	}
 	if err := b.checkMembers(); err != nil {
 		return nil, err
 	}
 	if err := matchLock(b.lock, b.images, b.files); err != nil {
 		return nil, verifyFailure(err)
-	}
-	if err := b.checkSelfSigned(); err != nil {
-		return nil, err
 	}
 	return b, nil
 }
@@ -159,27 +178,28 @@ func (b *Bundle) Files() []FileEntry { return b.files }
 
 // Blob returns a reader over the stored bytes of a blob, which it does not
 // verify. If one file holds the whole blob, Outer of the reader returns that
-// *os.File. The error wraps fs.ErrNotExist if the bundle has no such blob.
+// *os.File. The error wraps fs.ErrNotExist if the bundle has no such blob, and is a
+// *BaseError if a base has it that is not open.
 func (b *Bundle) Blob(d digest.Digest) (*io.SectionReader, error) {
-	m, err := b.member(d)
+	at, m, err := b.member(d)
 	if err != nil {
 		return nil, err
 	}
-	if e := b.extents(m); len(e) == 1 {
+	if e := at.extents(m); len(e) == 1 {
 		return io.NewSectionReader(e[0].File, e[0].Offset, e[0].Size), nil
 	}
-	return io.NewSectionReader(b.r, m.Offset, m.Size), nil
+	return io.NewSectionReader(at.r, m.Offset, m.Size), nil
 }
 
 // Extents returns where the bytes of a blob are stored, in order: one extent if
 // a single file has all of them, none if the bundle was opened from a reader. The error
-// wraps fs.ErrNotExist if the bundle has no such blob.
+// is as that of Blob.
 func (b *Bundle) Extents(d digest.Digest) ([]tarfile.Extent, error) {
-	m, err := b.member(d)
+	at, m, err := b.member(d)
 	if err != nil {
 		return nil, err
 	}
-	return b.extents(m), nil
+	return at.extents(m), nil
 }
 
 func (b *Bundle) extents(m tarfile.Member) []tarfile.Extent {
@@ -187,16 +207,6 @@ func (b *Bundle) extents(m tarfile.Member) []tarfile.Extent {
 		return nil
 	}
 	return b.file.Extents(m)
-}
-
-// member returns the tar member of a blob.
-func (b *Bundle) member(d digest.Digest) (tarfile.Member, error) {
-	if _, ok := b.blobs[d]; ok {
-		if m, ok := b.index.Lookup(blobName(d)); ok {
-			return m, nil
-		}
-	}
-	return tarfile.Member{}, fmt.Errorf("blob %q: %w", d, errNoBlob)
 }
 
 // Label returns the name of a blob for messages: of its image, of its file
@@ -224,10 +234,14 @@ func (b *Bundle) Path() string {
 	return b.file.path
 }
 
-// Close releases the file.
+// Close releases the files, those of the bases too.
 func (b *Bundle) Close() error {
-	if b.file == nil {
-		return nil
+	var errs []error
+	if b.under != nil {
+		errs = append(errs, b.under.Close())
 	}
-	return b.file.Close()
+	if b.file != nil {
+		errs = append(errs, b.file.Close())
+	}
+	return errors.Join(errs...)
 }

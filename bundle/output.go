@@ -146,7 +146,7 @@ func (o *output) failure(err error) error {
 	return fmt.Errorf("seal: write %q: %w", o.files[len(o.files)-1], err)
 }
 
-// discard closes and removes what was written.
+// discard closes and removes the files.
 func (o *output) discard() error {
 	var errs []error
 	if o.f != nil {

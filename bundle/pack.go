@@ -31,6 +31,8 @@ type PackOptions struct {
 	// than Split bytes is written in parts beside it; 0 means one file.
 	Output string
 	Split  int64
+	// Base, if it is set, makes a delta that leaves out content of Base.
+	Base *Bundle
 	// Parallel bounds the downloads at a time; 0 means 4.
 	Parallel int
 	// SelfBinaries are the paths of offk8s binaries by architecture. They are
@@ -109,7 +111,7 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	}
 	task := o.Progress.Start("seal "+o.Output, 0)
 	sealed, err := SealFile(ctx, o.Output, SealInput{
-		Lock: lock, Metadata: metadata, Key: o.Key, Split: o.Split, ReadBack: o.VerifyAfterWrite,
+		Lock: lock, Metadata: metadata, Key: o.Key, Split: o.Split, Base: o.Base, ReadBack: o.VerifyAfterWrite,
 		Open: func(d digest.Digest) (io.ReadCloser, error) { return o.Store.Get(d) },
 	})
 	task.Done(err)

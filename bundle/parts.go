@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +60,7 @@ type partEntry struct {
 // Locate returns the path of the bundle that name leads to, and its files. name is
 // the path of a bundle in one file, or of a bundle in parts: without a suffix, or
 // with that of a part or of the list of parts. The files may be incomplete; Open
-// reports what is missing.
+// reports those that are missing.
 func Locate(name string) (path string, files []string, err error) {
 	path = partSuffix.ReplaceAllString(strings.TrimSuffix(name, partsSuffix), "")
 	if path == name {
@@ -244,18 +243,12 @@ func (l *partList) vouch(b *Bundle, name string) error {
 	if l.Bundle != b.root {
 		return badPart(name, fmt.Errorf("is of another bundle: root %s, the parts have %s", l.Bundle, b.root))
 	}
-	if b.maker == nil {
-		if l.Signature != nil {
-			return badPart(name, errors.New("is signed, the bundle is not"))
-		}
-		return nil
-	}
 	payload, err := l.payload()
-	if err == nil {
-		_, err = trust.VerifyIndex(payload, bytes.Clone(l.Signature), []trust.PublicKey{*b.maker})
-	}
 	if err != nil {
-		return badPart(name, fmt.Errorf("%v; expected the signature of the key of the bundle", err))
+		return err
+	}
+	if err := b.checkSigned(payload, l.Signature); err != nil {
+		return badPart(name, err)
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ var headLimits = []struct {
 	{MemberSignature, 1 << 10, false},
 	{MemberSigstore, 4 << 10, false},
 	{MemberReadme, 64 << 10, true},
+	{MemberBase, 4 << 10, false},
 }
 
 // readHead reads the members before the blobs; nothing is trusted yet.
@@ -371,7 +372,7 @@ func (b *Bundle) readImages(s *blobSet) error {
 }
 
 // checkMembers checks that the blobs of the tar are exactly those that
-// index.json reaches.
+// index.json reaches. A delta may leave some out.
 func (b *Bundle) checkMembers() error {
 	var errs []error
 	expected := map[string]bool{}
@@ -380,6 +381,7 @@ func (b *Bundle) checkMembers() error {
 		expected[name] = true
 		m, ok := b.index.Lookup(name)
 		switch {
+		case !ok && b.base != nil:
 		case !ok:
 			errs = append(errs, badArtifact("open", b.labels[d], fmt.Errorf("member %q is missing", name)))
 		case m.Size != desc.Size:

@@ -31,6 +31,8 @@ type SealInput struct {
 	// for each blob: first for image manifests and indexes, then in the order of
 	// the tar.
 	Open func(digest.Digest) (io.ReadCloser, error)
+	// Base, if it is set, makes a delta: content that Base has is left out.
+	Base *Bundle
 	// Split is the largest size of a file that SealFile writes, in bytes; 0 means one
 	// file. Seal ignores it.
 	Split int64
@@ -50,12 +52,13 @@ func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error)
 		return "", fmt.Errorf("seal: %w", err)
 	}
 	t := tarfile.NewWriter(w)
-	for _, m := range head {
-		if err := t.Add(m.name, int64(len(m.content)), bytes.NewReader(m.content)); err != nil {
-			return "", fmt.Errorf("seal: %w", err)
-		}
+	if err := addHead(t, head); err != nil {
+		return "", fmt.Errorf("seal: %w", err)
 	}
 	for _, d := range s.blobs.sorted() {
+		if s.leftOut(d) {
+			continue
+		}
 		if err := s.copyBlob(ctx, t, s.blobs.blobs[d]); err != nil {
 			return "", err
 		}
@@ -77,6 +80,26 @@ type sealer struct {
 type headMember struct {
 	name    string
 	content []byte
+}
+
+// leftOut reports whether a delta leaves out a blob. It has all documents, so that it
+// can be read without its base.
+func (s *sealer) leftOut(d digest.Digest) bool {
+	if _, document := s.docs[d]; document || s.in.Base == nil {
+		return false
+	}
+	_, ok := s.in.Base.blobs[d]
+	return ok
+}
+
+// addHead writes the members before the blobs.
+func addHead(t *tarfile.Writer, head []headMember) error {
+	for _, m := range head {
+		if err := t.Add(m.name, int64(len(m.content)), bytes.NewReader(m.content)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // build makes every document of the bundle and returns the members before the blobs.
@@ -119,7 +142,12 @@ func (s *sealer) build() ([]headMember, error) {
 		}
 		head = append(head, headMember{MemberSignature, sig}, headMember{MemberSigstore, sigstore})
 	}
-	return append(head, headMember{MemberReadme, text}), nil
+	head = append(head, headMember{MemberReadme, text})
+	if s.in.Base == nil {
+		return head, nil
+	}
+	base, err := encodeBase(s.root, s.in.Base, s.in.Key)
+	return append(head, headMember{MemberBase, base}), err
 }
 
 // content returns the images and files of the bundle, sorted, and adds their

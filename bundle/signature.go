@@ -17,6 +17,10 @@ func (b *Bundle) checkSignature(o OpenOptions) error {
 	index, sig := b.head[MemberIndex], b.head[MemberSignature]
 	b.root = digest.FromBytes(index)
 	switch {
+	case o.root != "" && o.root != b.root:
+		return fmt.Errorf("%w: it has the root %s", ErrOtherBase, b.root)
+	case o.root != "":
+		return nil // checkSelfSigned checks it
 	case sig == nil && o.AllowUnsigned:
 		return nil
 	case len(o.Keys) == 0 && len(o.Fingerprints) == 0 && o.AllowUnsigned:

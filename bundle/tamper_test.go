@@ -26,7 +26,7 @@ import (
 type bag map[string][]byte
 
 var headOrder = []string{
-	bundle.MemberLayout, bundle.MemberIndex, bundle.MemberSignature, bundle.MemberSigstore, bundle.MemberReadme,
+	bundle.MemberLayout, bundle.MemberIndex, bundle.MemberSignature, bundle.MemberSigstore, bundle.MemberReadme, bundle.MemberBase,
 }
 
 func unpack(t testing.TB, b []byte) bag {

@@ -25,7 +25,8 @@ type VerifyOptions struct {
 	Progress func(done, total int64)
 }
 
-// Verify hashes every blob, and the decoded content of every compressed one.
+// Verify hashes every blob, and the decoded content of every compressed one, as far as
+// b and its open bases have them.
 // Blobs are started in the order of the tar, which suits slow sticks. The error
 // joins all bad parts and all bad blobs, sorted, each an *ArtifactError of class
 // ErrVerify. An error of the device or of ctx ends Verify at once.
@@ -42,7 +43,11 @@ func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) error {
 	}
 	g, running := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
-	blobs := b.Blobs()
+	blobs := slices.DeleteFunc(b.Blobs(), func(d digest.Digest) bool {
+		_, _, err := b.member(d)
+		_, left := errors.AsType[*BaseError](err)
+		return left
+	})
 	for _, d := range blobs {
 		v.total += b.blobs[d].Size
 	}

@@ -100,7 +100,8 @@ func (a *app) withBundle(ctx context.Context, o trustOptions, args []string, do 
 	return do(b)
 }
 
-// openBundle opens the bundle at paths; if there are none, it uses findBundle. It
+// openBundle opens the bundle at the first of paths, and its bases at the others; if there
+// are none, it uses findBundle. It
 // warns if no trusted key made the signature.
 func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*bundle.Bundle, error) {
 	paths, err := findBundle(paths)
@@ -185,6 +186,9 @@ func explainOpen(err error) error {
 	if kind, ok := errors.AsType[*tarfile.KindError](err); ok {
 		return withHint(err, "%s", kindHints[kind.Kind])
 	}
+	if errors.Is(err, bundle.ErrOtherBase) {
+		return withHint(err, "only the base of a delta can be named after it; offk8s inspect shows which one a delta has")
+	}
 	if errors.Is(err, trust.ErrUnsigned) && !errors.Is(err, trust.ErrEmptySignature) {
 		return withHint(err, "get a signed bundle; --insecure-allow-unsigned accepts this one")
 	}
@@ -220,14 +224,6 @@ func bundlePaths(names []string) ([]string, error) {
 		}
 	}
 	return out, nil
-}
-
-// oneBundle is cobra.MaximumNArgs(1) for bundles, which may be in several files.
-func oneBundle(cmd *cobra.Command, args []string) error {
-	if paths, err := bundlePaths(args); err == nil && len(paths) == 1 {
-		return nil
-	}
-	return cobra.MaximumNArgs(1)(cmd, args)
 }
 
 // findBundle returns the bundle to use: the one given as an argument,

@@ -52,6 +52,8 @@ var classes = []class{
 	{is(pki.ErrOtherState), exitPolicy, "give another directory with --state; offk8s state show describes what is there"},
 	{is(pki.ErrDamaged), exitVerify, "do not use this file; copy it again from the source, or take another copy"},
 	{is(agent.ErrUpgrade), exitPolicy, "serve the bundle that the cluster was installed from; offk8s cannot upgrade a cluster yet"},
+	{as[*bundle.BaseError], exitUsage, "name the base after the bundle, for example: offk8s verify DELTA BASE"},
+	{is(bundle.ErrOtherBase), exitUsage, "name the bundle that the delta was packed with"},
 	{is(bundle.ErrPart), exitVerify, "copy what is named above again from the source, beside the other parts; sha256sum -c BUNDLE.sha256 checks all of them"},
 	{is(metadata.ErrAltered), exitVerify, "a repository's metadata was altered, has expired or is malformed: try another mirror with --rewrite FROM=TO; if the vendor has a new key, name it under keyrings: in pack.yaml"},
 	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key, or as ~/.config/offk8s/offk8s.pub; bring it from the packing machine separately from the bundle"},

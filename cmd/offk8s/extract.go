@@ -18,7 +18,7 @@ func (a *app) extractCommand() *cobra.Command {
 	var f filter
 	dir := "."
 	cmd := &cobra.Command{
-		Use:   "extract [BUNDLE]",
+		Use:   "extract [BUNDLE [BASE…]]",
 		Short: "Write contents of a bundle to a directory",
 		Long: `Writes files, packages and images of a bundle to the directory --output, after checking
 the signature and every byte that it writes. Files and packages keep their path on the
@@ -29,7 +29,7 @@ from oci-archive:FILE and containerd reads with ctr images import. Without --kin
 Exit status: 0 done; 2 nothing matches; 4 the bundle is bad; 5 not signed by a known key.`,
 		Example: `  offk8s extract --key offk8s.pub --name kubectl -o /tmp/k kubernetes-1.36.tar
   offk8s extract --kind image --name '*/coredns:*' kubernetes-1.36.tar`,
-		Args: oneBundle,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err

@@ -19,7 +19,7 @@ func (a *app) inspectCommand() *cobra.Command {
 	var f filter
 	wide := false
 	cmd := &cobra.Command{
-		Use:   "inspect [BUNDLE]",
+		Use:   "inspect [BUNDLE [BASE…]]",
 		Short: "List the contents of a bundle",
 		Long: `Lists the contents of a bundle after checking its signature and structure. It does
 not hash the blobs; offk8s verify does. The last line has the totals. Lines are cut to
@@ -28,7 +28,7 @@ the width of the terminal; --wide has whole digests, and the paths on the mirror
   offk8s inspect --kind image,file b.tar
   offk8s inspect --name '*coredns*' --wide b.tar
   offk8s inspect --format json b.tar`,
-		Args: oneBundle,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err
@@ -57,9 +57,12 @@ the width of the terminal; --wide has whole digests, and the paths on the mirror
 
 func writeSummary(w io.Writer, s bundle.Summary, signer string, wide bool) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(tw, "name\t%s\nsequence\t%d\ncreated\t%s\nkubernetes\t%s\nroot\t%s\nsigner\t%s\n\n",
+	fmt.Fprintf(tw, "name\t%s\nsequence\t%d\ncreated\t%s\nkubernetes\t%s\nroot\t%s\nsigner\t%s\n",
 		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, signer)
-	fmt.Fprint(tw, "KIND\tNAME\tVERSION\tFOR\tSIZE\tTRUST\tDIGEST")
+	if s.Base != nil {
+		fmt.Fprintf(tw, "base\t%s\n", s.Base)
+	}
+	fmt.Fprint(tw, "\nKIND\tNAME\tVERSION\tFOR\tSIZE\tTRUST\tDIGEST")
 	if wide {
 		fmt.Fprint(tw, "\tPATH")
 	}

@@ -44,6 +44,7 @@ type packOptions struct {
 	private    bool
 	rate       sizeFlag
 	split      splitFlag
+	base       string
 }
 
 func (a *app) packCommand() *cobra.Command {
@@ -61,6 +62,9 @@ With --split, a bundle that is larger than one file may be becomes BUNDLE.part-0
 and BUNDLE.parts.json, their signed list. All commands read the parts as they lie: name
 one of them, or BUNDLE. cat BUNDLE.part-* is the bundle in one file.
 
+With --base OLD, the bundle is a delta without the content that OLD has: all commands
+take DELTA OLD, and offk8s merge makes the whole bundle of them.
+
 Run an interrupted pack again: it does not fetch what is in the cache. Hosts that
 cannot be reached are listed before any download. A download that fails later is
 tried again after a pause, as long as the server asks for, with a line on stderr.
@@ -72,6 +76,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
   offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s
   offk8s pack --version 1.36 -o /media/stick/b.tar --split 700MiB
+  offk8s pack --version 1.36 -o delta.tar --base kubernetes-1.36.tar --sequence 2
   offk8s pack --version 1.36 --list-hosts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.pack(cmd.Context(), o)) },
@@ -111,6 +116,7 @@ func (o *packOptions) sealFlags(cmd *cobra.Command) {
 	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, generated on first use)")
 	o.pass.flags(cmd)
 	f.StringVarP(&o.output, "output", "o", "", "bundle to write (default ./NAME.tar)")
+	f.StringVar(&o.base, "base", "", "write a delta: leave out what this earlier bundle has, signed by the same key")
 	f.Var(&o.split, "split", "write parts of at most this size, such as 4GiB or 700MiB; auto: what the file system allows, on FAT 4 GiB less a byte")
 	f.IntVar(&o.parallel, "parallel", 4, "number of downloads at a time")
 	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and verify it before it is renamed")
@@ -130,6 +136,13 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	key, err := a.signingKey(o)
 	if err != nil {
 		return err
+	}
+	base, err := a.openBase(ctx, o.base, key)
+	if err != nil {
+		return err
+	}
+	if base != nil {
+		defer base.Close()
 	}
 	lock, err := src.lock(ctx, o)
 	if err != nil {
@@ -153,7 +166,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
-		Client: src.client, Store: src.store, Key: key, Output: output, Split: split, Parallel: o.parallel, SelfBinaries: src.self,
+		Client: src.client, Store: src.store, Key: key, Output: output, Split: split, Base: base, Parallel: o.parallel, SelfBinaries: src.self,
 		VerifyAfterWrite: o.reread, Progress: src.progress, Log: a.log(),
 	})
 	if err != nil {
@@ -169,7 +182,25 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err := durable.WriteFile(output+".sha256", []byte(sums.String()), 0o644); err != nil {
 		return err
 	}
+	if base != nil {
+		a.notef("this is a delta of %s; it needs its base, %s", bundle.FormatSize(res.Size), base.Identity())
+	}
 	return a.printPacked(res, key)
+}
+
+// openBase opens the bundle of --base, nil without the flag.
+func (a *app) openBase(ctx context.Context, path string, key *trust.KeyPair) (*bundle.Bundle, error) {
+	if path == "" {
+		return nil, nil
+	}
+	if key == nil {
+		return nil, withHint(usagef("--base %q: there is no signing key yet, and the base must be signed by it", path), "give --key")
+	}
+	b, err := bundle.Open(ctx, []string{path}, bundle.OpenOptions{Keys: []trust.PublicKey{key.Public()}})
+	if err != nil {
+		return nil, fmt.Errorf("--base: %w", err)
+	}
+	return b, nil
 }
 
 // buildManifest merges the flags over the Manifest of --file.

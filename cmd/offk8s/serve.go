@@ -48,7 +48,8 @@ index and structure are checked before the first request. Every blob is hashed b
 it is first sent, and again after a tarball changed; a bad one answers 500. All
 blobs are also hashed in the background, with --verify before the first request.
 
-Several bundles are served as one; install uses the first. If two have different
+Several bundles are served as one; install uses the first. The base of a delta is only
+read, not served. If two have different
 content under one name, serve names it and ends. On SIGHUP, serve opens tarballs that
 were replaced (mv new.tar b.tar); --watch does so by itself. Clients that pull from the
 old one get all of it. A tarball that cannot be served is logged and ignored. SIGHUP

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/mirror"
 )
@@ -31,13 +33,21 @@ func (s *served) close() error {
 	return errors.Join(errs...)
 }
 
-// openServed opens the bundles at paths; its mirror is not made yet.
+// openServed opens the bundles at paths, those that are bases of others with them; its
+// mirror is not made yet.
 func (a *app) openServed(ctx context.Context, o trustOptions, paths []string) (*served, error) {
+	chains, err := a.chains(ctx, o, paths)
+	if err != nil {
+		return nil, err
+	}
 	s := &served{}
-	for _, path := range paths {
-		b, err := a.openBundle(ctx, o, []string{path})
+	for _, chain := range chains {
+		b, err := a.openBundle(ctx, o, chain)
 		if err == nil {
 			s.bundles = append(s.bundles, b)
+			err = b.Whole()
+		}
+		if err == nil {
 			err = b.Lock().CheckAge(time.Now())
 			if !o.fresh {
 				err = nil // the server warns
@@ -48,6 +58,45 @@ func (a *app) openServed(ctx context.Context, o trustOptions, paths []string) (*
 		}
 	}
 	return s, nil
+}
+
+// chains returns for each bundle that is no base of another its path and those of its
+// bases.
+func (a *app) chains(ctx context.Context, o trustOptions, paths []string) ([][]string, error) {
+	if len(paths) == 1 {
+		return [][]string{paths}, nil
+	}
+	byRoot, next, based := map[digest.Digest]string{}, map[string]digest.Digest{}, map[digest.Digest]bool{}
+	roots := map[string]digest.Digest{}
+	for _, path := range paths {
+		b, err := a.openBundle(ctx, o, []string{path})
+		if err != nil {
+			return nil, err
+		}
+		base, delta := b.Base()
+		if delta {
+			next[path], based[base.Root] = base.Root, true
+		}
+		if byRoot[b.Root()] == "" || !delta { // the whole bundle has the root of the delta
+			byRoot[b.Root()] = path
+		}
+		roots[path] = b.Root()
+		if err := b.Close(); err != nil {
+			return nil, err
+		}
+	}
+	var out [][]string
+	for _, path := range paths {
+		if based[roots[path]] {
+			continue
+		}
+		chain := []string{path}
+		for root, ok := next[path]; ok && byRoot[root] != ""; root, ok = next[byRoot[root]] {
+			chain = append(chain, byRoot[root])
+		}
+		out = append(out, chain)
+	}
+	return out, nil
 }
 
 // lookEvery is the time between two looks at the files of serve.

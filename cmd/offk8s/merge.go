@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/offk8s/offk8s/bundle"
+)
+
+func (a *app) mergeCommand() *cobra.Command {
+	var o trustOptions
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "merge DELTA BASE… -o BUNDLE",
+		Short: "Join a delta with its base, or the parts of a bundle, into one file",
+		Long: `Writes the bundle that pack would have written without --base, the same bytes, after
+checking everything that it reads. Of a delta whose base is a delta, name both bases. The
+parts of a bundle become one file.
+
+Exit status: 0 done; 2 the base is missing or another one; 4 a bundle is bad; 5 not signed
+by a known key.`,
+		Example: `  offk8s merge --key offk8s.pub delta.tar kubernetes-1.36.tar -o new.tar
+  offk8s merge --key offk8s.pub kubernetes-1.36.tar.part-001 -o kubernetes-1.36.tar`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output == "" {
+				return withHint(usagef("merge: no output file"), "give -o BUNDLE")
+			}
+			return a.withBundle(cmd.Context(), o, args, func(b *bundle.Bundle) error { return a.merge(cmd.Context(), b, output) })
+		},
+	}
+	o.flags(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "bundle to write")
+	return cmd
+}
+
+func (a *app) merge(ctx context.Context, b *bundle.Bundle, output string) error {
+	progress, end := a.newProgress()
+	task := progress.Start("merge "+output, 0)
+	var last int64
+	sealed, err := bundle.Merge(ctx, b, output, func(done, total int64) {
+		task.Total(total)
+		task.Add(done - last)
+		last = done
+	})
+	task.Done(err)
+	end()
+	if err != nil {
+		return err
+	}
+	v := struct {
+		Path   string `json:"path"`
+		Root   string `json:"root"`
+		Size   int64  `json:"size"`
+		SHA256 string `json:"sha256"`
+	}{output, sealed.Root.String(), sealed.Files[0].Size, sealed.Files[0].Digest.Encoded()}
+	return a.result(v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s\n%s\n", v.Path, v.Root)
+		return err
+	})
+}
