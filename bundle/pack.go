@@ -121,8 +121,8 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	return result(lock, o.Output, sealed), nil
 }
 
-// check sets defaults and validates the options and lock.
-func (o *PackOptions) check(lock *manifests.Lock) error {
+// setDefaults fills in the fields that may be empty.
+func (o *PackOptions) setDefaults() {
 	if o.Parallel <= 0 {
 		o.Parallel = defaultParallel
 	}
@@ -132,6 +132,11 @@ func (o *PackOptions) check(lock *manifests.Lock) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+}
+
+// check sets defaults and validates the options and lock.
+func (o *PackOptions) check(lock *manifests.Lock) error {
+	o.setDefaults()
 	if o.Key == nil {
 		return policyFailure(errors.New("no signing key"))
 	}

@@ -34,6 +34,9 @@ type ResolveOptions struct {
 	// RequirePinned refuses artifacts without a pinned digest or a signature
 	// (first use) with an error of class ErrPolicy.
 	RequirePinned bool
+	// MetadataOnly leaves out the download of files whose digest only a download shows.
+	// Pack cannot use the Lock then.
+	MetadataOnly bool
 	// HostRoot is the directory with the apt configuration and os-release of the
 	// packing machine; empty means "/".
 	HostRoot string

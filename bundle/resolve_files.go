@@ -160,7 +160,8 @@ func (r *resolver) checkPins() {
 }
 
 // firstUse looks up digests that the catalog does not pin, and stores files of
-// this machine. Tags of images are resolved, files are downloaded.
+// this machine. Tags of images are resolved, files are downloaded unless only metadata
+// is wanted.
 func (r *resolver) firstUse(ctx context.Context) {
 	for _, group := range fetch.Group(r.lock.Artifacts) {
 		a := group[0]
@@ -173,7 +174,7 @@ func (r *resolver) firstUse(ctx context.Context) {
 		case a.Source.Digest != "":
 		case a.Kind == manifests.KindImage:
 			r.resolveTag(ctx, a)
-		case a.Kind == manifests.KindFile:
+		case a.Kind == manifests.KindFile && !r.o.MetadataOnly:
 			r.firstDownload(ctx, group)
 		}
 	}

@@ -79,17 +79,25 @@ func (i *images) newWalk(task Task) *imageWalk {
 	return &imageWalk{images: i, arches: map[string]bool{}, taken: map[digest.Digest]bool{}, task: task}
 }
 
+// walkOf returns the walk of an image in its repository, or in the store if it is of
+// this machine.
+func (i *images) walkOf(a *manifests.Artifact, task Task) (*imageWalk, error) {
+	w := i.newWalk(task)
+	if a.Source.Trust == manifests.TrustLocal {
+		return w, nil
+	}
+	ref, err := ParseImage(a.Source.URL)
+	if err == nil {
+		w.repo, err = i.Client.repository(ref.Repo)
+	}
+	return w, err
+}
+
 // walk fetches everything that the image consists of into the store.
 func (i *images) walk(ctx context.Context, a *manifests.Artifact, task Task) (*imageWalk, manifests.Descriptor, error) {
-	w := i.newWalk(task)
-	if a.Source.Trust != manifests.TrustLocal {
-		ref, err := ParseImage(a.Source.URL)
-		if err != nil {
-			return nil, manifests.Descriptor{}, err
-		}
-		if w.repo, err = i.Client.repository(ref.Repo); err != nil {
-			return nil, manifests.Descriptor{}, err
-		}
+	w, err := i.walkOf(a, task)
+	if err != nil {
+		return nil, manifests.Descriptor{}, err
 	}
 	root, err := w.run(ctx, a.Source.Digest)
 	return w, root, err

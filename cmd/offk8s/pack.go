@@ -120,7 +120,7 @@ func (o *packOptions) sealFlags(cmd *cobra.Command) {
 	f.Var(&o.split, "split", "write parts of at most this size, such as 4GiB or 700MiB; auto: what the file system allows, on FAT 4 GiB less a byte")
 	f.IntVar(&o.parallel, "parallel", 4, "number of downloads at a time")
 	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and verify it before it is renamed")
-	f.BoolVar(&o.dryRun, "dry-run", false, "resolve and print what would be packed; seal nothing")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print every artifact with its size and source, totals and free space; download only metadata")
 	f.BoolVar(&o.hosts, "list-hosts", false, "print the upstream hosts that are needed, for a firewall's rules; connect to none")
 }
 
@@ -150,7 +150,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	defer src.store.Close()
 	if o.dryRun {
-		return a.result(lock, func(w io.Writer) error { return writeLock(w, lock) })
+		return a.dryRun(ctx, src, lock, o)
 	}
 	if key == nil {
 		if key, err = a.firstKey(); err != nil {
@@ -340,14 +340,4 @@ func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 		_, err := fmt.Fprintf(w, "%s\n%s\n", res.Path, res.Root)
 		return err
 	})
-}
-
-// writeLock lists the artifacts of a Lock as text.
-func writeLock(w io.Writer, lock *manifests.Lock) error {
-	for _, x := range lock.Artifacts {
-		if _, err := fmt.Fprintf(w, "%-6s %s %s %s %s\n", x.Kind, x.Name, x.Version, x.Platform+x.Distro, x.Source.Trust); err != nil {
-			return err
-		}
-	}
-	return nil
 }

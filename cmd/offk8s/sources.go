@@ -50,7 +50,7 @@ func (s *sources) lock(ctx context.Context, o packOptions) (*manifests.Lock, err
 	}
 	lock, err := s.app.loadOrResolve(ctx, o, s.manifest, bundle.ResolveOptions{
 		Client: s.client, Store: s.store, Created: created(), SelfBinaries: s.self, Offk8sVersion: version(),
-		RequirePinned: o.require == "pinned", Progress: s.progress, Log: s.app.log(),
+		RequirePinned: o.require == "pinned", MetadataOnly: o.dryRun, Progress: s.progress, Log: s.app.log(),
 	})
 	if err != nil {
 		_ = s.store.Close() // packError looks at the parts of err
