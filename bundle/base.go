@@ -49,13 +49,12 @@ func (e *BaseError) Error() string {
 }
 
 // encodeBase returns MemberBase for a bundle with this root.
-func encodeBase(root digest.Digest, base *Bundle, key *trust.KeyPair) ([]byte, error) {
-	if base.root == root {
+func encodeBase(root digest.Digest, base Base, key *trust.KeyPair) ([]byte, error) {
+	if base.Root == root {
 		return nil, fmt.Errorf("%w: it is the same bundle", ErrOtherBase)
 	}
 	doc := baseDocument{
-		APIVersion: manifests.APIVersion, Kind: kindBase, Bundle: root,
-		Base: base.Identity(),
+		APIVersion: manifests.APIVersion, Kind: kindBase, Bundle: root, Base: base,
 	}
 	if key != nil {
 		payload, err := encode(doc)
@@ -110,11 +109,6 @@ func (b *Bundle) checkSigned(payload, signature []byte) error {
 		return fmt.Errorf("%v; expected the signature of the key of the bundle", err)
 	}
 	return nil
-}
-
-// Identity returns b as the base of a delta.
-func (b *Bundle) Identity() Base {
-	return Base{Name: b.config.Name, Sequence: b.config.Sequence, Root: b.root}
 }
 
 // Base returns the bundle that has the blobs which b leaves out, and false if b is

@@ -2,10 +2,13 @@ package bundle_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -47,7 +50,7 @@ func delta(t testing.TB, b *bundletest.Builder, base string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "delta.tar")
 	in := readBack(b.Input())
-	in.Base = openPaths(t, base)
+	in.Base = openPaths(t, base).Inventory()
 	if _, err := bundle.SealFile(t.Context(), path, in); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +144,7 @@ func TestDeltaRefuses(t *testing.T) {
 		}
 	}
 	in := g[1].Input()
-	in.Base = openPaths(t, second)
+	in.Base = openPaths(t, second).Inventory()
 	if _, err := bundle.SealFile(t.Context(), filepath.Join(t.TempDir(), "x.tar"), in); !errors.Is(err, bundle.ErrOtherBase) {
 		t.Errorf("sealed a delta of itself: %v", err)
 	}
@@ -201,6 +204,55 @@ func FuzzBase(f *testing.F) {
 		}
 		if err != nil && !errors.Is(err, bundle.ErrVerify) {
 			t.Errorf("refused without a class: %v", err)
+		}
+	})
+}
+
+// TestInventory is read as it was written, and leads to the same delta as the bundle.
+func TestInventory(t *testing.T) {
+	g := generations(t)
+	first := g[0].Seal(t)
+	raw, err := json.Marshal(openPaths(t, first).Inventory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := g[1].Input()
+	if in.Base, err = bundle.ReadInventory(raw); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if _, err := bundle.Seal(t.Context(), &out, in); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out.Bytes(), read(t, delta(t, g[1], first))) {
+		t.Error("the delta differs from that with the bundle")
+	}
+	in.Base.Blobs = append(in.Base.Blobs, digest.FromBytes(noisy(10_000, 1)))
+	slices.Sort(in.Base.Blobs)
+	path := filepath.Join(t.TempDir(), "too-little.tar")
+	if _, err := bundle.SealFile(t.Context(), path, in); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.Open(t.Context(), []string{path, first}, bundletest.Options(g[1].Key)); !errors.Is(err, bundle.ErrVerify) {
+		t.Errorf("the base lacks a blob that the inventory lists: %v", err)
+	}
+	for _, bad := range []string{"", "{}", "[]", strings.Replace(string(raw), "Inventory", "Lock", 1), strings.Replace(string(raw), `"sha256:`, `"sha1:`, 1)} {
+		if _, err := bundle.ReadInventory([]byte(bad)); err == nil {
+			t.Errorf("read %.40q", bad)
+		}
+	}
+}
+
+func FuzzInventory(f *testing.F) {
+	raw, err := json.Marshal(openPaths(f, generations(f)[0].Seal(f)).Inventory())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		i, err := bundle.ReadInventory(raw)
+		if err == nil && (i.Bundle.Root.Validate() != nil || !slices.IsSorted(i.Blobs)) {
+			t.Errorf("read %+v", i)
 		}
 	})
 }

@@ -32,7 +32,7 @@ type PackOptions struct {
 	Output string
 	Split  int64
 	// Base, if it is set, makes a delta that leaves out content of Base.
-	Base *Bundle
+	Base *Inventory
 	// Parallel bounds the downloads at a time; 0 means 4.
 	Parallel int
 	// SelfBinaries are the paths of offk8s binaries by architecture. They are

@@ -206,6 +206,39 @@ func TestFailedSplitLeavesTheOldBundle(t *testing.T) {
 	}
 }
 
+// TestInterruptedCommitIsNoBundle stops while the parts get their names, over an older
+// bundle in parts: a mixture of both is refused, and another run makes it whole.
+func TestInterruptedCommitIsNoBundle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "b.tar")
+	old := large(t)
+	old.Lock.Sequence = 7
+	split(t, old, path, partSize)
+	third := path + ".part-003"
+	if err := errors.Join(os.Remove(third), os.Mkdir(third, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	b := large(t)
+	in := b.Input()
+	in.Split = partSize
+	if _, err := bundle.SealFile(t.Context(), path, in); err == nil {
+		t.Fatal("a directory was replaced")
+	}
+	if err := errors.Join(os.Remove(third), os.WriteFile(third, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{".part-001", ".part-002", ".part-003", ".part-004"}, listDir(t, path)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	err := verifyAt(t, path)
+	if !errors.Is(err, bundle.ErrPart) || !strings.Contains(err.Error(), "pack was interrupted") {
+		t.Errorf("a mixture of two bundles: %v", err)
+	}
+	split(t, b, path, partSize)
+	if err := verifyAt(t, path); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestEveryFaultOfAPartIsNamed makes each single mistake of copying a bundle in parts,
 // and a few that nobody makes by mistake.
 func TestEveryFaultOfAPartIsNamed(t *testing.T) {

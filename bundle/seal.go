@@ -32,7 +32,7 @@ type SealInput struct {
 	// the tar.
 	Open func(digest.Digest) (io.ReadCloser, error)
 	// Base, if it is set, makes a delta: content that Base has is left out.
-	Base *Bundle
+	Base *Inventory
 	// Split is the largest size of a file that SealFile writes, in bytes; 0 means one
 	// file. Seal ignores it.
 	Split int64
@@ -88,8 +88,7 @@ func (s *sealer) leftOut(d digest.Digest) bool {
 	if _, document := s.docs[d]; document || s.in.Base == nil {
 		return false
 	}
-	_, ok := s.in.Base.blobs[d]
-	return ok
+	return s.in.Base.has(d)
 }
 
 // addHead writes the members before the blobs.
@@ -146,7 +145,7 @@ func (s *sealer) build() ([]headMember, error) {
 	if s.in.Base == nil {
 		return head, nil
 	}
-	base, err := encodeBase(s.root, s.in.Base, s.in.Key)
+	base, err := encodeBase(s.root, s.in.Base.Bundle, s.in.Key)
 	return append(head, headMember{MemberBase, base}), err
 }
 

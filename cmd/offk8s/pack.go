@@ -45,6 +45,7 @@ type packOptions struct {
 	rate       sizeFlag
 	split      splitFlag
 	base       string
+	since      string
 }
 
 func (a *app) packCommand() *cobra.Command {
@@ -63,7 +64,8 @@ and BUNDLE.parts.json, their signed list. All commands read the parts as they li
 one of them, or BUNDLE. cat BUNDLE.part-* is the bundle in one file.
 
 With --base OLD, the bundle is a delta without the content that OLD has: all commands
-take DELTA OLD, and offk8s merge makes the whole bundle of them.
+take DELTA OLD, and offk8s merge makes the whole bundle of them. --since FILE does the
+same where OLD is not at hand; offk8s inventory OLD writes the file.
 
 Run an interrupted pack again: it does not fetch what is in the cache. Hosts that
 cannot be reached are listed before any download. A download that fails later is
@@ -117,6 +119,7 @@ func (o *packOptions) sealFlags(cmd *cobra.Command) {
 	o.pass.flags(cmd)
 	f.StringVarP(&o.output, "output", "o", "", "bundle to write (default ./NAME.tar)")
 	f.StringVar(&o.base, "base", "", "write a delta: leave out what this earlier bundle has, signed by the same key")
+	f.StringVar(&o.since, "since", "", "write a delta as --base does, by the output of offk8s inventory for the earlier bundle")
 	f.Var(&o.split, "split", "write parts of at most this size, such as 4GiB or 700MiB; auto: what the file system allows, on FAT 4 GiB less a byte")
 	f.IntVar(&o.parallel, "parallel", 4, "number of downloads at a time")
 	f.BoolVar(&o.reread, "verify-after-write", true, "read the bundle back and verify it before it is renamed")
@@ -137,12 +140,9 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err != nil {
 		return err
 	}
-	base, err := a.openBase(ctx, o.base, key)
+	base, err := o.baseInventory(ctx, key)
 	if err != nil {
 		return err
-	}
-	if base != nil {
-		defer base.Close()
 	}
 	lock, err := src.lock(ctx, o)
 	if err != nil {
@@ -161,6 +161,9 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	output := cmp.Or(o.output, lock.Name+".tar")
+	if path, _, err := bundle.Locate(o.base); err == nil && filepath.Clean(path) == filepath.Clean(output) {
+		return withHint(usagef("--base %q is the output: the delta would take the place of its base", o.base), "give another -o")
+	}
 	split, err := o.split.limit(output)
 	if err != nil {
 		return err
@@ -183,24 +186,35 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	if base != nil {
-		a.notef("this is a delta of %s; it needs its base, %s", bundle.FormatSize(res.Size), base.Identity())
+		a.notef("this is a delta of %s; it needs its base, %s", bundle.FormatSize(res.Size), base.Bundle)
 	}
 	return a.printPacked(res, key)
 }
 
-// openBase opens the bundle of --base, nil without the flag.
-func (a *app) openBase(ctx context.Context, path string, key *trust.KeyPair) (*bundle.Bundle, error) {
-	if path == "" {
+// baseInventory returns the content of the earlier bundle of --base or --since, nil
+// without these flags.
+func (o packOptions) baseInventory(ctx context.Context, key *trust.KeyPair) (*bundle.Inventory, error) {
+	switch {
+	case o.since != "":
+		data, err := readInput(o.since)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		i, err := bundle.ReadInventory(data)
+		if err != nil {
+			return nil, withHint(usagef("--since %q: %w", o.since, err), "offk8s inventory BUNDLE writes one")
+		}
+		return i, nil
+	case o.base == "":
 		return nil, nil
+	case key == nil:
+		return nil, withHint(usagef("--base %q: there is no signing key yet, and the base must be signed by it", o.base), "give --key")
 	}
-	if key == nil {
-		return nil, withHint(usagef("--base %q: there is no signing key yet, and the base must be signed by it", path), "give --key")
-	}
-	b, err := bundle.Open(ctx, []string{path}, bundle.OpenOptions{Keys: []trust.PublicKey{key.Public()}})
+	b, err := bundle.Open(ctx, []string{o.base}, bundle.OpenOptions{Keys: []trust.PublicKey{key.Public()}})
 	if err != nil {
 		return nil, fmt.Errorf("--base: %w", err)
 	}
-	return b, nil
+	return b.Inventory(), b.Close()
 }
 
 // buildManifest merges the flags over the Manifest of --file.
@@ -275,6 +289,9 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	}
 	if o.require != "" && o.require != "pinned" {
 		errs = append(errs, fmt.Errorf("--require %q: want pinned", o.require))
+	}
+	if o.base != "" && o.since != "" {
+		errs = append(errs, errors.New("--base and --since exclude each other"))
 	}
 	if o.parallel < 1 {
 		errs = append(errs, fmt.Errorf("--parallel %d: want 1 or more", o.parallel))
