@@ -23,7 +23,7 @@ const DefaultParallel = 16
 // ConnectOptions configure Connect; the zero value is useful if ssh needs no agent.
 type ConnectOptions struct {
 	// SSH holds the settings that are not in cluster.yaml: home directory, agent
-	// socket, treatment of unknown hosts. Connect sets name, address and keys.
+	// socket, passwords, treatment of unknown hosts. Connect sets name, address and keys.
 	SSH host.SSHConfig
 	// Dial, if set, replaces SSH and local execution, for tests.
 	Dial func(ctx context.Context, h manifests.Host) (host.Host, error)
@@ -136,10 +136,10 @@ func Dial(ctx context.Context, h manifests.Host, o ConnectOptions) (host.Host, e
 		return o.Dial(ctx, h)
 	}
 	if h.Local {
-		return host.NewLocal(h.Name), nil
+		return host.NewLocal(h.Name, o.SSH.Sudo), nil
 	}
 	c := o.SSH
-	c.Name, c.Address, c.Port, c.User, c.HostKey = h.Name, h.SSH.Address, h.SSH.Port, h.SSH.User, h.SSH.HostKey
+	c.Name, c.Address, c.Port, c.User, c.HostKey, c.ProxyJump = h.Name, h.SSH.Address, h.SSH.Port, h.SSH.User, h.SSH.HostKey, h.SSH.ProxyJump
 	if c.Address == "" {
 		c.Address = h.Address
 	}

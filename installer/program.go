@@ -64,7 +64,7 @@ func (f *Fleet) installAgent(ctx context.Context, m *member) error {
 		exit.Stderr = strings.TrimSpace(errOut.String())
 	}
 	if err != nil {
-		return fmt.Errorf("first command: %w", sudoHint(err))
+		return fmt.Errorf("first command: %w", err)
 	}
 	m.rtt = out.at.Sub(start) // the digest comes later
 	machine, rest, _ := strings.Cut(out.buf.String(), "\n")
@@ -133,14 +133,6 @@ func checkAgentDir(stat string) error {
 		return fmt.Errorf("%q: owner %d, mode %o, want a directory that only root may write", dir, uid, mode)
 	}
 	return nil
-}
-
-// sudoHint adds advice to an error if the user of the login may not use sudo.
-func sudoHint(err error) error {
-	if exit, ok := errors.AsType[*host.ExitError](err); ok && strings.Contains(exit.Stderr, "password is required") {
-		return fmt.Errorf("%w; the user needs sudo without a password (NOPASSWD), or log in as root", err)
-	}
-	return err
 }
 
 // program returns the local program for an architecture, which it hashes once.

@@ -280,7 +280,7 @@ func TestConnectTellsAllFailures(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"a: no route", "b: first command", "NOPASSWD", `c: machine "riscv64"`} {
+	for _, want := range []string{"a: no route", "b: first command", "a password is required", `c: machine "riscv64"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %q:\n%v", want, err)
 		}

@@ -79,13 +79,17 @@ func (h Host) HasRole(r Role) bool { return slices.Contains(h.Roles, r) }
 
 // SSH holds the settings of a connection to a host.
 type SSH struct {
-	Address    string `yaml:"address,omitempty" json:"address,omitempty"`       // default: the host's address
-	Port       int    `yaml:"port,omitempty" json:"port,omitempty"`             // default 22
-	User       string `yaml:"user,omitempty" json:"user,omitempty"`             // default root; another user needs sudo
-	KeyFile    string `yaml:"keyFile,omitempty" json:"keyFile,omitempty"`       // private key; default: ssh-agent, then ~/.ssh/id_*
+	// Address is what ssh dials, or a Host of ~/.ssh/config; default: the host's address.
+	Address    string `yaml:"address,omitempty" json:"address,omitempty"`
+	Port       int    `yaml:"port,omitempty" json:"port,omitempty"`             // default: that of ~/.ssh/config, or 22
+	User       string `yaml:"user,omitempty" json:"user,omitempty"`             // default: that of ~/.ssh/config, or root; another user needs sudo
+	KeyFile    string `yaml:"keyFile,omitempty" json:"keyFile,omitempty"`       // private key; default: ssh-agent, then those of ~/.ssh/config, or ~/.ssh/id_*
 	KnownHosts string `yaml:"knownHosts,omitempty" json:"knownHosts,omitempty"` // host keys; default ~/.ssh/known_hosts
 	// HostKey pins the key's fingerprint as ssh-keygen -l prints it ("SHA256:…").
 	HostKey string `yaml:"hostKey,omitempty" json:"hostKey,omitempty"`
+	// ProxyJump are the bastions on the way, as "user@host:port", with commas between them;
+	// none: no bastion; default: that of ~/.ssh/config.
+	ProxyJump string `yaml:"proxyJump,omitempty" json:"proxyJump,omitempty"`
 }
 
 // ClusterNetwork holds address ranges, DNS domain, proxy mode and options.

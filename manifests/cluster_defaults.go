@@ -20,8 +20,6 @@ const (
 	defaultNodePorts   = "30000-32767"
 	defaultCgroup      = "systemd"
 	defaultMaxSkew     = "60s"
-	defaultSSHPort     = 22
-	defaultSSHUser     = "root"
 )
 
 // PodCIDR returns the range that pods get their addresses from, or two with a comma
@@ -73,7 +71,7 @@ func (c *Cluster) Endpoint() string {
 }
 
 // SetDefaults fills every empty field with its default: the version of rel, the
-// network, and the SSH settings of each host.
+// network, and the SSH settings of each host that the file has.
 func (c *Cluster) SetDefaults(rel catalog.Release) {
 	c.Kubernetes = cmp.Or(c.Kubernetes, rel.Version)
 	n := &c.Network
@@ -90,11 +88,12 @@ func (c *Cluster) SetDefaults(rel catalog.Release) {
 func (h Host) sshOver(def SSH) SSH {
 	s := h.SSH
 	s.Address = cmp.Or(s.Address, h.Address)
-	s.User = cmp.Or(s.User, def.User, defaultSSHUser)
+	s.User = cmp.Or(s.User, def.User)
 	s.KeyFile = cmp.Or(s.KeyFile, def.KeyFile)
 	s.KnownHosts = cmp.Or(s.KnownHosts, def.KnownHosts)
 	s.HostKey = cmp.Or(s.HostKey, def.HostKey)
-	s.Port = cmp.Or(s.Port, def.Port, defaultSSHPort)
+	s.Port = cmp.Or(s.Port, def.Port)
+	s.ProxyJump = cmp.Or(s.ProxyJump, def.ProxyJump)
 	return s
 }
 

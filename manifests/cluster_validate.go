@@ -103,6 +103,11 @@ func (s SSH) validate(ck *strict.Checks, p string) {
 	if s.HostKey != "" {
 		ck.Match(p+".hostKey", s.HostKey, sshKeyPrint.MatchString, "SHA256:… as ssh-keygen -l prints it")
 	}
+	if s.ProxyJump != "" && s.ProxyJump != "none" {
+		for hop := range strings.SplitSeq(s.ProxyJump, ",") {
+			ck.Match(p+".proxyJump", hop, isJump, "bastions as user@host:port with commas between them, or none")
+		}
+	}
 	for k, f := range map[string]string{"keyFile": s.KeyFile, "knownHosts": s.KnownHosts} {
 		ck.OneLine(p+"."+k, f)
 		if strings.HasPrefix(f, "-") {
@@ -240,6 +245,21 @@ var (
 func isHost(s string) bool {
 	a, err := netip.ParseAddr(s)
 	return err == nil && a.Zone() == "" || strict.IsDNSName(s)
+}
+
+// isJump reports a bastion as ssh_config(5) writes it: [user@]host[:port].
+func isJump(s string) bool {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		if !isUser(s[:i]) {
+			return false
+		}
+		s = s[i+1:]
+	}
+	if host, port, err := net.SplitHostPort(s); err == nil {
+		n, err := strconv.ParseUint(port, 10, 16)
+		return err == nil && n > 0 && isHost(host)
+	}
+	return isHost(s)
 }
 
 // isUser reports the name of a user as a host or a directory has it: jdoe,

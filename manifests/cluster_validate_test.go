@@ -177,6 +177,9 @@ func TestClusterValidate(t *testing.T) {
 		{"two local", "hosts[1].local", "local one already", func(c *Cluster) { c.Hosts[0].Local, c.Hosts[1].Local = true, true }},
 		{"role twice", "hosts[1].roles[1]", "duplicate", func(c *Cluster) { c.Hosts[1].Roles = []Role{RoleWorker, RoleWorker} }},
 		{"taint effect", "hosts[1].taints[0]", "NoSchedule", func(c *Cluster) { c.Hosts[1].Taints = []string{"a=b:Never"} }},
+		{"bastion", "ssh.proxyJump", "user@host:port", func(c *Cluster) { c.SSH.ProxyJump = "a@b:22,-oProxyCommand=x" }},
+		{"bastion's user", "ssh.proxyJump", "user@host:port", func(c *Cluster) { c.SSH.ProxyJump = "-x@b" }},
+		{"bastion's port", "hosts[0].ssh.proxyJump", "user@host:port", func(c *Cluster) { c.Hosts[0].SSH.ProxyJump = "b:0" }},
 		{"ssh port", "hosts[1].ssh.port", "65535", func(c *Cluster) { c.Hosts[1].SSH.Port = 65536 }},
 		{"ssh address for all", "ssh.address", "its own", func(c *Cluster) { c.SSH.Address = "10.0.0.9" }},
 		{"host in pod range", "hosts[0].address", "pod range", func(c *Cluster) { c.Network.PodCIDR = "10.0.0.0/16" }},
@@ -228,8 +231,8 @@ func TestT41ErrorsHidePasswords(t *testing.T) {
 
 func TestSetDefaults(t *testing.T) {
 	c := sampleCluster(t)
-	c.SSH = SSH{User: "admin", KeyFile: "k", Port: 2222}
-	c.Hosts[1].SSH = SSH{User: "root", Port: 22, Address: "jump"}
+	c.SSH = SSH{User: "admin", KeyFile: "k", Port: 2222, ProxyJump: `CORP\jdoe@bastion.example.com:2222,b`}
+	c.Hosts[1].SSH = SSH{User: "root", Port: 22, Address: "jump", ProxyJump: "none"}
 	c.SetDefaults(catalog.Release{Version: "1.36.3"})
 	want := sampleCluster(t)
 	want.Kubernetes = "1.36.3"
@@ -238,8 +241,8 @@ func TestSetDefaults(t *testing.T) {
 	want.ControlPlane.Endpoint = "10.0.0.11:6443"
 	want.Time.MaxSkew = "60s"
 	want.SSH = c.SSH
-	want.Hosts[0].SSH = SSH{Address: "10.0.0.11", User: "admin", KeyFile: "k", Port: 2222}
-	want.Hosts[1].SSH = SSH{Address: "jump", User: "root", KeyFile: "k", Port: 22}
+	want.Hosts[0].SSH = SSH{Address: "10.0.0.11", User: "admin", KeyFile: "k", Port: 2222, ProxyJump: c.SSH.ProxyJump}
+	want.Hosts[1].SSH = SSH{Address: "jump", User: "root", KeyFile: "k", Port: 22, ProxyJump: "none"}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
 	}

@@ -22,8 +22,10 @@ import (
 // results go to stdout; everything else goes to stderr, in lower case and
 // without a final period.
 type app struct {
-	stdin          io.Reader
-	answers        *bufio.Reader // of stdin, see confirm
+	stdin   io.Reader
+	answers *bufio.Reader // of stdin, see confirm
+	// asked, if set, replaces the terminal for secrets, for tests.
+	asked          func(prompt string) ([]byte, error)
 	stdout, stderr io.Writer
 
 	format    string // text, json or yaml: form of the result

@@ -14,7 +14,6 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
-	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -28,6 +27,9 @@ type clusterOptions struct {
 	self     []string
 	parallel int
 	insecure bool
+	// sshConfig replaces ~/.ssh/config.
+	sshConfig string
+	become    becomeOptions
 }
 
 func (o *clusterOptions) fileFlag(cmd *cobra.Command) {
@@ -51,6 +53,14 @@ func (o *clusterOptions) hostFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for hosts of another architecture")
 	f.IntVar(&o.parallel, "parallel", installer.DefaultParallel, "number of hosts to work on at a time")
+	o.loginFlags(cmd)
+}
+
+// loginFlags adds the flags of commands that log in to hosts.
+func (o *clusterOptions) loginFlags(cmd *cobra.Command) {
+	o.become.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.sshConfig, "ssh-config", "", "file like ssh_config(5), or none (default ~/.ssh/config)")
 	f.BoolVar(&o.insecure, "ssh-insecure-host-key", false, "accept any host key (laboratories only)")
 }
 
@@ -150,47 +160,42 @@ func (o clusterOptions) checkVersion(c *manifests.Cluster, lock *manifests.Lock)
 }
 
 // connect connects to all hosts. If partial is set, it leaves out those that it cannot
-// reach. On a terminal it asks about unknown host keys and connects again with those
-// that are accepted.
+// reach. On a terminal it asks for what was missing, such as a password, and connects again.
 func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluster, partial bool, run *clusterRun) (*installer.Fleet, error) {
-	keys := &hostKeys{}
-	co, err := a.connectOptions(o, keys)
+	logins, err := a.newLogins(o)
+	if err != nil {
+		return nil, err
+	}
+	co, err := a.connectOptions(o)
 	if err != nil {
 		return nil, err
 	}
 	co.Partial = partial
-	var fleet *installer.Fleet
-	dial := func() (err error) {
-		fleet, err = installer.Connect(ctx, c, co)
-		return err
+	for {
+		var fleet *installer.Fleet
+		co.SSH = logins.ssh
+		err := run.stage("connect", len(c.Hosts), func() (err error) {
+			fleet, err = installer.Connect(ctx, c, co)
+			return err
+		})
+		if !logins.again(c, notConnected(fleet, err)...) {
+			return fleet, err
+		}
+		if fleet != nil {
+			_ = fleet.Close() // only to connect again
+		}
 	}
-	err = run.stage("connect", len(c.Hosts), dial)
-	if !keys.ask(c, a.confirmKey) {
-		return fleet, err
-	}
-	if fleet != nil {
-		_ = fleet.Close() // only to connect again
-	}
-	err = run.stage("connect", len(c.Hosts), dial)
-	return fleet, err
 }
 
-// connectOptions returns the settings for connections that are not in cluster.yaml.
-func (a *app) connectOptions(o clusterOptions, keys *hostKeys) (installer.ConnectOptions, error) {
-	home, _ := os.UserHomeDir()
+// connectOptions returns the settings for hosts that are neither in cluster.yaml nor for
+// logins.
+func (a *app) connectOptions(o clusterOptions) (installer.ConnectOptions, error) {
 	self, err := selfBinaries(o.self)
 	if err != nil {
 		return installer.ConnectOptions{}, err
 	}
-	if o.insecure {
-		a.warnf("host keys are not checked; anyone on the network path can take over the hosts")
-	}
-	ssh := host.SSHConfig{Home: home, AgentSocket: os.Getenv("SSH_AUTH_SOCK"), InsecureHostKey: o.insecure}
-	if a.isTerminal() {
-		ssh.Accept = keys.accept
-	}
 	return installer.ConnectOptions{
-		SSH: ssh, Parallel: o.parallel,
+		Parallel: o.parallel,
 		Binary: func(arch string) (string, error) {
 			if f, ok := self[arch]; ok {
 				return f, nil
@@ -199,9 +204,6 @@ func (a *app) connectOptions(o clusterOptions, keys *hostKeys) (installer.Connec
 		},
 	}, nil
 }
-
-// confirmKey asks whether to accept a host key.
-func (a *app) confirmKey(question string) bool { return a.confirm(question, "y") }
 
 // confirm asks a question and reports whether the answer is want.
 func (a *app) confirm(question, want string) bool {

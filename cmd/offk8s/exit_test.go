@@ -75,6 +75,12 @@ var exitCases = []struct {
 	{"cache locked", store.ErrLocked, 11, "--cache-dir"},
 	{"host locked", agent.ErrLocked, 11, "wait"},
 	{"passphrase", trust.ErrPassphrase, 12, "passphrase"},
+	{"sudo wants a password", &host.SudoError{Host: "a", Err: host.ErrSudoPassword}, 1, "--ask-become-pass"},
+	{"sudo refused it", &host.SudoError{Host: "a", Err: host.ErrSudoRefused}, 1, "not tried again"},
+	{"requiretty", &host.SudoError{Host: "a", Err: host.ErrSudoTTY}, 1, "!requiretty"},
+	{"no sudoer", &host.SudoError{Host: "a", Err: host.ErrSudoers}, 1, "/etc/sudoers.d"},
+	{"no sudo", &host.SudoError{Host: "a", Err: host.ErrNoSudo}, 1, "install sudo"},
+	{"encrypted key", &host.LockedKeyError{Files: []string{"id"}, Err: errors.New("no key")}, 1, "ssh-add"},
 	{"host key unknown", host.ErrUnknownHost, 1, "ssh.hostKey"},
 	{"host key changed", host.ErrChangedHost, 1, "changed"},
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ Exit status: 0 done; 2 usage or configuration; 1 the host cannot be reached.`,
 	f.IntVarP(&o.lines, "lines", "n", 200, "number of the last lines to show")
 	f.StringVar(&o.since, "since", "", "only lines since this time, as journalctl takes it")
 	f.BoolVar(&o.follow, "follow", false, "show new lines as they come, until interrupted")
-	f.BoolVar(&o.cluster.insecure, "ssh-insecure-host-key", false, "accept any host key (laboratories only)")
+	o.cluster.loginFlags(cmd)
 	return cmd
 }
 
@@ -103,19 +104,22 @@ func (o logsOptions) journalctl(c *manifests.Cluster, h manifests.Host, unit []s
 	return argv, nil
 }
 
-// dial connects to one host. On a terminal it asks about an unknown host key.
+// dial connects to one host. On a terminal it asks for what was missing.
 func (a *app) dial(ctx context.Context, o clusterOptions, c *manifests.Cluster, h manifests.Host) (host.Host, error) {
-	keys := &hostKeys{}
-	co, err := a.connectOptions(o, keys)
+	logins, err := a.newLogins(o)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := installer.Dial(ctx, h, co)
-	if err != nil && keys.ask(c, a.confirmKey) {
-		conn, err = installer.Dial(ctx, h, co)
+	for {
+		conn, err := installer.Dial(ctx, h, installer.ConnectOptions{SSH: logins.ssh})
+		if err == nil {
+			if err = conn.Run(ctx, []string{"true"}, nil, io.Discard, io.Discard); err == nil { // sudo may want a password
+				return conn, nil
+			}
+			_ = conn.Close()
+		}
+		if !logins.again(c, err) {
+			return nil, fmt.Errorf("host %s: %w", h.Name, err)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("host %s: %w", h.Name, err)
-	}
-	return conn, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/secrettest"
 	"github.com/offk8s/offk8s/installer/stage"
@@ -269,50 +270,60 @@ func TestRemediesMatchSomething(t *testing.T) {
 	}
 }
 
-// Unknown keys are asked about after all logins, one by one, in the order of
-// cluster.yaml, and a key is accepted only at its address.
-func TestHostKeys(t *testing.T) {
-	c := &manifests.Cluster{Hosts: []manifests.Host{
-		{Name: "cp-1", Address: "10.0.0.1"},
-		{Name: "cp-2", Address: "10.0.0.2", SSH: manifests.SSH{Address: "203.0.113.2", Port: 2222}},
-		{Name: "cp-3", Address: "10.0.0.3"},
-	}}
+// Each question about logins is asked once, after all of them: unknown keys as a table in
+// the order of cluster.yaml, passphrases of keys that logins needed, the password of sudo.
+func TestLoginQuestions(t *testing.T) {
+	c := &manifests.Cluster{Hosts: []manifests.Host{{Name: "cp-1", Address: "10.0.0.1"}, {Name: "cp-2", Address: "10.0.0.2"}, {Name: "cp-3", Address: "10.0.0.3"}}}
 	var stderr bytes.Buffer
-	a := newApp(strings.NewReader("y\nn\nY\n"), nil, &stderr)
-	keys := &hostKeys{}
-	if keys.ask(c, a.confirmKey) || stderr.Len() > 0 {
-		t.Errorf("asked without an unknown key: %q", stderr.String())
+	a := newApp(strings.NewReader("n\ny\n"), nil, &stderr)
+	var prompts []string
+	a.asked = func(prompt string) ([]byte, error) {
+		prompts = append(prompts, prompt)
+		return []byte("geheim"), nil
 	}
-	for _, k := range []hostKey{{"10.0.0.3:22", "SHA256:c"}, {"10.0.0.1:22", "SHA256:a"}, {"203.0.113.2:2222", "SHA256:b"}} {
-		if keys.accept(k.address, k.fingerprint) {
-			t.Errorf("accepts %v without a question", k)
+	l, err := a.newLogins(clusterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.terminal = true
+	if l.again(c, nil) || stderr.Len() > 0 {
+		t.Errorf("asked without a reason: %q", stderr.String())
+	}
+	keys := []hostKey{{"cp-3", "10.0.0.3:22", "SHA256:c"}, {"cp-1", "10.0.0.1:22", "SHA256:a"}, {"bastion b", "192.0.2.1:22", "SHA256:b"}}
+	for _, want := range []bool{false, true} { // the answers
+		for _, k := range append(keys, keys[0]) { // a bastion shows its key once for each host
+			if l.accept(k.name, k.address, k.fingerprint) {
+				t.Errorf("accepts %v without a question", k)
+			}
 		}
-	}
-	if !keys.ask(c, a.confirmKey) {
-		t.Error("nothing was accepted")
-	}
-	order := []string{"1 of 3: host cp-1 (10.0.0.1:22) has the key SHA256:a", "2 of 3: host cp-2 (203.0.113.2:2222)", "3 of 3: host cp-3 (10.0.0.3:22)"}
-	rest := stderr.String()
-	for _, want := range order {
-		_, after, ok := strings.Cut(rest, want)
-		if !ok {
-			t.Fatalf("no %q in order in %q", want, stderr.String())
+		if l.again(c) != want || l.accept(keys[0].name, keys[0].address, keys[0].fingerprint) != want {
+			t.Errorf("answer %t has no effect", want)
 		}
-		rest = after
+		l.unknown = nil
 	}
-	for _, tt := range []struct {
-		hostKey
-		want bool
-	}{
-		{hostKey{"10.0.0.1:22", "SHA256:a"}, true},
-		{hostKey{"203.0.113.2:2222", "SHA256:b"}, false},
-		{hostKey{"10.0.0.3:22", "SHA256:c"}, true},
-		{hostKey{"10.0.0.1:22", "SHA256:c"}, false}, // another key there
-		{hostKey{"10.0.0.2:22", "SHA256:a"}, false}, // another host
-	} {
-		if got := keys.accept(tt.address, tt.fingerprint); got != tt.want {
-			t.Errorf("%v: accepted %t, want %t", tt.hostKey, got, tt.want)
-		}
+	const table = `no known_hosts file has the keys of:
+  bastion b (192.0.2.1:22)  SHA256:b
+  cp-1 (10.0.0.1:22)  SHA256:a
+  cp-3 (10.0.0.3:22)  SHA256:c
+accept these 3 keys? [y/N] `
+	if got := stderr.String(); got != table+table {
+		t.Errorf("asked\n%s\nwant twice\n%s", got, table)
+	}
+	if l.accept("cp-3", "10.0.0.3:22", "SHA256:other") {
+		t.Error("accepts another key at the same address")
+	}
+	sudo := func(name string) error {
+		return &installer.HostError{Host: name, Err: fmt.Errorf("first command: %w", &host.SudoError{Host: name, Err: host.ErrSudoPassword})}
+	}
+	locked := &host.LockedKeyError{Files: []string{"/k/id"}, Err: errors.New("no key")}
+	if !l.again(c, errors.Join(sudo("cp-2"), sudo("cp-1"), locked), locked) || l.again(c, sudo("cp-1"), locked) {
+		t.Error("asked not once")
+	}
+	if want := []string{"passphrase of the key /k/id: ", "password of sudo on cp-1, cp-2: "}; !slices.Equal(prompts, want) {
+		t.Errorf("prompts %q, want %q", prompts, want)
+	}
+	if l.ssh.Sudo == nil || string(l.ssh.Passphrases["/k/id"]) != "geheim" {
+		t.Errorf("answers are not used: %+v", l.ssh.Passphrases)
 	}
 }
 

@@ -133,7 +133,7 @@ state; 11 an install uses it; 12 wrong passphrase.`,
 	o.stateFlag(cmd)
 	pass.flags(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "control plane in cluster.yaml whose sealed copy to fetch")
-	cmd.Flags().BoolVar(&o.insecure, "ssh-insecure-host-key", false, "accept any host key (laboratories only)")
+	o.loginFlags(cmd)
 	return cmd
 }
 

@@ -149,6 +149,7 @@ type Member struct {
 	SSHPort    int      `json:"sshPort,omitempty"`
 	SSHUser    string   `json:"sshUser,omitempty"`
 	SSHHostKey string   `json:"sshHostKey,omitempty"`
+	SSHJump    string   `json:"sshJump,omitempty"` // bastions
 }
 
 // Interface returns the interface that has the address, and reports whether there is one.

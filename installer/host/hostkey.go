@@ -115,7 +115,7 @@ func (c *SSHConfig) known(check ssh.HostKeyCallback) ssh.HostKeyCallback {
 			}
 		case isDifferent:
 			e.Err = ErrUnknownHost
-			if c.Accept != nil && c.Accept(address, e.Fingerprint) {
+			if c.Accept != nil && c.Accept(c.Name, address, e.Fingerprint) {
 				return c.appendKnownHost(address, key)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -23,11 +24,15 @@ type server struct {
 	// HostKey is its first host key, KeyFile a private key that may log in.
 	HostKey ssh.PublicKey
 	KeyFile string
+	User    ssh.PublicKey // of KeyFile
+	Shell   string        // runs before each command, like .bashrc
 
-	wg    sync.WaitGroup
-	mu    sync.Mutex
-	conns []net.Conn
-	lines []string
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	conns   []net.Conn
+	lines   []string
+	users   []string // that logged in
+	serving int
 }
 
 // newKey returns a fresh ed25519 key.
@@ -56,6 +61,7 @@ func newServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Sig
 		}
 		return nil, nil
 	}}
+	s.User = user
 	if len(hostKeys) == 0 {
 		hostKeys = []ssh.Signer{newKey(t)}
 	}
@@ -65,6 +71,13 @@ func newServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Sig
 	}
 	if change != nil {
 		change(conf)
+	}
+	conf.AuthLogCallback = func(m ssh.ConnMetadata, _ string, err error) {
+		if err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.users = append(s.users, m.User())
+		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,8 +92,14 @@ func newServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Sig
 			}
 			s.mu.Lock()
 			s.conns = append(s.conns, c)
+			s.serving++
 			s.mu.Unlock()
-			s.wg.Go(func() { s.serve(c, conf) })
+			s.wg.Go(func() {
+				s.serve(c, conf)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.serving--
+			})
 		}
 	})
 	t.Cleanup(func() {
@@ -99,6 +118,13 @@ func (s *server) Lines() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.lines...)
+}
+
+// Users returns the users that logged in.
+func (s *server) Users() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.users...)
 }
 
 // Cut closes all connections as a network failure would.
@@ -140,8 +166,8 @@ func (s *server) serve(c net.Conn, conf *ssh.ServerConfig) {
 	defer conn.Close()
 	go ssh.DiscardRequests(reqs)
 	for n := range chans {
-		if n.ChannelType() != "session" {
-			_ = n.Reject(ssh.UnknownChannelType, "sessions only")
+		if n.ChannelType() == "direct-tcpip" {
+			s.wg.Go(func() { s.forward(n) })
 			continue
 		}
 		ch, reqs, err := n.Accept()
@@ -150,6 +176,41 @@ func (s *server) serve(c net.Conn, conf *ssh.ServerConfig) {
 		}
 		s.wg.Go(func() { s.session(ch, reqs) })
 	}
+}
+
+// forward connects a client to another server, as a bastion does.
+func (s *server) forward(n ssh.NewChannel) {
+	var to struct {
+		Host   string
+		Port   uint32
+		Origin string
+		From   uint32
+	}
+	if err := ssh.Unmarshal(n.ExtraData(), &to); err != nil {
+		_ = n.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	addr := net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
+	s.mu.Lock()
+	s.lines = append(s.lines, "forward "+addr)
+	s.mu.Unlock()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		_ = n.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	defer c.Close()
+	ch, reqs, err := n.Accept()
+	if err != nil {
+		return
+	}
+	defer ch.Close()
+	go ssh.DiscardRequests(reqs)
+	go func() {
+		_, _ = io.Copy(c, ch)
+		_ = c.Close()
+	}()
+	_, _ = io.Copy(ch, c)
 }
 
 func (s *server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
@@ -167,7 +228,7 @@ func (s *server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		s.lines = append(s.lines, line.Text)
 		s.mu.Unlock()
 		go ssh.DiscardRequests(reqs)
-		cmd := exec.Command("sh", "-c", line.Text)
+		cmd := exec.Command("bash", "-c", s.Shell+line.Text)
 		cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -186,5 +247,19 @@ func (s *server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		}
 		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
 		return
+	}
+}
+
+// Wait waits until the server has no connection.
+func (s *server) Wait(t *testing.T) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		s.mu.Lock()
+		n := s.serving
+		s.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		runtime.Gosched()
 	}
 }

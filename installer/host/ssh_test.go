@@ -77,7 +77,7 @@ func TestT40HostKeys(t *testing.T) {
 			name: "changed, never asked about", server: plain, want: host.ErrChangedHost,
 			change: func(c *host.SSHConfig) {
 				c.KnownHosts = []string{file(t, line(plain, wrong))}
-				c.Accept = func(string, string) bool { t.Error("asked"); return true }
+				c.Accept = func(string, string, string) bool { t.Error("asked"); return true }
 			},
 		},
 		{
@@ -94,7 +94,7 @@ func TestT40HostKeys(t *testing.T) {
 		{name: "certificate of another host", server: other, want: errAny, change: func(c *host.SSHConfig) { c.KnownHosts = authority(other) }},
 		{name: "declined", server: plain, want: host.ErrUnknownHost, change: func(c *host.SSHConfig) {
 			c.KnownHosts = []string{file(t)}
-			c.Accept = func(string, string) bool { return false }
+			c.Accept = func(string, string, string) bool { return false }
 		}},
 	}
 	for _, tt := range tests {
@@ -125,7 +125,7 @@ func TestT40AcceptedKeyIsRemembered(t *testing.T) {
 	c := config(s)
 	c.KnownHosts = []string{filepath.Join(t.TempDir(), "new", "known_hosts")}
 	asked := ""
-	c.Accept = func(_, fingerprint string) bool { asked = fingerprint; return true }
+	c.Accept = func(_, _, fingerprint string) bool { asked = fingerprint; return true }
 	h, err := host.DialSSH(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func (block) Read([]byte) (int, error) { select {} }
 
 func TestRunCancelled(t *testing.T) {
 	_, remote := dial(t)
-	for _, h := range []host.Host{remote, root(t, host.NewLocal("here"))} {
+	for _, h := range []host.Host{remote, root(t, host.NewLocal("here", nil))} {
 		ctx, cancel := context.WithCancel(t.Context())
 		pr, pw, err := os.Pipe()
 		if err != nil {
@@ -254,7 +254,7 @@ func TestRunCancelled(t *testing.T) {
 
 func TestUpload(t *testing.T) {
 	_, remote := dial(t)
-	for _, h := range []host.Host{remote, root(t, host.NewLocal("here"))} {
+	for _, h := range []host.Host{remote, root(t, host.NewLocal("here", nil))} {
 		dir := t.TempDir()
 		dest := filepath.Join(dir, "new", "it's $HOME")
 		if err := h.Upload(t.Context(), strings.NewReader("content"), 7, dest, 0o755); err != nil {

@@ -17,7 +17,7 @@ func TestUploadMakesDirectories(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	root := t.TempDir()
 	dest := filepath.Join(root, "lib/offk8s/offk8s")
-	if err := NewLocal("here").Upload(t.Context(), strings.NewReader("x"), 1, dest, 0o755); err != nil {
+	if err := NewLocal("here", nil).Upload(t.Context(), strings.NewReader("x"), 1, dest, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"lib", "lib/offk8s", "lib/offk8s/offk8s"} {

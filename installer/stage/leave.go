@@ -44,7 +44,7 @@ func Leaving(in Input) []manifests.Host {
 			continue
 		}
 		h := manifests.Host{Name: m.Name, Address: m.Address, SSH: manifests.SSH{
-			Address: m.SSHAddress, Port: m.SSHPort, User: m.SSHUser, HostKey: m.SSHHostKey,
+			Address: m.SSHAddress, Port: m.SSHPort, User: m.SSHUser, HostKey: m.SSHHostKey, ProxyJump: m.SSHJump,
 			KeyFile: in.Cluster.SSH.KeyFile, KnownHosts: in.Cluster.SSH.KnownHosts,
 		}}
 		for _, r := range m.Roles {
@@ -94,7 +94,7 @@ func Members(in Input) (members, leavers []facts.Member) {
 	for _, h := range in.Cluster.Hosts {
 		m := facts.Member{
 			Name: h.Name, Address: h.Address, Local: h.Local,
-			SSHAddress: h.SSH.Address, SSHPort: h.SSH.Port, SSHUser: h.SSH.User, SSHHostKey: h.SSH.HostKey,
+			SSHAddress: h.SSH.Address, SSHPort: h.SSH.Port, SSHUser: h.SSH.User, SSHHostKey: h.SSH.HostKey, SSHJump: h.SSH.ProxyJump,
 		}
 		for _, r := range h.Roles {
 			m.Roles = append(m.Roles, string(r))
