@@ -79,7 +79,7 @@ func (h Host) HasRole(r Role) bool { return slices.Contains(h.Roles, r) }
 
 // SSH holds the settings of a connection to a host.
 type SSH struct {
-	// Address is what ssh dials, or a Host of ~/.ssh/config; default: the host's address.
+	// Address is a name or an address, or a Host of ~/.ssh/config; default: the host's address.
 	Address    string `yaml:"address,omitempty" json:"address,omitempty"`
 	Port       int    `yaml:"port,omitempty" json:"port,omitempty"`             // default: that of ~/.ssh/config, or 22
 	User       string `yaml:"user,omitempty" json:"user,omitempty"`             // default: that of ~/.ssh/config, or root; another user needs sudo
@@ -160,6 +160,8 @@ type HostPrep struct {
 	// Skip names groups of steps to leave out: "hostname", "hosts", "swap",
 	// "modules", "sysctl", "firewall", "selinux", "managers".
 	Skip []string `yaml:"skip,omitempty" json:"skip,omitempty"`
+	// PersistentJournal keeps the logs of services on disk. EL7 loses them at a boot otherwise.
+	PersistentJournal bool `yaml:"persistentJournal,omitempty" json:"persistentJournal,omitempty"`
 	// IgnorePreflight names preflight checks that only warn if they fail.
 	IgnorePreflight []string `yaml:"ignorePreflight,omitempty" json:"ignorePreflight,omitempty"`
 }

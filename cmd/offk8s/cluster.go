@@ -160,7 +160,7 @@ func (o clusterOptions) checkVersion(c *manifests.Cluster, lock *manifests.Lock)
 }
 
 // connect connects to all hosts. If partial is set, it leaves out those that it cannot
-// reach. On a terminal it asks for what was missing, such as a password, and connects again.
+// reach. On a terminal it asks for a missing password, for example, and connects again.
 func (a *app) connect(ctx context.Context, o clusterOptions, c *manifests.Cluster, partial bool, run *clusterRun) (*installer.Fleet, error) {
 	logins, err := a.newLogins(o)
 	if err != nil {

@@ -49,7 +49,7 @@ func (o becomeOptions) password(a *app) (*host.Sudo, error) {
 // hostKey is a key that a host showed and no known_hosts file has.
 type hostKey struct{ name, address, fingerprint string }
 
-// logins collects what is missing to log in to hosts that are connected to at the same
+// logins collects the keys and passwords that are missing to log in to hosts at the same
 // time, so that each question is asked once, after all logins.
 type logins struct {
 	a        *app
@@ -90,7 +90,7 @@ func (l *logins) accept(name, address, fingerprint string) bool {
 	return l.accepted[key]
 }
 
-// again asks for what was missing in logins that failed with errs, and reports whether
+// again asks for the answers without which logins failed with errs, and reports whether
 // another try makes sense.
 func (l *logins) again(c *manifests.Cluster, errs ...error) bool {
 	if !l.terminal {

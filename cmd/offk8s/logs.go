@@ -104,7 +104,7 @@ func (o logsOptions) journalctl(c *manifests.Cluster, h manifests.Host, unit []s
 	return argv, nil
 }
 
-// dial connects to one host. On a terminal it asks for what was missing.
+// dial connects to one host. On a terminal it asks for a missing password, for example.
 func (a *app) dial(ctx context.Context, o clusterOptions, c *manifests.Cluster, h manifests.Host) (host.Host, error) {
 	logins, err := a.newLogins(o)
 	if err != nil {

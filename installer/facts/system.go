@@ -37,6 +37,12 @@ type System struct {
 	CloudInit    bool `json:"cloudInit,omitempty"`
 	NMCloudSetup bool `json:"nmCloudSetup,omitempty"`
 	Networkd     bool `json:"networkd,omitempty"`
+	// Updates are programs that install updates without being asked, "unattended-upgrades";
+	// UpdatesBoot reports that one of them may boot the host.
+	Updates     []string `json:"updates,omitempty"`
+	UpdatesBoot bool     `json:"updatesBoot,omitempty"`
+	// LoopbackNames are the names in /etc/hosts, besides localhost, that mean loopback.
+	LoopbackNames []string `json:"loopbackNames,omitempty"`
 }
 
 // system reads files alone, which takes no time.
@@ -65,6 +71,8 @@ func system(env *step.Env) System {
 		InotifyWatches:   number("/proc/sys/fs/inotify/max_user_watches"),
 	}
 	s.Fapolicyd, s.FapolicydTrusts = fapolicyd(env)
+	s.Updates, s.UpdatesBoot = updates(env)
+	s.LoopbackNames = loopbackNames(read(env, "/etc/hosts"))
 	return s
 }
 

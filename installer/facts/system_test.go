@@ -41,6 +41,24 @@ func TestSystem(t *testing.T) {
 		{"managers", map[string]string{
 			"/etc/cloud/cloud.cfg": "", "/run/systemd/netif/state": "", "/usr/lib/systemd/system/nm-cloud-setup.timer": "",
 		}, System{CloudInit: true, NMCloudSetup: true, Networkd: true}},
+		{"updates of Debian", map[string]string{
+			"/usr/bin/unattended-upgrade":         "",
+			"/etc/apt/apt.conf.d/20auto-upgrades": "APT::Periodic::Update-Package-Lists \"1\";\nAPT::Periodic::Unattended-Upgrade \"1\";\n",
+			"/etc/apt/apt.conf.d/50unattended":    "//Unattended-Upgrade::Automatic-Reboot \"false\";\nUnattended-Upgrade::Automatic-Reboot-Time \"02:00\";\n",
+			"/etc/apt/apt.conf.d/52local":         "Unattended-Upgrade::Automatic-Reboot \"true\";\n",
+			"/etc/hosts":                          "127.0.0.1 localhost\n127.0.1.1 cp-1.example.com cp-1 # by the installer\n::1 ip6-localhost localhost6\n10.0.0.1 other\n",
+		}, System{Updates: []string{"unattended-upgrades"}, UpdatesBoot: true, LoopbackNames: []string{"cp-1.example.com", "cp-1"}}},
+		{"updates of Debian that are off", map[string]string{
+			"/usr/bin/unattended-upgrade": "", "/etc/apt/apt.conf.d/20auto-upgrades": "APT::Periodic::Unattended-Upgrade \"0\";\n",
+		}, System{}},
+		{"updates of EL", map[string]string{
+			"/etc/systemd/system/timers.target.wants/dnf-automatic.timer": "", "/etc/dnf/automatic.conf": "[commands]\napply_updates = yes\nreboot = when-needed\n",
+			"/etc/systemd/system/multi-user.target.wants/yum-cron.service": "", "/etc/yum/yum-cron.conf": "apply_updates = yes\n",
+		}, System{Updates: []string{"dnf-automatic", "yum-cron"}, UpdatesBoot: true}},
+		{"updates of EL that are only downloaded", map[string]string{
+			"/etc/systemd/system/timers.target.wants/dnf-automatic.timer": "", "/etc/dnf/automatic.conf": "[commands]\napply_updates = no\nreboot = never\n",
+			"/etc/systemd/system/multi-user.target.wants/yum-cron.service": "", "/etc/yum/yum-cron.conf": "apply_updates = no\n",
+		}, System{}},
 		{"networks", map[string]string{
 			"/etc/cni/net.d/87-podman.conflist": "{}", "/etc/cni/net.d/10-flannel.conflist": "{}", "/etc/cni/net.d/.cache": "", "/etc/cni/net.d/README.md": "",
 			"/etc/resolv.conf": "nameserver 127.0.0.1\nnameserver ::1 # local\nnameserver dns\n",

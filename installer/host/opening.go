@@ -22,7 +22,7 @@ const (
 	opens    = 2 * time.Minute // until a program begins
 )
 
-// opening separates a program's output from what comes before it: the files of a login
+// opening separates a program's output from the noise before it: the files of a login
 // shell print banners, and sudo asks for a password. It gives the password to sudo, and
 // to nobody else: the program gets its stdin only when it has begun.
 type opening struct {

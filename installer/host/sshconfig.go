@@ -14,8 +14,8 @@ import (
 // none in place of a file, a bastion or a command means that there is none.
 const none = "none"
 
-// readConfig fills empty fields with what OpenSSH's configuration file (ssh_config(5)) has
-// for Address, as for "ssh ADDRESS". A default file may be missing.
+// readConfig fills empty fields from OpenSSH's configuration file (ssh_config(5)), with the
+// values for Address, as for "ssh ADDRESS". A default file may be missing.
 func (c *SSHConfig) readConfig() error {
 	file, required := c.ConfigFile, true
 	if file == "" && c.Home != "" {

@@ -34,7 +34,7 @@ func (e *SudoError) Error() string {
 // Unwrap returns ErrSudoPassword or another of the reasons.
 func (e *SudoError) Unwrap() error { return e.Err }
 
-// sudoTexts are parts of what sudo says in English, from version 1.8 (EL7) on.
+// sudoTexts are parts of sudo's messages in English, from version 1.8 (EL7) on.
 var sudoTexts = []struct {
 	text string
 	err  error
@@ -54,7 +54,7 @@ var sudoTexts = []struct {
 	{"env: 'sudo': No such file", ErrNoSudo},
 }
 
-// sudoReason returns the reason in what sudo said, or nil.
+// sudoReason returns the reason in the words of sudo, or nil.
 func sudoReason(said string) error {
 	for _, t := range sudoTexts {
 		if strings.Contains(said, t.text) {

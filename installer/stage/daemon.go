@@ -87,6 +87,23 @@ func quoteArg(s string) string {
 // systemd of EL7 supports all of these options.
 var confined = []string{"NoNewPrivileges=yes", "ProtectSystem=full", "ProtectHome=yes", "PrivateTmp=yes"}
 
+// changesDomain returns the steps with units whose daemons leave systemd's own SELinux domain,
+// init_t, when they start: NoNewPrivileges forbids that (systemd/systemd#3845).
+func changesDomain(steps func(Input, manifests.Host) ([]step.Item, error)) func(Input, manifests.Host) ([]step.Item, error) {
+	return func(in Input, h manifests.Host) ([]step.Item, error) {
+		items, err := steps(in, h)
+		if mode := in.Facts[h.Name].SELinux; mode == "" || mode == "disabled" {
+			return items, err
+		}
+		for _, it := range items {
+			if u, ok := it.Step.(*step.Unit); ok {
+				u.Content = strings.Replace(u.Content, "NoNewPrivileges=yes\n", "", 1)
+			}
+		}
+		return items, err
+	}
+}
+
 // lastToDie makes the kernel end pods before the daemon when memory runs out. Systemd leaves
 // the score as it is where it may not lower it, as in containers.
 const lastToDie = "OOMScoreAdjust=-999"

@@ -42,6 +42,7 @@ func checkSetup(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		Hint: "keys take minutes to make: give the virtual machine a virtio-rng device, or run rngd",
 	})
 	checkNameServers(c, in, h, f)
+	checkManagers(c, h, f)
 	if !h.IsNode() {
 		return
 	}
@@ -52,6 +53,25 @@ func checkSetup(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		Name: "inotify", Found: fmt.Sprintf("%d instances, %d watches", s.InotifyInstances, s.InotifyWatches),
 		Want: fmt.Sprintf("%d instances, %d watches", minInstances, minWatches),
 		Hint: `pods fail with "too many open files": set fs.inotify.max_user_instances: "8192" and fs.inotify.max_user_watches: "524288" in hostPreparation.sysctls`,
+	})
+}
+
+// checkManagers warns of other programs that change the host, which the administrator has
+// to stop.
+func checkManagers(c *checks, h manifests.Host, f facts.Facts) {
+	found := cmp.Or(strings.Join(f.System.Updates, ", "), "none")
+	if f.System.UpdatesBoot {
+		found += ", which boots the host if an update needs it"
+	}
+	c.recommend(len(f.System.Updates) == 0, Check{
+		Name: "automatic-updates", Found: found, Want: "updates of one host after the other",
+		Hint: "they restart services and boot hosts, of all control planes in the same night: switch them off, or give each host a night of its own",
+	})
+	short, _, _ := strings.Cut(h.Name, ".")
+	names := slices.DeleteFunc(slices.Clone(f.System.LoopbackNames), func(n string) bool { return n != h.Name && n != short })
+	c.recommend(len(names) == 0, Check{
+		Name: "loopback-name", Found: cmp.Or(strings.Join(names, ", "), "none"), Want: "no name of the host for loopback in /etc/hosts",
+		Hint: "programs that look up their own host, such as pods with hostNetwork, get 127.0.1.1: remove the line, which Debian's installer writes",
 	})
 }
 

@@ -97,6 +97,12 @@ func TestSetup(t *testing.T) {
 		{"fapolicyd with rules", "", func(_ *Input, f *facts.Facts) { f.System.Fapolicyd, f.System.FapolicydTrusts = "enforcing", true }, "fapolicyd", Pass, "", ""},
 		{"fapolicyd only logs", "", func(_ *Input, f *facts.Facts) { f.System.Fapolicyd = "permissive" }, "fapolicyd", Pass, "", ""},
 		{"proxy", "", func(_ *Input, f *facts.Facts) { f.System.Proxies = []string{"HTTP_PROXY in /etc/environment"} }, "proxies", Warn, "HTTP_PROXY", "NO_PROXY"},
+		{"no updates", "", func(*Input, *facts.Facts) {}, "automatic-updates", Pass, "none", ""},
+		{"updates that boot", "", func(_ *Input, f *facts.Facts) {
+			f.System.Updates, f.System.UpdatesBoot = []string{"dnf-automatic"}, true
+		}, "automatic-updates", Warn, "dnf-automatic, which boots", "same night"},
+		{"name for loopback", "", func(_ *Input, f *facts.Facts) { f.System.LoopbackNames = []string{"node-1", "other"} }, "loopback-name", Warn, "node-1", "127.0.1.1"},
+		{"another name for loopback", "", func(_ *Input, f *facts.Facts) { f.System.LoopbackNames = []string{"other"} }, "loopback-name", Pass, "none", ""},
 		{"entropy", "", func(_ *Input, f *facts.Facts) { f.System.Entropy = 60 }, "entropy", Warn, "60 bits", "virtio-rng"},
 		{"entropy of a new kernel", "", func(_ *Input, f *facts.Facts) { f.System.Entropy = 256 }, "entropy", Pass, "", ""},
 		{"DNS asks itself", "", func(_ *Input, f *facts.Facts) { f.Resolvers, f.ResolvConf = []string{"10.96.0.10"}, resolvConf }, "name-servers", Fail, "10.96.0.10", "ask itself"},

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -12,14 +13,16 @@ import (
 const (
 	unmanagedFile = "/etc/NetworkManager/conf.d/offk8s.conf"
 	linkFile      = "/etc/systemd/network/10-offk8s.link"
+	journalFile   = "/etc/systemd/journald.conf.d/offk8s.conf"
 	networkdFile  = "/etc/systemd/networkd.conf.d/offk8s.conf"
 	cloudInitFile = "/etc/cloud/cloud.cfg.d/99-offk8s.cfg"
 )
 
 const written = "# written by offk8s\n"
 
-// The versions of systemd that give virtual interfaces an address of their own choice, and
-// that can leave routes of others alone.
+// The versions of systemd that can leave addresses of interfaces alone, and routes of others.
+// All of them may give virtual interfaces an address of their own choice: EL7 has that change
+// of systemd 242 too (flannel-io/flannel#1795).
 const (
 	systemdMACs   = 242
 	systemdRoutes = 246
@@ -29,6 +32,13 @@ const (
 // cluster needs.
 func otherManagers(l *list, in Input, h manifests.Host) {
 	cloudInit(l, in, h)
+	if in.Cluster.HostPrep.PersistentJournal {
+		l.add("journal", &step.File{Path: journalFile, Content: written + "[Journal]\nStorage=persistent\n"}).Why = "cluster.yaml wants logs to survive a boot"
+		l.add("journal-restart", &step.Command{
+			Argv: []string{"systemctl", "restart", "systemd-journald.service"}, Once: true, Triggers: []string{journalFile},
+			Text: "journald reads its configuration again",
+		})
+	}
 	if h.IsNode() {
 		networkManagers(l, in, h)
 	}
@@ -52,10 +62,12 @@ func networkManagers(l *list, in Input, h manifests.Host) {
 	if len(names) == 0 {
 		return
 	}
-	if f.Systemd >= systemdMACs {
-		l.add("mac-policy", &step.File{
-			Path: linkFile, Content: written + "[Match]\nOriginalName=" + strings.Join(names, " ") + "\n\n[Link]\nMACAddressPolicy=none\n",
-		}).Why = "udev changes the address of an interface while the pod network uses it"
+	if f.Systemd > 0 {
+		link := "[Match]\nOriginalName=" + strings.Join(names, " ") + "\n\n[Link]\n"
+		if f.Systemd >= systemdMACs { // before, "none" is no policy, and a file without one changes nothing
+			link += "MACAddressPolicy=none\n"
+		}
+		l.add("mac-policy", &step.File{Path: linkFile, Content: written + link}).Why = "udev changes the address of an interface while the pod network uses it"
 	}
 	if f.NetworkManager {
 		unmanaged(l, slices.Clone(names))
@@ -93,4 +105,18 @@ func cloudInit(l *list, in Input, h manifests.Host) {
 	if text != "" {
 		l.add("cloud-init", &step.File{Path: cloudInitFile, Content: written + text}).Why = "cloud-init sets name and /etc/hosts again at each boot"
 	}
+}
+
+// ownFirewall returns the rules that a host needs whose firewall is a service with rules of
+// the administrator.
+func ownFirewall(in Input, h manifests.Host, f facts.Facts) []string {
+	l := &list{stage: "host"}
+	firewallSteps(l, in, h, in.allAddresses())
+	var out []string
+	for _, it := range l.items {
+		if fw, ok := it.Step.(*step.Firewall); ok {
+			out = append(out, fw.Lines(f.Firewall)...)
+		}
+	}
+	return out
 }

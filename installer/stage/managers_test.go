@@ -17,13 +17,18 @@ func TestManagers(t *testing.T) {
 		want   map[string]string // parts of files by step; "" means no such step
 	}{
 		{"nobody", func(*Input, *facts.Facts) {}, map[string]string{
-			"networkd": "", "cloud-init": "", "unmanaged": "", "mac-policy": "OriginalName=flannel.1 flannel-v6.1 cni0 veth*\n\n[Link]\nMACAddressPolicy=none\n",
+			"networkd": "", "journal": "", "cloud-init": "", "unmanaged": "", "mac-policy": "OriginalName=flannel.1 flannel-v6.1 cni0 veth*\n\n[Link]\nMACAddressPolicy=none\n",
 		}},
-		{"systemd of EL7", func(_ *Input, f *facts.Facts) { f.Systemd, f.System.Networkd = 219, true }, map[string]string{"mac-policy": "", "networkd": ""}},
+		{"systemd of EL7", func(_ *Input, f *facts.Facts) { f.Systemd, f.System.Networkd = 219, true }, map[string]string{
+			"mac-policy": "OriginalName=flannel.1 flannel-v6.1 cni0 veth*\n\n[Link]\n", "networkd": "",
+		}},
 		{"NetworkManager", func(_ *Input, f *facts.Facts) { f.NetworkManager = true }, map[string]string{
 			"unmanaged": "unmanaged-devices+=interface-name:flannel.1;interface-name:flannel-v6.1;interface-name:cni0;interface-name:veth*\n",
 		}},
 		{"networkd", func(_ *Input, f *facts.Facts) { f.System.Networkd = true }, map[string]string{"networkd": "ManageForeignRoutes=no\n"}},
+		{"journal on request", func(in *Input, _ *facts.Facts) { in.Cluster.HostPrep.PersistentJournal = true }, map[string]string{
+			"journal": "[Journal]\nStorage=persistent\n",
+		}},
 		{"cloud-init", func(_ *Input, f *facts.Facts) { f.System.CloudInit = true }, map[string]string{
 			"cloud-init": "preserve_hostname: true\nmanage_etc_hosts: false\n",
 		}},

@@ -205,9 +205,10 @@ func checkSystem(c *checks, in Input, h manifests.Host, f facts.Facts) {
 		running = "yes"
 	}
 	c.require(f.Systemd > 0, Check{Name: "systemd", Found: running, Want: "yes", Hint: "daemons run under systemd"})
-	c.recommend(f.Firewall != "iptables" && f.Firewall != "nftables", Check{
+	rules := ownFirewall(in, h, f)
+	c.recommend(len(rules) == 0, Check{
 		Name: "firewall", Found: cmp.Or(f.Firewall, "none"), Want: "firewalld, ufw or none",
-		Hint: "its rules are yours: allow the ports of the step firewall-hosts, and forward packets of pods and services",
+		Hint: "its rules are yours; add these before those that refuse: " + strings.Join(rules, "; "),
 	})
 	_, assigned := f.Interface(h.Address)
 	found := h.Address

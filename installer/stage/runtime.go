@@ -89,10 +89,22 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	for _, d := range []string{"pods", "containers"} {
 		l.add("log-"+d, &step.Directory{Path: "/var/log/" + d, Purge: true})
 	}
+	labelDirectories(l, in, h, rt)
 	rt.service(l, in)
 	pods := cleanup(in)
 	l.add("cleanup", &pods)
 	return l.done()
+}
+
+// labelDirectories adds the step that gives directories the types of the policy that came
+// with the packages.
+func labelDirectories(l *list, in Input, h manifests.Host, rt containerRuntime) {
+	if mode := in.Facts[h.Name].SELinux; in.skips("selinux") || mode == "" || mode == "disabled" {
+		return
+	}
+	l.add("selinux-directories", &step.SELinux{
+		Restore: []string{cniBin, cniConf, kubeletDir, rt.dataDir(), "/etc/kubernetes", "/var/log/pods", "/var/log/containers"},
+	}).Why = "directories that are made have the types of those above them"
 }
 
 // runsContainers reports whether a program of a runtime runs containers; the others

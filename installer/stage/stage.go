@@ -121,7 +121,7 @@ type Operation struct {
 // Install makes the hosts what cluster.yaml describes. The installer itself does the
 // work of the first two stages, connect and facts.
 func Install() Operation {
-	return Operation{"install", []Stage{
+	o := Operation{"install", []Stage{
 		{Name: "connect", Title: "reach every host"},
 		{Name: "facts", Title: "look at every host"},
 		{Name: "preflight", Title: "hosts fit the plan", Checks: preflight},
@@ -172,6 +172,12 @@ func Install() Operation {
 		{Name: "smoke", Title: "the cluster runs pods", AnyOf: true, Before: apiAnswers, Steps: smokeSteps},
 		{Name: "prune", Title: "nothing else is left of earlier runs", Work: Prune},
 	}}
+	for i, s := range o.Stages {
+		if s.Steps != nil {
+			o.Stages[i].Steps = changesDomain(s.Steps)
+		}
+	}
+	return o
 }
 
 // Reset restores the state that every host had before offk8s.

@@ -129,7 +129,9 @@ func TestFirewall(t *testing.T) {
 	if len(rules) != 0 {
 		t.Errorf("rules left after undo: %q", rules)
 	}
-	for _, want := range []string{"allow from 10.9.9.9 proto vrrp", "allow from 10.9.9.9", "route allow from 10.244.0.0/16", "route allow to 10.244.0.0/16"} {
+	for _, want := range []string{
+		"allow from 10.9.9.9 to any port 6443,30000:32767 proto tcp", "allow from 10.9.9.9 proto vrrp", "allow from 10.9.9.9", "route allow from 10.244.0.0/16", "route allow to 10.244.0.0/16",
+	} {
 		if !called(u, append([]string{"ufw"}, strings.Fields(want)...)...) {
 			t.Errorf("no ufw %s", want)
 		}
@@ -142,6 +144,75 @@ func TestFirewall(t *testing.T) {
 		if bad.Validate() == nil {
 			t.Errorf("accepts %+v", bad)
 		}
+	}
+}
+
+// ufw lists ports by number, and takes 15 in a rule, of which a range is two.
+func TestFirewallPortsOfUFW(t *testing.T) {
+	var rules []string
+	w := steptest.New(t)
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) { return ufwCmd(&rules, c) }
+	fw := &step.Firewall{Ports: []string{"10250/tcp", "2379-2380/tcp", "8472/udp", "179/tcp"}}
+	for p := range 12 {
+		fw.Ports = append(fw.Ports, fmt.Sprintf("%d/tcp", 20000+p))
+	}
+	if _, err := fw.Apply(t.Context(), w.Env()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"allow 179,2379:2380,10250,20000,20001,20002,20003,20004,20005,20006,20007,20008,20009,20010/tcp", "allow 20011/tcp", "allow 8472/udp",
+	}
+	if diff := cmp.Diff(want, rules); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The rules for a firewall that is the administrator's, as that program takes them.
+func TestFirewallLines(t *testing.T) {
+	fw := &step.Firewall{
+		Ports: []string{"6443/tcp", "30000-32767/tcp", "8472/udp"}, Protocols: []string{"vrrp", "ipip"},
+		Sources: []string{"10.0.0.0/8", "10.9.9.9", "fd00::1"}, Trusted: []string{"10.244.0.0/16"},
+	}
+	for service, want := range map[string][]string{
+		"iptables": {
+			"iptables -I INPUT -s 10.0.0.0/8,10.9.9.9/32 -p tcp -m multiport --dports 6443,30000:32767 -j ACCEPT",
+			"iptables -I INPUT -s 10.0.0.0/8,10.9.9.9/32 -p udp -m multiport --dports 8472 -j ACCEPT",
+			"iptables -I INPUT -s 10.0.0.0/8,10.9.9.9/32 -p 112 -j ACCEPT",
+			"iptables -I INPUT -s 10.0.0.0/8,10.9.9.9/32 -p 4 -j ACCEPT",
+			"ip6tables -I INPUT -s fd00::1/128 -p tcp -m multiport --dports 6443,30000:32767 -j ACCEPT",
+			"ip6tables -I INPUT -s fd00::1/128 -p udp -m multiport --dports 8472 -j ACCEPT",
+			"ip6tables -I INPUT -s fd00::1/128 -p 112 -j ACCEPT",
+			"ip6tables -I INPUT -s fd00::1/128 -p 4 -j ACCEPT",
+			"iptables -I INPUT -s 10.244.0.0/16 -j ACCEPT",
+			"iptables -I FORWARD -s 10.244.0.0/16 -j ACCEPT",
+			"iptables -I FORWARD -d 10.244.0.0/16 -j ACCEPT",
+		},
+		"nftables": {
+			"input: ip saddr { 10.0.0.0/8, 10.9.9.9/32 } tcp dport { 6443, 30000-32767 } accept",
+			"input: ip saddr { 10.0.0.0/8, 10.9.9.9/32 } udp dport { 8472 } accept",
+			"input: ip saddr { 10.0.0.0/8, 10.9.9.9/32 } meta l4proto 112 accept",
+			"input: ip saddr { 10.0.0.0/8, 10.9.9.9/32 } meta l4proto 4 accept",
+			"input: ip6 saddr { fd00::1/128 } tcp dport { 6443, 30000-32767 } accept",
+			"input: ip6 saddr { fd00::1/128 } udp dport { 8472 } accept",
+			"input: ip6 saddr { fd00::1/128 } meta l4proto 112 accept",
+			"input: ip6 saddr { fd00::1/128 } meta l4proto 4 accept",
+			"input: ip saddr { 10.244.0.0/16 } accept",
+			"forward: ip saddr { 10.244.0.0/16 } accept",
+			"forward: ip daddr { 10.244.0.0/16 } accept",
+		},
+	} {
+		if diff := cmp.Diff(want, fw.Lines(service)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", service, diff)
+		}
+	}
+	open := &step.Firewall{Ports: []string{"6443/tcp"}}
+	if got := open.Lines("nftables"); !slices.Equal(got, []string{"input: tcp dport { 6443 } accept"}) {
+		t.Errorf("without sources: %q", got)
+	}
+	if got := open.Lines("iptables"); !slices.Equal(got, []string{
+		"iptables -I INPUT -p tcp -m multiport --dports 6443 -j ACCEPT",
+	}) {
+		t.Errorf("without sources: %q", got)
 	}
 }
 
@@ -349,6 +420,75 @@ func TestSELinux(t *testing.T) {
 	res, err := (&step.SELinux{}).Check(t.Context(), w.Env())
 	if err != nil || res.State != step.Skipped {
 		t.Errorf("without SELinux: %s %v, want skipped", res.State, err)
+	}
+}
+
+// The policy is asked first and changed only if it has another type; where semanage refuses
+// the path, the file alone gets the type. Paths without a type of their own get the policy's.
+func TestSELinuxAndPolicy(t *testing.T) {
+	for name, tt := range map[string]struct {
+		policy  string // type of the path in it
+		refuses string // by semanage
+		want    string // programs
+	}{
+		"the policy knows the path":  {"bin_t", "", "restorecon"},
+		"the policy has another":     {"usr_t", "", "restorecon semanage restorecon"},
+		"an equivalence of paths":    {"usr_t", "File spec conflicts with equivalency rule '/usr/local /usr'", "restorecon semanage chcon"},
+		"a rule of an administrator": {"usr_t", "already defined", "restorecon semanage semanage restorecon"},
+	} {
+		w := steptest.New(t)
+		w.Write(t, "sys/fs/selinux/enforce", "1", 0o644)
+		w.Write(t, "opt/x", "", 0o755)
+		label, policy := "default_t", tt.policy
+		var programs []string
+		w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+			if c.Argv[0] != "stat" {
+				programs = append(programs, c.Argv[0])
+			}
+			switch c.Argv[0] {
+			case "stat":
+				return steptest.Say("system_u:object_r:" + label + ":s0\n")
+			case "semanage":
+				if tt.refuses != "" && c.Argv[2] == "-a" {
+					return steptest.Exit(c.Argv, 1, tt.refuses)
+				}
+				policy = c.Argv[4]
+			case "restorecon":
+				label = policy
+			case "chcon":
+				label = c.Argv[2]
+			}
+			return steptest.Say("")
+		}
+		s := &step.SELinux{Labels: []step.Label{{Path: "/opt/x", Type: "bin_t"}}}
+		if _, err := s.Apply(t.Context(), w.Env()); err != nil || label != "bin_t" || strings.Join(programs, " ") != tt.want {
+			t.Errorf("%s: label %s, programs %q, error %v; want %q", name, label, programs, err, tt.want)
+		}
+	}
+	w := steptest.New(t)
+	w.Write(t, "sys/fs/selinux/enforce", "1", 0o644)
+	w.Write(t, "var/lib/kubelet/x", "", 0o644)
+	restored := false
+	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+		dry := slices.Contains(c.Argv, "-n")
+		if c.Argv[0] != "restorecon" || c.Argv[len(c.Argv)-1] != w.Env().Path("/var/lib/kubelet") {
+			t.Errorf("ran %q", c.Argv)
+		}
+		if restored {
+			return steptest.Say("")
+		}
+		restored = !dry
+		return steptest.Say("Would relabel /var/lib/kubelet from a to b\n")
+	}
+	s := &step.SELinux{Restore: []string{"/var/lib/kubelet", "/opt/cni/gone"}}
+	if res, err := s.Check(t.Context(), w.Env()); err != nil || res.State != step.Differs || restored {
+		t.Errorf("check: %+v, %v", res, err)
+	}
+	if res, err := s.Apply(t.Context(), w.Env()); err != nil || res.State != step.Changed {
+		t.Errorf("apply: %+v, %v", res, err)
+	}
+	if res, err := s.Check(t.Context(), w.Env()); err != nil || res.State != step.OK {
+		t.Errorf("second check: %+v, %v", res, err)
 	}
 }
 

@@ -10,10 +10,14 @@ import (
 	"strings"
 )
 
-// SELinux sets the security types of paths if SELinux is enabled. If the host has
-// semanage, it sets them in the policy too, so that a relabel keeps them.
+// SELinux sets the security types of paths if SELinux is enabled. Where the policy has
+// another type and the host has semanage, it changes the policy too, so that a relabel
+// keeps the type.
 type SELinux struct {
-	Labels []Label `json:"labels"`
+	Labels []Label `json:"labels,omitempty"`
+	// Restore are paths that get the type that the policy has for them; a file that is
+	// made has the type of its directory. Those that do not exist are left out.
+	Restore []string `json:"restore,omitempty"`
 }
 
 // Label is the security type of a path.
@@ -33,6 +37,7 @@ func (s *SELinux) Describe() string {
 	for _, l := range s.Labels {
 		w = append(w, l.Path+"="+l.Type)
 	}
+	w = append(w, s.Restore...)
 	return "selinux types " + strings.Join(w, " ")
 }
 
@@ -48,6 +53,9 @@ func (s *SELinux) Validate() error {
 		if !seTypeRE.MatchString(l.Type) {
 			errs = append(errs, fmt.Errorf("type %q: not an SELinux type", l.Type))
 		}
+	}
+	for _, p := range s.Restore {
+		errs = append(errs, checkPath("path", p))
 	}
 	return errors.Join(errs...)
 }
@@ -79,8 +87,12 @@ func (s *SELinux) Check(ctx context.Context, env *Env) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	moved, err := s.restore(ctx, env, "-n")
+	if err != nil {
+		return Result{}, err
+	}
 	excess := s.excess(env)
-	if len(wrong)+len(excess) == 0 {
+	if len(wrong)+len(excess)+len(moved) == 0 {
 		return Result{State: OK}, nil
 	}
 	var prior selinuxPrior
@@ -90,6 +102,9 @@ func (s *SELinux) Check(ctx context.Context, env *Env) (Result, error) {
 	var reasons []string
 	if len(wrong) > 0 {
 		reasons = append(reasons, "type differs: "+strings.Join(prior.Paths, " "))
+	}
+	if len(moved) > 0 {
+		reasons = append(reasons, "not as the policy: "+moved)
 	}
 	if len(excess) > 0 {
 		reasons = append(reasons, "no longer wanted: "+strings.Join(excess, " "))
@@ -110,6 +125,9 @@ func (s *SELinux) Apply(ctx context.Context, env *Env) (Result, error) {
 		if err := l.apply(ctx, env); err != nil {
 			return Result{}, fmt.Errorf("label %q: %w", l.Path, err)
 		}
+	}
+	if _, err := s.restore(ctx, env); err != nil {
+		return Result{}, err
 	}
 	out := Result{State: Changed, Reason: "labelled", Prior: res.Prior}
 	excess := s.excess(env)
@@ -170,16 +188,41 @@ func (s *SELinux) wrong(ctx context.Context, env *Env) ([]Label, error) {
 		if !env.exists(l.Path) {
 			return nil, fmt.Errorf("label %q: no such file", l.Path)
 		}
-		res, err := env.Run.Run(ctx, Cmd{Argv: []string{"stat", "--format=%C", "--", env.Path(l.Path)}})
-		if err != nil {
+		if right, err := l.is(ctx, env); err != nil {
 			return nil, err
-		}
-		// user:role:type:level
-		if f := strings.Split(strings.TrimSpace(string(res.Stdout)), ":"); len(f) < 3 || f[2] != l.Type {
+		} else if !right {
 			out = append(out, l)
 		}
 	}
 	return out, nil
+}
+
+// is reports whether the path has the type.
+func (l Label) is(ctx context.Context, env *Env) (bool, error) {
+	res, err := env.Run.Run(ctx, Cmd{Argv: []string{"stat", "--format=%C", "--", env.Path(l.Path)}})
+	// user:role:type:level
+	f := strings.Split(strings.TrimSpace(string(res.Stdout)), ":")
+	return len(f) > 2 && f[2] == l.Type, err
+}
+
+// restore sets the types of the policy, or with -n prints what it would change.
+func (s *SELinux) restore(ctx context.Context, env *Env, opts ...string) (string, error) {
+	var paths []string
+	for _, p := range s.Restore {
+		if env.exists(p) {
+			paths = append(paths, env.Path(p))
+		}
+	}
+	if len(paths) == 0 {
+		return "", nil
+	}
+	argv := slices.Concat([]string{"restorecon"}, opts, []string{"-v", "--"}, paths)
+	res, err := env.Run.Run(ctx, Cmd{Argv: argv, Timeout: slowTimeout})
+	if _, missing := errors.AsType[*NotFoundError](err); missing {
+		env.Log.Info("no restorecon on the host: files keep the types of their directories")
+		return "", nil
+	}
+	return strings.TrimSpace(string(res.Stdout)), err
 }
 
 func (s *SELinux) has(path string) bool {
@@ -195,10 +238,22 @@ func (l Label) pattern() string {
 	return p
 }
 
+// apply asks the policy for the type first, and changes the policy only if it has another.
 func (l Label) apply(ctx context.Context, env *Env) error {
-	_, err := env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-a", "-t", l.Type, l.pattern()}})
-	if _, ok := errors.AsType[*ExitError](err); ok {
-		// The pattern has a rule already: modify it.
+	err := l.run(ctx, env, "restorecon", "-F")
+	if _, missing := errors.AsType[*NotFoundError](err); err != nil && !missing {
+		return err
+	}
+	if right, err := l.is(ctx, env); right || err != nil {
+		return err
+	}
+	_, err = env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-a", "-t", l.Type, l.pattern()}})
+	exit, exited := errors.AsType[*ExitError](err)
+	switch {
+	case exited && strings.Contains(exit.Stderr, "equivalency"):
+		env.Log.Info("the policy takes the path for another (semanage fcontext -l -C): a relabel would undo the type", "path", l.Path)
+		return l.run(ctx, env, "chcon", "-t", l.Type)
+	case exited: // the pattern has a rule already: modify it
 		_, err = env.Run.Run(ctx, Cmd{Argv: []string{"semanage", "fcontext", "-m", "-t", l.Type, l.pattern()}})
 	}
 	if _, ok := errors.AsType[*NotFoundError](err); ok {
