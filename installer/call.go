@@ -36,6 +36,19 @@ func (m *member) call(ctx context.Context, req agent.Request, on func(agent.Even
 func (m *member) answers(ctx context.Context) error {
 	m.busy.Lock()
 	defer m.busy.Unlock()
+	return m.listenFor(ctx)
+}
+
+// answersIdle is answers for a host without a call in work, which would notice by itself.
+func (m *member) answersIdle(ctx context.Context) error {
+	if !m.busy.TryLock() {
+		return nil
+	}
+	defer m.busy.Unlock()
+	return m.listenFor(ctx)
+}
+
+func (m *member) listenFor(ctx context.Context) error {
 	if m.session != nil {
 		m.session.listenFor(ctx)
 		m.settle()

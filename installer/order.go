@@ -23,15 +23,15 @@ func (r *runner) stage(ctx context.Context, st PlanStage) error {
 	}
 	before := r.report.failed()
 	r.progress.StageStart(st.Name, st.Title, count)
-	var err error
-	switch {
-	case st.AnyOf:
-		err = r.anyOf(ctx, st)
-	case st.AtATime > 0 && !r.o.DryRun:
-		err = r.rolling(ctx, st)
-	default:
-		err = r.together(ctx, st, st.Hosts)
-	}
+	err := r.watched(ctx, st, func(ctx context.Context) error {
+		switch {
+		case st.AnyOf:
+			return r.anyOf(ctx, st)
+		case st.AtATime > 0 && !r.o.DryRun:
+			return r.rolling(ctx, st)
+		}
+		return r.together(ctx, st, st.Hosts)
+	})
 	rep := StageReport{Name: st.Name, Title: st.Title, Took: time.Since(start)}
 	for _, h := range r.report.Hosts {
 		if h.err != nil && !before[h.Host] {
@@ -67,7 +67,7 @@ func (r *runner) each(ctx context.Context, st PlanStage, hosts []PlanHost, work 
 		if err == nil {
 			err = work(ctx, m, byName[name])
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errLost) {
 			r.report.fail(name, st.Name, err)
 			if !byName[name].Optional {
 				stop.Store(true)
@@ -96,6 +96,81 @@ func (r *runner) rollCall(ctx context.Context, next string) {
 		}
 		return err
 	})
+}
+
+// errLost is the cause of the end of work that waits for a host that was lost.
+var errLost = errors.New("a host that others wait for was lost")
+
+// watched does the work of a stage. If the stage waits for a host that is lost meanwhile, it
+// stops the work as the end of a run does; the error is errLost, and the stage can begin
+// again without that host. Hosts that change after each other are not stopped: the gate after
+// a change has to hold before the next one.
+func (r *runner) watched(ctx context.Context, st PlanStage, work func(context.Context) error) error {
+	awaited := st.awaited()
+	if len(awaited) == 0 || r.o.Replan == nil || r.o.DryRun || st.AtATime > 0 {
+		return work(ctx)
+	}
+	failed := r.report.failed()
+	awaited = slices.DeleteFunc(awaited, func(name string) bool { return failed[name] })
+	ctx, stop := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		t := time.NewTicker(agent.Beat)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if r.lose(ctx, st, awaited) {
+				stop(errLost)
+			}
+		}
+	})
+	err := work(ctx)
+	stop(nil)
+	watching.Wait()
+	if err == nil && errors.Is(context.Cause(ctx), errLost) {
+		return errLost
+	}
+	return err
+}
+
+// awaited returns the hosts that steps of the stage wait for.
+func (st PlanStage) awaited() []string {
+	var out []string
+	for _, h := range st.Hosts {
+		for _, it := range h.Items {
+			out = append(out, it.Awaits...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// lose notes which of the hosts were lost in a stage, and reports whether any was.
+func (r *runner) lose(ctx context.Context, st PlanStage, hosts []string) bool {
+	var lost atomic.Bool
+	failed := r.report.failed()
+	_ = r.fleet.each(ctx, hosts, func(ctx context.Context, name string) error {
+		m, err := r.fleet.member(name)
+		if err != nil {
+			return err // the plan does without it
+		}
+		if failed[name] {
+			if m.isLost() {
+				lost.Store(true)
+			}
+			return nil
+		}
+		if err = m.answersIdle(ctx); err != nil && ctx.Err() == nil {
+			r.report.fail(name, st.Name, err)
+			lost.Store(true)
+		}
+		return err
+	})
+	return lost.Load()
 }
 
 // rolling changes the hosts of a stage after each other, the first one alone and then

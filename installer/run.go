@@ -44,7 +44,7 @@ type RunOptions struct {
 	// Operator is the "user@machine" that runs the plan, for the journals of the hosts.
 	Operator string
 	// Replan, if set, returns the plan without the hosts in away: optional ones that
-	// failed, and those that were lost between two stages. An error ends the run. Without
+	// failed, and those that were lost while they had no work. An error ends the run. Without
 	// Replan, the run ends at the stage in which a host failed.
 	Replan func(away map[string]bool) (*Plan, error)
 	// After holds functions by the name of a stage. Each is called when its stage
@@ -113,25 +113,42 @@ func (r *runner) run(ctx context.Context) error {
 		r.at = i
 		st := r.plan.Stages[i]
 		err := r.stage(ctx, st)
-		if after := r.o.After[st.Name]; err == nil && after != nil && !r.o.DryRun {
-			if err = after(ctx); err != nil {
-				err = fmt.Errorf("after stage %q: %w", st.Name, err)
-			}
-		}
-		if err == nil && r.o.Replan != nil && i+1 < len(r.plan.Stages) {
-			r.rollCall(ctx, r.plan.Stages[i+1].Name)
+		again := errors.Is(err, errLost)
+		switch {
+		case again:
+			err = nil
+		case err == nil:
+			err = r.between(ctx, i)
 		}
 		if now := r.report.failed(); err == nil && len(now) > failed {
 			failed = len(now)
-			err = r.replan(now)
+			done := i + 1
+			if again {
+				done, i = i, i-1
+			}
+			err = r.replan(now, done)
 		}
 		if err != nil {
-			r.notRun(r.plan.Stages[i+1:])
+			r.notRun(r.plan.Stages[r.at+1:])
 			return err
 		}
 	}
 	r.report.Done = true
 	return r.report.err()
+}
+
+// between does what follows the stage i: its function, and a look for hosts that were lost.
+func (r *runner) between(ctx context.Context, i int) error {
+	name := r.plan.Stages[i].Name
+	if after := r.o.After[name]; after != nil && !r.o.DryRun {
+		if err := after(ctx); err != nil {
+			return fmt.Errorf("after stage %q: %w", name, err)
+		}
+	}
+	if r.o.Replan != nil && i+1 < len(r.plan.Stages) {
+		r.rollCall(ctx, r.plan.Stages[i+1].Name)
+	}
+	return nil
 }
 
 // leaving reports whether hosts or roles have yet to leave. Until then the journals
@@ -140,8 +157,8 @@ func (r *runner) leaving() bool {
 	return slices.ContainsFunc(r.plan.Stages[r.at:], func(st PlanStage) bool { return st.leaves })
 }
 
-// replan replaces the stages after the one that ran by those without the failed hosts.
-func (r *runner) replan(failed map[string]bool) error {
+// replan replaces the stages after the first done ones by those without the failed hosts.
+func (r *runner) replan(failed map[string]bool, done int) error {
 	if r.o.Replan == nil {
 		return r.report.err()
 	}
@@ -149,8 +166,7 @@ func (r *runner) replan(failed map[string]bool) error {
 	if err != nil {
 		return errors.Join(r.report.err(), err)
 	}
-	done := r.at + 1
-	for _, st := range r.plan.Stages[done:] {
+	for _, st := range r.plan.Stages[r.at+1:] {
 		st.Hosts = slices.DeleteFunc(slices.Clone(st.Hosts), func(h PlanHost) bool { return !failed[h.Host] })
 		st.AnyOf = false
 		r.notRun([]PlanStage{st})
@@ -206,6 +222,9 @@ func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, 
 	r.sign(&req)
 	return m.call(ctx, req, func(e agent.Event) {
 		if e.Type == agent.EventStep {
+			if (e.State == step.Failed || e.State == agent.NotRun) && errors.Is(context.Cause(ctx), errLost) {
+				return // the stage begins again
+			}
 			switch e.State {
 			case step.OK, step.Verified, step.Skipped:
 			case step.Differs:
