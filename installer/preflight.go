@@ -22,7 +22,8 @@ import (
 // facts, with the hosts that are away, and all checks. The error joins a
 // *PreflightError, if a check failed, and why the hosts that are there are too few.
 func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []stage.Check, error) {
-	seen, err := f.facts(ctx, agent.ModeFacts, f.cluster.Hosts)
+	req := agent.Request{Mode: agent.ModeFacts, Modules: stage.ProxyModules(in)}
+	seen, err := f.facts(ctx, req, f.cluster.Hosts)
 	if err != nil {
 		return in, nil, err
 	}
@@ -37,7 +38,7 @@ func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []s
 		// Those that are missing are away, and a check says so.
 		leavers := slices.DeleteFunc(stage.Leaving(in), func(h manifests.Host) bool { return in.Forget[h.Name] })
 		_ = f.admit(ctx, leavers)
-		left, err := f.facts(ctx, agent.ModeFacts, leavers)
+		left, err := f.facts(ctx, req, leavers)
 		if err != nil {
 			return in, nil, err
 		}
@@ -114,7 +115,7 @@ func Guard(in stage.Input, identity string) error {
 // the clocks again when chrony runs, before certificates depend on them.
 func CheckClocks(f *Fleet, in stage.Input) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
-		seen, err := f.facts(ctx, agent.ModeTime, f.cluster.Hosts)
+		seen, err := f.facts(ctx, agent.Request{Mode: agent.ModeTime}, f.cluster.Hosts)
 		if err != nil {
 			return err
 		}
@@ -130,9 +131,9 @@ type hostFacts struct {
 	ahead time.Duration
 }
 
-// facts returns the facts of those of the hosts that are connected, by name; mode is
-// agent.ModeFacts or agent.ModeTime.
-func (f *Fleet) facts(ctx context.Context, mode agent.Mode, of []manifests.Host) (map[string]hostFacts, error) {
+// facts returns the facts of those of the hosts that are connected, by name; the mode of
+// req is agent.ModeFacts or agent.ModeTime.
+func (f *Fleet) facts(ctx context.Context, req agent.Request, of []manifests.Host) (map[string]hostFacts, error) {
 	var mu sync.Mutex
 	out := map[string]hostFacts{}
 	away := f.away()
@@ -147,8 +148,9 @@ func (f *Fleet) facts(ctx context.Context, mode agent.Mode, of []manifests.Host)
 		if err != nil {
 			return err
 		}
-		seen := false
-		err = m.call(ctx, agent.Request{Mode: mode, Host: name}, func(e agent.Event) {
+		seen, req := false, req
+		req.Host = name
+		err = m.call(ctx, req, func(e agent.Event) {
 			if e.Type != agent.EventFacts || e.Facts == nil {
 				return
 			}

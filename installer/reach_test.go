@@ -3,6 +3,7 @@ package installer_test
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ func TestReach(t *testing.T) {
 	l.cluster.Hosts[0].Roles = []manifests.Role{manifests.RoleControlPlane, manifests.RoleEtcd}
 	l.hosts["cp-1"].addresses = []facts.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix("10.0.0.1/24")}}
 	l.hosts["node-1"].addresses = []facts.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix("10.0.0.2/24")}}
+	l.cluster.Network.ProxyMode = manifests.ProxyIPVS
 	in, _, err := l.connect().Preflight(t.Context(), stage.Input{Cluster: l.cluster, Lock: &manifests.Lock{}})
 	if _, ok := errors.AsType[*installer.PreflightError](err); !ok { // the lock of this test supports nothing
 		t.Fatal(err)
@@ -28,6 +30,9 @@ func TestReach(t *testing.T) {
 		h.mu.Lock()
 		var modes []string
 		for _, r := range h.requests {
+			if lookedFor := slices.Contains(r.Modules, "ip_vs"); lookedFor != (r.Mode == agent.ModeFacts) {
+				t.Errorf("%s: %s looks for the modules %v", name, r.Mode, r.Modules)
+			}
 			if r.Mode == agent.ModeListen || r.Mode == agent.ModeProbe && len(modes) > 0 {
 				modes = append(modes, string(r.Mode))
 			}

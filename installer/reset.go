@@ -15,7 +15,7 @@ type ResetOptions struct {
 
 // Installed returns what the journal of a host records of its cluster, nil if it has none.
 func (f *Fleet) Installed(ctx context.Context, name string) (*facts.Installed, error) {
-	seen, err := f.facts(ctx, agent.ModeFacts, f.cluster.Hosts)
+	seen, err := f.facts(ctx, agent.Request{Mode: agent.ModeFacts}, f.cluster.Hosts)
 	return seen[name].facts.Installed, err
 }
 

@@ -229,24 +229,25 @@ func TestFacts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, content := range map[string]string{
-		"etc/os-release":                      "NAME=\"Rocky Linux\"\nID=\"rocky\"\nVERSION_ID=\"9.4\"\nID_LIKE=\"rhel centos fedora\"\n",
-		"proc/sys/kernel/osrelease":           "5.14.0\n",
-		"proc/sys/kernel/hostname":            "cp-1\n",
-		"proc/meminfo":                        "MemTotal: 2048 kB\nSwapTotal: 1024 kB\n",
-		"sys/fs/cgroup/cgroup.controllers":    "cpu memory pids\n",
-		"usr/bin/dnf":                         "",
-		"usr/bin/yum":                         "",
-		"var/lib/etcd/member/x":               "",
-		"usr/local/bin/x":                     "",
-		"proc/net/tcp":                        "  sl\n 0: 0100007F:1F90 00000000:0000 0A\n 1: 0100007F:1F91 00000000:0000 01\n",
-		"proc/net/udp6":                       "  sl\n 0: 00000000000000000000000001000000:0044 0:0 07\n",
-		"sys/fs/cgroup/unified/some/leftover": "",
+		"etc/os-release":                          "NAME=\"Rocky Linux\"\nID=\"rocky\"\nVERSION_ID=\"9.4\"\nID_LIKE=\"rhel centos fedora\"\n",
+		"proc/sys/kernel/osrelease":               "5.14.0\n",
+		"proc/sys/kernel/hostname":                "cp-1\n",
+		"proc/meminfo":                            "MemTotal: 2048 kB\nSwapTotal: 1024 kB\n",
+		"sys/fs/cgroup/cgroup.controllers":        "cpu memory pids\n",
+		"usr/bin/dnf":                             "",
+		"usr/lib/systemd/system/nftables.service": "",
+		"usr/bin/yum":                             "",
+		"var/lib/etcd/member/x":                   "",
+		"usr/local/bin/x":                         "",
+		"proc/net/tcp":                            "  sl\n 0: 0100007F:1F90 00000000:0000 0A\n 1: 0100007F:1F91 00000000:0000 01\n",
+		"proc/net/udp6":                           "  sl\n 0: 00000000000000000000000001000000:0044 0:0 07\n",
+		"sys/fs/cgroup/unified/some/leftover":     "",
 	} {
 		w.Write(t, path, content, 0o644)
 	}
 	w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
-		if line := strings.Join(c.Argv, " "); strings.HasPrefix(line, "systemctl show ") && strings.HasSuffix(line, " iptables.service nftables.service") {
-			return steptest.Say("LoadState=not-found\nActiveState=inactive\n\nLoadState=loaded\nActiveState=active\n")
+		if line := strings.Join(c.Argv, " "); strings.HasPrefix(line, "systemctl show ") && strings.HasSuffix(line, " -- nftables.service") {
+			return steptest.Say("LoadState=loaded\nActiveState=active\n")
 		}
 		return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
 	}

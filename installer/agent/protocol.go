@@ -72,6 +72,8 @@ type Request struct {
 	Hosts  []facts.Member `json:"hosts,omitempty"`
 	Bundle Bundle         `json:"bundle,omitzero"`
 	Mirror Endpoint       `json:"mirror,omitzero"`
+	// Modules are the kernel modules that ModeFacts looks for.
+	Modules []string `json:"modules,omitempty"`
 	// Probes are the questions of ModeProbe, or the sockets of ModeListen.
 	Probes []probe.Probe `json:"probes,omitempty"`
 	// Units are the services of ModeStop and ModeStart, "etcd.service".

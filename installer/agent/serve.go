@@ -293,7 +293,7 @@ func (s *session) sameCluster(j *journal) error {
 }
 
 func (s *session) facts(ctx context.Context) error {
-	f, err := facts.Collect(ctx, s.env)
+	f, err := facts.Collect(ctx, s.env, s.req.Modules)
 	if err != nil {
 		return fmt.Errorf("collect facts: %w", err)
 	}

@@ -1,7 +1,7 @@
 // Package facts observes a host before anything on it is changed: operating
 // system, resources, addresses, sockets in use, and traces of an earlier Kubernetes.
 //
-//	f, err := facts.Collect(ctx, env)
+//	f, err := facts.Collect(ctx, env, nil)
 //
 // The agent collects the facts; preflight and planning (installer/stage) read them.
 // The package neither changes a host nor judges the facts.
@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -34,7 +35,7 @@ type Facts struct {
 	OS     catalog.OSRelease `json:"os"`
 	Arch   string            `json:"arch"` // as Go spells it, "amd64"
 	Kernel string            `json:"kernel"`
-	// NoModules are those of ProxyModules that the kernel neither has nor can load.
+	// NoModules are those of the modules asked for that the kernel neither has nor can load.
 	NoModules []string `json:"noModules,omitempty"`
 	Hostname  string   `json:"hostname"`
 	CPUs      int      `json:"cpus"`
@@ -169,9 +170,6 @@ func (f Facts) ListensOn(protocol string, port int) bool {
 	})
 }
 
-// ProxyModules are the kernel modules without which a proxy of services does not start.
-var ProxyModules = []string{"ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh", "nf_tables"}
-
 // DockerTraces are the paths of State that a docker leaves even if it does not run.
 var DockerTraces = []string{"/etc/docker/daemon.json", "/var/lib/docker/image"}
 
@@ -183,14 +181,15 @@ var statePaths = []string{
 	"/run/containerd/containerd.sock", "/run/docker.sock", "/run/crio/crio.sock",
 }
 
-// Collect reads the facts of the host. A field stays zero if the host lacks the
-// feature; Collect fails only if it cannot read something that every Linux has.
-func Collect(ctx context.Context, env *step.Env) (Facts, error) {
+// Collect reads the facts of the host, and looks for kernel modules. A field stays zero if
+// the host lacks the feature; Collect fails only if it cannot read something that every
+// Linux has.
+func Collect(ctx context.Context, env *step.Env, modules []string) (Facts, error) {
 	f := Facts{
 		Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), SELinux: step.SELinuxMode(env),
 		Cgroups: cgroups(env), Manager: manager(env), NoFileTypes: lacksFileTypes(env),
 	}
-	// These start programs, which take most of the time.
+	// These may start programs, which take most of the time.
 	var programs sync.WaitGroup
 	programs.Go(func() { f.Firewall = firewall(ctx, env) })
 	programs.Go(func() { f.Systemd = systemdVersion(ctx, env) })
@@ -200,8 +199,10 @@ func Collect(ctx context.Context, env *step.Env) (Facts, error) {
 	errs = append(errs, err)
 	f.Kernel, err = line(env, "/proc/sys/kernel/osrelease")
 	errs = append(errs, err)
-	f.NoModules, err = env.LacksModules(ProxyModules...)
-	errs = append(errs, err)
+	if len(modules) > 0 { // some kernels take a tenth of a second to list theirs
+		f.NoModules, err = env.LacksModules(modules...)
+		errs = append(errs, err)
+	}
 	f.Hostname, err = line(env, "/proc/sys/kernel/hostname")
 	errs = append(errs, err)
 	errs = append(errs, memory(env, &f))
@@ -324,13 +325,30 @@ func cgroups(env *step.Env) []int {
 	return out
 }
 
+// systemdVersion returns the version in the name of systemd's library, so that no program
+// has to start; old versions have no such library.
 func systemdVersion(ctx context.Context, env *step.Env) int {
+	if _, err := os.Stat(env.Path("/run/systemd/system")); err != nil {
+		return 0
+	}
+	var found []int
+	for _, dir := range []string{"/usr/lib/systemd", "/usr/lib64/systemd", "/usr/lib/*/systemd", "/lib/systemd"} {
+		files, _ := filepath.Glob(env.Path(dir + "/libsystemd-shared-*.so")) // a constant pattern
+		for _, f := range files {
+			_, version, _ := strings.Cut(filepath.Base(f), "shared-")
+			end := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' })
+			n, _ := strconv.Atoi(version[:end]) // ".so" follows in any case
+			found = append(found, n)
+		}
+	}
+	slices.Sort(found)
+	if found = slices.Compact(found); len(found) == 1 {
+		return found[0]
+	}
 	out, err := env.Run.Run(ctx, step.Cmd{Argv: []string{"systemctl", "--version"}})
 	if f := strings.Fields(string(out.Stdout)); err == nil && len(f) > 1 && f[0] == "systemd" {
 		n, _ := strconv.Atoi(f[1])
-		if _, err := os.Stat(env.Path("/run/systemd/system")); err == nil {
-			return n
-		}
+		return n
 	}
 	return 0
 }

@@ -1,10 +1,14 @@
 package facts
 
 import (
+	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
 )
 
@@ -89,5 +93,65 @@ func TestDisks(t *testing.T) {
 		if d.Path != diskPaths[i] || d.TotalBytes <= 0 || d.Device != got[0].Device {
 			t.Errorf("%+v, want %s with the device of %+v", d, diskPaths[i], got[0])
 		}
+	}
+}
+
+// Facts of a usual host come from its files: a program takes longer than all of them.
+func TestFactsWithoutPrograms(t *testing.T) {
+	for name, tt := range map[string]struct {
+		libraries []string // of systemd
+		units     []string // files
+		systemd   int
+		firewall  string
+		calls     [][]string
+	}{
+		"Debian":       {libraries: []string{"/usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so"}, systemd: 252},
+		"EL":           {libraries: []string{"/usr/lib64/systemd/libsystemd-shared-252-46.el9.so"}, systemd: 252},
+		"EL7 has none": {systemd: 219, calls: [][]string{{"systemctl", "--version"}}},
+		"two versions": {
+			libraries: []string{"/usr/lib/systemd/libsystemd-shared-239.so", "/usr/lib/systemd/libsystemd-shared-250.so"},
+			systemd:   219, calls: [][]string{{"systemctl", "--version"}},
+		},
+		"rules of the administrator": {
+			libraries: []string{"/usr/lib/systemd/libsystemd-shared-247.so"}, systemd: 247,
+			units:    []string{"/usr/lib/systemd/system/nftables.service", "/etc/systemd/system/iptables.service"},
+			firewall: "nftables", calls: [][]string{{"systemctl", "show", "iptables.service", "nftables.service"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := steptest.New(t)
+			files := map[string]string{
+				"/run/systemd/system/x": "", "/etc/os-release": "ID=debian\nVERSION_ID=12\n",
+				"/proc/sys/kernel/osrelease": "6.1\n", "/proc/sys/kernel/hostname": "a\n", "/proc/meminfo": "MemTotal: 4194304 kB\n",
+			}
+			for _, path := range append(tt.libraries, tt.units...) {
+				files[path] = ""
+			}
+			for path, text := range files {
+				w.Write(t, path, text, 0o644)
+			}
+			w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+				switch {
+				case c.Argv[0] != "systemctl":
+					return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
+				case c.Argv[1] == "--version":
+					return steptest.Say("systemd 219\n+PAM\n")
+				}
+				return steptest.Say("LoadState=loaded\nActiveState=inactive\n\nLoadState=loaded\nActiveState=active\n")
+			}
+			f, err := Collect(t.Context(), w.Env(), nil)
+			if err != nil || f.Systemd != tt.systemd || f.Firewall != tt.firewall {
+				t.Errorf("systemd %d, firewall %q, error %v", f.Systemd, f.Firewall, err)
+			}
+			var calls [][]string
+			for _, c := range w.Calls {
+				if c[0] == "systemctl" { // others are not there
+					calls = append(calls, slices.DeleteFunc(c, func(a string) bool { return strings.HasPrefix(a, "--") && a != "--version" }))
+				}
+			}
+			if diff := cmp.Diff(tt.calls, calls); diff != "" {
+				t.Errorf("programs (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -77,6 +77,15 @@ func proxyModules(in Input, h manifests.Host) (names, optional []string) {
 	return names, optional
 }
 
+// ProxyModules returns the kernel modules that the facts of hosts have to look for.
+func ProxyModules(in Input) []string {
+	if in.Lock == nil {
+		return nil
+	}
+	names, _ := proxyModules(in, manifests.Host{})
+	return names
+}
+
 // usesIPVS reports whether the proxy of services uses IPVS.
 func (in Input) usesIPVS() bool {
 	n, err := in.network()

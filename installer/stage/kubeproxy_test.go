@@ -89,6 +89,9 @@ func TestProxyPreflight(t *testing.T) {
 		return in
 	}
 	in = lacks(testInput(t, "1.36"))
+	if names := ProxyModules(in); len(names) > 0 {
+		t.Errorf("facts look for the modules %v in mode iptables", names)
+	}
 	if got := check(in, "proxy-kernel"); len(got) > 0 {
 		t.Errorf("kernels of %v are refused in mode iptables", got)
 	}
@@ -96,6 +99,9 @@ func TestProxyPreflight(t *testing.T) {
 	for name, in := range map[string]Input{"ipvs": in, "kube-router": lacks(onNetwork(t, "kube-router"))} {
 		if got := check(in, "proxy-kernel"); !slices.Equal(got, []string{"node-1"}) {
 			t.Errorf("%s: kernels of %v are refused, want that of node-1", name, got)
+		}
+		if names := ProxyModules(in); !slices.Contains(names, "ip_vs_sh") {
+			t.Errorf("%s: facts look for the modules %v", name, names)
 		}
 		if names := steps(t, in, "host", "node-1")["modules"].Step.(*step.Modules).Names; !slices.Contains(names, "ip_vs_sh") {
 			t.Errorf("%s: modules %v", name, names)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -43,27 +44,34 @@ func names(units []swapUnit) []string {
 	return out
 }
 
+// swapAsked are the units that Swap asks for: the pattern stands for all swap units that
+// systemd has loaded, which are those that another unit wants at boot, active or not.
+var swapAsked = append(slices.Clone(swapServices), swapTarget, "*.swap")
+
 // swapUnits returns the units to mask so that no swap starts at boot, except for those
 // of /etc/fstab. others are the devices in use that are not in this file.
 func (e *Env) swapUnits(ctx context.Context, others []string) ([]swapUnit, error) {
-	known, err := e.listSwapUnits(ctx)
+	states, err := e.unitStates(ctx, swapAsked...)
 	if _, none := errors.AsType[*NotFoundError](err); none {
 		return nil, nil // no systemd, no units
 	}
 	if err != nil {
 		return nil, err
 	}
+	known := slices.DeleteFunc(slices.Sorted(maps.Keys(states)), func(n string) bool { return !strings.HasSuffix(n, ".swap") })
 	var inUse []string
 	for _, d := range others {
 		inUse = append(inUse, swapUnitName(d))
 	}
-	ask := append(union(known, inUse), swapTarget)
-	states, err := e.showUnits(ctx, append(ask, swapServices...))
-	if err != nil {
-		return nil, err
+	if more := slices.DeleteFunc(slices.Clone(inUse), func(n string) bool { return slices.Contains(known, n) }); len(more) > 0 {
+		others, err := e.askUnits(ctx, more)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(states, others)
 	}
 	var out []swapUnit
-	for _, name := range append(union(known, inUse), swapServices...) {
+	for _, name := range slices.Concat(union(known, inUse), swapServices) {
 		s := states[name]
 		if s.masked() || s.source == fstabFile {
 			continue
@@ -83,8 +91,8 @@ func (e *Env) swapUnits(ctx context.Context, others []string) ([]swapUnit, error
 	return out, nil
 }
 
-func (e *Env) swapUnit(name string, s bootUnit) (swapUnit, error) {
-	u := swapUnit{Name: name, Start: s.active && s.fragment != ""}
+func (e *Env) swapUnit(name string, s unitState) (swapUnit, error) {
+	u := swapUnit{Name: name, Start: s.up() && s.fragment != ""}
 	st, err := os.Lstat(e.Path(unitDir + name))
 	switch {
 	case absent(err):
@@ -148,13 +156,13 @@ func (e *Env) unmask(ctx context.Context, units []swapUnit) error {
 	if err := e.daemonReload(ctx); err != nil {
 		return err
 	}
-	states, err := e.showUnits(ctx, names(units))
+	states, err := e.askUnits(ctx, names(units))
 	if err != nil {
 		return err
 	}
 	for _, u := range units {
 		switch {
-		case !u.Start || states[u.Name].active:
+		case !u.Start || states[u.Name].up():
 		case states[u.Name].fragment == "":
 			e.Log.Warn("unit no longer exists", "unit", u.Name)
 		default:
@@ -166,84 +174,15 @@ func (e *Env) unmask(ctx context.Context, units []swapUnit) error {
 	return nil
 }
 
-// bootUnit is a unit as systemd has loaded it.
-type bootUnit struct {
-	load, file       string // LoadState, UnitFileState
-	fragment, source string // paths of the unit file and of the file that it was generated from
-	active           bool
-}
-
 // masked reports whether the unit is masked for good.
-func (b bootUnit) masked() bool {
-	return b.file == "masked" || b.load == "masked" && b.file != "masked-runtime"
+func (s unitState) masked() bool {
+	return s.file == "masked" || s.load == "masked" && s.file != "masked-runtime"
 }
 
 // startsAtBoot reports whether the unit may start at boot or is active. A disabled unit
 // that is not active stays as it is.
-func (b bootUnit) startsAtBoot() bool {
-	return b.fragment != "" && (b.active || b.file != "disabled")
-}
-
-// listSwapUnits lists the swap units that systemd knows, active or not: it loads every
-// unit that another one wants at boot.
-func (e *Env) listSwapUnits(ctx context.Context) ([]string, error) {
-	out, err := e.Run.Run(ctx, Cmd{Argv: []string{
-		"systemctl", "list-units", "--type=swap", "--all", "--full", "--plain", "--no-legend", "--no-pager",
-	}})
-	if err != nil {
-		return nil, fmt.Errorf("ask systemd for swap units: %w", err)
-	}
-	var list []string
-	for line := range strings.Lines(string(out.Stdout)) {
-		// A mark comes first if the unit has failed or has no file.
-		for _, word := range strings.Fields(line) {
-			if strings.HasSuffix(word, ".swap") && unitName(word) {
-				list = append(list, word)
-				break
-			}
-		}
-	}
-	return list, nil
-}
-
-// showUnits returns the state of units by name.
-func (e *Env) showUnits(ctx context.Context, units []string) (map[string]bootUnit, error) {
-	argv := []string{"systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState,FragmentPath,SourcePath", "--"}
-	res, err := e.Run.Run(ctx, Cmd{Argv: append(argv, units...)})
-	if err != nil {
-		return nil, fmt.Errorf("ask systemd for swap units: %w", err)
-	}
-	out := map[string]bootUnit{}
-	// A blank line ends each unit. An alias has the Id of its unit, so that the order of
-	// the arguments counts.
-	for i, block := range strings.Split(strings.TrimSpace(string(res.Stdout)), "\n\n") {
-		var b bootUnit
-		id := ""
-		for line := range strings.Lines(block) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			switch key {
-			case "Id":
-				id = value
-			case "LoadState":
-				b.load = value
-			case "ActiveState":
-				b.active = value == "active" || value == "activating"
-			case "UnitFileState":
-				b.file = value
-			case "FragmentPath":
-				b.fragment = value
-			case "SourcePath":
-				b.source = value
-			}
-		}
-		if i < len(units) {
-			out[units[i]] = b
-		}
-		if id != "" {
-			out[id] = b
-		}
-	}
-	return out, nil
+func (s unitState) startsAtBoot() bool {
+	return s.fragment != "" && (s.up() || s.file != "disabled")
 }
 
 // swapUnitName returns the unit of a swap device or file, see systemd.unit(5): "/"

@@ -14,73 +14,110 @@ import (
 // unitDir has the unit files of the administrator.
 const unitDir = "/etc/systemd/system/"
 
+// unitDirs have the unit files, see systemd.unit(5).
+var unitDirs = []string{
+	unitDir, "/run/systemd/system/", "/usr/local/lib/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/",
+	"/etc/systemd/system.control/", "/run/systemd/system.control/", "/run/systemd/transient/",
+	"/run/systemd/generator.early/", "/run/systemd/generator/", "/run/systemd/generator.late/",
+}
+
 // unitState is a unit's state in systemd.
 type unitState struct {
 	load, active, sub, file string
-	stale                   bool // the files are newer than the loaded unit
+	fragment, source        string // paths of the unit file and of the file that it was generated from
+	stale                   bool   // the files are newer than the loaded unit
 }
 
-// unitState asks systemd; a unit that does not exist has load "not-found". The call is the
-// same for all units of a request, so that one is enough (see Env.Run). If it fails,
-// another unit may be the reason.
+// unitState asks systemd; a unit that does not exist has load "not-found".
 func (e *Env) unitState(ctx context.Context, name string) (unitState, error) {
+	states, err := e.unitStates(ctx, name)
+	return states[name], err
+}
+
+// unitStates asks systemd for units. The call is the same for all steps of a request, so
+// that one is enough (see Env.Run). If it fails, another unit may be the reason.
+func (e *Env) unitStates(ctx context.Context, names ...string) (map[string]unitState, error) {
+	all := e.keptUnits()
+	if len(all) > len(names) && !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(all, n) }) {
+		if states, err := e.askUnits(ctx, all); err == nil {
+			return states, nil
+		}
+	}
+	return e.askUnits(ctx, names)
+}
+
+// keptUnits returns the units that the steps of the request ask for.
+func (e *Env) keptUnits() []string {
 	var all []string
 	for _, s := range e.Kept {
-		if u, ok := s.(*Unit); ok && !slices.Contains(all, u.Name) {
-			all = append(all, u.Name)
+		switch s := s.(type) {
+		case *Unit:
+			all = union(all, []string{s.Name})
+		case *Swap:
+			all = union(all, swapAsked)
 		}
 	}
-	if i := slices.Index(all, name); i >= 0 && len(all) > 1 {
-		if states, err := e.unitStates(ctx, all); err == nil {
-			return states[i], nil
-		}
-	}
-	states, err := e.unitStates(ctx, []string{name})
-	if err != nil {
-		return unitState{}, err
-	}
-	return states[0], nil
+	return all
 }
 
 // ActiveUnit returns the first of the units that is active, "" if none is or systemd does
-// not answer.
+// not answer. It does not ask for units that have no file.
 func (e *Env) ActiveUnit(ctx context.Context, names ...string) string {
-	states, err := e.unitStates(ctx, names)
-	if err != nil {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		return !slices.ContainsFunc(unitDirs, func(dir string) bool { return e.exists(dir + n) })
+	})
+	if len(names) == 0 {
 		return ""
 	}
-	for i, s := range states {
-		if s.active == "active" {
-			return names[i]
-		}
+	states, _ := e.askUnits(ctx, names)
+	i := slices.IndexFunc(names, func(n string) bool { return states[n].active == "active" })
+	if i < 0 {
+		return ""
 	}
-	return ""
+	return names[i]
 }
 
-// unitStates returns the states of units in their order.
-func (e *Env) unitStates(ctx context.Context, names []string) ([]unitState, error) {
-	argv := []string{"systemctl", "show", "--property=LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload", "--"}
-	out, err := e.Run.Run(ctx, Cmd{Argv: append(argv, names...)})
+// askUnits returns the states of units by name. A pattern such as "*.swap" stands for all
+// units that systemd has loaded; systemctl prints them last.
+func (e *Env) askUnits(ctx context.Context, names []string) (map[string]unitState, error) {
+	const properties = "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,SourcePath"
+	plain := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.Contains(n, "*") })
+	argv := []string{"systemctl", "show", "--property=" + properties}
+	if len(plain) < len(names) {
+		argv = append(argv, "--all") // also those that are not active
+	}
+	res, err := e.Run.Run(ctx, Cmd{Argv: slices.Concat(argv, []string{"--"}, names)})
 	if err != nil {
 		return nil, fmt.Errorf("ask systemd for %q: %w", names, err)
 	}
 	// A blank line ends each unit.
-	blocks := strings.Split(strings.TrimSpace(string(out.Stdout)), "\n\n")
-	if len(blocks) != len(names) {
+	blocks := strings.Split(strings.TrimSpace(string(res.Stdout)), "\n\n")
+	if len(blocks) < len(plain) || len(blocks) > len(plain) && len(plain) == len(names) {
 		return nil, fmt.Errorf("ask systemd for %q: it knows %d", names, len(blocks))
 	}
-	var states []unitState
-	for _, b := range blocks {
-		states = append(states, parseUnit(b))
+	out := map[string]unitState{}
+	// An alias has the Id of its unit, so that the order of the arguments counts.
+	for i, b := range blocks {
+		id, s := parseUnit(b)
+		if i < len(plain) {
+			out[plain[i]] = s
+		} else if id != "" {
+			out[id] = s
+		}
 	}
-	return states, nil
+	return out, nil
 }
 
-func parseUnit(block string) unitState {
-	var s unitState
+func parseUnit(block string) (id string, s unitState) {
 	for line := range strings.Lines(block) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch key {
+		case "Id":
+			id = value
+		case "FragmentPath":
+			s.fragment = value
+		case "SourcePath":
+			s.source = value
 		case "LoadState":
 			s.load = value
 		case "ActiveState":
@@ -93,8 +130,11 @@ func parseUnit(block string) unitState {
 			s.stale = value == "yes"
 		}
 	}
-	return s
+	return id, s
 }
+
+// up reports whether a unit is active or becomes it.
+func (s unitState) up() bool { return s.active == "active" || s.active == "activating" }
 
 // running reports whether a unit runs or starts; a unit that systemd keeps
 // restarting does not count.
