@@ -30,6 +30,7 @@ type look struct {
 	took      time.Duration
 	began     time.Time
 	// Of a look ahead: done is closed at its end, and noted when it logs something.
+	it          step.Item
 	done, noted chan struct{}
 }
 
@@ -123,19 +124,39 @@ func (s *session) lookAgain() {
 	s.ahead = nil
 }
 
-// lookAtAll begins to look at the items, which the next requests are about.
+// recall begins to look at what the journal has, on a host that is locked: most runs want the
+// same. Steps with secrets wait until they are there.
+func (s *session) recall(ctx context.Context) {
+	if s.journal == nil {
+		return
+	}
+	var items []step.Item
+	var raw []json.RawMessage
+	for _, r := range s.journal.records {
+		it, err := s.kinds.Decode(r.Item)
+		if err != nil || r.Stale || !r.Done {
+			continue
+		}
+		if u, ok := it.Step.(step.SecretUser); ok && len(u.Secrets()) > 0 {
+			continue
+		}
+		items, raw = append(items, it), append(raw, r.Item)
+	}
+	defer s.keep(items)()
+	s.lookAgain()
+	s.lookAhead(ctx, s.journal, raw, items, true)
+}
+
+// lookAtAll begins to look at the items, which the next requests are about, except for what
+// recall looks at. It verifies the bundle meanwhile.
 func (s *session) lookAtAll(ctx context.Context) error {
 	items, err := s.decode()
 	if err != nil {
 		return err
 	}
-	if err := s.useBundle(ctx, s.journal); err != nil {
-		return err
-	}
 	defer s.keep(items)()
-	s.lookAgain()
-	s.lookAhead(ctx, s.journal, items, true)
-	return nil
+	s.lookAhead(ctx, s.journal, s.req.Items, items, true)
+	return s.useBundle(ctx, s.journal)
 }
 
 // keep sets Env.Kept to the steps of items, until the function that it returns is called.
@@ -146,9 +167,9 @@ func (s *session) keep(items []step.Item) func() {
 	return func() { s.env.Kept = nil }
 }
 
-// lookAhead begins to check the items; early: before their request. If the host has none
-// of them, there is nothing to gain: the first step changes it.
-func (s *session) lookAhead(ctx context.Context, j *journal, items []step.Item, early bool) {
+// lookAhead begins to check the items, of which raw is the JSON; early: before their
+// request. If the host has none of them, there is nothing to gain: the first step changes it.
+func (s *session) lookAhead(ctx context.Context, j *journal, raw []json.RawMessage, items []step.Item, early bool) {
 	known := func(it step.Item) bool { return j.find(keyOf(it)) != nil }
 	if len(items) < 2 || (early || s.req.Mode != ModeCheck) && !slices.ContainsFunc(items, known) {
 		return
@@ -156,29 +177,35 @@ func (s *session) lookAhead(ctx context.Context, j *journal, items []step.Item, 
 	ctx, cancel := context.WithCancel(ctx)
 	run := &sharing{Runner: s.env.Run, calls: map[string]*sharedCall{}}
 	a := &ahead{early: early, looks: map[string]*look{}}
+	before := s.ahead
 	var prepared []*look
 	for i, it := range items {
+		if l := before.reuse(raw[i]); l != nil {
+			a.looks[string(raw[i])] = l
+			continue
+		}
 		// Here, since the journal is not for concurrent use.
 		l := s.prepare(j, it)
 		l.done, l.noted = make(chan struct{}), make(chan struct{})
 		if early {
 			l.env.Log = slog.New(&noteHandler{noted: sync.OnceFunc(func() { close(l.noted) })})
 		}
+		l.it = it
 		prepared = append(prepared, l)
-		a.looks[string(s.req.Items[i])] = l
+		a.looks[string(raw[i])] = l
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		var g errgroup.Group
 		g.SetLimit(lookers)
-		for i, it := range items {
+		for _, l := range prepared {
 			if ctx.Err() != nil {
 				break
 			}
 			g.Go(func() error {
-				prepared[i].check(ctx, it, run)
-				close(prepared[i].done)
+				l.check(ctx, l.it, run)
+				close(l.done)
 				return nil
 			})
 		}
@@ -187,8 +214,27 @@ func (s *session) lookAhead(ctx context.Context, j *journal, items []step.Item, 
 	a.end = func() {
 		cancel()
 		<-done
+		if before != nil {
+			before.end()
+		}
 	}
 	s.ahead = a
+}
+
+// reuse returns the look at an item that may still count, nil if there is none.
+func (a *ahead) reuse(raw json.RawMessage) *look {
+	if a == nil || a.looks[string(raw)] == nil {
+		return nil
+	}
+	l := a.looks[string(raw)]
+	select {
+	case <-l.done:
+		if !l.settled() {
+			return nil
+		}
+	default:
+	}
+	return l
 }
 
 // look returns the look at an item: the one ahead, as long as nothing has changed.

@@ -210,6 +210,90 @@ func TestLooksAheadOfRequests(t *testing.T) {
 	}
 }
 
+// An agent that has sent the facts of a locked host begins to look at what the journal has,
+// so that a run that wants the same finds most answers.
+func TestLooksBeforeThePlan(t *testing.T) {
+	for name, tt := range map[string]struct {
+		locked bool
+		drift  bool // in the journal's steps, before the facts
+		other  bool // the plan has another step
+		calls  int
+		want   string
+	}{
+		"nothing changes": {locked: true, calls: 1, want: "b ok"},
+		"not locked":      {calls: 0, want: "b ok"},
+		"drift":           {locked: true, drift: true, calls: 1, want: "b changed"},
+		"another plan":    {locked: true, other: true, calls: 1, want: "b changed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.bundle = agent.Bundle{} // the mirror is outside of the bubble
+			w.ready()
+			synctest.Test(t, func(t *testing.T) {
+				w.t = t
+				broken := false
+				w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+					if c.Argv[0] == "look" && broken {
+						return steptest.Exit(c.Argv, 1, "differs")
+					}
+					broken = broken && c.Argv[0] != "change"
+					return steptest.Say("")
+				}
+				look := &step.Command{Argv: []string{"change"}, CheckArgv: []string{"look"}}
+				items := []step.Item{item("a", &step.File{Path: "/etc/a", Content: "a"}), item("b", look)}
+				broken = true
+				if _, err := w.do(w.request(agent.ModeApply, items...)); err != nil {
+					t.Fatal(err)
+				}
+				o := w.operator()
+				if tt.locked {
+					if _, err := o.ask(w.request(agent.ModeLock)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				broken, w.Calls = tt.drift, nil
+				if _, err := o.ask(agent.Request{Protocol: agent.Protocol, Mode: agent.ModeFacts}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				looks := func() (n int) {
+					for _, c := range w.Calls {
+						if c[0] == "look" {
+							n++
+						}
+					}
+					return n
+				}
+				if got := looks(); got != tt.calls {
+					t.Errorf("%d looks after the facts, want %d", got, tt.calls)
+				}
+				if tt.other {
+					broken = true
+					items[1] = item("b", &step.Command{Argv: []string{"change"}, CheckArgv: []string{"look", "well"}})
+				}
+				w.Calls = nil
+				var got []string
+				for _, req := range []agent.Request{
+					w.request(agent.ModeAhead, items...), w.request(agent.ModeApply, items[0]), w.request(agent.ModeApply, items[1]),
+				} {
+					events, err := o.ask(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, states(events)...)
+				}
+				if diff := cmp.Diff([]string{"a ok", tt.want}, got); diff != "" {
+					t.Error(diff)
+				}
+				if again := looks(); name == "nothing changes" && again > 0 {
+					t.Errorf("%d more looks for the plan", again)
+				}
+				_ = o.leave()
+			})
+		})
+	}
+}
+
 // A look ahead that finds a difference, or an error, decides nothing.
 func TestDifferencesAreSeenAgain(t *testing.T) {
 	w := newWorld(t, 1)

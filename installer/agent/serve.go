@@ -308,7 +308,11 @@ func (s *session) facts(ctx context.Context) error {
 		return err
 	}
 	f.Installed, f.EtcdData = j.owner, step.EtcdHasData(marks.values)
-	return s.out.send(Event{Type: EventFacts, Facts: &f})
+	if err := s.out.send(Event{Type: EventFacts, Facts: &f}); err != nil {
+		return err
+	}
+	s.recall(ctx)
+	return nil
 }
 
 // verified returns the bundle of the request. It verifies a bundle once in a session.

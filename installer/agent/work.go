@@ -29,7 +29,7 @@ func (s *session) work(ctx context.Context, j *journal) error {
 	defer s.keep(items)()
 	if !s.settled(ctx) {
 		s.lookAgain()
-		s.lookAhead(ctx, j, items, false)
+		s.lookAhead(ctx, j, s.req.Items, items, false)
 	}
 	defer func() {
 		if s.ahead != nil && !s.ahead.early {
