@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,7 +165,11 @@ func TestOpenMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ca []byte
+	var heads atomic.Int32
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			heads.Add(1)
+		}
 		if r.URL.Path == "/ca.crt" {
 			_, _ = w.Write(ca)
 			return
@@ -183,11 +188,16 @@ func TestOpenMirror(t *testing.T) {
 	if got.Root != b.Root() || got.Lock.Name != b.Lock().Name || len(got.OpenPGPKey) == 0 || got.Agent.CAPEM != string(ca) {
 		t.Errorf("got %+v", got)
 	}
-	if err := got.Has(t.Context(), "/files/"+bundletest.KubeletPath); err != nil {
-		t.Error(err)
+	for range 2 { // install asks before and after it knows the hosts
+		if err := got.Has(t.Context(), "/files/"+bundletest.KubeletPath); err != nil {
+			t.Error(err)
+		}
+		if err := got.Has(t.Context(), "/files/amd64/nothing"); err == nil {
+			t.Error("has what is not there")
+		}
 	}
-	if err := got.Has(t.Context(), "/files/amd64/nothing"); err == nil {
-		t.Error("has what is not there")
+	if n := heads.Load(); n != 3 {
+		t.Errorf("%d questions, want one for what is there and two for what is not", n)
 	}
 	at.CAFingerprint = "sha256:" + strings.Repeat("0", 64)
 	if _, err := installer.OpenMirror(t.Context(), at, keys, ""); !errors.Is(err, agent.ErrVerify) {

@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -114,6 +115,7 @@ type installation struct {
 	state   clusterState
 	ticket  *installer.Ticket // nil if this machine has the state
 	run     *clusterRun
+	asking  sync.WaitGroup // what is asked of the mirror before the hosts are known
 }
 
 func (a *app) install(ctx context.Context, o installOptions) (err error) {
@@ -142,6 +144,11 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	}
 	i.run = a.startRun("install", i.cluster.Name)
 	defer func() { a.finishRun(i.run, logDir, err) }()
+	early, stop := context.WithCancel(ctx)
+	defer i.asking.Wait()
+	defer stop()
+	in := i.in
+	i.asking.Go(func() { _ = i.mirror.Complete(early, in) }) // asked again with the facts
 	if i.fleet, err = a.connect(ctx, o.cluster, i.cluster, true, i.run); err != nil {
 		return err
 	}
@@ -202,6 +209,7 @@ func (i *installation) plan(ctx context.Context) (plan *installer.Plan, err erro
 	if plan, err = installer.NewPlan(i.in, stage.Install()); err != nil {
 		return nil, err
 	}
+	i.asking.Wait()
 	if err := i.mirror.Complete(ctx, i.in); err != nil {
 		return nil, err
 	}

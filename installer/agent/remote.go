@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -57,6 +58,7 @@ type RemoteBundle struct {
 	env    *step.Env                            // with the cache; nil on the operator's side
 	files  map[digest.Digest]manifests.Artifact // by plain digest
 	images map[digest.Digest]bool               // indexes and manifests in the Lock
+	has    sync.Map                             // paths for which Has returned nil
 }
 
 // OpenRemote verifies the bundle of a mirror from its signature down to the Lock. If
@@ -280,12 +282,17 @@ func (c *RemoteBundle) cacheGet(name string) ([]byte, error) {
 	return c.env.ReadFile(cacheDir + "/" + name)
 }
 
-// Has returns an error if the mirror does not have path, "/files/linux/amd64/kubelet".
+// Has returns an error if the mirror does not have path, "/files/linux/amd64/kubelet". It
+// does not ask again for what was there.
 func (c *RemoteBundle) Has(ctx context.Context, path string) error {
+	if _, ok := c.has.Load(path); ok {
+		return nil
+	}
 	r, err := c.send(ctx, http.MethodHead, path, documentPace)
 	if err != nil {
 		return err
 	}
+	c.has.Store(path, true)
 	return r.Close()
 }
 
