@@ -197,7 +197,7 @@ func TestOpenMirror(t *testing.T) {
 		}
 	}
 	if n := heads.Load(); n != 3 {
-		t.Errorf("%d questions, want one for what is there and two for what is not", n)
+		t.Errorf("%d questions, want one for the file that is there and two for the other", n)
 	}
 	at.CAFingerprint = "sha256:" + strings.Repeat("0", 64)
 	if _, err := installer.OpenMirror(t.Context(), at, keys, ""); !errors.Is(err, agent.ErrVerify) {

@@ -115,7 +115,7 @@ type installation struct {
 	state   clusterState
 	ticket  *installer.Ticket // nil if this machine has the state
 	run     *clusterRun
-	asking  sync.WaitGroup // what is asked of the mirror before the hosts are known
+	asking  sync.WaitGroup // questions to the mirror before the hosts are known
 }
 
 func (a *app) install(ctx context.Context, o installOptions) (err error) {

@@ -124,8 +124,8 @@ func (s *session) lookAgain() {
 	s.ahead = nil
 }
 
-// recall begins to look at what the journal has, on a host that is locked: most runs want the
-// same. Steps with secrets wait until they are there.
+// recall begins to look at the steps in the journal of a host that is locked: most runs want
+// the same. Steps with secrets wait until these are there.
 func (s *session) recall(ctx context.Context) {
 	if s.journal == nil {
 		return
@@ -147,8 +147,8 @@ func (s *session) recall(ctx context.Context) {
 	s.lookAhead(ctx, s.journal, raw, items, true)
 }
 
-// lookAtAll begins to look at the items, which the next requests are about, except for what
-// recall looks at. It verifies the bundle meanwhile.
+// lookAtAll begins to look at the items, which the next requests are about, except for those
+// that recall looks at. It verifies the bundle meanwhile.
 func (s *session) lookAtAll(ctx context.Context) error {
 	items, err := s.decode()
 	if err != nil {

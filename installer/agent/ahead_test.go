@@ -210,8 +210,8 @@ func TestLooksAheadOfRequests(t *testing.T) {
 	}
 }
 
-// An agent that has sent the facts of a locked host begins to look at what the journal has,
-// so that a run that wants the same finds most answers.
+// An agent that has sent the facts of a locked host begins to look at the steps in its
+// journal, so that a run that wants the same finds most answers.
 func TestLooksBeforeThePlan(t *testing.T) {
 	for name, tt := range map[string]struct {
 		locked bool

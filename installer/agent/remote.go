@@ -283,7 +283,7 @@ func (c *RemoteBundle) cacheGet(name string) ([]byte, error) {
 }
 
 // Has returns an error if the mirror does not have path, "/files/linux/amd64/kubelet". It
-// does not ask again for what was there.
+// does not ask again for a path that was there.
 func (c *RemoteBundle) Has(ctx context.Context, path string) error {
 	if _, ok := c.has.Load(path); ok {
 		return nil
