@@ -78,6 +78,16 @@ func newOutput(path string, limit int64) (*output, error) {
 	return &output{path: path, limit: limit}, nil
 }
 
+// expect returns an error of class syscall.ENOSPC if size bytes do not fit beside the
+// files that are there, one of which the output may replace only at its end.
+func (o *output) expect(size int64) error {
+	free, _, err := Space(filepath.Dir(o.path))
+	if err == nil && size > free {
+		err = fmt.Errorf("%q needs %s, free are %s: %w", o.path, FormatSize(size), FormatSize(free), unix.ENOSPC)
+	}
+	return err
+}
+
 func (o *output) Write(p []byte) (written int, err error) {
 	for len(p) > 0 {
 		if o.f == nil || o.limit > 0 && o.n == o.limit {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -36,6 +37,8 @@ type SealInput struct {
 	// Split is the largest size of a file that SealFile writes, in bytes; 0 means one
 	// file. Seal ignores it.
 	Split int64
+	// expect is called with the size of the tar before anything is written; nil: not at all.
+	expect func(size int64) error
 	// ReadBack makes SealFile verify the bundle before it is renamed; Seal ignores it.
 	ReadBack bool
 }
@@ -51,14 +54,17 @@ func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error)
 	if err != nil {
 		return "", fmt.Errorf("seal: %w", err)
 	}
+	blobs := slices.DeleteFunc(s.blobs.sorted(), s.leftOut)
+	if in.expect != nil {
+		if err := in.expect(s.size(head, blobs)); err != nil {
+			return "", fmt.Errorf("seal: %w", err)
+		}
+	}
 	t := tarfile.NewWriter(w)
 	if err := addHead(t, head); err != nil {
 		return "", fmt.Errorf("seal: %w", err)
 	}
-	for _, d := range s.blobs.sorted() {
-		if s.leftOut(d) {
-			continue
-		}
+	for _, d := range blobs {
 		if err := s.copyBlob(ctx, t, s.blobs.blobs[d]); err != nil {
 			return "", err
 		}
@@ -80,6 +86,18 @@ type sealer struct {
 type headMember struct {
 	name    string
 	content []byte
+}
+
+// size returns the size of the tar with these members.
+func (s *sealer) size(head []headMember, blobs []digest.Digest) int64 {
+	var members []tarfile.Member
+	for _, m := range head {
+		members = append(members, tarfile.Member{Name: m.name, Size: int64(len(m.content))})
+	}
+	for _, d := range blobs {
+		members = append(members, tarfile.Member{Name: blobName(d), Size: s.blobs.blobs[d].Size})
+	}
+	return tarfile.SizeOf(members)
 }
 
 // leftOut reports whether a delta leaves out a blob. It has all documents, so that it

@@ -31,6 +31,7 @@ func SealFile(ctx context.Context, path string, in SealInput) (Sealed, error) {
 	if err != nil {
 		return Sealed{}, fmt.Errorf("seal: %w", err)
 	}
+	in.expect = out.expect
 	return out.finish(ctx, in.ReadBack, in.Key, func() (digest.Digest, error) { return Seal(ctx, out, in) })
 }
 
@@ -43,6 +44,13 @@ func Merge(ctx context.Context, b *Bundle, path string, progress func(done, tota
 	}
 	out, err := newOutput(path, 0)
 	if err != nil {
+		return Sealed{}, fmt.Errorf("merge: %w", err)
+	}
+	var total int64
+	for _, d := range b.blobs {
+		total += d.Size
+	}
+	if err := out.expect(total); err != nil {
 		return Sealed{}, fmt.Errorf("merge: %w", err)
 	}
 	return out.finish(ctx, true, nil, func() (digest.Digest, error) { return b.root, b.merge(ctx, out, progress) })

@@ -6,6 +6,15 @@ import (
 	"io"
 )
 
+// SizeOf returns the length of the container with these members in bytes.
+func SizeOf(members []Member) int64 {
+	n := int64(trailerSize)
+	for _, m := range members {
+		n += int64(len(encodeHeader(m.Name, m.Size))) + m.Size + padding(m.Size)
+	}
+	return n
+}
+
 // ErrSize reports content that is shorter or longer than announced.
 var ErrSize = errors.New("unexpected size")
 

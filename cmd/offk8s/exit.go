@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/fetch"
@@ -86,6 +87,8 @@ var classes = []class{
 	{is(selfbin.ErrDynamic), exitUsage, "build it with make build, or CGO_ENABLED=0 go build ./cmd/offk8s"},
 	{is(bundle.ErrNoSelf), exitUsage, "give --self ARCH=FILE; make dist builds the binaries of all architectures"},
 	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it"},
+	{is(syscall.ENOSPC), exitError, "free space there, or write to another directory; finished downloads are kept"},
+	{is(syscall.EFBIG), exitError, "its file system has no files of this size: write to another one, or in parts with pack --split"},
 	{partial(fetch.Temporary), exitPartial, "run the same command again; finished downloads are kept"},
 	{as[*bundle.PartialError], exitPartial, "trying again does not help; correct what is named above in pack.yaml, the flags or the catalog; finished downloads are kept"},
 }
