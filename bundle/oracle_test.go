@@ -86,11 +86,12 @@ func TestSpecifiedCommands(t *testing.T) {
 			commands = append(commands, code)
 		}
 	}
-	path, key := bundletest.Small(t)
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "offk8s.pub"), key.PublicPEM(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	small := bundletest.New(t)
+	small.AddSmall(t)
+	path, dir := filepath.Join(t.TempDir(), "bundle.tar"), t.TempDir()
+	split(t, small, path, 8<<10)
+	write(t, path, small.Bytes(t)) // beside its parts
+	write(t, filepath.Join(dir, "offk8s.pub"), small.Key.PublicPEM())
 	out, err := run(t, dir, "sh", "-ec", strings.ReplaceAll(strings.Join(commands, ""), "b.tar", path))
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -110,6 +111,9 @@ func TestSpecifiedCommands(t *testing.T) {
 	}
 	if strings.Contains(out, "FAILED") {
 		t.Errorf("hashes:\n%s", out)
+	}
+	if n := strings.Count(out, "Verified OK"); n != 2 {
+		t.Errorf("%d signatures are good, want those of index.json and of the list of parts:\n%s", n, out)
 	}
 }
 
