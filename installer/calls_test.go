@@ -31,7 +31,8 @@ func (m *machine) run(_ context.Context, c step.Cmd) (step.Output, error) {
 	case strings.Contains(line, "images check"):
 		out := ""
 		for _, filter := range c.Argv {
-			if name, ok := strings.CutPrefix(filter, "name=="); ok && m.there[name] {
+			name, _, _ := strings.Cut(filter, ",labels.")
+			if name, ok := strings.CutPrefix(name, "name=="); ok && m.there[name] {
 				out += name + " type " + m.digest.String() + " complete (2/2) 1 MiB true\n"
 			}
 		}

@@ -13,7 +13,8 @@ import (
 // Image is a container image in containerd's namespace for Kubernetes. It is
 // pulled by the digest of the signed Lock through the host's registry
 // configuration, that is from the mirror, and tagged with its original name,
-// since old kubelets look for the pause image by name.
+// since old kubelets look for the pause image by name. The kubelet does not remove it
+// when the disk fills up, since it is pinned.
 type Image struct {
 	NoUndo
 	Name   string        `json:"name"` // "registry.k8s.io/pause:3.10"
@@ -52,7 +53,11 @@ func (i *Image) Check(ctx context.Context, env *Env) (Result, error) {
 	return CheckResult(ctx, reason, err)
 }
 
-// look reports which of the two names lacks content or snapshots. Its call is the same
+// pinned is the label of images that containerd reports as pinned; kubelets of 1.27 and
+// later leave these to themselves.
+const pinned = "io.cri-containerd.pinned"
+
+// look reports which of the two names lacks content, snapshots or the pin. Its call is the same
 // for all images of a request, so that one is enough (see Env.Run). If it fails, another
 // image may be the reason.
 func (i *Image) look(ctx context.Context, env *Env) (reason string, err error) {
@@ -70,7 +75,7 @@ func (i *Image) look(ctx context.Context, env *Env) (reason string, err error) {
 	}
 	for _, name := range i.names() {
 		if !complete(string(out), name, i.Digest) {
-			return name + " is not there", nil
+			return name + " is not there or not pinned", nil
 		}
 	}
 	return "", nil
@@ -78,16 +83,16 @@ func (i *Image) look(ctx context.Context, env *Env) (reason string, err error) {
 
 func (i *Image) names() []string { return []string{ImageRef(i.Name, i.Digest), i.Name} }
 
-// check returns a line for each name of images that containerd has.
+// check returns a line for each name of images that containerd has. The name with the
+// digest must be pinned too: the other one may lack the label, since ctr of containerd 2
+// does not copy it.
 func check(ctx context.Context, env *Env, images []*Image) ([]byte, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
 	args := []string{"images", "check"}
 	for _, i := range images {
-		for _, name := range i.names() {
-			args = append(args, "name=="+name)
-		}
+		args = append(args, fmt.Sprintf("name==%s,labels.%q==pinned", ImageRef(i.Name, i.Digest), pinned), "name=="+i.Name)
 	}
 	return ctr(ctx, env, args...)
 }
@@ -107,7 +112,7 @@ func complete(out, name string, d digest.Digest) bool {
 
 func (i *Image) Apply(ctx context.Context, env *Env) (Result, error) {
 	ref := ImageRef(i.Name, i.Digest)
-	args := append([]string{"images", "pull", "--hosts-dir", CertsDir}, i.PullArgs...)
+	args := append([]string{"images", "pull", "--hosts-dir", CertsDir, "--label", pinned + "=pinned"}, i.PullArgs...)
 	pull := Cmd{Argv: ctrArgv(append(args, ref)...), Timeout: slowTimeout}
 	if _, err := env.Run.Run(ctx, pull); err != nil {
 		return Result{}, fmt.Errorf("pull image %q: %w", i.Name, err)

@@ -64,7 +64,7 @@ func TestImagesAreOneCall(t *testing.T) {
 		out := ""
 		for _, i := range []*step.Image{a, b} {
 			for _, n := range []string{step.ImageRef(i.Name, i.Digest), i.Name} {
-				if slices.Contains(c.Argv, "name=="+n) {
+				if slices.Contains(c.Argv, "name=="+n) || slices.Contains(c.Argv, "name=="+n+`,labels."io.cri-containerd.pinned"==pinned`) {
 					out += n + " type " + i.Digest.String() + " complete (2/2) 1 MiB true\n"
 				}
 			}
