@@ -40,6 +40,10 @@ const (
 	fixedPath    = "offk8s checks and resets this directory; mount another disk there"
 	fixedFormat  = "offk8s writes the file in this version"
 	fromMirror   = "images come from the mirror"
+	networkFiles = "offk8s installs the plugins of the pod network there"
+	keepNodes    = "keep NodeRestriction: without it, a node can change other nodes"
+	noLogin      = "whoever connects to that port is an administrator"
+	oneLeader    = "control planes would work against each other"
 )
 
 // anyAddress reports an address on which local programs reach a daemon.
@@ -60,12 +64,17 @@ func listWith(want, unwanted []string) func(*Cluster, string) bool {
 	}
 }
 
+// exactly returns a function that reports the value want.
+func exactly(want string) func(*Cluster, string) bool {
+	return func(_ *Cluster, v string) bool { return v == want }
+}
+
 // ownedArgs lists the owned flags by the program's field in cluster.yaml.
 var ownedArgs = map[string][]owned{
 	"etcd": {
 		{keys: "name", hint: useName},
 		{keys: "data-dir wal-dir", hint: fixedPath},
-		{keys: "listen-peer-urls listen-client-urls initial-advertise-peer-urls advertise-client-urls", hint: useAddress},
+		{keys: "listen-peer-urls listen-client-urls listen-client-http-urls initial-advertise-peer-urls advertise-client-urls", hint: useAddress},
 		{keys: "initial-cluster initial-cluster-state discovery discovery-endpoints discovery-token discovery-srv " +
 			"discovery-srv-name discovery-fallback discovery-proxy proxy", hint: useEtcdRole},
 		{keys: "initial-cluster-token", hint: "it is the name of the cluster"},
@@ -74,6 +83,8 @@ var ownedArgs = map[string][]owned{
 			"peer-client-cert-auth peer-auto-tls", hint: certificates},
 		{keys: "config-file", hint: "etcd would ignore all other flags; use etcd.args"},
 		{keys: "force-new-cluster", hint: "every member would leave the others at each start"},
+		{keys: "strict-reconfig-check", hint: "without it, a change of members can end the quorum", agrees: exactly("true")},
+		{keys: "unsafe-no-fsync", hint: "a power cut would lose what etcd has confirmed", agrees: exactly("false")},
 	},
 	"apiServer": {
 		{keys: "service-cluster-ip-range", hint: useServices},
@@ -89,6 +100,14 @@ var ownedArgs = map[string][]owned{
 		{keys: "encryption-provider-config", hint: "without the key that offk8s makes, Secrets in etcd are unreadable"},
 		{keys: "enable-bootstrap-token-auth", hint: joining},
 		{keys: "authorization-mode", hint: "keep Node and RBAC: " + joining, agrees: listWith([]string{"Node", "RBAC"}, nil)},
+		{keys: "authorization-config", hint: "it replaces Node and RBAC, with which nodes join the cluster"},
+		{keys: "enable-admission-plugins", hint: keepNodes, agrees: listWith([]string{"NodeRestriction"}, nil)},
+		{keys: "disable-admission-plugins", hint: keepNodes, agrees: listWith(nil, []string{"NodeRestriction"})},
+		{keys: "admission-control", hint: "use enable-admission-plugins"},
+		{keys: "allow-privileged", hint: "the pod network is privileged", agrees: exactly("true")},
+		{keys: "etcd-prefix", hint: "the API server would not find the objects of the cluster"},
+		{keys: "insecure-port port", hint: noLogin, agrees: exactly("0")},
+		{keys: "insecure-bind-address address", hint: noLogin},
 	},
 	"controllerManager": {
 		{keys: "cluster-cidr allocate-node-cidrs", hint: usePods},
@@ -113,13 +132,20 @@ var ownedArgs = map[string][]owned{
 			}),
 		},
 		{keys: "flex-volume-plugin-dir", hint: "the kubelet uses the same directory"},
+		{keys: "leader-elect", hint: oneLeader, agrees: exactly("true")},
+		{keys: "port", hint: noLogin, agrees: exactly("0")},
 	},
 	"scheduler": {
 		{keys: "kubeconfig authentication-kubeconfig authorization-kubeconfig master", hint: kubeconfigs},
 		{keys: "bind-address", hint: "offk8s connects to it on 127.0.0.1", agrees: anyAddress},
 		{keys: "secure-port", hint: fixedPort},
+		{keys: "leader-elect", hint: oneLeader, agrees: exactly("true")},
+		{keys: "port", hint: noLogin, agrees: exactly("0")},
 	},
 	"kubelet": {
+		{keys: "network-plugin cni-bin-dir cni-conf-dir", hint: networkFiles},
+		{keys: "docker-endpoint", hint: "kubelet and docker share the socket"},
+		{keys: "runonce", hint: "the kubelet would end instead of running", agrees: exactly("false")},
 		{keys: "cgroup-driver", hint: useCgroup},
 		{keys: "cluster-domain", hint: useDomain},
 		{keys: "cluster-dns", hint: "it is the tenth address of network.serviceCIDR"},
@@ -131,7 +157,7 @@ var ownedArgs = map[string][]owned{
 		{keys: "container-runtime container-runtime-endpoint image-service-endpoint", hint: sharedSocket},
 		{keys: "pod-infra-container-image", hint: sharedImage},
 		{keys: "port healthz-port healthz-bind-address enable-server", hint: fixedPort},
-		{keys: "kubeconfig bootstrap-kubeconfig", hint: kubeconfigs},
+		{keys: "kubeconfig bootstrap-kubeconfig experimental-bootstrap-kubeconfig", hint: kubeconfigs},
 		{keys: "config config-dir dynamic-config-dir", hint: "use kubelet.config"},
 		{keys: "client-ca-file cert-dir tls-cert-file tls-private-key-file rotate-certificates rotate-server-certificates", hint: certificates},
 		{keys: "root-dir pod-logs-dir", hint: fixedPath},
@@ -189,7 +215,7 @@ var ownedConfig = map[string][]owned{
 		{keys: "storage-driver", hint: "offk8s resets the directories of overlay2"},
 		{keys: "plugins/*/sandbox_image plugins/*/pinned_images/sandbox", hint: sharedImage},
 		{keys: "plugins/*/registry/config_path plugins/*/registry/mirrors", hint: fromMirror},
-		{keys: "plugins/*/cni/bin_dir plugins/*/cni/bin_dirs plugins/*/cni/conf_dir", hint: "offk8s installs the plugins of the pod network there"},
+		{keys: "plugins/*/cni/bin_dir plugins/*/cni/bin_dirs plugins/*/cni/conf_dir", hint: networkFiles},
 		{
 			keys: "plugins/*/containerd/runtimes/*/options/SystemdCgroup", hint: useCgroup,
 			agrees: func(c *Cluster, v string) bool { return v == fmt.Sprint(c.CgroupDriver() == "systemd") },

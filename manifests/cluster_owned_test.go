@@ -61,6 +61,18 @@ func TestOwnedOverrides(t *testing.T) {
 		{"etcd: {args: {initial-cluster-state: existing}}", "etcd.args.initial-cluster-state", "role etcd"},
 		{"etcd: {args: {config-file: x}}", "etcd.args.config-file", "etcd.args"},
 		{"etcd: {args: {peer-cert-file: x}}", "etcd.args.peer-cert-file", "certificates"},
+		{"etcd: {args: {listen-client-http-urls: 'http://0.0.0.0:2382'}}", "etcd.args.listen-client-http-urls", "hosts[].address"},
+		{"etcd: {args: {strict-reconfig-check: 'false'}}", "etcd.args.strict-reconfig-check", "quorum"},
+		{"etcd: {args: {unsafe-no-fsync: 'true'}}", "etcd.args.unsafe-no-fsync", "power cut"},
+		{"apiServer: {args: {encryption-provider-config: /x}}", "apiServer.args.encryption-provider-config", "Secrets"},
+		{"apiServer: {args: {etcd-prefix: /x}}", "apiServer.args.etcd-prefix", "objects"},
+		{"apiServer: {args: {authorization-config: /x}}", "apiServer.args.authorization-config", "Node and RBAC"},
+		{"apiServer: {args: {enable-admission-plugins: PodNodeSelector}}", "apiServer.args.enable-admission-plugins", "NodeRestriction"},
+		{"apiServer: {args: {disable-admission-plugins: 'X,NodeRestriction'}}", "apiServer.args.disable-admission-plugins", "NodeRestriction"},
+		{"apiServer: {args: {insecure-port: '8080'}}", "apiServer.args.insecure-port", "administrator"},
+		{"controllerManager: {args: {leader-elect: 'false'}}", "controllerManager.args.leader-elect", "against each other"},
+		{"scheduler: {args: {port: '10251'}}", "scheduler.args.port", "administrator"},
+		{"kubelet: {args: {cni-conf-dir: /x}}", "kubelet.args.cni-conf-dir", "pod network"},
 		{"etcd: {config: {a: b}}", "etcd.config", "use etcd.args"},
 		{"scheduler: {config: {a: b}}", "scheduler.config", "use scheduler.args"},
 		{"runtime: {config: {root: /data}}", "runtime.config.root", "mount another disk"},
@@ -78,7 +90,7 @@ func TestOwnedOverrides(t *testing.T) {
 		{"kubelet: {config: {evictionHard: {memory.available: 50Mi}, imageGCHighThresholdPercent: 100, failCgroupV1: false, maxPods: 200, authentication: {anonymous: {enabled: false}}, featureGates: {X: true}, systemReserved: {cpu: 500m}, resolvConf: /x, staticPodPath: /etc/kubernetes/manifests}}", "", ""},
 		{"kubelet: {args: {v: '4', node-labels: a=b, feature-gates: X=true}}", "", ""},
 		{"proxy: {config: {conntrack: {min: 7}, ipvs: {scheduler: lc}, metricsBindAddress: '0.0.0.0:10249', clientConnection: {qps: 50}}}", "", ""},
-		{"apiServer: {args: {anonymous-auth: 'true', audit-log-maxage: '90', audit-policy-file: /x, authorization-mode: 'Node,RBAC,Webhook', oidc-issuer-url: 'https://x', service-account-issuer: 'https://x', service-node-port-range: 20000-40000, enable-admission-plugins: 'NodeRestriction,PodNodeSelector'}}", "", ""},
+		{"apiServer: {args: {anonymous-auth: 'true', audit-log-maxage: '90', audit-policy-file: /x, authorization-mode: 'Node,RBAC,Webhook', oidc-issuer-url: 'https://x', service-account-issuer: 'https://x', service-node-port-range: 20000-40000, enable-admission-plugins: 'NodeRestriction,PodNodeSelector', disable-admission-plugins: LimitRanger, admission-control-config-file: ''}}", "", ""},
 		{"controllerManager: {args: {bind-address: 0.0.0.0, node-monitor-grace-period: 20s, controllers: '*,bootstrapsigner,tokencleaner,-ttl', cluster-signing-duration: 720h}}", "", ""},
 		{"scheduler: {args: {bind-address: 0.0.0.0, config: /etc/kubernetes/scheduler.yaml}}", "", ""},
 		{"etcd: {args: {quota-backend-bytes: '8589934592', heartbeat-interval: '250', auto-compaction-retention: '8', listen-metrics-urls: 'http://0.0.0.0:2381'}}", "", ""},
@@ -106,11 +118,14 @@ func TestOwnedLists(t *testing.T) {
 						t.Errorf("%s.%s: %q twice, or without a hint", field, kind, key)
 					}
 					seen[key] = true
-					doc, end := "", ""
+					doc, end, value := "", "", "other"
+					if key == "disable-admission-plugins" {
+						value = "NodeRestriction"
+					}
 					for k := range strings.SplitSeq(key, "/") {
 						doc, end = doc+fmt.Sprintf("{%s: ", strings.ReplaceAll(k, "*", "x")), end+"}"
 					}
-					if _, err := LoadCluster("c.yaml", []byte(goodCluster+field+": {"+kind+": "+doc+"other"+end+"}\n")); err == nil || !strings.Contains(err.Error(), o.hint) {
+					if _, err := LoadCluster("c.yaml", []byte(goodCluster+field+": {"+kind+": "+doc+value+end+"}\n")); err == nil || !strings.Contains(err.Error(), o.hint) {
 						t.Errorf("%s.%s %s: got %v, want %q", field, kind, key, err, o.hint)
 					}
 				}
