@@ -50,6 +50,7 @@ func TestJournalKeys(t *testing.T) {
 		{&step.Sysctl{File: "/a"}, `sysctl    "/a"`},
 		{&step.Unit{Name: "a.service"}, `unit  "a.service"  `},
 		{&step.UnitStop{Names: []string{"a.service"}}, `unit-stop    `},
+		{&step.User{Name: "a"}, `user  "a"  `},
 		{&step.Wait{URL: "tcp://a:1"}, `wait    `},
 		{&step.Cleanup{Files: []string{"/a/b"}}, `kube-cleanup    `},
 		{&kube.Apply{Text: "a"}, `kube-apply    `},

@@ -93,6 +93,9 @@ func (e *Env) differs(p place, f found) (string, error) {
 		return fmt.Sprintf("mode %s, want %s", f.mode, p.mode), nil
 	}
 	uid, gid, err := e.ids(p.owner, p.group)
+	if errors.Is(err, errNoName) {
+		return err.Error(), nil // an earlier step makes it
+	}
 	if err != nil {
 		return "", err
 	}
@@ -187,11 +190,19 @@ func (e *Env) removeEmpty(dirs []string) {
 }
 
 // ids resolves names or numbers by the host's files; "" is the ID of the agent.
+// The files of users and groups, and the error of a name that is not in them.
+const (
+	passwdFile = "/etc/passwd"
+	groupFile  = "/etc/group"
+)
+
+var errNoName = errors.New("is not in")
+
 func (e *Env) ids(owner, group string) (uid, gid int, err error) {
-	if uid, err = e.id("/etc/passwd", owner, os.Geteuid()); err != nil {
+	if uid, err = e.id(passwdFile, owner, os.Geteuid()); err != nil {
 		return 0, 0, fmt.Errorf("owner %w", err)
 	}
-	if gid, err = e.id("/etc/group", group, os.Getegid()); err != nil {
+	if gid, err = e.id(groupFile, group, os.Getegid()); err != nil {
 		return 0, 0, fmt.Errorf("group %w", err)
 	}
 	return uid, gid, nil
@@ -213,7 +224,7 @@ func (e *Env) id(file, name string, own int) (int, error) {
 			return strconv.Atoi(f[2])
 		}
 	}
-	return 0, fmt.Errorf("%q: not in %s", name, file)
+	return 0, fmt.Errorf("%q %w %s", name, errNoName, file)
 }
 
 const labelAttr = "security.selinux"

@@ -46,6 +46,7 @@ func All() Kinds {
 		"sysctl":          func() Step { return &Sysctl{} },
 		"unit":            func() Step { return &Unit{} },
 		"unit-stop":       func() Step { return &UnitStop{} },
+		"user":            func() Step { return &User{} },
 		"wait":            func() Step { return &Wait{} },
 	}
 }
