@@ -18,7 +18,7 @@ import (
 // holds their digest.
 type Unit struct {
 	Name string `json:"name"` // "etcd.service"
-	// Content is the unit file in /etc/systemd/system. If it is empty, then the unit
+	// Content is the unit file in /etc/systemd/system, which only root reads. If it is empty, then the unit
 	// comes from a package and only Enable, Running and Stopped count.
 	Content string `json:"content,omitempty"`
 	Enable  bool   `json:"enable,omitempty"`
@@ -91,7 +91,7 @@ type unitPrior struct {
 
 func (u *Unit) path() string { return unitDir + u.Name }
 
-func (u *Unit) place() place { return place{path: u.path(), mode: 0o644} }
+func (u *Unit) place() place { return place{path: u.path(), mode: 0o600} }
 
 // stamp identifies the unit that was started: the digests of its file and its triggers.
 func (u *Unit) stamp(env *Env) (string, error) {
