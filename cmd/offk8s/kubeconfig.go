@@ -18,7 +18,9 @@ func (a *app) kubeconfigCommand() *cobra.Command {
 		Short: "Print the kubeconfig of the cluster's administrator",
 		Long: `Prints a kubeconfig for the administrator of the cluster, from the credentials in the
 directory --state. It does not connect to the hosts. The output contains a private key:
-anyone who has it has every right in the cluster until the certificate expires.
+anyone who has it has every right in the cluster until the certificate expires, or the
+ClusterRoleBinding offk8s:cluster-admins is deleted. An administrator without access has
+/etc/kubernetes/super-admin.conf on the control planes, which needs no binding.
 
 install writes the same kubeconfig into the directory --state.
 

@@ -14,7 +14,8 @@ import (
 // Healthy waits until the API server answers that it is healthy.
 type Healthy struct {
 	step.NoUndo
-	// Kubeconfig is the file with the address and the credential; empty means AdminConf.
+	// Kubeconfig is the file with the address and the credential; empty means
+	// that of the steps.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 	// Servers, if given, replace the address in the kubeconfig; one that answers is enough.
 	Servers []string      `json:"servers,omitempty"`

@@ -17,10 +17,14 @@ import (
 	"github.com/offk8s/offk8s/installer/step"
 )
 
-// Paths of kubectl and its kubeconfig on a control plane.
+// Paths of kubectl and of kubeconfigs on a control plane.
 const (
-	Kubectl   = step.BinDir + "/kubectl"
+	Kubectl = step.BinDir + "/kubectl"
+	// AdminConf is for people. Its rights come from a binding, which can be removed.
 	AdminConf = "/etc/kubernetes/admin.conf"
+	// SuperConf is for the steps, and for people who have lost their access: it has every
+	// right, even if no binding is left.
+	SuperConf = "/etc/kubernetes/super-admin.conf"
 )
 
 // Kinds returns the constructors of this package's kinds.
@@ -56,7 +60,16 @@ type Client struct {
 
 // admin returns the client of the steps, which run on a control plane.
 func admin(env *step.Env) Client {
-	return Client{Run: env.Run, Kubeconfig: AdminConf, ReadFile: env.ReadFile}
+	return Client{Run: env.Run, Kubeconfig: adminConf(env), ReadFile: env.ReadFile}
+}
+
+// adminConf returns the kubeconfig of the steps. Clusters that an older offk8s installed
+// have only the other one until the stage pki, with the same rights.
+func adminConf(env *step.Env) string {
+	if _, err := os.Stat(env.Path(SuperConf)); err == nil {
+		return SuperConf
+	}
+	return AdminConf
 }
 
 func (c Client) kubectl(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
@@ -75,7 +88,7 @@ func (c Client) kubectl(ctx context.Context, stdin []byte, args ...string) ([]by
 // clusterStays reports, for Undo, whether to change the cluster: it stays and this host
 // is still a control plane of it.
 func clusterStays(env *step.Env) bool {
-	_, err := os.Stat(env.Path(AdminConf))
+	_, err := os.Stat(env.Path(adminConf(env)))
 	return env.Kept != nil && err == nil
 }
 

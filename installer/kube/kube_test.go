@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -24,6 +25,23 @@ func TestKinds(t *testing.T) {
 		if _, ok := step.All()[name]; ok {
 			t.Errorf("kind %q is in package step too", name)
 		}
+	}
+}
+
+// Steps work with the credential that no access rule can take away. A cluster of an older
+// offk8s has it from the stage pki on.
+func TestCredentialOfTheSteps(t *testing.T) {
+	w := steptest.New(t)
+	w.Programs = func(context.Context, step.Cmd) (step.Output, error) { return steptest.Say("") }
+	w.Write(t, AdminConf, "", 0o600)
+	for _, want := range []string{AdminConf, SuperConf} {
+		if got := admin(w.Env()).Kubeconfig; got != want {
+			t.Errorf("credential %s, want %s", got, want)
+		}
+		if _, err := (&Drain{Name: "n"}).Apply(t.Context(), w.Env()); err != nil || w.Calls[len(w.Calls)-1][2] != want {
+			t.Errorf("drain: error %v, calls %q, want %s", err, w.Calls, want)
+		}
+		w.Write(t, SuperConf, "", 0o600)
 	}
 }
 

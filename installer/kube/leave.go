@@ -45,7 +45,7 @@ func (d *Drain) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 	args := append([]string{
 		"drain", d.Name, "--ignore-daemonsets", "--force", "--timeout=" + limit.String(),
 	}, d.Args...)
-	argv := append([]string{Kubectl, "--kubeconfig", AdminConf}, args...)
+	argv := append([]string{Kubectl, "--kubeconfig", adminConf(env)}, args...)
 	if _, err := env.Run.Run(ctx, step.Cmd{Argv: argv, Timeout: limit + time.Minute}); err != nil {
 		return step.Result{}, fmt.Errorf("drain node %q: %w", d.Name, err)
 	}

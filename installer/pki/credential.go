@@ -49,6 +49,12 @@ type credential struct {
 // balancer have no host.
 const Admin = "admin"
 
+// SuperAdmin is the kind of the credential of the steps on a control plane.
+const SuperAdmin = "super-admin"
+
+// superGroup has every right, whatever the access rules are.
+const superGroup = "system:masters"
+
 // Name returns the name of a host's credential: Name("etcd-server", h).
 func Name(kind string, h manifests.Host) string { return kind + "-" + h.Name }
 
@@ -84,7 +90,7 @@ func credentialsOf(c *manifests.Cluster) ([]credential, error) {
 	}
 	return append(out, credential{
 		Name: Admin, CA: Kubernetes, CommonName: "kubernetes-admin",
-		Organizations: []string{"system:masters"}, Usage: usageClient, Server: "https://" + c.Endpoint(),
+		Organizations: []string{AdminGroup}, Usage: usageClient, Server: "https://" + c.Endpoint(),
 	}), nil
 }
 
@@ -117,13 +123,19 @@ func controlPlaneCredentials(h manifests.Host, server credential) []credential {
 		{Name: Name("approver", h), CA: Kubernetes, CommonName: Approver, Usage: usageClient, Server: local},
 		{
 			Name: Name(Admin, h), CA: Kubernetes, CommonName: "kubernetes-admin",
-			Organizations: []string{"system:masters"}, Usage: usageClient, Server: local,
+			Organizations: []string{AdminGroup}, Usage: usageClient, Server: local,
+		},
+		{
+			Name: Name(SuperAdmin, h), CA: Kubernetes, CommonName: "kubernetes-super-admin",
+			Organizations: []string{superGroup}, Usage: usageClient, Server: local,
 		},
 	}
 }
 
-// Common names that the API server or RBAC objects name.
+// Common names and groups that the API server or RBAC objects name.
 const (
+	// AdminGroup is the group of administrators.
+	AdminGroup       = "offk8s:cluster-admins"
 	KubeletClient    = "kube-apiserver-kubelet-client"
 	FrontProxyClient = "front-proxy-client"
 	Approver         = "offk8s-approver"

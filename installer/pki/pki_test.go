@@ -94,6 +94,7 @@ func TestCredentials(t *testing.T) {
 		"scheduler-cp-1 kubernetes client system:kube-scheduler",
 		"approver-cp-1 kubernetes client offk8s-approver",
 		"admin-cp-1 kubernetes client kubernetes-admin",
+		"super-admin-cp-1 kubernetes client kubernetes-super-admin",
 		"kube-proxy-cp-1 kubernetes client system:kube-proxy",
 		"kube-proxy-node-1 kubernetes client system:kube-proxy",
 		"admin kubernetes client kubernetes-admin",
@@ -477,7 +478,7 @@ func TestOpenSSL(t *testing.T) {
 	run("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", f("etcd-ca.crt"), f("apiserver-etcd-client-cp-1.crt"))
 	run("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", f("etcd-ca.crt"), f("etcd-peer-cp-1.crt"))
 	run("ec", "-in", f("service-account.key"), "-noout", "-check")
-	if text := run("x509", "-in", f("admin.crt"), "-noout", "-subject", "-nameopt", "RFC2253"); !strings.Contains(text, "CN=kubernetes-admin,O=system:masters") {
+	if text := run("x509", "-in", f("admin.crt"), "-noout", "-subject", "-nameopt", "RFC2253"); !strings.Contains(text, "CN=kubernetes-admin,O=offk8s:cluster-admins") {
 		t.Errorf("admin: %s", text)
 	}
 	if text := run("x509", "-in", f("apiserver-cp-1.crt"), "-noout", "-text"); !strings.Contains(text, "ASN1 OID: prime256v1") || !strings.Contains(text, "ecdsa-with-SHA256") {

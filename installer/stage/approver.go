@@ -1,8 +1,6 @@
 package stage
 
 import (
-	"slices"
-
 	"github.com/offk8s/offk8s/installer/approver"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/pki"
@@ -61,10 +59,7 @@ func (in Input) isolation() *kube.Isolation {
 	if !in.isolated() {
 		return &kube.Isolation{PodCIDR: in.Cluster.PodCIDRs()[0], Off: true}
 	}
-	exempt := []string{"kube-system", "kube-public", "kube-node-lease"}
-	if ns := in.Lock.CNIRelease.ObjectNamespace(); !slices.Contains(exempt, ns) {
-		exempt = append(exempt, ns)
-	}
+	exempt := in.ownNamespaces("kube-public", "kube-node-lease")
 	return &kube.Isolation{PodCIDR: in.Cluster.PodCIDRs()[0], Exempt: exempt, FirstAddresses: in.Lock.CNIRelease.FirstAddress}
 }
 

@@ -63,7 +63,7 @@ func TestOverrides(t *testing.T) {
 		Args:   map[string]string{"v": "4"},
 		Config: table{"failCgroupV1": false, "evictionHard": table{"nodefs.available": "1%"}},
 	}
-	in.Cluster.Proxy.Config = table{"conntrack": table{"min": 7}}
+	in.Cluster.Proxy.Config = table{"clientConnection": table{"qps": 50}}
 	in.Cluster.APIServer.Args = map[string]string{"anonymous-auth": "true"}
 	in.Cluster.Time.Args = []string{"-x"}
 	content := func(stage, id string) string {
@@ -84,7 +84,7 @@ func TestOverrides(t *testing.T) {
 		{content("node", "kubelet-config"), `"failCgroupV1": false`},
 		{content("node", "kubelet-config"), `"cgroupDriver": "cgroupfs"`},
 		{content("node", "kubelet-config"), `"nodefs.available": "1%"`},
-		{content("node", "kube-proxy-config"), `"maxPerCore": 0,` + "\n    \"min\": 7"},
+		{content("node", "kube-proxy-config"), `"kubeconfig": "/etc/kubernetes/kube-proxy.conf",` + "\n    \"qps\": 50"},
 		{content("time", "options"), `OPTIONS="-x"`},
 	} {
 		if !strings.Contains(tt.got, tt.want) {

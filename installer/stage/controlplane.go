@@ -2,6 +2,7 @@ package stage
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 
 	"github.com/offk8s/offk8s/installer/kube"
@@ -10,13 +11,9 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-const (
-	auditPolicy = kubeDir + "/audit-policy.yaml"
-	auditLog    = "/var/log/kubernetes/audit.log"
-	// volumePlugins is the directory of FlexVolume drivers. The default is in
-	// /usr/libexec, where reset would leave it.
-	volumePlugins = "/var/lib/kubelet/volume-plugins"
-)
+// volumePlugins is the directory of FlexVolume drivers. The default is in
+// /usr/libexec, where reset would leave it.
+const volumePlugins = "/var/lib/kubelet/volume-plugins"
 
 // tlsCiphers lists the cipher suites of TLS 1.2 with forward secrecy that both Go
 // 1.12 (Kubernetes 1.16) and current Go support. Those of TLS 1.3 are fixed.
@@ -39,12 +36,18 @@ func controlPlaneSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		it := l.add("etcd", etcdAnswers(in))
 		it.Why, it.Awaits = "the API server needs it", hostNames(in.Cluster.HostsWith(manifests.RoleEtcd))
 	}
-	api, err := apiServer(in, h)
+	triggers := []string{auditPolicy, encryption, kubeCA}
+	security, err := in.podSecurity()
 	l.fail(err)
-	l.add("kube-apiserver-unit", api.step(auditPolicy, encryption, kubeCA,
+	if security != "" {
+		l.add("admission", &step.File{Path: admission, Content: security, Mode: 0o600}).Why = "privileged pods are for the cluster itself"
+		triggers = append(triggers, admission)
+	}
+	api := apiServer(in, h)
+	l.add("kube-apiserver-unit", api.step(append(triggers,
 		kubePKI+"/apiserver.crt", kubePKI+"/apiserver.key", kubePKI+"/apiserver-etcd-client.crt",
 		kubePKI+"/apiserver-kubelet-client.crt", kubePKI+"/front-proxy-client.crt", kubePKI+"/front-proxy-ca.crt",
-		kubePKI+"/etcd-ca.crt", kubePKI+"/service-account.key"))
+		kubePKI+"/etcd-ca.crt", kubePKI+"/service-account.key")...))
 	l.add("healthy", &kube.Healthy{}).Why = "all later stages use it"
 	l.add("kube-controller-manager-unit", controllerManager(in).step(managerConf, kubeCA, kubePKI+"/ca.key",
 		kubePKI+"/service-account.key"))
@@ -66,37 +69,14 @@ func accessSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l.fail(err)
 	l.add("rbac", &kube.Apply{
 		Objects: objects, Text: "access rules for nodes",
-	}).Why = "kubelets may request certificates, the API server may connect to kubelets"
+	}).Why = "kubelets may request certificates, the API server may connect to kubelets, administrators may do everything"
 	l.add("token", &kube.Token{
 		Ref: pki.RefToken, Nodes: in.nodeNames(), New: in.newNodes(), TTL: step.Duration(in.tokenLifetime()),
 	}).Why = "nodes join with it"
 	return l.done()
 }
 
-// auditRules logs requests without their bodies, and leaves out the requests that
-// components repeat all the time.
-const auditRules = `apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-  - level: None
-    users: ["system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy"]
-    verbs: [get, list, watch]
-  - level: None
-    userGroups: ["system:nodes"]
-    verbs: [get, list, watch]
-  - level: None
-    nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/metrics"]
-  - level: None
-    resources:
-      - group: coordination.k8s.io
-        resources: [leases]
-      - group: ""
-        resources: [events]
-  - level: Metadata
-`
-
-func apiServer(in Input, h manifests.Host) (daemon, error) {
+func apiServer(in Input, h manifests.Host) daemon {
 	bind := "0.0.0.0"
 	if strings.Contains(h.Address, ":") {
 		bind = "::"
@@ -139,12 +119,20 @@ func apiServer(in Input, h manifests.Host) (daemon, error) {
 		"proxy-client-cert-file":             kubePKI + "/front-proxy-client.crt",
 		"proxy-client-key-file":              kubePKI + "/front-proxy-client.key",
 	}
+	if in.Lock.Release.Features.PodSecurity != "" {
+		common["admission-control-config-file"] = admission
+	}
+	args := mergeFlags(in, "kube-apiserver", common, nil)
+	if len(leaders(in)) == 1 {
+		delete(args, "goaway-chance") // moves connections to other API servers
+	}
+	maps.Copy(args, in.Cluster.APIServer.Args)
 	return daemon{
 		name: "kube-apiserver", about: "Kubernetes API server", kind: "notify",
 		after:   []string{"etcd.service"},
-		flags:   mergeFlags(in, "kube-apiserver", common, in.Cluster.APIServer.Args),
+		flags:   args,
 		service: append([]string{"TimeoutStartSec=180", "TimeoutStopSec=10", "LimitNOFILE=65536", lastToDie}, confined...),
-	}, nil
+	}
 }
 
 func controllerManager(in Input) daemon {
@@ -184,12 +172,13 @@ func scheduler(in Input) daemon {
 	}
 }
 
-// rbacObjects returns bindings of roles that are part of Kubernetes, the role of the
-// approver, because none of the others approves serving certificates, and that of load
-// balancers.
+// rbacObjects returns bindings of roles that are part of Kubernetes, that of administrators
+// among them, the role of the approver, because none of the others approves serving
+// certificates, and that of load balancers.
 func rbacObjects(in Input) ([]json.RawMessage, error) {
 	const csr = "system:certificates.k8s.io:certificatesigningrequests:"
 	objects := append([]table{
+		clusterRoleBinding(pki.AdminGroup, "cluster-admin", "Group", pki.AdminGroup),
 		clusterRoleBinding("offk8s:node-bootstrapper", "system:node-bootstrapper", "Group", kube.Group),
 		clusterRoleBinding("offk8s:node-autoapprove-bootstrap", csr+"nodeclient", "Group", kube.Group),
 		clusterRoleBinding("offk8s:node-autoapprove-renewal", csr+"selfnodeclient", "Group", "system:nodes"),

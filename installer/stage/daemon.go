@@ -153,7 +153,9 @@ func programPath(a manifests.Artifact, name string) string {
 	return step.ProgramDir + "/" + plain(a).Encoded()[:12] + "/" + name
 }
 
-// secret adds the step for a file that contains the secret ref.
-func (l *list) secret(path, ref string) {
-	l.add(strings.TrimPrefix(path, "/"), &step.File{Path: path, Secret: step.SecretRef(ref), Mode: 0o600})
+// secret adds the step for a file that contains the secret ref, and returns it.
+func (l *list) secret(path, ref string) *step.File {
+	f := &step.File{Path: path, Secret: step.SecretRef(ref), Mode: 0o600}
+	l.add(strings.TrimPrefix(path, "/"), f)
+	return f
 }

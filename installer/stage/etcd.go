@@ -10,6 +10,7 @@ import (
 
 const (
 	etcdData       = "/var/lib/etcd"
+	etcdUser       = "etcd"
 	etcdEnv        = etcdDir + "/first-start.env"
 	etcdClientPort = "2379"
 	etcdPeerPort   = "2380"
@@ -26,7 +27,7 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	if in.hasFile(h, "etcdutl") {
 		l.programs(in, h, "etcdutl")
 	}
-	l.add("data-folder", &step.Directory{Path: etcdData, Mode: 0o700, Purge: true})
+	l.add("data-folder", &step.Directory{Path: etcdData, Mode: 0o700, Owner: etcdUser, Group: etcdUser, Purge: true})
 	l.add("data", etcdMember(in, h)).Why = "a member with data is never bootstrapped again"
 	d := daemon{
 		name: "etcd", about: "etcd, the store of Kubernetes", kind: "notify",
@@ -34,6 +35,9 @@ func etcdSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		// A member is ready only when there is a quorum, which can take any time.
 		service: append([]string{"EnvironmentFile=-" + etcdEnv, "TimeoutStartSec=0", "LimitNOFILE=65536", lastToDie}, confined...),
 	}
+	// Root starts the first command alone: a member that ran as root has files of root.
+	d.service = append(d.service, "User="+etcdUser, "Group="+etcdUser, "PermissionsStartOnly=yes",
+		"ExecStartPre=/bin/chown -R "+etcdUser+":"+etcdUser+" "+etcdData)
 	if in.arch(h) == "arm64" {
 		// etcd 3.3 does not start on arm64 without it; newer versions ignore it.
 		d.service = append(d.service, "Environment=ETCD_UNSUPPORTED_ARCH=arm64")

@@ -63,7 +63,7 @@ func nodePreparation(l *list, in Input, h manifests.Host) {
 		}).Why = "containers and pod networks need them"
 	}
 	if !in.skips("sysctl") {
-		l.add("sysctl", &step.Sysctl{Values: sysctls(in, h)}).Why = "the host forwards packets between pods"
+		l.add("sysctl", &step.Sysctl{Values: sysctls(in, h)}).Why = "the host forwards packets between pods, and kubelets want a kernel that reboots after a panic"
 	}
 }
 
@@ -80,6 +80,7 @@ func sysctls(in Input, h manifests.Host) map[string]string {
 	if in.Cluster.DualStack() {
 		out["net.ipv6.conf.all.forwarding"] = "1"
 	}
+	maps.Copy(out, kernelDefaults)
 	maps.Copy(out, in.Lock.CNIRelease.Sysctls)
 	maps.Copy(out, in.Cluster.HostPrep.Sysctls)
 	return out

@@ -52,9 +52,6 @@ func proxyConfig(in Input, h manifests.Host) (string, error) {
 		"mode":               in.Cluster.ProxyMode(),
 		"healthzBindAddress": "0.0.0.0:10256",
 		"metricsBindAddress": "127.0.0.1:10249",
-		// Keep the kernel's limit, which grows with memory: kube-proxy does not start
-		// if it wants to change the limit and may not.
-		"conntrack": table{"maxPerCore": 0},
 	}
 	if gate := in.Lock.Release.ProxyModes[in.Cluster.ProxyMode()]; gate != "" {
 		common["featureGates"] = table{gate: true}

@@ -147,6 +147,7 @@ func kubeletConfig(in Input, h manifests.Host) (string, error) {
 		"clusterDNS":   []string{in.podDNS(dns)}, "clusterDomain": in.Cluster.DNSDomain(),
 		"healthzBindAddress": "127.0.0.1", "healthzPort": 10248,
 		"containerLogMaxSize": "10Mi", "containerLogMaxFiles": 5,
+		"protectKernelDefaults": in.protectsKernel(),
 	}
 	if conf := in.Facts[h.Name].ResolvConf; conf != "" && conf != resolvConf {
 		common["resolvConf"] = conf

@@ -94,8 +94,8 @@ func leaves(v any, at string, found func(key, value string)) {
 var alike = []string{"true", "false", "0", "100", "5", "10", "30", "1000", "VersionTLS12", "runc"}
 
 // free are settings that an operator may change alone: ciphers that several programs
-// happen to share, another audit policy, another OCI runtime.
-var free = []string{"tls-cipher-suites", "tlsCipherSuites", "audit-policy-file", "BinaryName"}
+// happen to share, another audit policy, other admission plugins, another OCI runtime.
+var free = []string{"tls-cipher-suites", "tlsCipherSuites", "audit-policy-file", "admission-control-config-file", "BinaryName"}
 
 // The owned keys of manifests are complete: cluster.yaml cannot change a value that
 // two generated files share, or on which a step relies.

@@ -27,16 +27,11 @@ const (
 )
 
 // pkiSteps returns the steps that write the credentials of the host's daemons, and
-// none of other hosts. Only root can read them, the certificates too.
+// none of other hosts. Only root can read them, the certificates too, and etcd its own.
 func pkiSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	l := &list{stage: "pki"}
 	if h.HasRole(manifests.RoleEtcd) {
-		l.add("etc/etcd", &step.Directory{Path: etcdDir, Mode: 0o700})
-		l.add("etc/etcd/pki", &step.Directory{Path: etcdPKI, Mode: 0o700})
-		l.secret(etcdPKI+"/ca.crt", pki.CARef(pki.Etcd))
-		for _, kind := range []string{"server", "peer", "client"} {
-			l.credential(etcdPKI+"/"+kind, pki.Name("etcd-"+kind, h))
-		}
+		etcdCredentials(l, h)
 	}
 	if !h.IsNode() {
 		return l.done()
@@ -54,6 +49,23 @@ func pkiSteps(in Input, h manifests.Host) ([]step.Item, error) {
 	return l.done()
 }
 
+// etcdCredentials adds the steps for the user of etcd, and for the credentials that it
+// reads. With the client's certificate, root asks etcd.
+func etcdCredentials(l *list, h manifests.Host) {
+	l.add("etcd-user", &step.User{Name: etcdUser, Home: etcdData}).Why = "etcd needs no rights of root"
+	l.add("etc/etcd", &step.Directory{Path: etcdDir, Mode: 0o750, Group: etcdUser})
+	l.add("etc/etcd/pki", &step.Directory{Path: etcdPKI, Mode: 0o750, Group: etcdUser})
+	files := []*step.File{l.secret(etcdPKI+"/ca.crt", pki.CARef(pki.Etcd))}
+	for _, kind := range []string{"server", "peer"} {
+		base, name := etcdPKI+"/"+kind, pki.Name("etcd-"+kind, h)
+		files = append(files, l.secret(base+".crt", pki.CertRef(name)), l.secret(base+".key", pki.KeyRef(name)))
+	}
+	for _, f := range files {
+		f.Owner, f.Group = etcdUser, etcdUser
+	}
+	l.credential(etcdPKI+"/client", pki.Name("etcd-client", h))
+}
+
 func controlPlanePKI(l *list, h manifests.Host) {
 	// The controller manager signs the certificates of kubelets with it.
 	l.secret(kubePKI+"/ca.key", pki.CAKeyRef(pki.Kubernetes))
@@ -68,6 +80,7 @@ func controlPlanePKI(l *list, h manifests.Host) {
 	l.secret(managerConf, pki.KubeconfigRef(pki.Name("controller-manager", h)))
 	l.secret(schedulerConf, pki.KubeconfigRef(pki.Name("scheduler", h)))
 	l.secret(approverConf, pki.KubeconfigRef(pki.Name("approver", h)))
+	l.secret(kube.SuperConf, pki.KubeconfigRef(pki.Name(pki.SuperAdmin, h)))
 	l.secret(kube.AdminConf, pki.KubeconfigRef(pki.Name(pki.Admin, h)))
 }
 

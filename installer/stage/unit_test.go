@@ -50,7 +50,6 @@ func TestT45Hardening(t *testing.T) {
 		{"controlplane", "cp-1", "kube-apiserver-unit", "kubelet-certificate-authority", kubeCA, "1.2.6"},
 		{"controlplane", "cp-1", "kube-apiserver-unit", "kubelet-client-certificate", kubePKI + "/apiserver-kubelet-client.crt", "1.2.5"},
 		{"controlplane", "cp-1", "kube-apiserver-unit", "authorization-mode", "Node,RBAC", "1.2.7-9"},
-		{"controlplane", "cp-1", "kube-apiserver-unit", "enable-admission-plugins", "NodeRestriction", "1.2.17"},
 		{"controlplane", "cp-1", "kube-apiserver-unit", "profiling", "false", "1.2.21"},
 		{"controlplane", "cp-1", "kube-apiserver-unit", "audit-log-path", auditLog, "1.2.22"},
 		{"controlplane", "cp-1", "kube-apiserver-unit", "audit-log-maxage", "30", "1.2.23"},

@@ -93,7 +93,7 @@ releases:
 	}
 	four := "4"
 	want.Args = map[string]map[string]*string{
-		"etcd": base.Args["etcd"], "kubelet": {"v": &four}, "kube-controller-manager": {"cluster-signing-duration": nil},
+		"etcd": base.Args["etcd"], "kube-apiserver": base.Args["kube-apiserver"], "kubelet": {"v": &four}, "kube-controller-manager": {"cluster-signing-duration": nil},
 	}
 	want.KubeletConfig = map[string]any{"failCgroupV1": false, "seccompDefault": true}
 	want.DNSTemplate = "{{.DNSAddress}}"

@@ -110,6 +110,9 @@ type Features struct {
 	EtcdLearner        bool     `yaml:"etcdLearner" json:"etcdLearner,omitempty"`     // members can join as learners (etcd 3.4)
 	// DualStack reports that pods and services can have addresses of both families.
 	DualStack bool `yaml:"dualStack" json:"dualStack,omitempty"`
+	// PodSecurity is the version of its configuration: "v1beta1" or "v1"; empty if the minor has no
+	// such admission plugin by default.
+	PodSecurity string `yaml:"podSecurity" json:"podSecurity,omitempty"`
 	// DrainArgs make kubectl drain evict pods with emptyDir volumes.
 	DrainArgs []string `yaml:"drainArgs" json:"drainArgs,omitempty"`
 	// CtrPullArgs are arguments of `ctr images pull` that restrict it to one
@@ -242,6 +245,7 @@ func (r Release) validateComponents(c *strict.Checks) {
 func (f Features) validate(c *strict.Checks) {
 	c.Among("features.criVersion", f.CRIVersion, "v1alpha2", "v1")
 	c.Among("features.containerdConfig", fmt.Sprint(f.ContainerdConfig), "2", "3")
+	c.Among("features.podSecurity", f.PodSecurity, "", "v1beta1", "v1")
 	for p, list := range map[string][]string{
 		"features.controlPlaneLabels": f.ControlPlaneLabels, "features.controlPlaneTaints": f.ControlPlaneTaints,
 	} {

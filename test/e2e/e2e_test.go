@@ -320,9 +320,14 @@ kubelet:
   config:
     evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
     imageGCHighThresholdPercent: 100
+    # The hosts share a kernel, and one that leaves puts back its settings.
+    protectKernelDefaults: false
 {{- if .FailCgroupV1}}
     failCgroupV1: false
 {{- end}}
+proxy:
+  config:
+    conntrack: {maxPerCore: 0} # not for a host to set
 {{.Extra}}`))
 
 func (r *road) writeCluster(t *testing.T) {
