@@ -22,6 +22,7 @@ const (
 	ArtifactTypeBundle     = "application/vnd.offk8s.bundle.v1"     // config blob and Lock
 	ArtifactTypeFiles      = "application/vnd.offk8s.files.v1"      // binaries and plain files of one platform
 	ArtifactTypeRepository = "application/vnd.offk8s.repository.v1" // a yum or apt repository of one distro and architecture
+	ArtifactTypeTarball    = "application/vnd.offk8s.tarball.v1"    // in a registry: the members of a tarball
 )
 
 // Annotations on descriptors and manifests of a bundle.

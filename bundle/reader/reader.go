@@ -25,6 +25,8 @@ var (
 	ErrMismatch = errors.New("content does not match its digest")
 	// ErrTooLarge means that content is longer than its limit.
 	ErrTooLarge = errors.New("content is too large")
+	// ErrUnavailable means that content cannot be reached now, and may be later.
+	ErrUnavailable = errors.New("content cannot be reached now")
 )
 
 // AnySize is the size to give to Verify if only the digest is known.

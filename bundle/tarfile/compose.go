@@ -1,0 +1,84 @@
+package tarfile
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sort"
+)
+
+// Part is a member of a container that Compose puts together.
+type Part struct {
+	Name    string
+	Size    int64
+	Content io.ReaderAt // of Size bytes
+}
+
+// Compose returns the container that a Writer writes of these members, and its size in
+// bytes, without reading any content before it is needed.
+func Compose(parts []Part) (io.ReaderAt, int64, error) {
+	c := &composed{}
+	for _, p := range parts {
+		if err := CheckName(p.Name); err != nil {
+			return nil, 0, err
+		}
+		if p.Size < 0 {
+			return nil, 0, fmt.Errorf("member %q: negative size %d", p.Name, p.Size)
+		}
+		header := encodeHeader(p.Name, p.Size)
+		c.add(bytes.NewReader(header), int64(len(header)))
+		c.add(p.Content, p.Size)
+		c.add(zeroes{}, padding(p.Size))
+	}
+	c.add(zeroes{}, trailerSize)
+	return c, c.size, nil
+}
+
+// composed is a sequence of segments.
+type composed struct {
+	segments []segment
+	size     int64
+}
+
+type segment struct {
+	offset, size int64
+	content      io.ReaderAt
+}
+
+func (c *composed) add(r io.ReaderAt, size int64) {
+	if size > 0 {
+		c.segments = append(c.segments, segment{c.size, size, r})
+		c.size += size
+	}
+}
+
+func (c *composed) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read at offset %d", off)
+	}
+	n := 0
+	for i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].offset+c.segments[i].size > off }); n < len(p); i++ {
+		if i >= len(c.segments) {
+			return n, io.EOF
+		}
+		s := c.segments[i]
+		at := off + int64(n) - s.offset
+		part := p[n:min(int64(len(p)), int64(n)+s.size-at)]
+		got, err := s.content.ReadAt(part, at)
+		if n += got; got < len(part) {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// zeroes is content of any size.
+type zeroes struct{}
+
+func (zeroes) ReadAt(p []byte, _ int64) (int, error) {
+	clear(p)
+	return len(p), nil
+}
