@@ -56,7 +56,7 @@ func (g Graph) WriteSVG(w io.Writer) error {
 		}
 	}
 	y += 30
-	fmt.Fprintf(&body, `<text class="link" x="%d" y="%d">%s</text>`+"\n", groupMargin, y, html.EscapeString("All hosts fetch from the mirror "+g.cluster.Mirror.URL))
+	fmt.Fprintf(&body, `<text class="link" x="%d" y="%d">%s</text>`+"\n", groupMargin, y, html.EscapeString("All hosts fetch from the mirror "+strings.Join(g.cluster.Mirror.Addresses(), " or ")))
 	_, err := fmt.Fprintf(w, graphFrame, graphWidth, y+24, body.String())
 	return err
 }

@@ -23,11 +23,13 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Mirror is a mirror with a verified bundle.
+// Mirror is a mirror with a verified bundle, or several with the same.
 type Mirror struct {
 	*agent.RemoteBundle
-	// Agent is the mirror's address and CA, for the requests to the hosts.
+	// Agent has the addresses of the mirrors and their CA, for the requests to the hosts.
 	Agent agent.Endpoint
+	// Away are the reasons why some of the mirrors, but not all, do not answer.
+	Away []error
 }
 
 // MirrorCAError means that the mirror has another CA than cluster.yaml expects. It
@@ -40,27 +42,67 @@ func (e *MirrorCAError) Error() string {
 
 func (e *MirrorCAError) Unwrap() error { return agent.ErrVerify }
 
-// OpenMirror fetches the mirror's CA, compares it with the fingerprint in
+// ErrMirrorsDiffer means that several mirrors do not serve the same bundle.
+var ErrMirrorsDiffer = fmt.Errorf("%w: the mirrors serve different bundles", agent.ErrPolicy)
+
+// OpenMirror fetches the CA of each mirror, compares it with the fingerprint in
 // cluster.yaml, and verifies the bundle with keys (PEM). If root is set, only that
-// bundle is accepted. The error is agent.ErrVerify, agent.ErrPolicy or one of the network.
+// bundle is accepted. One mirror that answers is enough. The error is agent.ErrVerify,
+// agent.ErrPolicy or one of the network.
 func OpenMirror(ctx context.Context, m manifests.ClusterMirror, keys string, root digest.Digest) (*Mirror, error) {
-	out := &Mirror{Agent: agent.Endpoint{URL: m.URL}}
-	if m.CAFingerprint != "" {
-		ca, err := fetchCA(ctx, m)
+	urls := m.Addresses()
+	opened, errs := make([]*Mirror, len(urls)), make([]error, len(urls))
+	var g errgroup.Group
+	for i, u := range urls {
+		g.Go(func() error {
+			opened[i], errs[i] = openOne(ctx, u, m.CAFingerprint, agent.Bundle{PublicKeys: keys, Root: root})
+			return nil
+		})
+	}
+	_ = g.Wait() // its functions return no error
+	var out *Mirror
+	var away []error
+	for i, err := range errs {
+		switch {
+		case errors.Is(err, agent.ErrVerify), errors.Is(err, agent.ErrPolicy), errors.Is(err, agent.ErrRequest), err != nil && ctx.Err() != nil:
+			return nil, err
+		case err != nil:
+			away = append(away, fmt.Errorf("%s: %w", urls[i], err))
+		case out == nil:
+			out = opened[i]
+		case out.Root != opened[i].Root:
+			return nil, fmt.Errorf("%w: %s has %s, %s has %s", ErrMirrorsDiffer, out.Agent.URLs[0], short(out.Root), urls[i], short(opened[i].Root))
+		}
+	}
+	switch {
+	case out == nil && len(errs) == 1:
+		return nil, errs[0]
+	case out == nil:
+		return nil, fmt.Errorf("none of the mirrors answers: %w", errors.Join(away...))
+	}
+	out.Agent.URLs, out.Away = urls, away
+	return out, out.Use(out.Agent)
+}
+
+// openOne verifies the bundle of one mirror.
+func openOne(ctx context.Context, u, fingerprint string, b agent.Bundle) (*Mirror, error) {
+	out := &Mirror{Agent: agent.Endpoint{URLs: []string{u}}}
+	if fingerprint != "" {
+		ca, err := fetchCA(ctx, u, fingerprint)
 		if err != nil {
 			return nil, err
 		}
 		out.Agent.CAPEM = string(ca)
 	}
 	var err error
-	out.RemoteBundle, err = agent.OpenRemote(ctx, agent.Bundle{PublicKeys: keys, Root: root}, out.Agent)
+	out.RemoteBundle, err = agent.OpenRemote(ctx, b, out.Agent)
 	return out, err
 }
 
 // fetchCA fetches the CA over a connection that is not verified, which is why it
 // compares the fingerprint.
-func fetchCA(ctx context.Context, m manifests.ClusterMirror) ([]byte, error) {
-	u, err := url.Parse(m.URL)
+func fetchCA(ctx context.Context, mirror, fingerprint string) ([]byte, error) {
+	u, err := url.Parse(mirror)
 	if err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
@@ -85,8 +127,8 @@ func fetchCA(ctx context.Context, m manifests.ClusterMirror) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK || err != nil {
 		return nil, fmt.Errorf("mirror: %s: %s and no certificate", u, resp.Status)
 	}
-	if want := strings.ToLower(strings.ReplaceAll(m.CAFingerprint, " ", "")); got != want {
-		return nil, &MirrorCAError{m.URL, got, want}
+	if want := strings.ToLower(strings.ReplaceAll(fingerprint, " ", "")); got != want {
+		return nil, &MirrorCAError{mirror, got, want}
 	}
 	// Only the certificate that was compared, whatever else the answer held.
 	block, _ := pem.Decode(b)

@@ -164,7 +164,7 @@ func (t *Ticket) Load() (*manifests.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Mirror.URL = t.Mirror.URL
+	c.Mirror.URL, c.Mirror.URLs = "", t.Mirror.URLs
 	return c, nil
 }
 
@@ -177,7 +177,7 @@ func (t *Ticket) OpenMirror(ctx context.Context) (*Mirror, error) {
 		return nil, err
 	}
 	if out.Root != t.Bundle.Root {
-		return nil, fmt.Errorf("%w: the mirror %s serves %s, the ticket is for %s", ErrTicketBundle, t.Mirror.URL, short(out.Root), short(t.Bundle.Root))
+		return nil, fmt.Errorf("%w: the mirror %s serves %s, the ticket is for %s", ErrTicketBundle, strings.Join(t.Mirror.URLs, ", "), short(out.Root), short(t.Bundle.Root))
 	}
 	return out, nil
 }

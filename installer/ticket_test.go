@@ -31,7 +31,7 @@ func ticketFor() *installer.Ticket {
 	return &installer.Ticket{
 		TicketHeader: installer.TicketHeader{Cluster: "site", Host: "w-1", Address: "10.0.0.2", Made: noon, Expires: noon.Add(24 * time.Hour)},
 		File:         []byte("name: site\n"), Identity: "sha256:1", Bundle: agent.Bundle{PublicKeys: "keys", Root: digest.FromString("root")},
-		Mirror: agent.Endpoint{URL: "https://10.0.0.9"}, Secrets: map[string][]byte{"pki:x.key": []byte("PRIVATE")},
+		Mirror: agent.Endpoint{URLs: []string{"https://10.0.0.9"}}, Secrets: map[string][]byte{"pki:x.key": []byte("PRIVATE")},
 	}
 }
 
@@ -140,9 +140,9 @@ func TestTicketOfAnotherBundle(t *testing.T) {
 	srv := httptest.NewServer(m)
 	defer srv.Close()
 	ticket := ticketFor()
-	ticket.Mirror.URL, ticket.Bundle = srv.URL, agent.Bundle{PublicKeys: string(bundletest.Key(t).PublicPEM()), Root: b.Root()}
+	ticket.Mirror.URLs, ticket.Bundle = []string{srv.URL}, agent.Bundle{PublicKeys: string(bundletest.Key(t).PublicPEM()), Root: b.Root()}
 	got, err := ticket.OpenMirror(t.Context())
-	if err != nil || got.Root != b.Root() || got.Agent.URL != srv.URL {
+	if err != nil || got.Root != b.Root() || got.Agent.URLs[0] != srv.URL {
 		t.Errorf("got %+v, error %v", got, err)
 	}
 	ticket.Bundle.Root = digest.FromString("another")

@@ -1,6 +1,11 @@
 package manifests
 
-import "slices"
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+)
 
 // Role is the role of a host in the cluster.
 type Role string
@@ -47,13 +52,40 @@ type Cluster struct {
 	HostPrep HostPrep `yaml:"hostPreparation,omitempty" json:"hostPreparation,omitzero"` // what is prepared on hosts, and what is not
 }
 
-// ClusterMirror is the mirror that the hosts fetch from.
+// ClusterMirror is the mirror that the hosts fetch from, or several of the same bundle.
 type ClusterMirror struct {
 	// URL is the address of offk8s serve as the hosts see it, such as https://10.0.0.5:8443.
-	URL string `yaml:"url" json:"url"`
+	URL string `yaml:"url,omitempty" json:"url,omitempty"`
+	// URLs, in place of url, are the addresses of several mirrors that serve the same bundle
+	// with the same CA. Hosts use the first that answers, and the next if it stops.
+	URLs []string `yaml:"urls,omitempty" json:"urls,omitempty"`
 	// CAFingerprint is printed by serve: "sha256:" and the SHA-256 of the CA certificate's
 	// DER in hexadecimal. If it is empty, the hosts use the trust store of their system (or http).
 	CAFingerprint string `yaml:"caFingerprint,omitempty" json:"caFingerprint,omitempty"`
+}
+
+// Addresses returns the URLs of the mirrors in order, without a trailing slash; nil if
+// there are none.
+func (m ClusterMirror) Addresses() []string {
+	var out []string
+	for _, u := range m.named() {
+		out = append(out, strings.TrimRight(u, "/"))
+	}
+	return out
+}
+
+// named returns the URLs by the place in cluster.yaml, in order.
+func (m ClusterMirror) named() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		if m.URL != "" && !yield("mirror.url", m.URL) {
+			return
+		}
+		for i, u := range m.URLs {
+			if !yield(fmt.Sprintf("mirror.urls[%d]", i), u) {
+				return
+			}
+		}
+	}
 }
 
 // Host is one machine.

@@ -211,8 +211,10 @@ func (c *Cluster) outside(ck *strict.Checks, what string, p netip.Prefix) {
 		check(fmt.Sprintf("hosts[%d].address", i), h.Address)
 		check(fmt.Sprintf("hosts[%d].secondAddress", i), h.SecondAddress)
 	}
-	if u, err := url.Parse(c.Mirror.URL); err == nil {
-		check("mirror.url", u.Hostname())
+	for p, raw := range c.Mirror.named() {
+		if u, err := url.Parse(raw); err == nil {
+			check(p, u.Hostname())
+		}
 	}
 	if host, _, err := net.SplitHostPort(c.ControlPlane.Endpoint); err == nil {
 		check("controlPlane.endpoint", host)

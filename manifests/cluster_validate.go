@@ -69,17 +69,25 @@ func (m ClusterMirror) validate(ck *strict.Checks) {
 		}
 		ck.AddHint("mirror.caFingerprint", hint, "found %q, want sha256: and 64 hexadecimal digits, as serve prints it", f)
 	}
-	if m.URL == "" {
-		return // --mirror may set it
+	if m.URL != "" && len(m.URLs) > 0 {
+		ck.Add("mirror.urls", "found mirror.url too, want one of them")
 	}
-	u, err := url.Parse(m.URL)
-	switch {
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !isHost(u.Hostname()):
-		ck.Add("mirror.url", "found %q, want the form https://dmz:8443", m.URL)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
-		ck.Add("mirror.url", "%q: want scheme, host and port alone", u.Redacted())
-	case u.Scheme == "http" && m.CAFingerprint != "":
-		ck.Add("mirror.caFingerprint", "does nothing for an http mirror")
+	seen := map[string]bool{}
+	for p, raw := range m.named() { // none: --mirror may set it
+		u, err := url.Parse(raw)
+		switch {
+		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !isHost(u.Hostname()):
+			ck.Add(p, "found %q, want the form https://dmz:8443", raw)
+		case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+			ck.Add(p, "%q: want scheme, host and port alone", u.Redacted())
+		case seen[u.Host]:
+			ck.Add(p, "found %q twice", u.Host)
+		case u.Scheme == "http" && m.CAFingerprint != "":
+			ck.Add("mirror.caFingerprint", "does nothing for an http mirror")
+		}
+		if err == nil {
+			seen[u.Host] = true
+		}
 	}
 }
 

@@ -193,6 +193,13 @@ func TestClusterValidate(t *testing.T) {
 		{"mirror scheme", "mirror.url", "https://dmz:8443", func(c *Cluster) { c.Mirror.URL = "ftp://a" }},
 		{"mirror path", "mirror.url", "alone", func(c *Cluster) { c.Mirror.URL = "https://a/b" }},
 		{"mirror password", "mirror.url", "alone", func(c *Cluster) { c.Mirror.URL = "https://u:p@a" }},
+		{"mirror twice over", "mirror.urls", "one of them", func(c *Cluster) { c.Mirror.URLs = []string{"https://a"} }},
+		{"mirrors", "mirror.urls[1]", "https://dmz:8443", func(c *Cluster) { c.Mirror = ClusterMirror{URLs: []string{"https://a", "b"}} }},
+		{"same mirror", "mirror.urls[1]", "twice", func(c *Cluster) { c.Mirror = ClusterMirror{URLs: []string{"https://a", "https://a/"}} }},
+		{"second mirror in a range", "mirror.urls[1]", "service range", func(c *Cluster) {
+			c.Mirror = ClusterMirror{URLs: []string{"https://a", "https://10.96.0.5:8443"}}
+		}},
+		{"good mirrors", "", "", func(c *Cluster) { c.Mirror = ClusterMirror{URLs: []string{"https://a:8443", "https://a:8444"}} }},
 		{"fingerprint of http", "mirror.caFingerprint", "does nothing", func(c *Cluster) {
 			c.Mirror = ClusterMirror{URL: "http://a", CAFingerprint: "sha256:" + strings.Repeat("0", 64)}
 		}},

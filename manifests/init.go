@@ -3,6 +3,7 @@ package manifests
 import (
 	"bytes"
 	_ "embed"
+	"reflect"
 	"strings"
 )
 
@@ -18,7 +19,7 @@ var exampleMirror = ClusterMirror{
 }
 
 // IsExample reports the mirror of InitCluster: the user has not written another yet.
-func (m ClusterMirror) IsExample() bool { return m == exampleMirror }
+func (m ClusterMirror) IsExample() bool { return reflect.DeepEqual(m, exampleMirror) }
 
 // InitManifest returns a commented pack.yaml to start from; it loads unchanged.
 func InitManifest() []byte { return bytes.Clone(initManifest) }

@@ -17,7 +17,7 @@ const (
 // config returns a page with configuration that f generates.
 func (d *pageData) config(mediaType string, f func(clientconf.Config) string) page {
 	return func(base string, _ *http.Request) (string, []byte) {
-		c := clientconf.Config{URL: base}
+		c := clientconf.Config{URLs: []string{base}}
 		if len(d.ca) > 0 {
 			c.CAFile = caPath
 		}
@@ -29,16 +29,16 @@ func (d *pageData) config(mediaType string, f func(clientconf.Config) string) pa
 // every architecture.
 func (d *pageData) yumRepo(distro string) func(clientconf.Config) string {
 	return func(c clientconf.Config) string {
-		keys := []string{c.URL + "/offk8s.asc"}
+		keys := []string{c.URLs[0] + "/offk8s.asc"}
 		for _, path := range d.yumKeys[distro] {
-			keys = append(keys, c.URL+path)
+			keys = append(keys, c.URLs[0]+path)
 		}
 		return c.YumRepo(clientconf.YumRepo{Distro: distro, Arch: "$basearch", Keys: keys})
 	}
 }
 
 func aptSources(distro string) func(clientconf.Config) string {
-	return func(c clientconf.Config) string { return c.AptSources(distro, keyringPath) }
+	return func(c clientconf.Config) string { return c.AptSources(distro, keyringPath, "") }
 }
 
 func (d *pageData) containerdMirrors(c clientconf.Config) string {

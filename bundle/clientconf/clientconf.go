@@ -15,14 +15,23 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Config describes a mirror as its clients see it.
+// Config describes a mirror as its clients see it, or several of the same bundle.
 type Config struct {
-	// URL is scheme, host and optional port of the mirror, "https://dmz:8443",
-	// without a trailing slash.
-	URL string
+	// URLs are scheme, host and optional port of the mirrors, "https://dmz:8443",
+	// without a trailing slash. Clients use the first that answers.
+	URLs []string
 	// CAFile is the path on the client of the certificate (PEM) that verifies the
-	// mirror. If it is empty, the client uses the certificates of its system.
+	// mirrors. If it is empty, the client uses the certificates of its system.
 	CAFile string
+}
+
+// with returns the URLs with a path after each.
+func (c Config) with(path string) []string {
+	var out []string
+	for _, u := range c.URLs {
+		out = append(out, u+path)
+	}
+	return out
 }
 
 // YumRepo describes a yum repository of a mirror.
@@ -40,7 +49,8 @@ type YumRepo struct {
 func (c Config) YumRepo(r YumRepo) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[offk8s]\nname=offk8s packages for %s\n", r.Distro)
-	fmt.Fprintf(&b, "baseurl=%s/%s\nenabled=1\n", c.URL, manifests.YumGroup(r.Distro, r.Arch))
+	// dnf tries several in this order, yum from a random one on.
+	fmt.Fprintf(&b, "baseurl=%s\nenabled=1\n", strings.Join(c.with("/"+manifests.YumGroup(r.Distro, r.Arch)), "\n       "))
 	b.WriteString("# The vendor signs the packages, the key of the bundle signs the metadata.\n")
 	fmt.Fprintf(&b, "gpgcheck=1\nrepo_gpgcheck=1\ngpgkey=%s\nsslverify=1\n", strings.Join(r.Keys, "\n       "))
 	if c.CAFile != "" {
@@ -53,45 +63,75 @@ func (c Config) YumRepo(r YumRepo) string {
 }
 
 // AptSources returns a deb822 source, sources.list(5). keyring is the path on
-// the client of the OpenPGP key that signs the repository.
-func (c Config) AptSources(distro, keyring string) string {
-	return fmt.Sprintf("Types: deb\nURIs: %s/%s\nSuites: offk8s\nComponents: main\nSigned-By: %s\n",
-		c.URL, manifests.AptGroup(distro), keyring)
+// the client of the OpenPGP key that signs the repository, and list that of AptMirrors,
+// which several mirrors need: apt would take several URIs for as many repositories, and
+// fail if it cannot read one of them.
+func (c Config) AptSources(distro, keyring, list string) string {
+	uri := "mirror+file:" + list
+	if len(c.URLs) == 1 {
+		uri = c.URLs[0] + "/" + manifests.AptGroup(distro)
+	}
+	return fmt.Sprintf("Types: deb\nURIs: %s\nSuites: offk8s\nComponents: main\nSigned-By: %s\n", uri, keyring)
 }
 
-// AptConf returns the part of apt.conf(5) that makes apt verify this mirror, and
+// AptMirrors returns the list of several mirrors, apt-transport-mirror(1) of apt 1.6 and
+// later. It returns "" if there is one mirror.
+func (c Config) AptMirrors(distro string) string {
+	if len(c.URLs) == 1 {
+		return ""
+	}
+	var b strings.Builder
+	for i, u := range c.with("/" + manifests.AptGroup(distro)) {
+		fmt.Fprintf(&b, "%s/\tpriority:%d\n", u, i+1)
+	}
+	return b.String()
+}
+
+// AptConf returns the part of apt.conf(5) that makes apt verify the mirrors, and
 // no other server, with CAFile.
 func (c Config) AptConf() string {
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Scheme != "https" || c.CAFile == "" {
-		return "// The certificates of the system verify this mirror.\n"
+	var b strings.Builder
+	for _, raw := range c.URLs {
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "https" || c.CAFile == "" {
+			return "// The certificates of the system verify this mirror.\n"
+		}
+		fmt.Fprintf(&b, "Acquire::https::%s::CAInfo %q;\n", u.Hostname(), c.CAFile)
 	}
-	return fmt.Sprintf("Acquire::https::%s::CAInfo %q;\n", u.Hostname(), c.CAFile)
+	return b.String()
 }
 
 // HostsTOML returns a hosts.toml for containerd 1.5 and later. The same file
 // serves every registry, because containerd adds the name of the registry to its
 // requests (?ns=).
 //
-// The mirror is also the server, which containerd asks last: if the mirror lacks
-// an image, the user sees its answer and not a failed attempt to reach the
-// registry. The server needs its ca for the same reason.
+// containerd asks the hosts in the order of the file. The first mirror is also the server,
+// which it asks last: if the mirrors lack an image, the user sees its answer and not a
+// failed attempt to reach the registry. The server needs its ca for the same reason.
 func (c Config) HostsTOML() string {
 	options := []string{`capabilities = ["pull", "resolve"]`}
-	server := fmt.Sprintf("server = %q\n", c.URL)
+	server := fmt.Sprintf("server = %q\n", c.URLs[0])
 	if c.CAFile != "" {
 		ca := fmt.Sprintf("ca = %q", c.CAFile)
 		options = append(options, ca)
 		server += ca + "\n"
 	}
 	// %q is a TOML string here: a URL and a path hold no control characters.
-	if strings.Contains(c.URL, "[") {
-		// containerd 1.x cannot parse a table whose name has a bracket, ignores
-		// the file and asks the registry itself. An inline table works there;
-		// containerd 2 ignores it and uses server.
-		return fmt.Sprintf("%s\n[host]\n%q = { %s }\n", server, c.URL, strings.Join(options, ", "))
+	var inline, tables strings.Builder
+	for _, u := range c.URLs {
+		if strings.Contains(u, "[") {
+			// containerd 1.x cannot parse a table whose name has a bracket, ignores
+			// the file and asks the registry itself. An inline table works there;
+			// containerd 2 ignores it and uses server.
+			fmt.Fprintf(&inline, "%q = { %s }\n", u, strings.Join(options, ", "))
+			continue
+		}
+		fmt.Fprintf(&tables, "\n[host.%q]\n%s\n", u, strings.Join(options, "\n"))
 	}
-	return fmt.Sprintf("%s\n[host.%q]\n%s\n", server, c.URL, strings.Join(options, "\n"))
+	if inline.Len() > 0 {
+		server += "\n[host]\n"
+	}
+	return server + inline.String() + tables.String()
 }
 
 // ContainerdMirrors returns the registry part of config.toml for containerd
@@ -101,21 +141,24 @@ func (c Config) ContainerdMirrors(registries []string) string {
 	var b strings.Builder
 	b.WriteString("[plugins.cri.registry]\n")
 	for _, registry := range registries {
-		fmt.Fprintf(&b, "  [plugins.cri.registry.mirrors.%q]\n    endpoint = [%q]\n", registry, c.URL+"/v2/"+registry)
+		fmt.Fprintf(&b, "  [plugins.cri.registry.mirrors.%q]\n    endpoint = [\"%s\"]\n", registry, strings.Join(c.with("/v2/"+registry), `", "`))
 	}
 	if c.CAFile != "" {
 		// As in HostsTOML, the name of a table could not hold an IPv6 literal.
-		_, host, _ := strings.Cut(c.URL, "://")
-		fmt.Fprintf(&b, "  [plugins.cri.registry.configs]\n    %q = { tls = { ca_file = %q } }\n", host, c.CAFile)
+		b.WriteString("  [plugins.cri.registry.configs]\n")
+		for _, u := range c.URLs {
+			_, host, _ := strings.Cut(u, "://")
+			fmt.Fprintf(&b, "    %q = { tls = { ca_file = %q } }\n", host, c.CAFile)
+		}
 	}
 	return b.String()
 }
 
-// DockerDaemon returns a snippet for docker's daemon.json. Docker uses a mirror
-// for Docker Hub only: images of other registries are pulled by name,
+// DockerDaemon returns a snippet for docker's daemon.json. Docker uses mirrors, in
+// order, for Docker Hub only: images of other registries are pulled by name,
 // <mirror>/<registry>/<name>. The CA belongs in /etc/docker/certs.d/<mirror>/ca.crt.
 func (c Config) DockerDaemon() string {
-	out, err := json.MarshalIndent(map[string][]string{"registry-mirrors": {c.URL}}, "", "  ")
+	out, err := json.MarshalIndent(map[string][]string{"registry-mirrors": c.URLs}, "", "  ")
 	if err != nil {
 		return "{}\n" // strings always encode
 	}

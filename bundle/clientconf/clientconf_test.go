@@ -32,17 +32,17 @@ metadata_expire=60
 skip_if_unavailable=0
 module_hotfixes=1
 `
-	if diff := cmp.Diff(want, Config{URL: "https://dmz:8443", CAFile: ca}.YumRepo(repo)); diff != "" {
+	if diff := cmp.Diff(want, Config{URLs: []string{"https://dmz:8443"}, CAFile: ca}.YumRepo(repo)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if got := (Config{URL: "https://dmz"}).YumRepo(repo); strings.Contains(got, "sslcacert") || !strings.Contains(got, "\nsslverify=1\n") {
+	if got := (Config{URLs: []string{"https://dmz"}}).YumRepo(repo); strings.Contains(got, "sslcacert") || !strings.Contains(got, "\nsslverify=1\n") {
 		t.Errorf("without a CA:\n%s", got)
 	}
 }
 
 func TestApt(t *testing.T) {
 	want := "Types: deb\nURIs: https://dmz:8443/apt/debian-12\nSuites: offk8s\nComponents: main\nSigned-By: /etc/offk8s.asc\n"
-	if diff := cmp.Diff(want, Config{URL: "https://dmz:8443", CAFile: ca}.AptSources("debian-12", "/etc/offk8s.asc")); diff != "" {
+	if diff := cmp.Diff(want, Config{URLs: []string{"https://dmz:8443"}, CAFile: ca}.AptSources("debian-12", "/etc/offk8s.asc", "")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	none := "// The certificates of the system verify this mirror.\n"
@@ -50,11 +50,11 @@ func TestApt(t *testing.T) {
 		name, want string
 		config     Config
 	}{
-		{"port", "Acquire::https::dmz::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{"https://dmz:8443", ca}},
-		{"no port", "Acquire::https::dmz.example::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{"https://dmz.example", ca}},
-		{"IPv6", "Acquire::https::fd00::5::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{"https://[fd00::5]:8443", ca}},
-		{"no CA", none, Config{URL: "https://dmz"}},
-		{"http", none, Config{"http://dmz", ca}},
+		{"port", "Acquire::https::dmz::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{[]string{"https://dmz:8443"}, ca}},
+		{"no port", "Acquire::https::dmz.example::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{[]string{"https://dmz.example"}, ca}},
+		{"IPv6", "Acquire::https::fd00::5::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{[]string{"https://[fd00::5]:8443"}, ca}},
+		{"no CA", none, Config{URLs: []string{"https://dmz"}}},
+		{"http", none, Config{[]string{"http://dmz"}, ca}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.config.AptConf(); got != tt.want {
@@ -75,18 +75,18 @@ ca = "/etc/offk8s/ca.crt"
 [host."https://dmz:8443"]
 capabilities = ["pull", "resolve"]
 ca = "/etc/offk8s/ca.crt"
-`, Config{"https://dmz:8443", ca}},
+`, Config{[]string{"https://dmz:8443"}, ca}},
 		{"no CA", `server = "http://10.0.0.3"
 
 [host."http://10.0.0.3"]
 capabilities = ["pull", "resolve"]
-`, Config{URL: "http://10.0.0.3"}},
+`, Config{URLs: []string{"http://10.0.0.3"}}},
 		{"IPv6", `server = "https://[fd00::5]:8443"
 ca = "/etc/offk8s/ca.crt"
 
 [host]
 "https://[fd00::5]:8443" = { capabilities = ["pull", "resolve"], ca = "/etc/offk8s/ca.crt" }
-`, Config{"https://[fd00::5]:8443", ca}},
+`, Config{[]string{"https://[fd00::5]:8443"}, ca}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, tt.config.HostsTOML()); diff != "" {
@@ -105,7 +105,7 @@ func TestContainerdMirrors(t *testing.T) {
   [plugins.cri.registry.configs]
     "dmz:8443" = { tls = { ca_file = "/etc/offk8s/ca.crt" } }
 `
-	got := Config{"https://dmz:8443", ca}.ContainerdMirrors([]string{"docker.io", "registry.k8s.io"})
+	got := Config{[]string{"https://dmz:8443"}, ca}.ContainerdMirrors([]string{"docker.io", "registry.k8s.io"})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -116,7 +116,7 @@ func TestContainerdReadsMirrors(t *testing.T) {
 	testenv.NeedTool(t, "containerd")
 	for _, host := range []string{"dmz:8443", "[fd00::5]:8443"} {
 		file := filepath.Join(t.TempDir(), "config.toml")
-		text := Config{"https://" + host, ca}.ContainerdMirrors([]string{"docker.io"})
+		text := Config{[]string{"https://" + host}, ca}.ContainerdMirrors([]string{"docker.io"})
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,29 @@ func TestContainerdReadsMirrors(t *testing.T) {
 
 func TestDockerDaemon(t *testing.T) {
 	want := "{\n  \"registry-mirrors\": [\n    \"https://dmz:8443\"\n  ]\n}\n"
-	if got := (Config{URL: "https://dmz:8443"}).DockerDaemon(); got != want {
+	if got := (Config{URLs: []string{"https://dmz:8443"}}).DockerDaemon(); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Several mirrors are alternatives: no client takes them for several repositories.
+func TestSeveralMirrors(t *testing.T) {
+	c := Config{[]string{"https://one:8443", "https://two"}, ca}
+	for name, tt := range map[string]struct{ got, want string }{
+		"yum":        {c.YumRepo(YumRepo{Distro: "rocky-9", Arch: "x86_64"}), "baseurl=https://one:8443/yum/rocky-9/x86_64\n       https://two/yum/rocky-9/x86_64\n"},
+		"apt":        {c.AptSources("debian-12", "/k", "/etc/list"), "URIs: mirror+file:/etc/list\n"},
+		"apt list":   {c.AptMirrors("debian-12"), "https://one:8443/apt/debian-12/\tpriority:1\nhttps://two/apt/debian-12/\tpriority:2\n"},
+		"apt CA":     {c.AptConf(), "Acquire::https::one::CAInfo \"/etc/offk8s/ca.crt\";\nAcquire::https::two::CAInfo"},
+		"containerd": {c.HostsTOML(), "ca = \"/etc/offk8s/ca.crt\"\n\n[host.\"https://two\"]\ncapabilities = [\"pull\", \"resolve\"]\nca = \"/etc/offk8s/ca.crt\"\n"},
+		"old":        {c.ContainerdMirrors([]string{"docker.io"}), `endpoint = ["https://one:8443/v2/docker.io", "https://two/v2/docker.io"]`},
+		"old CA":     {c.ContainerdMirrors(nil), "    \"one:8443\" = { tls = { ca_file = \"/etc/offk8s/ca.crt\" } }\n    \"two\" = { tls"},
+		"docker":     {c.DockerDaemon(), "\"https://one:8443\",\n    \"https://two\"\n"},
+	} {
+		if !strings.Contains(tt.got, tt.want) {
+			t.Errorf("%s: no %q in\n%s", name, tt.want, tt.got)
+		}
+	}
+	if list := (Config{URLs: []string{"https://one"}}).AptMirrors("debian-12"); list != "" {
+		t.Errorf("list of one: %q", list)
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func ExampleConfig() {
-	c := clientconf.Config{URL: "https://dmz:8443", CAFile: "/etc/offk8s/ca.crt"}
+	c := clientconf.Config{URLs: []string{"https://dmz:8443"}, CAFile: "/etc/offk8s/ca.crt"}
 	fmt.Print(c.HostsTOML())
 	// Output:
 	// server = "https://dmz:8443"

@@ -22,7 +22,7 @@ import (
 type clusterOptions struct {
 	file     string
 	keys     []string
-	mirror   string
+	mirrors  []string
 	state    string
 	self     []string
 	parallel int
@@ -40,7 +40,7 @@ func (o *clusterOptions) fileFlag(cmd *cobra.Command) {
 func (o *clusterOptions) mirrorFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&o.keys, "key", nil, "public key that must have signed the bundle (default $XDG_CONFIG_HOME/offk8s/offk8s.pub)")
-	f.StringVar(&o.mirror, "mirror", "", "URL of the mirror (default: the one in the file)")
+	f.StringSliceVar(&o.mirrors, "mirror", nil, "URL of the mirror, or of several with the same bundle (default: those in the file)")
 }
 
 func (o *clusterOptions) stateFlag(cmd *cobra.Command) {
@@ -64,7 +64,7 @@ func (o *clusterOptions) loginFlags(cmd *cobra.Command) {
 	f.BoolVar(&o.insecure, "ssh-insecure-host-key", false, "accept any host key (laboratories only)")
 }
 
-// load reads cluster.yaml; --mirror overrides its mirror.url.
+// load reads cluster.yaml; --mirror overrides its mirrors.
 func (o clusterOptions) load() (*manifests.Cluster, error) {
 	_, c, err := o.read()
 	return c, err
@@ -80,23 +80,23 @@ func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 		return nil, nil, usageError{err}
 	}
 	c, err := manifests.LoadCluster(o.file, b)
-	if err != nil || o.mirror == "" {
+	if err != nil || len(o.mirrors) == 0 {
 		return b, c, withHint(err, "fix the lines above; offk8s init cluster writes a commented example")
 	}
-	c.Mirror.URL = strings.TrimSuffix(o.mirror, "/")
-	for _, p := range c.Validate() { // only the URL is new
-		err = errors.Join(err, fmt.Errorf("--mirror %q: %s: %s", o.mirror, p.Path, p.Message))
+	c.Mirror.URL, c.Mirror.URLs = "", o.mirrors
+	for _, p := range c.Validate() { // only the URLs are new
+		err = errors.Join(err, fmt.Errorf("--mirror %q: %s: %s", strings.Join(o.mirrors, ","), p.Path, p.Message))
 	}
 	return b, c, asUsage(err)
 }
 
 // openMirror verifies the bundle that the mirror serves. It returns the mirror,
 // the trusted keys (PEM) and the input of a plan.
-func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*installer.Mirror, string, stage.Input, error) {
+func (a *app) openMirror(ctx context.Context, o clusterOptions, c *manifests.Cluster) (*installer.Mirror, string, stage.Input, error) {
 	in := stage.Input{Cluster: c}
 	switch {
-	case c.Mirror.URL == "":
-		return nil, "", in, withHint(usagef("%q names no mirror", o.file), "set mirror.url, or give --mirror URL")
+	case len(c.Mirror.Addresses()) == 0:
+		return nil, "", in, withHint(usagef("%q names no mirror", o.file), "set mirror.url or mirror.urls, or give --mirror URL")
 	case c.Mirror.IsExample():
 		return nil, "", in, withHint(usagef("%s: mirror: found the example of offk8s init cluster, want yours", o.file),
 			"write the address of offk8s serve and the fingerprint that it prints")
@@ -120,6 +120,9 @@ func (o clusterOptions) openMirror(ctx context.Context, c *manifests.Cluster) (*
 	}
 	if err != nil {
 		return nil, "", in, err
+	}
+	for _, err := range m.Away {
+		a.warnf("a mirror does not answer, the hosts use the others: %v", err)
 	}
 	if err := o.checkVersion(c, m.Lock); err != nil {
 		return nil, "", in, err

@@ -53,6 +53,7 @@ var exitCases = []struct {
 	{"unknown key", trust.ErrUnknownKey, 4, "fingerprint"},
 	{"mirror altered", agent.ErrVerify, 4, "offk8s verify"},
 	{"one artifact of many altered", &bundle.PartialError{Failed: []error{errors.New("404"), bundle.ErrVerify}}, 4, "again from the source"},
+	{"mirrors with different bundles", installer.ErrMirrorsDiffer, 5, "the same bundle"},
 	{"mirror with another CA", &installer.MirrorCAError{}, 4, "offk8s serve prints"},
 	{"altered repository", metadata.ErrAltered, 4, "--rewrite"},
 	{"policy", bundle.ErrPolicy, 5, "--require pinned"},

@@ -126,7 +126,7 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	if err := o.ignore.apply(i.cluster); err != nil {
 		return err
 	}
-	if i.mirror, i.keys, i.in, err = o.cluster.openMirror(ctx, i.cluster); err != nil {
+	if i.mirror, i.keys, i.in, err = a.openMirror(ctx, o.cluster, i.cluster); err != nil {
 		return err
 	}
 	if err := a.checkAge(i.in.Lock, o.fresh); err != nil {

@@ -89,7 +89,7 @@ func (a *app) ticket(ctx context.Context, o ticketOptions) error {
 	if err != nil {
 		return err
 	}
-	m, keys, in, err := o.cluster.openMirror(ctx, c)
+	m, keys, in, err := a.openMirror(ctx, o.cluster, c)
 	if err != nil {
 		return err
 	}

@@ -110,9 +110,10 @@ type Bundle struct {
 	Root       digest.Digest `json:"root"`       // digest of index.json
 }
 
-// Endpoint is the address of a mirror.
+// Endpoint is the address of a mirror, or of several with the same bundle.
 type Endpoint struct {
-	URL string `json:"url"`
+	// URLs are those of the mirrors; the next is used if one does not answer.
+	URLs []string `json:"urls"`
 	// CAPEM are the only authorities to trust for https; empty means the system's.
 	CAPEM string `json:"caPEM,omitempty"`
 }

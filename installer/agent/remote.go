@@ -2,16 +2,11 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -53,8 +48,7 @@ type RemoteBundle struct {
 	// OpenPGPKey is the armoured key of the repository metadata.
 	OpenPGPKey []byte
 
-	client *http.Client
-	base   *url.URL
+	mirrors
 	env    *step.Env                            // with the cache; nil on the operator's side
 	files  map[digest.Digest]manifests.Artifact // by plain digest
 	images map[digest.Digest]bool               // indexes and manifests in the Lock
@@ -74,10 +68,7 @@ func openRemote(ctx context.Context, env *step.Env, b Bundle, e Endpoint) (*Remo
 		return nil, fmt.Errorf("%w: bundle key: %w", ErrPolicy, err)
 	}
 	c := &RemoteBundle{env: env, files: map[digest.Digest]manifests.Artifact{}, images: map[digest.Digest]bool{}}
-	if c.base, err = url.Parse(e.URL); err != nil || c.base.Host == "" {
-		return nil, fmt.Errorf("%w: mirror %q: not a URL", ErrRequest, e.URL)
-	}
-	if c.client, err = newClient(e); err != nil {
+	if err := c.Use(e); err != nil {
 		return nil, err
 	}
 	index, err := c.verifiedIndex(ctx, b.Root, keys)
@@ -108,86 +99,6 @@ func openRemote(ctx context.Context, env *step.Env, b Bundle, e Endpoint) (*Remo
 		c.files[a.Plain.Digest] = a
 	}
 	return c, nil
-}
-
-// newClient returns a client that trusts e.CAPEM only, or the system's authorities if
-// it is empty. It ignores proxies of the environment, which could read and redirect
-// the requests.
-func newClient(e Endpoint) (*http.Client, error) {
-	var pool *x509.CertPool
-	if e.CAPEM != "" {
-		pool = x509.NewCertPool()
-		if !pool.AppendCertsFromPEM([]byte(e.CAPEM)) {
-			return nil, fmt.Errorf("%w: mirror CA: no certificate in it", ErrRequest)
-		}
-	}
-	return &http.Client{
-		Transport: &http.Transport{
-			TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool},
-			DialContext:           (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   15 * time.Second,
-			ResponseHeaderTimeout: time.Minute,
-			MaxIdleConnsPerHost:   MirrorConnections,
-			DisableCompression:    true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return errors.New("the mirror sends no redirects")
-		},
-	}, nil
-}
-
-func (c *RemoteBundle) send(ctx context.Context, method, path string, pace reader.Pace) (io.ReadCloser, error) {
-	rel, err := url.Parse(path)
-	if err != nil {
-		return nil, err
-	}
-	u := *c.base
-	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+rel.Path, rel.RawQuery
-	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
-	if err != nil {
-		cancel(nil)
-		return nil, err
-	}
-	resp, err := c.client.Do(req)
-	if err != nil {
-		cancel(nil)
-		return nil, fmt.Errorf("mirror: %w", explainTime(err))
-	}
-	if resp.StatusCode != http.StatusOK {
-		defer cancel(nil)
-		return nil, errors.Join(fmt.Errorf("mirror: %s: %s", u.String(), resp.Status), resp.Body.Close())
-	}
-	return &body{reader.Paced(resp.Body, pace, cancel), path, func() error {
-		defer cancel(nil)
-		return resp.Body.Close()
-	}}, nil
-}
-
-// body is the body of a response. Its errors name the path.
-type body struct {
-	io.Reader
-	path  string
-	close func() error
-}
-
-func (b *body) Close() error { return b.close() }
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("mirror: %q: %w", b.path, err)
-	}
-	return n, err
-}
-
-// explainTime adds the host's clock to an error about an expired or not yet valid
-// certificate: the clock of a new machine is often wrong.
-func explainTime(err error) error {
-	if bad, ok := errors.AsType[x509.CertificateInvalidError](err); ok && bad.Reason == x509.Expired {
-		return fmt.Errorf("%w; this host's clock says %s, is that right?", err, time.Now().UTC().Format(time.RFC3339))
-	}
-	return err
 }
 
 func (c *RemoteBundle) read(ctx context.Context, path string, limit int64) ([]byte, error) {

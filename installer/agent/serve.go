@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 
@@ -318,7 +319,7 @@ func (s *session) facts(ctx context.Context) error {
 // verified returns the bundle of the request. It verifies a bundle once in a session.
 func (s *session) verified(ctx context.Context) (*RemoteBundle, error) {
 	from := origin{s.req.Bundle, s.req.Mirror}
-	if s.remote != nil && s.origin == from {
+	if s.remote != nil && reflect.DeepEqual(s.origin, from) {
 		return s.remote, nil
 	}
 	c, err := openRemote(ctx, s.env, from.Bundle, from.Endpoint)

@@ -87,7 +87,7 @@ func (w *world) serve(sequence int64) {
 	w.t.Cleanup(srv.Close)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 	w.bundle = agent.Bundle{PublicKeys: string(w.b.Key.PublicPEM()), Root: b.Root()}
-	w.mirror = agent.Endpoint{URL: srv.URL, CAPEM: string(ca)}
+	w.mirror = agent.Endpoint{URLs: []string{srv.URL}, CAPEM: string(ca)}
 }
 
 // request is one about the cluster "lab", with the bundle.

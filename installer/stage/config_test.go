@@ -2,6 +2,7 @@ package stage
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,6 +176,32 @@ func TestSkip(t *testing.T) {
 	}
 	if _, ok := steps(t, in, "runtime", "cp-1")["selinux"]; ok {
 		t.Error("selinux is not skipped")
+	}
+}
+
+// Hosts know several mirrors in the order of cluster.yaml, and one that answers is enough.
+func TestSeveralMirrors(t *testing.T) {
+	in := testInput(t, "1.36")
+	in.Cluster.Mirror.URL, in.Cluster.Mirror.URLs = "", []string{"https://10.0.0.3:8443", "https://10.0.0.4:8443/"}
+	host := steps(t, in, "host", "cp-1")
+	if got := host["mirror-list"].Step.(*step.File); got.Path != aptList || !strings.HasPrefix(got.Content, "https://10.0.0.3:8443/apt/debian-12/\tpriority:1\nhttps://10.0.0.4:8443/apt/") {
+		t.Errorf("%+v", got)
+	}
+	if apt := host["mirror-source"].Step.(*step.File).Content; !strings.Contains(apt, "URIs: mirror+file:"+aptList+"\n") {
+		t.Error(apt)
+	}
+	wait := host["mirror-reachable"].Step.(*step.Wait)
+	if wait.URL != "https://10.0.0.3:8443/healthz" || !slices.Equal(wait.Or, []string{"https://10.0.0.4:8443/healthz"}) {
+		t.Errorf("%+v", wait)
+	}
+	hosts := steps(t, in, "runtime", "cp-1")["registry-registry.k8s.io"].Step.(*step.File).Content
+	if strings.Count(hosts, "[host.") != 2 {
+		t.Error(hosts)
+	}
+	in = dockerInput(t)
+	in.Cluster.Mirror.URL, in.Cluster.Mirror.URLs = "", []string{"https://10.0.0.3:8443", "https://10.0.0.4:8443/"}
+	if got := steps(t, in, "runtime", "cp-1")["mirror-ca-2"]; got.Step == nil || got.Step.(*step.File).Path != "/etc/docker/certs.d/10.0.0.4:8443/ca.crt" {
+		t.Errorf("%+v", got)
 	}
 }
 

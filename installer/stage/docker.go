@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/offk8s/offk8s/installer/step"
@@ -83,10 +84,16 @@ func (docker) service(l *list, in Input) {
 	l.add("containerd-folder", &step.Directory{Path: containerdDir, Purge: true})
 	// No kubelet connects to it. Every version of containerd in docker reads this form.
 	l.add("containerd-config", &step.File{Path: containerdCfg, Content: "disabled_plugins = [\"cri\"]\n"})
-	if u, err := url.Parse(in.mirrorURL()); err == nil && in.caFile() != "" {
-		l.add("mirror-ca", &step.File{
-			Path: dockerDir + "/certs.d/" + u.Host + "/ca.crt", Content: string(in.MirrorCA),
-		}).Why = "images of Docker Hub that the bundle adds come from the mirror"
+	for i, raw := range in.Cluster.Mirror.Addresses() {
+		id := "mirror-ca"
+		if i > 0 {
+			id += "-" + strconv.Itoa(i+1)
+		}
+		if u, err := url.Parse(raw); err == nil && in.caFile() != "" {
+			l.add(id, &step.File{
+				Path: dockerDir + "/certs.d/" + u.Host + "/ca.crt", Content: string(in.MirrorCA),
+			}).Why = "images of Docker Hub that the bundle adds come from the mirror"
+		}
 	}
 	runtimes := []string{step.BinDir + "/runc"}
 	_, names := docker{}.programs(in)

@@ -140,7 +140,7 @@ func Dials(in Input) map[string][]probe.Probe {
 			}
 		}
 	}
-	if mirror := in.mirrorTarget(); mirror != "" {
+	for _, mirror := range in.mirrorTargets() {
 		for _, h := range in.Cluster.Hosts {
 			if in.seen(h) && (in.Thorough || in.fresh(h.Name)) {
 				out[h.Name] = append(out[h.Name], probe.Probe{Kind: probe.Dial, Protocol: "tcp", Target: mirror})
@@ -158,14 +158,18 @@ func (in Input) listens(w way) bool {
 	})
 }
 
-// mirrorTarget returns the address of the mirror, "" if its URL has none.
-func (in Input) mirrorTarget() string {
-	u, err := url.Parse(in.Cluster.Mirror.URL)
-	if err != nil || u.Hostname() == "" {
-		return ""
+// mirrorTargets returns the addresses of the mirrors.
+func (in Input) mirrorTargets() []string {
+	var out []string
+	for _, raw := range in.Cluster.Mirror.Addresses() {
+		u, err := url.Parse(raw)
+		if err != nil || u.Hostname() == "" {
+			continue
+		}
+		port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		out = append(out, net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)))
 	}
-	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
+	return out
 }
 
 // checkReach checks which other hosts, and the mirror, each host reached.
@@ -174,11 +178,11 @@ func checkReach(c *checks, in Input) {
 	for _, w := range in.ways() {
 		names[w.protocol+" "+w.target()] = w.String()
 	}
-	mirror := in.mirrorTarget()
+	mirrors := in.mirrorTargets()
 	for _, h := range in.Cluster.Hosts {
 		c.host = h.Name
-		tried := 0
-		var failed []string
+		tried, asked := 0, 0
+		var failed, away []string
 		for _, a := range in.Answers[h.Name] {
 			name, ok := names[a.Protocol+" "+a.Target]
 			switch {
@@ -188,14 +192,33 @@ func checkReach(c *checks, in Input) {
 				if a.Error != "" {
 					failed = append(failed, name+": "+a.Error)
 				}
-			case a.Target == mirror:
-				c.require(a.Error == "", Check{
-					Name: "mirror-reachable", Found: cmp.Or(a.Error, "connected to "+mirror), Want: "a connection to " + mirror,
-					Hint: "check mirror.url, the firewalls, and that the host resolves the name in it",
-				})
+			case slices.Contains(mirrors, a.Target):
+				asked++
+				if a.Error != "" {
+					away = append(away, a.Target+": "+a.Error)
+				}
 			}
 		}
+		if asked > 0 {
+			checkMirrors(c, mirrors, away, asked > len(away))
+		}
 		checkWays(c, in, h, tried, failed)
+	}
+}
+
+// checkMirrors checks whether a host reached the mirrors, of which one is enough.
+func checkMirrors(c *checks, mirrors, away []string, reached bool) {
+	check := Check{
+		Name: "mirror-reachable", Found: "connected to " + strings.Join(mirrors, ", "), Want: "a connection to " + strings.Join(mirrors, ", "),
+		Hint: "check mirror.url, the firewalls, and that the host resolves the name in it",
+	}
+	if len(away) > 0 {
+		check.Found = strings.Join(away, "; ")
+	}
+	if reached {
+		c.recommend(len(away) == 0, check)
+	} else {
+		c.require(false, check)
 	}
 }
 

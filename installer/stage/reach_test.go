@@ -152,14 +152,22 @@ func TestReachable(t *testing.T) {
 		{"mirror", "", func(in *Input, _ *facts.Facts) {
 			in.Answers = map[string][]probe.Answer{"node-1": {answer("tcp", "10.0.0.3:8443", "no answer")}}
 		}, "mirror-reachable", Fail, "no answer", "mirror.url"},
+		{"one of two mirrors", "", func(in *Input, _ *facts.Facts) {
+			in.Cluster.Mirror.URL, in.Cluster.Mirror.URLs = "", []string{"https://10.0.0.3:8443", "https://10.0.0.4:8443"}
+			in.Answers = map[string][]probe.Answer{"node-1": {answer("tcp", "10.0.0.3:8443", ""), answer("tcp", "10.0.0.4:8443", "no answer")}}
+		}, "mirror-reachable", Warn, "10.0.0.4:8443: no answer", "mirror.url"},
+		{"none of two mirrors", "", func(in *Input, _ *facts.Facts) {
+			in.Cluster.Mirror.URL, in.Cluster.Mirror.URLs = "", []string{"https://10.0.0.3:8443", "https://10.0.0.4:8443"}
+			in.Answers = map[string][]probe.Answer{"node-1": {answer("tcp", "10.0.0.3:8443", "refused"), answer("tcp", "10.0.0.4:8443", "no answer")}}
+		}, "mirror-reachable", Fail, "10.0.0.3:8443: refused; 10.0.0.4:8443: no answer", "mirror.url"},
 		{"mirror answers", "", func(in *Input, _ *facts.Facts) {
 			in.Answers = map[string][]probe.Answer{"node-1": {answer("tcp", "10.0.0.3:8443", "")}}
 		}, "mirror-reachable", Pass, "10.0.0.3:8443", ""},
 	})
-	for url, want := range map[string]string{"https://m": "m:443", "http://m/": "m:80", "https://[fd00::1]:8443": "[fd00::1]:8443", "": ""} {
+	for url, want := range map[string]string{"https://m": "m:443", "http://m/": "m:80", "https://[fd00::1]:8443": "[fd00::1]:8443"} {
 		in := testInput(t, "1.36")
 		in.Cluster.Mirror.URL = url
-		if got := in.mirrorTarget(); got != want {
+		if got := in.mirrorTargets(); !slices.Equal(got, []string{want}) {
 			t.Errorf("%q: %q, want %q", url, got, want)
 		}
 	}

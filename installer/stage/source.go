@@ -20,11 +20,9 @@ const (
 	bundleKey = confDir + "/offk8s.asc"
 	yumDir    = confDir + "/yum.repos.d"
 	aptDir    = confDir + "/apt"
+	aptList   = confDir + "/apt-mirrors"
 	keyDir    = confDir + "/keys"
 )
-
-// mirrorURL returns the URL of the mirror without a trailing slash.
-func (in Input) mirrorURL() string { return strings.TrimRight(in.Cluster.Mirror.URL, "/") }
 
 // caFile returns the path of the mirror's CA, "" if the hosts need none.
 func (in Input) caFile() string {
@@ -51,7 +49,10 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 	}
 	relative := in.relativeOf(h, d)
 	if d.Manager == step.ManagerApt {
-		l.add("mirror-source", &step.File{Path: aptDir + "/offk8s.sources", Content: in.clientConf().AptSources(d.Name, bundleKey)}).Why = relative
+		if mirrors := in.clientConf().AptMirrors(d.Name); mirrors != "" {
+			l.add("mirror-list", &step.File{Path: aptList, Content: mirrors})
+		}
+		l.add("mirror-source", &step.File{Path: aptDir + "/offk8s.sources", Content: in.clientConf().AptSources(d.Name, bundleKey, aptList)}).Why = relative
 	} else {
 		repo := clientconf.YumRepo{Distro: d.Name, Arch: manifests.RPMArch(in.arch(h)), Keys: []string{"file://" + bundleKey}}
 		keys := in.Lock.DistroData[d.Name].Keys
@@ -62,17 +63,23 @@ func sourceSteps(l *list, in Input, h manifests.Host) {
 		}
 		l.add("mirror-source", &step.File{Path: yumDir + "/offk8s.repo", Content: in.clientConf().YumRepo(repo)}).Why = relative
 	}
-	if u, err := url.Parse(in.mirrorURL()); err == nil && (u.Scheme == "http" || in.caFile() != "") {
+	var health []string
+	for _, raw := range in.Cluster.Mirror.Addresses() {
+		if u, err := url.Parse(raw); err == nil && (u.Scheme == "http" || in.caFile() != "") {
+			health = append(health, raw+"/healthz")
+		}
+	}
+	if len(health) > 0 {
 		l.add("mirror-reachable", &step.Wait{
-			URL: in.mirrorURL() + "/healthz", CAFile: in.caFile(),
-			Timeout: step.Duration(20 * time.Second), Text: "the mirror " + in.mirrorURL() + " answers",
+			URL: health[0], Or: health[1:], CAFile: in.caFile(),
+			Timeout: step.Duration(20 * time.Second), Text: "the mirror " + strings.Join(in.Cluster.Mirror.Addresses(), " or ") + " answers",
 		}).Why = "every file comes from the mirror"
 	}
 }
 
-// clientConf describes the mirror as the hosts see it.
+// clientConf describes the mirrors as the hosts see them.
 func (in Input) clientConf() clientconf.Config {
-	return clientconf.Config{URL: in.mirrorURL(), CAFile: in.caFile()}
+	return clientconf.Config{URLs: in.Cluster.Mirror.Addresses(), CAFile: in.caFile()}
 }
 
 // packages returns the step that installs operating system packages.
