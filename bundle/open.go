@@ -29,6 +29,8 @@ type OpenOptions struct {
 	// root, if it is set, accepts the bundle with this root and no other one, whoever
 	// signed it.
 	root digest.Digest
+	// Name is the Path of a bundle that OpenReader opens.
+	Name string
 }
 
 // Bundle is an open bundle. It is immutable and safe for concurrent use until
@@ -37,6 +39,7 @@ type Bundle struct {
 	r      io.ReaderAt
 	index  *tarfile.Index
 	file   *container // nil if opened from a reader
+	name   string     // of the reader
 	head   map[string][]byte
 	signer *trust.PublicKey // nil unless trusted
 	maker  *trust.PublicKey // of the signature; the bundle itself may vouch for it
@@ -91,14 +94,18 @@ func openOne(ctx context.Context, path string, o OpenOptions) (*Bundle, error) {
 	return b, nil
 }
 
-// OpenReader is Open over a reader of size bytes. Close does not close r, and
-// Path is empty.
+// OpenReader is Open over a reader of size bytes. Close does not close r.
 func OpenReader(ctx context.Context, r io.ReaderAt, size int64, o OpenOptions) (*Bundle, error) {
 	index, err := tarfile.ReadIndex(ctx, r, size)
 	if err != nil {
 		return nil, tarFailure(err)
 	}
-	return open(r, index, o)
+	b, err := open(r, index, o)
+	if err != nil {
+		return nil, err
+	}
+	b.name = o.Name
+	return b, nil
 }
 
 // tarFailure marks an invalid container, as opposed to one that cannot be read.
@@ -225,11 +232,11 @@ func (b *Bundle) Descriptor(d digest.Digest) (ocispec.Descriptor, bool) {
 // "index.json.sig", …), nil if the bundle has no such member.
 func (b *Bundle) HeadFile(name string) []byte { return b.head[name] }
 
-// Path returns the path of the bundle for messages, without the suffix of a part; ""
-// if it was opened from a reader.
+// Path returns the path of the bundle for messages, without the suffix of a part;
+// OpenOptions.Name if it was opened from a reader.
 func (b *Bundle) Path() string {
 	if b.file == nil {
-		return ""
+		return b.name
 	}
 	return b.file.path
 }

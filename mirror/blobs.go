@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // blobState is the result of the last check of a blob.
@@ -26,6 +28,7 @@ type blob struct {
 	digest digest.Digest
 	name   string // for messages
 	data   *io.SectionReader
+	local  bool         // in a file of this machine
 	result atomic.Int64 // of the last check: generation*blobStates + state
 
 	mu      sync.Mutex
@@ -49,6 +52,9 @@ func (b *blob) record(generation int64, state blobState) {
 
 // failure returns the error for a blob that must not be sent.
 func (b *blob) failure(err error) error {
+	if errors.Is(err, reader.ErrUnavailable) {
+		return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: err}
+	}
 	return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: %w", bundle.ErrVerify, err)}
 }
 
@@ -67,7 +73,11 @@ func openBlobs(bundles []*bundle.Bundle) ([]*blob, error) {
 			if err != nil {
 				return nil, fmt.Errorf("mirror: bundle %s: %w", b.Root(), err)
 			}
-			all = append(all, &blob{digest: d, name: fmt.Sprintf("%s (blob %s)", b.Label(d), d), data: data})
+			at, err := b.Extents(d)
+			if err != nil {
+				return nil, fmt.Errorf("mirror: bundle %s: %w", b.Root(), err)
+			}
+			all = append(all, &blob{digest: d, name: fmt.Sprintf("%s (blob %s)", b.Label(d), d), data: data, local: len(at) > 0})
 		}
 	}
 	return all, nil

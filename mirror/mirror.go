@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/mirror/files"
 	"github.com/offk8s/offk8s/mirror/oci"
 )
@@ -191,6 +192,9 @@ func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) 
 		// Without an answer net/http would send an empty one with status 200, which a
 		// client that closed only its own direction would take for the file.
 		refuse(w, http.StatusServiceUnavailable)
+		return err
+	case errors.Is(err, reader.ErrUnavailable):
+		http.Error(w, files.Unavailable, http.StatusServiceUnavailable)
 		return err
 	case err != nil:
 		http.Error(w, "this file is damaged in the bundle; see the mirror's log", http.StatusInternalServerError)

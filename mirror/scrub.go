@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,19 +26,20 @@ type scrubber struct {
 // Verify hashes every blob as fast as possible. The error joins a
 // *bundle.ArtifactError for each damaged one and wraps bundle.ErrVerify. From then
 // on requests for a damaged blob get status 500.
-func (m *Mirror) Verify(ctx context.Context) error { return m.pass(ctx, 0) }
+func (m *Mirror) Verify(ctx context.Context) error { return m.pass(ctx, m.scrub.blobs, 0) }
 
-// Scrub hashes all blobs at a low rate, again and again, until ctx is done. It
-// starts again if a bundle file changes, and pauses while requests wait for blobs
-// to be hashed.
+// Scrub hashes all blobs of local files at a low rate, again and again, until ctx is
+// done. It starts again if a bundle file changes, and pauses while requests wait for
+// blobs to be hashed. Blobs of a registry are hashed when they arrive.
 func (m *Mirror) Scrub(ctx context.Context) {
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
+	local := slices.DeleteFunc(slices.Clone(m.scrub.blobs), func(b *blob) bool { return !b.local })
 	for {
 		pass, stop := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		generation := m.watch.generation.Load()
-		go func() { done <- m.pass(pass, m.options.ScrubRate) }()
+		go func() { done <- m.pass(pass, local, m.options.ScrubRate) }()
 		m.await(ctx, watch.C, done, generation)
 		stop()
 		if ctx.Err() != nil {
@@ -68,10 +70,10 @@ func (m *Mirror) await(ctx context.Context, watch <-chan time.Time, done <-chan 
 	}
 }
 
-// pass hashes all blobs once at rate bytes per second, or without limit if rate is 0.
-func (m *Mirror) pass(ctx context.Context, rate int64) error {
+// pass hashes blobs once at rate bytes per second, or without limit if rate is 0.
+func (m *Mirror) pass(ctx context.Context, blobs []*blob, rate int64) error {
 	var errs []error
-	for _, b := range m.scrub.blobs {
+	for _, b := range blobs {
 		err := m.check(ctx, b, rate)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -98,6 +100,9 @@ func (m *Mirror) check(ctx context.Context, b *blob, rate int64) error {
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if errors.Is(err, reader.ErrUnavailable) {
+		return b.failure(err) // nothing is known about the blob
 	}
 	if err != nil {
 		b.record(generation, bad)

@@ -123,6 +123,12 @@ func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*
 	if err != nil {
 		return nil, explainOpen(err)
 	}
+	return a.acceptSigner(o, b)
+}
+
+// acceptSigner returns b. It warns if no trusted key made the signature, and refuses b if
+// it has none in spite of --key.
+func (a *app) acceptSigner(o trustOptions, b *bundle.Bundle) (*bundle.Bundle, error) {
 	if _, ok := b.Signer(); ok {
 		return b, nil
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/metadata"
+	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/bundle/registry"
 	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
@@ -84,6 +86,10 @@ var classes = []class{
 	{is(fetch.ErrPrivate), exitError, "--allow-private-upstreams follows such redirects; a --rewrite to that host does too"},
 	{is(fetch.ErrCredentials), exitError, "correct that file, or set DOCKER_CONFIG to an empty directory to pull without credentials"},
 	{is(fetch.ErrNoArchive), exitUsage, "give --rewrite apt:ARCHIVE=https://…; by default offk8s uses the apt sources of this machine if it runs that distribution"},
+	{is(registry.ErrAddress), exitUsage, "for example harbor.example/offk8s; offk8s push writes the bundle there"},
+	{is(registry.ErrDenied), exitError, "docker login or podman login saves the credentials that offk8s uses; the account needs rights below the prefix"},
+	{is(registry.ErrPlainHTTP), exitError, "give the registry a certificate and name its authority, or accept a registry without TLS with the flag for it"},
+	{is(reader.ErrUnavailable), exitError, "check that the registry runs, and its address"},
 	{is(bundle.ErrVerify), exitVerify, "do not use this bundle; copy it again from the source"},
 	{is(selfbin.ErrDynamic), exitUsage, "build it with make build, or CGO_ENABLED=0 go build ./cmd/offk8s"},
 	{is(bundle.ErrNoSelf), exitUsage, "give --self ARCH=FILE; make dist builds the binaries of all architectures"},

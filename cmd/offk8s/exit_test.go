@@ -14,6 +14,8 @@ import (
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/metadata"
+	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/bundle/registry"
 	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
@@ -53,6 +55,10 @@ var exitCases = []struct {
 	{"unknown key", trust.ErrUnknownKey, 4, "fingerprint"},
 	{"mirror altered", agent.ErrVerify, 4, "offk8s verify"},
 	{"one artifact of many altered", &bundle.PartialError{Failed: []error{errors.New("404"), bundle.ErrVerify}}, 4, "again from the source"},
+	{"bad address of a registry", registry.ErrAddress, 2, "harbor.example"},
+	{"registry denies", registry.ErrDenied, 1, "docker login"},
+	{"registry without TLS", registry.ErrPlainHTTP, 1, "certificate"},
+	{"registry away", reader.ErrUnavailable, 1, "runs"},
 	{"mirrors with different bundles", installer.ErrMirrorsDiffer, 5, "the same bundle"},
 	{"mirror with another CA", &installer.MirrorCAError{}, 4, "offk8s serve prints"},
 	{"altered repository", metadata.ErrAltered, 4, "--rewrite"},

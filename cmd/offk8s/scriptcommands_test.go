@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
 
@@ -40,6 +43,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"serve":     scriptServe,
 	"unserve":   scriptUnserve,
 	"hangup":    scriptHangup,
+	"registry":  scriptRegistry,
 	"await":     scriptAwait,
 	"get":       scriptGet,
 	"expand":    scriptExpand,
@@ -205,6 +209,14 @@ func scriptUnserve(ts *testscript.TestScript, neg bool, args []string) {
 	if code := of(ts).stop(); code != 0 {
 		ts.Fatalf("serve: exit status %d after SIGTERM, want 0", code)
 	}
+}
+
+// scriptRegistry: registry starts an empty registry on loopback and sets $REGISTRY.
+func scriptRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 0, "registry")
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	ts.Defer(srv.Close)
+	ts.Setenv("REGISTRY", strings.TrimPrefix(srv.URL, "http://"))
 }
 
 // scriptHangup: hangup sends SIGHUP to the mirror.

@@ -9,12 +9,14 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/offk8s/offk8s/bundle/registry"
 	"github.com/offk8s/offk8s/mirror"
 )
 
@@ -33,6 +35,10 @@ type serveOptions struct {
 	verify      bool
 	watch       bool
 	accessLog   string
+	from        []string // addresses in registries
+	registry    registryOptions
+	cache       string
+	cacheSize   sizeFlag
 	stopTimeout time.Duration
 	printUnit   bool
 	installUnit bool
@@ -47,6 +53,11 @@ func (a *app) serveCommand() *cobra.Command {
 index and structure are checked before the first request. Every blob is hashed before
 it is first sent, and again after a tarball changed; a bad one answers 500. All
 blobs are also hashed in the background, with --verify before the first request.
+
+--from serves a bundle from a registry instead, so that any number of mirrors stand on
+it: blobs come from there when they are needed, are hashed before a byte of them is
+sent, and stay in --cache. SIGHUP looks for a newer bundle. While the registry is away,
+what is not in the cache answers 503.
 
 Several bundles are served as one; install uses the first. The base of a delta is only
 read, not served. If two have different
@@ -68,6 +79,7 @@ Exit status: 0 stopped by a signal; 4 the bundle is bad; 5 it is not signed by a
 key, or it has expired (with --require-fresh).`,
 		Example: `  offk8s serve --key offk8s.pub b.tar
   offk8s serve --key offk8s.pub --listen 0.0.0.0:8443 --state /var/lib/offk8s-mirror b.tar
+  offk8s serve --key offk8s.pub --from oci://harbor.example/offk8s
   offk8s serve --key offk8s.pub --watch --access-log access.json a.tar b.tar`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -92,6 +104,13 @@ key, or it has expired (with --require-fresh).`,
 	f.BoolVar(&o.watch, "watch", false, "serve a tarball that takes the place of an open one, without SIGHUP")
 	f.StringVar(&o.accessLog, "access-log", "", "append every request as JSON to this file, - for stdout")
 	f.DurationVar(&o.stopTimeout, "stop-timeout", 30*time.Second, "how long transfers may go on after SIGTERM")
+	f.StringArrayVar(&o.from, "from", nil, "oci://REGISTRY/PREFIX[@ROOT]: serve a bundle that offk8s push wrote there")
+	_ = cmd.RegisterFlagCompletionFunc("from", cobra.NoFileCompletions) // of other commands it is a host
+	f.StringVar(&o.registry.ca, "from-ca", "", "authority (PEM) that issued the certificate of the registry, beside those of the system")
+	f.BoolVar(&o.registry.plainHTTP, "insecure-from-plain-http", false, "accept a registry of --from without TLS")
+	f.StringVar(&o.cache, "cache", "", "directory for blobs of --from (default $XDG_CACHE_HOME/offk8s/mirror)")
+	o.cacheSize = 10 << 30
+	f.Var(&o.cacheSize, "cache-size", "how much of --from to keep in --cache")
 	f.BoolVar(&o.installUnit, "install-unit", false, "install and start a systemd unit that serves with these flags")
 	f.BoolVar(&o.printUnit, "print-unit", false, "print the unit of --install-unit")
 	cmd.AddCommand(a.serveInitCommand())
@@ -102,12 +121,18 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	paths, err := findBundle(args)
+	paths, err := o.files(args)
 	if err != nil {
 		return err
 	}
 	r := newReloader(a, o, paths)
-	if r.current, err = a.openServed(ctx, o.trust, paths); err != nil {
+	if len(o.from) > 0 {
+		if r.cache, err = registry.NewCache(cmp.Or(o.cache, filepath.Join(cacheDir(), "mirror")), int64(o.cacheSize)); err != nil {
+			return asUsage(err)
+		}
+		defer r.cache.Close()
+	}
+	if r.current, err = r.openServed(ctx); err != nil {
 		return err
 	}
 	l, err := listen(ctx, "--listen", o.listen)
@@ -115,6 +140,14 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 		err = r.serveOn(ctx, l)
 	}
 	return errors.Join(err, r.current.close())
+}
+
+// files returns the paths of the bundles that are files.
+func (o serveOptions) files(args []string) ([]string, error) {
+	if len(args) == 0 && len(o.from) > 0 {
+		return nil, nil
+	}
+	return findBundle(args)
 }
 
 // serveOn serves the bundles on l until ctx is done.
@@ -183,6 +216,11 @@ func (o serveOptions) check() error {
 			if value != "" {
 				errs = append(errs, usagef("%s and --insecure-plain-http exclude each other", flag))
 			}
+		}
+	}
+	for _, address := range o.from {
+		if !registry.IsAddress(address) {
+			errs = append(errs, usagef("--from %q: want %sREGISTRY/PREFIX", address, registry.Scheme))
 		}
 	}
 	if o.stopTimeout <= 0 {

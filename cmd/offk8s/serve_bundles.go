@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/signal"
@@ -13,6 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/bundle/registry"
 	"github.com/offk8s/offk8s/mirror"
 )
 
@@ -33,23 +36,31 @@ func (s *served) close() error {
 	return errors.Join(errs...)
 }
 
-// openServed opens the bundles at paths, those that are bases of others with them; its
-// mirror is not made yet.
-func (a *app) openServed(ctx context.Context, o trustOptions, paths []string) (*served, error) {
-	chains, err := a.chains(ctx, o, paths)
+// openServed opens the bundles of serve: the files, those that are bases of others with
+// them, then those of registries. Its mirror is not made yet.
+func (r *reloader) openServed(ctx context.Context) (*served, error) {
+	trust := r.options.trust
+	chains, err := r.app.chains(ctx, trust, r.bundles.paths)
 	if err != nil {
 		return nil, err
 	}
-	s := &served{}
+	var opens []func() (*bundle.Bundle, error)
 	for _, chain := range chains {
-		b, err := a.openBundle(ctx, o, chain)
+		opens = append(opens, func() (*bundle.Bundle, error) { return r.app.openBundle(ctx, trust, chain) })
+	}
+	for _, address := range r.options.from {
+		opens = append(opens, func() (*bundle.Bundle, error) { return r.openPushed(ctx, address) })
+	}
+	s := &served{}
+	for _, open := range opens {
+		b, err := open()
 		if err == nil {
 			s.bundles = append(s.bundles, b)
 			err = b.Whole()
 		}
 		if err == nil {
 			err = b.Lock().CheckAge(time.Now())
-			if !o.fresh {
+			if !trust.fresh {
 				err = nil // the server warns
 			}
 		}
@@ -99,6 +110,32 @@ func (a *app) chains(ctx context.Context, o trustOptions, paths []string) ([][]s
 	return out, nil
 }
 
+// openPushed opens a bundle in a registry.
+func (r *reloader) openPushed(ctx context.Context, address string) (*bundle.Bundle, error) {
+	trust := r.options.trust
+	open, err := trust.open()
+	if err != nil {
+		return nil, err
+	}
+	options, err := r.options.registry.options()
+	if err != nil {
+		return nil, err
+	}
+	t, err := registry.Open(ctx, address, r.cache, options)
+	if err != nil {
+		return nil, err
+	}
+	open.Name = t.Reference
+	b, err := bundle.OpenReader(ctx, t, t.Size, open)
+	if errors.Is(err, reader.ErrUnavailable) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, explainOpen(fmt.Errorf("bundle %q: %w", t.Reference, err))
+	}
+	return r.app.acceptSigner(trust, b)
+}
+
 // lookEvery is the time between two looks at the files of serve.
 const lookEvery = 2 * time.Second
 
@@ -109,6 +146,7 @@ type reloader struct {
 	options     serveOptions
 	mirror      mirror.Options // of further mirrors
 	bundles     watchedFiles
+	cache       *registry.Cache // of bundles in registries, nil if there are none
 	certificate watchedFiles
 	next        chan mirror.Next
 	hangup      chan os.Signal
@@ -155,7 +193,7 @@ func (r *reloader) run(ctx context.Context, others []func() error) {
 			return
 		case <-r.hangup:
 			r.reload(others...)
-			if r.bundles.look() != unchangedFiles {
+			if r.bundles.look() != unchangedFiles || len(r.options.from) > 0 {
 				r.replace(ctx)
 			}
 		case <-daily.C:
@@ -184,7 +222,7 @@ func (r *reloader) reload(what ...func() error) {
 // served, the ones before stay.
 func (r *reloader) replace(ctx context.Context) {
 	r.bundles.taken()
-	fresh, err := r.app.openServed(ctx, r.options.trust, r.bundles.paths)
+	fresh, err := r.openServed(ctx)
 	if err == nil {
 		if fresh.mirror, err = newMirror(fresh.bundles, r.mirror); err != nil {
 			err = errors.Join(err, fresh.close())

@@ -21,7 +21,9 @@ func unitFor(t *testing.T, args ...string) (unit, error) {
 		t.Fatal(err)
 	}
 	get := func(name string) string { return cmd.Flags().Lookup(name).Value.String() }
-	o := serveOptions{listen: get("listen"), state: get("state"), accessLog: get("access-log")}
+	o := serveOptions{listen: get("listen"), state: get("state"), accessLog: get("access-log"), cache: get("cache")}
+	o.cacheSize = *cmd.Flags().Lookup("cache-size").Value.(*sizeFlag)
+	o.from, _ = cmd.Flags().GetStringArray("from")
 	o.trust.keys, _ = cmd.Flags().GetStringArray("key")
 	return newUnit(cmd, o, "/usr/local/bin/offk8s", cmd.Flags().Args())
 }
@@ -53,6 +55,10 @@ func TestUnit(t *testing.T) {
 			"--tls-cert=/etc/m.crt --tls-key=${CREDENTIALS_DIRECTORY}/tls.key", "\nLoadCredential=tls.key:\"/etc/m key\"\n",
 		}},
 		{"words", []string{"--key", "/k.pub", `/srv/50% "of" $HOME.tar`}, []string{` "/srv/50%% \"of\" $$HOME.tar"` + "\n"}},
+		{"registry", []string{"--key", "/k.pub", "--from", "oci://h/p", "--from-ca", "/etc/h.crt", "--cache-size", "2G"}, []string{
+			"serve --state=/var/lib/offk8s-mirror --cache=/var/cache/offk8s-mirror --cache-size=2147483648 --from=oci://h/p --from-ca=/etc/h.crt --key=/k.pub\n",
+			"\nCacheDirectory=offk8s-mirror\n",
+		}},
 		{"log", []string{"--key", "/k.pub", "--access-log", "/var/log/offk8s-mirror/a.json", "/b.tar"}, []string{"\nLogsDirectory=offk8s-mirror\n"}},
 	}
 	for _, tt := range tests {
@@ -71,6 +77,7 @@ func TestUnit(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"keeps its state in": {"--state", "/x", "/b.tar"},
+		"keeps its cache in": {"--cache", "/x", "--from", "oci://h/p"},
 		"cannot write there": {"--access-log", "/var/log/x.json", "/b.tar"},
 	} {
 		if _, err := unitFor(t, args...); err == nil || !strings.Contains(err.Error(), want) {

@@ -27,6 +27,7 @@ const (
 	// unitState is StateDirectory= of the unit, unitLogs its LogsDirectory=.
 	unitState = "/var/lib/" + unitName
 	unitLogs  = "/var/log/" + unitName
+	unitCache = "/var/cache/" + unitName // CacheDirectory=
 	// minSystemd is the version that gave units StateDirectory= and DynamicUser=.
 	minSystemd = 235
 )
@@ -54,6 +55,7 @@ DynamicUser=yes
 StateDirectory={{.Name}}
 StateDirectoryMode=0700
 LogsDirectory={{.Name}}
+CacheDirectory={{.Name}}
 UMask=0027
 {{range .Credentials}}LoadCredential={{.}}
 {{end}}CapabilityBoundingSet={{.Capability}}
@@ -101,6 +103,9 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 	if o.state != "" {
 		return u, withHint(usagef("--state: the unit keeps its state in %s", unitState), "copy the CA of another mirror there before the unit starts")
 	}
+	if o.cache != "" {
+		return u, usagef("--cache: the unit keeps its cache in %s", unitCache)
+	}
 	if o.accessLog != "" && o.accessLog != "-" && filepath.Dir(o.accessLog) != unitLogs {
 		return u, withHint(usagef("--access-log %q: the unit cannot write there", o.accessLog), "give a file in %s, or - for the journal", unitLogs)
 	}
@@ -110,15 +115,20 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 		}
 	}
 	words := []string{program, "serve", "--state=" + unitState}
+	if len(o.from) > 0 {
+		words = append(words, "--cache="+unitCache)
+	}
 	var err error
 	add := func(name, value string) {
 		switch name {
-		case "key", "client-ca", "tls-cert":
+		case "key", "client-ca", "tls-cert", "from-ca":
 			if name == "key" && strings.HasPrefix(value, "sha256:") {
 				break // a fingerprint is no file
 			}
 			value, err = filepath.Abs(value)
 			u.files = append(u.files, value)
+		case "cache-size":
+			value = strconv.FormatInt(int64(o.cacheSize), 10)
 		case "tls-key": // for root alone
 			value, err = filepath.Abs(value)
 			u.Credentials = append(u.Credentials, "tls.key:"+unitWord(value))
@@ -208,7 +218,7 @@ func (a *app) runUnit(cmd *cobra.Command, o serveOptions, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	bundles, err := findBundle(args)
+	bundles, err := o.files(args)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -186,15 +187,22 @@ func unsatisfiable(w http.ResponseWriter, size int64) error {
 	return nil
 }
 
-// storageError answers with status 500 and returns ErrStorage. The header must not
-// have been written.
+// Unavailable is the text of status 503: the registry of the bundle does not answer.
+const Unavailable = "the registry behind this mirror does not answer; try again later"
+
+// storageError answers with status 500, or 503 if the bytes may be readable later, and
+// returns ErrStorage. The header must not have been written.
 func storageError(w http.ResponseWriter, err error) error {
 	h := w.Header()
 	for _, name := range []string{"Etag", "Content-Encoding", "Content-Range", "Accept-Ranges"} {
 		h.Del(name)
 	}
 	h.Set("Cache-Control", "no-store")
-	plainError(w, http.StatusInternalServerError, "the bundle cannot be read; see the mirror's log")
+	if errors.Is(err, reader.ErrUnavailable) {
+		plainError(w, http.StatusServiceUnavailable, Unavailable)
+	} else {
+		plainError(w, http.StatusInternalServerError, "the bundle cannot be read; see the mirror's log")
+	}
 	return fmt.Errorf("%w: %w", ErrStorage, err)
 }
 
