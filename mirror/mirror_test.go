@@ -64,10 +64,11 @@ func TestRequests(t *testing.T) {
 		},
 		{
 			name: "decoded for the others", path: kubelet, status: 200, body: string(s.kubelet),
-			want: map[string]string{"Content-Encoding": "", "Content-Length": "320000", "Etag": kubeletTag, "Accept-Ranges": "none"},
+			want: map[string]string{"Content-Encoding": "", "Content-Length": "320000", "Etag": kubeletTag, "Accept-Ranges": "bytes"},
 		},
 		{
-			name: "decoded has no ranges", path: kubelet, header: []string{"Range", "bytes=0-3"}, status: 200, body: string(s.kubelet),
+			name: "range of the decoded form", path: kubelet, header: []string{"Range", "bytes=319998-"}, status: 206, body: "t ",
+			want: map[string]string{"Content-Encoding": "", "Content-Range": "bytes 319998-319999/320000", "Etag": kubeletTag},
 		},
 		{
 			name: "zstd refused by weight", path: kubelet, header: []string{"Accept-Encoding", "zstd;q=0"}, status: 200, body: string(s.kubelet),

@@ -116,10 +116,21 @@ func (s *Sender) Serve(w http.ResponseWriter, r *http.Request, c *Content) error
 		w.WriteHeader(status)
 		return nil
 	}
-	if f.decode {
-		return s.serveDecoded(w, r, c)
+	part, status, err := f.part(r)
+	if err != nil {
+		return unsatisfiable(w, f.size)
 	}
-	return s.serveStored(w, r, c, f)
+	if status == http.StatusPartialContent {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, f.size))
+	}
+	w.Header().Set("Content-Length", strconv.FormatInt(part.length, 10))
+	if f.decode {
+		return s.serveDecoded(w, r, c, part, status)
+	}
+	if err := s.send(w, r, c, part, status); err != nil {
+		return fmt.Errorf("send %q: %w", c.Name, err)
+	}
+	return nil
 }
 
 func setHeader(h http.Header, c *Content, f form) {
@@ -140,11 +151,7 @@ func setHeader(h http.Header, c *Content, f form) {
 	if f.encoding != "" {
 		h.Set("Content-Encoding", f.encoding)
 	}
-	if f.decode {
-		h.Set("Accept-Ranges", "none")
-	} else {
-		h.Set("Accept-Ranges", "bytes")
-	}
+	h.Set("Accept-Ranges", "bytes")
 }
 
 // precondition returns the status of a conditional request, or 0 if its conditions
@@ -160,23 +167,17 @@ func precondition(r *http.Request, f form) int {
 	return 0
 }
 
-func (s *Sender) serveStored(w http.ResponseWriter, r *http.Request, c *Content, f form) error {
-	part, status := span{0, f.size}, http.StatusOK
-	if ifRange := r.Header.Get("If-Range"); ifRange == "" || ifRange == etag(f.digest) {
-		asked, ok, err := parseRange(r.Header.Get("Range"), f.size)
-		if err != nil {
-			return unsatisfiable(w, f.size)
-		}
-		if ok {
-			part, status = asked, http.StatusPartialContent
-			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, f.size))
-		}
+// part returns the part of the form that r asks for, and the status of the answer.
+func (f form) part(r *http.Request) (span, int, error) {
+	whole := span{0, f.size}
+	if ifRange := r.Header.Get("If-Range"); ifRange != "" && ifRange != etag(f.digest) {
+		return whole, http.StatusOK, nil
 	}
-	w.Header().Set("Content-Length", strconv.FormatInt(part.length, 10))
-	if err := s.send(w, r, c, part, status); err != nil {
-		return fmt.Errorf("send %q: %w", c.Name, err)
+	part, ok, err := parseRange(r.Header.Get("Range"), f.size)
+	if !ok {
+		return whole, http.StatusOK, err
 	}
-	return nil
+	return part, http.StatusPartialContent, nil
 }
 
 func unsatisfiable(w http.ResponseWriter, size int64) error {

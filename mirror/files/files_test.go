@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -265,6 +266,33 @@ func TestDecoded(t *testing.T) {
 	}
 }
 
+// Parts of the decoded form are what they are of the whole: curl -C - resumes a program.
+func TestDecodedRange(t *testing.T) {
+	for _, size := range []int{1, chunk, 3*chunk + 7} {
+		plain := random(size)
+		url, errs := serve(t, NewSender(Options{}), zstdContent(t, plain))
+		for _, cut := range [][2]int{{0, 1}, {size - 1, size}, {0, size}, {size / 2, size}, {size / 3, size / 2}, {chunk - 1, chunk + 1}, {chunk, 2 * chunk}, {chunk + 1, chunk + 2}} {
+			from, to := cut[0], cut[1]
+			if from >= to || to > size {
+				continue
+			}
+			resp, got, err := fetch(t, url, "Range", fmt.Sprintf("bytes=%d-%d", from, to-1))
+			if err != nil || resp.StatusCode != http.StatusPartialContent || !bytes.Equal(got, plain[from:to]) {
+				t.Errorf("%d to %d of %d: status %d, %d bytes, %v", from, to, size, resp.StatusCode, len(got), err)
+			}
+			if want := fmt.Sprintf("bytes %d-%d/%d", from, to-1, size); resp.Header.Get("Content-Range") != want {
+				t.Errorf("Content-Range %q, want %q", resp.Header.Get("Content-Range"), want)
+			}
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if resp, _, _ := fetch(t, url, "Range", fmt.Sprintf("bytes=%d-", size)); resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+			t.Errorf("past the end: status %d", resp.StatusCode)
+		}
+	}
+}
+
 func TestT33DecodedThatIsNotWhatTheBundleSays(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -282,12 +310,14 @@ func TestT33DecodedThatIsNotWhatTheBundleSays(t *testing.T) {
 				c := zstdContent(t, random(size))
 				tt.change(c)
 				url, errs := serve(t, NewSender(Options{}), c)
-				resp, got, err := fetch(t, url)
-				if err == nil && resp.StatusCode == http.StatusOK {
-					t.Errorf("%d bytes with status 200 look like a good answer", len(got))
-				}
-				if err := <-errs; !errors.Is(err, ErrStorage) {
-					t.Errorf("error %v, want ErrStorage", err)
+				for _, part := range []string{"", "bytes=0-0", "bytes=50-"} {
+					resp, got, err := fetch(t, url, "Range", part)
+					if err == nil && resp.StatusCode < http.StatusBadRequest {
+						t.Errorf("range %q: %d bytes with status %d look like a good answer", part, len(got), resp.StatusCode)
+					}
+					if err := <-errs; !errors.Is(err, ErrStorage) {
+						t.Errorf("range %q: error %v, want ErrStorage", part, err)
+					}
 				}
 			})
 		}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -26,13 +26,12 @@ func decoder(src io.Reader) (*zstd.Decoder, error) {
 	return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 }
 
-// serveDecoded sends the plain content of zstd-stored bytes, without ranges, and
-// hashes it meanwhile. The last bytes are sent only if the digest is right, so
+// serveDecoded sends a part of the plain content of zstd-stored bytes. It decodes all of
+// it and hashes it meanwhile. The last bytes are sent only if the digest is right, so
 // that a client never has a complete body of altered bytes.
-func (s *Sender) serveDecoded(w http.ResponseWriter, r *http.Request, c *Content) error {
-	w.Header().Set("Content-Length", strconv.FormatInt(c.Plain.Size, 10))
+func (s *Sender) serveDecoded(w http.ResponseWriter, r *http.Request, c *Content, part span, status int) error {
 	if r.Method == http.MethodHead {
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(status)
 		return nil
 	}
 	if !s.acquire(r.Context()) {
@@ -46,7 +45,7 @@ func (s *Sender) serveDecoded(w http.ResponseWriter, r *http.Request, c *Content
 	defer release(d)
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	return s.copyDecoded(w, d, c, *buf)
+	return s.copyDecoded(w, d, c, part, status, *buf)
 }
 
 func release(d *zstd.Decoder) {
@@ -58,20 +57,24 @@ func release(d *zstd.Decoder) {
 func busy(w http.ResponseWriter) error {
 	h := w.Header()
 	h.Del("Etag")
+	h.Del("Content-Range")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Retry-After", "5")
 	plainError(w, http.StatusServiceUnavailable, "too many clients that do not accept zstd; try again")
 	return nil
 }
 
-func (s *Sender) copyDecoded(w http.ResponseWriter, d io.Reader, c *Content, buf []byte) error {
+func (s *Sender) copyDecoded(w http.ResponseWriter, d io.Reader, c *Content, part span, status int, buf []byte) error {
 	r := reader.Verify(d, c.Plain.Digest, c.Plain.Size)
 	started := false
-	for left := c.Plain.Size; ; {
-		b := buf[:min(int64(len(buf)), left)]
+	var held []byte // the last bytes of the part, until the rest is decoded
+	for at := int64(0); ; {
+		b := buf[:min(int64(len(buf)), c.Plain.Size-at)]
 		_, err := io.ReadFull(r, b)
-		left -= int64(len(b))
-		if err == nil && left == 0 {
+		send := part.of(b, at)
+		at += int64(len(b))
+		whole := at == c.Plain.Size
+		if err == nil && whole {
 			err = atEnd(r)
 		}
 		switch {
@@ -79,19 +82,32 @@ func (s *Sender) copyDecoded(w http.ResponseWriter, d io.Reader, c *Content, buf
 			return storageError(w, fmt.Errorf("decode %q: %w", c.Name, err))
 		case err != nil:
 			return fmt.Errorf("decode %q: %w: %w", c.Name, ErrStorage, err)
-		}
-		if !started {
-			w.WriteHeader(http.StatusOK)
-			started = true
+		case !whole && len(send) > 0 && at >= part.start+part.length:
+			held, send = slices.Clone(send), nil
+		case whole && held != nil:
+			send = held
 		}
 		s.extend(w)
-		if _, err := w.Write(b); err != nil {
-			return fmt.Errorf("send %q: write to the client: %w", c.Name, err)
+		if !started && (len(send) > 0 || whole) {
+			w.WriteHeader(status)
+			started = true
 		}
-		if left == 0 {
+		if len(send) > 0 {
+			if _, err := w.Write(send); err != nil {
+				return fmt.Errorf("send %q: write to the client: %w", c.Name, err)
+			}
+		}
+		if whole {
 			return nil
 		}
 	}
+}
+
+// of returns the bytes of b, which begin at offset at, that belong to the part.
+func (p span) of(b []byte, at int64) []byte {
+	from := min(max(p.start-at, 0), int64(len(b)))
+	to := min(max(p.start+p.length-at, from), int64(len(b)))
+	return b[from:to]
 }
 
 // atEnd returns an error unless r ends here, and with it the one of reader.Verify,
