@@ -84,6 +84,9 @@ func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 		return b, c, withHint(err, "fix the lines above; offk8s init cluster writes a commented example")
 	}
 	c.Mirror.URL, c.Mirror.URLs = "", o.mirrors
+	if len(o.mirrors) == 1 {
+		c.Mirror.URL, c.Mirror.URLs = o.mirrors[0], nil
+	}
 	for _, p := range c.Validate() { // only the URLs are new
 		err = errors.Join(err, fmt.Errorf("--mirror %q: %s: %s", strings.Join(o.mirrors, ","), p.Path, p.Message))
 	}
