@@ -134,7 +134,7 @@ func TestRegistryIsAway(t *testing.T) {
 		t.Errorf("afterwards: %+v", got)
 	}
 
-	// What was good has left the cache: the largest blob needs all of it.
+	// The good blobs leave the cache: the largest one needs all of it.
 	size, largest := largestOf(b)
 	small := p.replica(t, size)
 	for _, path := range []string{plain, file, "/bundle/blobs/sha256/" + largest.Encoded()} {

@@ -185,8 +185,8 @@ func (p *pusher) members() []member {
 	return out
 }
 
-// describe returns the descriptor of a layer. member is the name of a member that is no
-// blob, and title that of a file for people who pull the artifact.
+// describe returns the descriptor of a layer. member is the name of the member if it is
+// not a blob; title is the name that other clients give the file when they pull it.
 func describe(d digest.Digest, size int64, member, title string) ocispec.Descriptor {
 	out := ocispec.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: size}
 	for key, value := range map[string]string{annotationMember: member, ocispec.AnnotationTitle: title} {

@@ -16,7 +16,7 @@ import (
 	"github.com/offk8s/offk8s/installer/host"
 )
 
-// site is a host behind two bastions, and the configuration of a user who knows them all.
+// site is a host behind two bastions, with the SSH configuration of a user for all of them.
 type site struct {
 	outer, inner, target *server
 	home                 string
@@ -223,7 +223,7 @@ func TestBastionHostKeys(t *testing.T) {
 	}
 }
 
-// What a bastion or a command says when it does not connect is in the error.
+// The error has the words of a bastion or a command that does not connect.
 func TestBastionErrors(t *testing.T) {
 	s := newSite(t)
 	t.Setenv("HOME", s.home)

@@ -82,7 +82,7 @@ func (o *opening) run(ctx context.Context, in io.WriteCloser, stdin io.Reader, w
 	return o.result(supervise(ctx, in, &heldReader{stdin, o.begun, over}, wait, kill))
 }
 
-// fail notes the error of a program that has not begun, and reports whether that is so.
+// fail notes err if the program has not begun, and reports whether it has not.
 func (o *opening) fail(err error) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

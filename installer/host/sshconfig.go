@@ -113,5 +113,5 @@ func (c *SSHConfig) expand(s string) string {
 	).Replace(s)
 }
 
-// localUser returns the name of the user who runs offk8s.
+// localUser returns the name of the user of this process.
 func localUser() string { return cmp.Or(os.Getenv("USER"), os.Getenv("LOGNAME"), "root") }

@@ -22,8 +22,8 @@ const (
 	Kubectl = step.BinDir + "/kubectl"
 	// AdminConf is for people. Its rights come from a binding, which can be removed.
 	AdminConf = "/etc/kubernetes/admin.conf"
-	// SuperConf is for the steps, and for people who have lost their access: it has every
-	// right, even if no binding is left.
+	// SuperConf is for the steps, and for an emergency: it has every right, even if no
+	// binding is left.
 	SuperConf = "/etc/kubernetes/super-admin.conf"
 )
 
