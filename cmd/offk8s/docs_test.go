@@ -124,7 +124,7 @@ func checkCode(root *cobra.Command, code string) []string {
 }
 
 // foreignFlags are flags of other programs that documents name by themselves.
-var foreignFlags = map[string]bool{"all": true}
+var foreignFlags = map[string]bool{"all": true, "new-ipset": true}
 
 func has(cmd *cobra.Command, name string) bool {
 	cmd.InitDefaultHelpFlag()

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/offk8s/offk8s/bundle"
@@ -93,6 +95,8 @@ var exitCases = []struct {
 	{"encrypted key", &host.LockedKeyError{Files: []string{"id"}, Err: errors.New("no key")}, 1, "ssh-add"},
 	{"host key unknown", host.ErrUnknownHost, 1, "ssh.hostKey"},
 	{"host key changed", host.ErrChangedHost, 1, "changed"},
+	{"disk full", &fs.PathError{Op: "write", Path: "b.tar", Err: syscall.ENOSPC}, 1, "free space"},
+	{"file too large", &fs.PathError{Op: "write", Path: "b.tar", Err: syscall.EFBIG}, 1, "--split"},
 }
 
 func TestExitCodes(t *testing.T) {

@@ -1,12 +1,10 @@
 package step
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -27,14 +25,14 @@ func (ufw) bare(rule string) string { return rule }
 
 func (ufw) wanted(f *Firewall, _ string) []string {
 	var out []string
-	for _, proto := range []string{"tcp", "udp"} {
-		for _, ports := range ufwPorts(f.Ports, proto) {
-			if len(f.Sources) == 0 {
-				out = append(out, "allow "+ports+"/"+proto)
-			}
-			for _, s := range f.Sources {
-				out = append(out, fmt.Sprintf("allow from %s to any port %s proto %s", ufwNet(s), ports, proto))
-			}
+	for _, p := range f.Ports {
+		port, proto, _ := splitPort(p)
+		port = strings.ReplaceAll(port, "-", ":")
+		if len(f.Sources) == 0 {
+			out = append(out, "allow "+port+"/"+proto)
+		}
+		for _, s := range f.Sources {
+			out = append(out, fmt.Sprintf("allow from %s to any port %s proto %s", ufwNet(s), port, proto))
 		}
 	}
 	for _, p := range f.Protocols {
@@ -51,38 +49,6 @@ func (ufw) wanted(f *Firewall, _ string) []string {
 		out = append(out, "allow from "+ufwNet(s), "route allow from "+ufwNet(s), "route allow to "+ufwNet(s))
 	}
 	return out
-}
-
-// ufwMost is the largest number of ports in a rule; a range counts as two.
-const ufwMost = 15
-
-// ufwPorts returns the ports of a protocol as lists for rules, since each rule takes a call of
-// a slow program. ufw sorts a list by numbers.
-func ufwPorts(ports []string, proto string) []string {
-	var own []string
-	for _, p := range ports {
-		if port, of, _ := splitPort(p); of == proto {
-			own = append(own, strings.ReplaceAll(port, "-", ":"))
-		}
-	}
-	number := func(p string) int {
-		first, _, _ := strings.Cut(p, ":")
-		n, _ := strconv.Atoi(first)
-		return n
-	}
-	slices.SortStableFunc(own, func(a, b string) int { return cmp.Compare(number(a), number(b)) })
-	var lists []string
-	room := 0
-	for _, p := range own {
-		need := 1 + strings.Count(p, ":")
-		if room < need {
-			lists, room = append(lists, p), ufwMost-need
-			continue
-		}
-		lists[len(lists)-1] += "," + p
-		room -= need
-	}
-	return lists
 }
 
 // ufwNet formats a single address without its prefix length, as ufw lists it.
