@@ -18,7 +18,7 @@ build: ## build bin/offk8s, static
 
 test: ## run the tests; lists what was skipped for want of root or a program
 	@set -o pipefail; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	$(GO) test -v $(PKGS) >"$$log" 2>&1; rc=$$?; \
+	$(GO) test -v -timeout 20m $(PKGS) >"$$log" 2>&1; rc=$$?; \
 	grep -E '^(ok|FAIL|panic:)|^ *--- FAIL' "$$log" || true; \
 	if [ $$rc != 0 ]; then cat "$$log" | grep -vE '^ *(=== |--- PASS|ok|\?)' | tail -n 200; fi; \
 	grep -B1 -E '^ *--- SKIP' "$$log" | grep -E '^ *--- SKIP|_test\.go:[0-9]+:' | sed 's/^ */skipped: /' || true; \
