@@ -38,16 +38,11 @@ by a known key.`,
 }
 
 func (a *app) merge(ctx context.Context, b *bundle.Bundle, output string) error {
-	progress, end := a.newProgress()
-	task := progress.Start("merge "+output, 0)
-	var last int64
-	sealed, err := bundle.Merge(ctx, b, output, func(done, total int64) {
-		task.Total(total)
-		task.Add(done - last)
-		last = done
+	var sealed bundle.Sealed
+	err := a.track("merge "+output, func(progress func(done, total int64)) (err error) {
+		sealed, err = bundle.Merge(ctx, b, output, progress)
+		return err
 	})
-	task.Done(err)
-	end()
 	if err != nil {
 		return err
 	}

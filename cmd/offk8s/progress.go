@@ -57,6 +57,22 @@ func (a *app) newProgress() (fetch.Progress, func()) {
 	}
 }
 
+// track shows the progress of work as the task name. The bytes that work reports are
+// those done so far, and all.
+func (a *app) track(name string, work func(progress func(done, total int64)) error) error {
+	progress, end := a.newProgress()
+	defer end()
+	task := progress.Start(name, 0)
+	var last int64
+	err := work(func(done, total int64) {
+		task.Total(total)
+		task.Add(done - last)
+		last = done
+	})
+	task.Done(err)
+	return err
+}
+
 // waiting returns the function that shows the pauses before downloads are tried
 // again, one line per host and pause: downloads that run in parallel wait for the
 // same host.

@@ -72,17 +72,12 @@ Exit status: 0 pushed; 4 the bundle is bad; 5 it is not signed by a known key.`,
 			if err := a.checkAge(b.Lock(), trust.fresh); err != nil {
 				return err
 			}
-			progress, end := a.newProgress()
-			task := progress.Start("push "+filepath.Base(b.Path()), 0)
-			var last int64
-			o.Progress = func(done, total int64) {
-				task.Total(total)
-				task.Add(done - last)
-				last = done
-			}
-			p, err := registry.Push(cmd.Context(), b, args[1], o)
-			task.Done(err)
-			end()
+			var p *registry.Pushed
+			err = a.track("push "+filepath.Base(b.Path()), func(progress func(done, total int64)) (err error) {
+				o.Progress = progress
+				p, err = registry.Push(cmd.Context(), b, args[1], o)
+				return err
+			})
 			if err != nil {
 				return err
 			}

@@ -48,16 +48,9 @@ check it with, or expired (with --require-fresh).`,
 }
 
 func (a *app) verify(ctx context.Context, b *bundle.Bundle) error {
-	progress, end := a.newProgress()
-	task := progress.Start("verify "+filepath.Base(b.Path()), 0)
-	var last int64
-	err := b.Verify(ctx, bundle.VerifyOptions{Progress: func(done, total int64) {
-		task.Total(total)
-		task.Add(done - last)
-		last = done
-	}})
-	task.Done(err)
-	end()
+	err := a.track("verify "+filepath.Base(b.Path()), func(progress func(done, total int64)) error {
+		return b.Verify(ctx, bundle.VerifyOptions{Progress: progress})
+	})
 	if err != nil {
 		return err
 	}
