@@ -25,8 +25,10 @@ const defaultParallel = 4
 type PackOptions struct {
 	Client *fetch.Client
 	Store  *store.Store
-	// Key signs the repository metadata and the bundle.
-	Key *trust.KeyPair
+	// Key signs the repository metadata and the bundle, unless Unsigned leaves that to
+	// Sign.
+	Key      *trust.KeyPair
+	Unsigned bool
 	// Output is the bundle file; an existing one is replaced at the end. A bundle of more
 	// than Split bytes is written in parts beside it; 0 means one file.
 	Output string
@@ -137,7 +139,7 @@ func (o *PackOptions) setDefaults() {
 // check sets defaults and validates the options and lock.
 func (o *PackOptions) check(lock *manifests.Lock) error {
 	o.setDefaults()
-	if o.Key == nil {
+	if (o.Key == nil) != o.Unsigned {
 		return policyFailure(errors.New("no signing key"))
 	}
 	if o.Output == "" {

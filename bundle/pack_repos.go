@@ -24,9 +24,9 @@ type repositories struct {
 	key   *trust.KeyPair
 }
 
-// write makes the signed metadata of every repository, adds it to the store and
-// returns it sorted by group and path. It describes the packages by their
-// headers, not by upstream's metadata. Lock.Created is the only time in it.
+// write makes the metadata of every repository, signs it unless there is no key, adds
+// it to the store and returns it sorted by group and path. It describes the packages by
+// their headers, not by upstream's metadata. Lock.Created is the only time in it.
 func (r repositories) write(ctx context.Context) ([]FileEntry, error) {
 	groups := map[string][]manifests.Artifact{}
 	for _, name := range r.lock.Distros {
@@ -42,6 +42,9 @@ func (r repositories) write(ctx context.Context) ([]FileEntry, error) {
 	var out []FileEntry
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
 		files, err := r.metadata(group, groups[group])
+		if err == nil && r.key != nil {
+			err = addSignatures(files, r.key, r.lock.Created)
+		}
 		if err != nil {
 			return nil, &ArtifactError{Op: "repository metadata", Artifact: group, Err: err}
 		}
@@ -72,7 +75,6 @@ func (r repositories) groups(distro string) []string {
 // metadata returns the metadata files of one repository by path.
 func (r repositories) metadata(group string, packages []manifests.Artifact) (map[string][]byte, error) {
 	created := r.lock.Created
-	sign := func(b []byte) ([]byte, error) { return trust.SignDetached(r.key, b, created) }
 	g, _ := manifests.ParseGroup(group)
 	d, ok := r.lock.DistroData[g.Distro]
 	if !ok {
@@ -83,16 +85,13 @@ func (r repositories) metadata(group string, packages []manifests.Artifact) (map
 		if err != nil {
 			return nil, err
 		}
-		return yum.WriteMetadata(metas, yum.MetadataOptions{Compression: d.MetadataCompression, Created: created, Sign: sign})
+		return yum.WriteMetadata(metas, yum.MetadataOptions{Compression: d.MetadataCompression, Created: created})
 	}
 	metas, err := readPackages(r.store, packages, apt.FromDeb)
 	if err != nil {
 		return nil, err
 	}
-	return apt.WriteMetadata(metas, apt.MetadataOptions{
-		Created: created, Arches: distroArches(d, r.lock.Arches), SignDetached: sign,
-		ClearSign: func(b []byte) ([]byte, error) { return trust.ClearSign(r.key, b, created) },
-	})
+	return apt.WriteMetadata(metas, apt.MetadataOptions{Created: created, Arches: distroArches(d, r.lock.Arches)})
 }
 
 // headerReader is yum.FromRPM or apt.FromDeb.

@@ -84,11 +84,11 @@ func yumLab(t *testing.T, rpm []byte, keys map[string]string) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := yum.WriteMetadata([]yum.PackageMeta{meta}, yum.MetadataOptions{
-		Compression: "gz", Created: bundletest.Created,
-		Sign: func(data []byte) ([]byte, error) { return trust.SignDetached(b.Key, data, bundletest.Created) },
-	})
+	files, err := yum.WriteMetadata([]yum.PackageMeta{meta}, yum.MetadataOptions{Compression: "gz", Created: bundletest.Created})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if files[yum.RepomdPath+".asc"], err = trust.SignDetached(b.Key, files[yum.RepomdPath], bundletest.Created); err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range files {

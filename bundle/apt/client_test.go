@@ -74,7 +74,7 @@ func TestAptAcceptsOurRepository(t *testing.T) {
 	testenv.NeedRoot(t)
 	keys, _ := signingKey(t)
 	stranger, _ := strangerKey(t)
-	f := repository(t, options(keys),
+	f := repository(t, keys, options(),
 		control("a", "1:1-1", "amd64", "Depends: b (>= 2)"),
 		control("b", "2", "all"))
 	c := newAptClient(t, serve(t, f), keys.OpenPGPPublic)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -65,13 +66,18 @@ func testKey(t testing.TB, n int) (*trust.KeyPair, *trust.Keyring) {
 	return keys, ring
 }
 
-// options sign with keys as pack does.
-func options(keys *trust.KeyPair) MetadataOptions {
-	return MetadataOptions{
-		Created: created, Arches: []string{"amd64"},
-		ClearSign:    func(b []byte) ([]byte, error) { return trust.ClearSign(keys, b, created) },
-		SignDetached: func(b []byte) ([]byte, error) { return trust.SignDetached(keys, b, created) },
+func options() MetadataOptions { return MetadataOptions{Created: created, Arches: []string{"amd64"}} }
+
+// signed adds the signatures of keys to f, as pack does.
+func signed(t testing.TB, keys *trust.KeyPair, f files) files {
+	t.Helper()
+	var errIn, errDetached error
+	f[InReleasePath], errIn = trust.ClearSign(keys, f[ReleasePath], created)
+	f[DetachedPath], errDetached = trust.SignDetached(keys, f[ReleasePath], created)
+	if err := errors.Join(errIn, errDetached); err != nil {
+		t.Fatal(err)
 	}
+	return f
 }
 
 // deb makes a .deb with the given control file; compression is of control.tar.
@@ -155,7 +161,7 @@ func fromControl(t testing.TB, text string) (PackageMeta, []byte) {
 }
 
 // repository writes a signed repository of the control files.
-func repository(t testing.TB, o MetadataOptions, controls ...string) files {
+func repository(t testing.TB, keys *trust.KeyPair, o MetadataOptions, controls ...string) files {
 	t.Helper()
 	var metas []PackageMeta
 	out := files{}
@@ -171,5 +177,5 @@ func repository(t testing.TB, o MetadataOptions, controls ...string) files {
 	for name, b := range metadata {
 		out[name] = b
 	}
-	return out
+	return signed(t, keys, out)
 }

@@ -20,8 +20,8 @@ func TestWriteAndReadSuite(t *testing.T) {
 	keys, ring := signingKey(t)
 	a := control("chrony", "1:4.3-2", "amd64", "Depends: libc6 (>= 2.36)", "Provides: time-daemon")
 	b := control("libcommon", "1", "all")
-	f := repository(t, options(keys), a, b)
-	if diff := cmp.Diff(f, repository(t, options(keys), b, a)); diff != "" {
+	f := repository(t, keys, options(), a, b)
+	if diff := cmp.Diff(f, repository(t, keys, options(), b, a)); diff != "" {
 		t.Fatalf("order of packages matters:\n%s", diff)
 	}
 	s, err := ReadSuite(t.Context(), f, testBase+"/", source(), "amd64", ring, SuiteOptions{})
@@ -83,8 +83,8 @@ func TestFromDebCompressions(t *testing.T) {
 func TestT21ArchiveLies(t *testing.T) {
 	keys, ring := signingKey(t)
 	_, stranger := strangerKey(t)
-	good := repository(t, options(keys), control("a", "1", "amd64"))
-	expired := options(keys)
+	good := repository(t, keys, options(), control("a", "1", "amd64"))
+	expired := options()
 	expired.ValidUntil = created.Add(24 * time.Hour)
 	edit := func(name, old, replacement string) files {
 		f := maps.Clone(good)
@@ -96,16 +96,12 @@ func TestT21ArchiveLies(t *testing.T) {
 	}
 	// resigned makes a correctly signed suite of a changed Packages.
 	resigned := func(old, replacement string) files {
-		o := options(keys)
-		o.Arches = nil
 		f := maps.Clone(good)
 		packages := bytes.ReplaceAll(f["dists/offk8s/main/binary-amd64/Packages"], []byte(old), []byte(replacement))
 		index := map[string][]byte{"main/binary-amd64/Packages": packages}
-		out, err := signed(index, writeRelease(index, []string{"amd64"}, o), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
+		return signed(t, keys, files{
+			ReleasePath: writeRelease(index, []string{"amd64"}, options()), "dists/offk8s/main/binary-amd64/Packages": packages,
+		})
 	}
 	const in, gz = "dists/offk8s/InRelease", "dists/offk8s/main/binary-amd64/Packages.gz"
 	otherSuite := source()
@@ -127,7 +123,7 @@ func TestT21ArchiveLies(t *testing.T) {
 		{"changed Packages", edit(gz, "\x1f\x8b", "\x1f\x8c"), ring, source(), SuiteOptions{}, nil},
 		{"missing Packages", files{in: good[in]}, ring, source(), SuiteOptions{}, nil},
 		{"another suite's release", files{"dists/bullseye/InRelease": good[in], "dists/bullseye/main/binary-amd64/Packages.gz": good[gz]}, ring, otherSuite, SuiteOptions{}, trust.ErrBadSignature},
-		{"past Valid-Until", repository(t, expired, control("a", "1", "amd64")), ring, source(), SuiteOptions{}, ErrExpired},
+		{"past Valid-Until", repository(t, keys, expired, control("a", "1", "amd64")), ring, source(), SuiteOptions{}, ErrExpired},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := ReadSuite(t.Context(), tc.files, testBase, tc.source, "amd64", tc.ring, tc.o)
@@ -140,7 +136,7 @@ func TestT21ArchiveLies(t *testing.T) {
 		})
 	}
 	for name, o := range map[string]SuiteOptions{"ignored": {IgnoreValidUntil: true}, "in time": {Now: created}} {
-		if _, err := ReadSuite(t.Context(), repository(t, expired, control("a", "1", "amd64")), testBase, source(), "amd64", ring, o); err != nil {
+		if _, err := ReadSuite(t.Context(), repository(t, keys, expired, control("a", "1", "amd64")), testBase, source(), "amd64", ring, o); err != nil {
 			t.Errorf("Valid-Until %s: %v", name, err)
 		}
 	}

@@ -20,17 +20,23 @@ import (
 // one component "main".
 const suiteName = "offk8s"
 
+// Paths of the file that lists all other metadata, and of its signatures: one that
+// contains the file, and one beside it.
+const (
+	ReleasePath   = "dists/" + suiteName + "/Release"
+	InReleasePath = "dists/" + suiteName + "/InRelease"
+	DetachedPath  = ReleasePath + ".gpg"
+)
+
 // MetadataOptions say how WriteMetadata writes.
 type MetadataOptions struct {
 	Created    time.Time // the Lock's; Date of Release
 	ValidUntil time.Time // zero: no Valid-Until
 	Arches     []string  // architectures that get an index even if empty ("amd64")
-	// ClearSign makes InRelease, SignDetached Release.gpg; nil leaves the file out.
-	ClearSign, SignDetached func([]byte) ([]byte, error)
 }
 
 // WriteMetadata returns the files below dists/offk8s by their path in the
-// repository ("dists/offk8s/InRelease" …). Packages of architecture "all" stand
+// repository (ReleasePath …), unsigned. Packages of architecture "all" stand
 // in the index of every architecture. The same packages and options give the
 // same bytes, in whatever order the packages are.
 func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte, error) {
@@ -65,25 +71,9 @@ func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte
 		}
 		index[name+".gz"] = packed
 	}
-	return signed(index, writeRelease(index, arches, o), o)
-}
-
-// signed puts the release file and its signatures beside the indexes.
-func signed(index map[string][]byte, release []byte, o MetadataOptions) (map[string][]byte, error) {
-	root := "dists/" + suiteName + "/"
-	out := map[string][]byte{root + "Release": release}
+	out := map[string][]byte{ReleasePath: writeRelease(index, arches, o)}
 	for name, b := range index {
-		out[root+name] = b
-	}
-	for name, sign := range map[string]func([]byte) ([]byte, error){"InRelease": o.ClearSign, "Release.gpg": o.SignDetached} {
-		if sign == nil {
-			continue
-		}
-		b, err := sign(release)
-		if err != nil {
-			return nil, fmt.Errorf("write apt metadata: %s: %w", name, err)
-		}
-		out[root+name] = b
+		out["dists/"+suiteName+"/"+name] = b
 	}
 	return out, nil
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
@@ -30,10 +29,8 @@ func clientRepo(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	keys, _ := signingKey(t)
-	writeRepo(t, dir, []string{"v4.rpm", "sub.rpm"}, MetadataOptions{
-		Compression: "gz", Created: created,
-		Sign: func(b []byte) ([]byte, error) { return trust.SignDetached(keys, b, created) },
-	})
+	writeRepo(t, dir, []string{"v4.rpm", "sub.rpm"}, MetadataOptions{Compression: "gz", Created: created})
+	putFile(t, filepath.Join(dir, RepomdPath+".asc"), sign(t, keys, readOf(t, filepath.Join(dir, RepomdPath))))
 	putFile(t, filepath.Join(dir, "offk8s.asc"), keys.OpenPGPPublic)
 	putFile(t, filepath.Join(dir, "key.asc"), readFixture(t, "key.asc"))
 	return dir

@@ -57,10 +57,7 @@ func fixtureMeta(t testing.TB, name string) PackageMeta {
 func TestWriteMetadataIsDeterministicAndReadable(t *testing.T) {
 	keys, ring := signingKey(t)
 	for _, compression := range []string{"gz", "zst"} {
-		o := MetadataOptions{
-			Compression: compression, Created: created,
-			Sign: func(b []byte) ([]byte, error) { return trust.SignDetached(keys, b, created) },
-		}
+		o := MetadataOptions{Compression: compression, Created: created}
 		a, b := fixtureMeta(t, "v4.rpm"), fixtureMeta(t, "sub.rpm")
 		first, err := WriteMetadata([]PackageMeta{a, b}, o)
 		if err != nil {
@@ -73,6 +70,7 @@ func TestWriteMetadataIsDeterministicAndReadable(t *testing.T) {
 		if diff := cmp.Diff(first, second); diff != "" {
 			t.Fatalf("order of packages matters:\n%s", diff)
 		}
+		first[RepomdPath+".asc"] = sign(t, keys, first[RepomdPath])
 		s := source()
 		s.SignedMetadata = true
 		repo, err := ReadRepo(t.Context(), files(first), s, "x86_64", ring)
@@ -90,6 +88,24 @@ func TestWriteMetadataIsDeterministicAndReadable(t *testing.T) {
 	if _, err := WriteMetadata([]PackageMeta{a, a}, MetadataOptions{Compression: "gz"}); err == nil {
 		t.Fatal("two packages at one path accepted")
 	}
+}
+
+func sign(t testing.TB, keys *trust.KeyPair, data []byte) []byte {
+	t.Helper()
+	sig, err := trust.SignDetached(keys, data, created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sig
+}
+
+func readOf(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // writeRepo puts packages and metadata into a directory as a mirror serves them.

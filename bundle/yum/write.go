@@ -22,12 +22,14 @@ import (
 type MetadataOptions struct {
 	Compression string    // "gz" (EL7) or "zst"
 	Created     time.Time // the Lock's; revision and every timestamp
-	// Sign makes repodata/repomd.xml.asc; nil leaves it out.
-	Sign func([]byte) ([]byte, error)
 }
 
+// RepomdPath is the path of the file that lists all other metadata: signing it, as
+// RepomdPath+".asc", signs the repository.
+const RepomdPath = "repodata/repomd.xml"
+
 // WriteMetadata returns the files of repodata by their path in the repository
-// ("repodata/repomd.xml" …). The same packages and options give the same bytes,
+// (RepomdPath …), unsigned. The same packages and options give the same bytes,
 // in whatever order the packages are.
 func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte, error) {
 	packages = slices.Clone(packages)
@@ -60,14 +62,7 @@ func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte
 		}
 	}
 	md.close("repomd")
-	out["repodata/repomd.xml"] = md.Bytes()
-	if o.Sign != nil {
-		sig, err := o.Sign(md.Bytes())
-		if err != nil {
-			return nil, fmt.Errorf("write yum metadata: repomd.xml: %w", err)
-		}
-		out["repodata/repomd.xml.asc"] = sig
-	}
+	out[RepomdPath] = md.Bytes()
 	return out, nil
 }
 

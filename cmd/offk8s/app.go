@@ -76,7 +76,7 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors on stderr")
 	root.AddCommand(
 		a.versionsCommand(), a.initCommand(), a.explainCommand(), a.configCommand(), a.keysCommand(),
-		a.packCommand(), a.lockCommand(), a.verifyCommand(), a.inspectCommand(), a.extractCommand(), a.whyCommand(), a.diffCommand(), a.mergeCommand(), a.inventoryCommand(), a.sbomCommand(),
+		a.packCommand(), a.lockCommand(), a.verifyCommand(), a.inspectCommand(), a.extractCommand(), a.whyCommand(), a.diffCommand(), a.mergeCommand(), a.inventoryCommand(), a.sbomCommand(), a.signCommand(),
 		a.serveCommand(), a.pushCommand(), a.planCommand(), a.doctorCommand(), a.installCommand(), a.ticketCommand(), a.drillCommand(), a.resetCommand(), a.logsCommand(), a.kubeconfigCommand(),
 		a.stateCommand(),
 		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.apiProxyCommand(), a.smokeServerCommand(), a.docsCommand(),
@@ -211,3 +211,9 @@ func stateDir() string  { return xdgDir("XDG_STATE_HOME", defaultState) }
 
 // defaultState is the state directory of all programs below a home directory.
 const defaultState = ".local/state"
+
+// printLines writes lines of text.
+func printLines(w io.Writer, lines ...string) error {
+	_, err := io.WriteString(w, strings.Join(lines, "\n")+"\n")
+	return err
+}

@@ -64,6 +64,7 @@ var exitCases = []struct {
 	{"mirrors with different bundles", installer.ErrMirrorsDiffer, 5, "the same bundle"},
 	{"mirror with another CA", &installer.MirrorCAError{}, 4, "offk8s serve prints"},
 	{"altered repository", metadata.ErrAltered, 4, "--rewrite"},
+	{"signed already", bundle.ErrSigned, 2, "pack it again"},
 	{"policy", bundle.ErrPolicy, 5, "--require pinned"},
 	{"unsigned", trust.ErrUnsigned, 5, "only signed content"},
 	{"empty signature", trust.ErrEmptySignature, 5, "copy it again"},

@@ -260,16 +260,21 @@ func publicKeyError(name string, err error) error {
 	return wrong
 }
 
+// signerOptions are the flags of every command that signs.
+type signerOptions struct {
+	key  string
+	pass passphrase
+}
+
+func (o *signerOptions) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, which pack generates on first use)")
+	o.pass.flags(cmd)
+}
+
 // signingKey loads the key before the long work, since it may ask for a
-// passphrase. It returns nil if the default key does not exist yet, or for --dry-run.
-func (a *app) signingKey(o packOptions) (*trust.KeyPair, error) {
-	path := o.key
-	if path == "" {
-		path = defaultKey()
-	}
-	if o.dryRun {
-		return nil, nil
-	}
+// passphrase. It returns nil if the default key does not exist yet.
+func (a *app) signingKey(o signerOptions) (*trust.KeyPair, error) {
+	path := cmp.Or(o.key, defaultKey())
 	k, err := trust.LoadKeyFile(path, func() ([]byte, error) { return o.pass.read(a, "passphrase of "+path+": ", false) })
 	if errors.Is(err, os.ErrNotExist) {
 		if o.key == "" {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -52,8 +51,5 @@ func (a *app) merge(ctx context.Context, b *bundle.Bundle, output string) error 
 		Size   int64  `json:"size"`
 		SHA256 string `json:"sha256"`
 	}{output, sealed.Root.String(), sealed.Files[0].Size, sealed.Files[0].Digest.Encoded()}
-	return a.result(v, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s\n%s\n", v.Path, v.Root)
-		return err
-	})
+	return a.result(v, func(w io.Writer) error { return printLines(w, v.Path, v.Root) })
 }

@@ -31,8 +31,8 @@ type packOptions struct {
 	imageLists []string
 	catalog    string
 	lock       string
-	key        string
-	pass       passphrase
+	signer     signerOptions
+	unsigned   bool
 	output     string
 	cache      string
 	self       []string
@@ -66,6 +66,9 @@ one of them, or BUNDLE. cat BUNDLE.part-* is the bundle in one file.
 With --base OLD, the bundle is a delta without the content that OLD has: all commands
 take DELTA OLD, and offk8s merge makes the whole bundle of them. --since FILE does the
 same where OLD is not at hand; offk8s inventory OLD writes the file.
+
+With --unsigned, no signing key is needed here: offk8s sign signs the bundle on another
+machine.
 
 Run an interrupted pack again: it does not fetch what is in the cache. Hosts that
 cannot be reached are listed before any download. A download that fails later is
@@ -115,8 +118,8 @@ func (o *packOptions) contentFlags(cmd *cobra.Command) {
 func (o *packOptions) sealFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.lock, "lock", "", "pack exactly this Lock instead of resolving")
-	f.StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, generated on first use)")
-	o.pass.flags(cmd)
+	o.signer.flags(cmd)
+	f.BoolVar(&o.unsigned, "unsigned", false, "do not sign the bundle; offk8s sign does it later")
 	f.StringVarP(&o.output, "output", "o", "", "bundle to write (default ./NAME.tar)")
 	f.StringVar(&o.base, "base", "", "write a delta: leave out what this earlier bundle has, signed by the same key")
 	f.StringVar(&o.since, "since", "", "write a delta as --base does, by the output of offk8s inventory for the earlier bundle")
@@ -136,9 +139,11 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if o.hosts {
 		return a.listHosts(src.manifest, o, src.client)
 	}
-	key, err := a.signingKey(o)
-	if err != nil {
-		return err
+	var key *trust.KeyPair // nil for --dry-run and --unsigned
+	if !o.dryRun && !o.unsigned {
+		if key, err = a.signingKey(o.signer); err != nil {
+			return err
+		}
 	}
 	base, err := o.baseInventory(ctx, key)
 	if err != nil {
@@ -152,13 +157,15 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if o.dryRun {
 		return a.dryRun(ctx, src, lock, o)
 	}
-	if key == nil {
+	if key == nil && !o.unsigned {
 		if key, err = a.firstKey(); err != nil {
 			return err
 		}
 	}
-	if err := checkKeyTime(key, lock); err != nil {
-		return err
+	if key != nil {
+		if err := checkKeyTime(key, lock); err != nil {
+			return err
+		}
 	}
 	output := cmp.Or(o.output, lock.Name+".tar")
 	if path, _, err := bundle.Locate(o.base); err == nil && filepath.Clean(path) == filepath.Clean(output) {
@@ -169,7 +176,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
-		Client: src.client, Store: src.store, Key: key, Output: output, Split: split, Base: base, Parallel: o.parallel, SelfBinaries: src.self,
+		Client: src.client, Store: src.store, Key: key, Unsigned: o.unsigned, Output: output, Split: split, Base: base, Parallel: o.parallel, SelfBinaries: src.self,
 		VerifyAfterWrite: o.reread, Progress: src.progress, Log: a.log(),
 	})
 	if err != nil {
@@ -178,17 +185,22 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err := durable.WriteFile(output+".lock.json", lock.Encode(), 0o644); err != nil {
 		return err
 	}
-	var sums strings.Builder
-	for _, f := range res.Files {
-		fmt.Fprintf(&sums, "%s  %s\n", f.Digest.Encoded(), filepath.Base(f.Path))
-	}
-	if err := durable.WriteFile(output+".sha256", []byte(sums.String()), 0o644); err != nil {
+	if err := writeSums(output, res.Files); err != nil {
 		return err
 	}
 	if base != nil {
 		a.notef("this is a delta of %s; it needs its base, %s", bundle.FormatSize(res.Size), base.Bundle)
 	}
 	return a.printPacked(res, key)
+}
+
+// writeSums writes the file beside a bundle that sha256sum -c reads.
+func writeSums(path string, files []bundle.SealedFile) error {
+	var sums strings.Builder
+	for _, f := range files {
+		fmt.Fprintf(&sums, "%s  %s\n", f.Digest.Encoded(), filepath.Base(f.Path))
+	}
+	return durable.WriteFile(path+".sha256", []byte(sums.String()), 0o644)
 }
 
 // baseInventory returns the content of the earlier bundle of --base or --since, nil
@@ -207,6 +219,8 @@ func (o packOptions) baseInventory(ctx context.Context, key *trust.KeyPair) (*bu
 		return i, nil
 	case o.base == "":
 		return nil, nil
+	case o.unsigned:
+		return nil, withHint(usagef("--base %q: the base must be signed by the same key, and --unsigned has none", o.base), "give --since with the output of offk8s inventory")
 	case key == nil:
 		return nil, withHint(usagef("--base %q: there is no signing key yet, and the base must be signed by it", o.base), "give --key")
 	}
@@ -293,6 +307,9 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	if o.base != "" && o.since != "" {
 		errs = append(errs, errors.New("--base and --since exclude each other"))
 	}
+	if o.unsigned && o.signer.key != "" {
+		errs = append(errs, errors.New("--unsigned and --key exclude each other"))
+	}
 	if o.parallel < 1 {
 		errs = append(errs, fmt.Errorf("--parallel %d: want 1 or more", o.parallel))
 	}
@@ -351,10 +368,12 @@ func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 		Parts       []bundle.SealedFile            `json:"parts,omitempty"`  // and the list of them
 		Counts      map[manifests.ArtifactKind]int `json:"counts"`
 		FirstUse    []string                       `json:"firstUse,omitempty"`
-		Fingerprint string                         `json:"fingerprint"`
-	}{res.Path, res.Root.String(), res.Size, sum, parts, res.Counts, res.FirstUse, key.Fingerprint()}
-	return a.result(v, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s\n%s\n", res.Path, res.Root)
-		return err
-	})
+		Fingerprint string                         `json:"fingerprint,omitempty"` // of the key; none with --unsigned
+	}{Path: res.Path, Root: res.Root.String(), Size: res.Size, SHA256: sum, Parts: parts, Counts: res.Counts, FirstUse: res.FirstUse}
+	if key == nil {
+		a.notef("the bundle is not signed: no mirror serves it before offk8s sign has signed it")
+	} else {
+		v.Fingerprint = key.Fingerprint()
+	}
+	return a.result(v, func(w io.Writer) error { return printLines(w, v.Path, v.Root) })
 }
