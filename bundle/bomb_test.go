@@ -72,9 +72,22 @@ func TestT10Bomb(t *testing.T) {
 			if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
 				t.Errorf("allocated %d MiB", used>>20)
 			}
+			if err := stored(t, raw, bundletest.Options(b.Key)); err != nil {
+				t.Errorf("what is stored is what was sealed, and yet: %v", err)
+			}
 			refusesToExtract(t, raw, bundletest.Options(b.Key))
 		})
 	}
+}
+
+// stored opens a bundle and verifies its blobs as they are stored.
+func stored(t *testing.T, raw []byte, o bundle.OpenOptions) error {
+	t.Helper()
+	b, err := bundle.OpenReader(t.Context(), bytes.NewReader(raw), int64(len(raw)), o)
+	if err != nil {
+		return err
+	}
+	return b.Verify(t.Context(), bundle.VerifyOptions{})
 }
 
 // refusesToExtract fails if extracting the only file of a bundle leaves anything, or does

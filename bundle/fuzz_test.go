@@ -43,7 +43,7 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		if err := b.Verify(t.Context(), bundle.VerifyOptions{Workers: 1}); err != nil && !errors.Is(err, bundle.ErrVerify) {
+		if err := b.Verify(t.Context(), bundle.VerifyOptions{Workers: 1, Content: true}); err != nil && !errors.Is(err, bundle.ErrVerify) {
 			t.Error(err)
 		}
 		if _, err := bundle.Inspect(b); err != nil {

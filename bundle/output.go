@@ -2,10 +2,8 @@ package bundle
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -55,7 +53,7 @@ type output struct {
 
 	f     *os.File // the one that is being written; nil before the first
 	w     *bufio.Writer
-	sum   hash.Hash
+	sum   *hasher
 	n     int64  // bytes of f
 	start []byte // the first ones of f
 }
@@ -128,7 +126,7 @@ func (o *output) next() error {
 		return err
 	}
 	o.files = append(o.files, f.Name())
-	o.f, o.sum, o.n, o.start = f, sha256.New(), 0, nil
+	o.f, o.sum, o.n, o.start = f, newHasher(), 0, nil
 	o.w = bufio.NewWriterSize(io.MultiWriter(f, o.sum), 1<<20)
 	return nil
 }
@@ -140,7 +138,9 @@ func (o *output) end() error {
 	}
 	f := o.f
 	o.f = nil
-	if err := errors.Join(o.w.Flush(), f.Sync()); err != nil {
+	err := o.w.Flush()
+	sum := o.sum.digest()
+	if err := errors.Join(err, f.Sync()); err != nil {
 		return errors.Join(o.failure(err), f.Close())
 	}
 	// Best effort: otherwise the read back would come from memory, not the device.
@@ -148,7 +148,7 @@ func (o *output) end() error {
 	if err := f.Close(); err != nil {
 		return o.failure(err)
 	}
-	o.parts = append(o.parts, partEntry{Size: o.n, Digest: digest.NewDigest(digest.SHA256, o.sum), Start: digest.FromBytes(o.start)})
+	o.parts = append(o.parts, partEntry{Size: o.n, Digest: sum, Start: digest.FromBytes(o.start)})
 	return nil
 }
 
@@ -160,6 +160,7 @@ func (o *output) failure(err error) error {
 func (o *output) discard() error {
 	var errs []error
 	if o.f != nil {
+		o.sum.digest() // ends it
 		errs = append(errs, o.f.Close())
 	}
 	for _, name := range o.files {

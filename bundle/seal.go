@@ -39,8 +39,11 @@ type SealInput struct {
 	Split int64
 	// expect is called with the size of the tar before anything is written; nil: not at all.
 	expect func(size int64) error
-	// ReadBack makes SealFile verify the bundle before it is renamed; Seal ignores it.
+	// ReadBack makes SealFile verify the bundle before it is renamed, and not while it
+	// is written; Seal ignores it.
 	ReadBack bool
+	// later leaves the digests of blobs to whoever verifies the bundle after Seal.
+	later bool
 }
 
 // Seal writes a bundle to w and returns the digest of its index.json. The same
@@ -281,7 +284,7 @@ func (s *sealer) read(ctx context.Context, d ocispec.Descriptor) ([]byte, error)
 	return b, err
 }
 
-// copyBlob verifies a blob while it is written.
+// copyBlob verifies a blob while it is written, unless that is done later.
 func (s *sealer) copyBlob(ctx context.Context, t *tarfile.Writer, d ocispec.Descriptor) error {
 	label := s.blobs.labels[d.Digest]
 	if err := ctx.Err(); err != nil {
@@ -298,7 +301,11 @@ func (s *sealer) copyBlob(ctx context.Context, t *tarfile.Writer, d ocispec.Desc
 		return &ArtifactError{"seal", label, err}
 	}
 	defer r.Close()
-	err = t.Add(blobName(d.Digest), d.Size, reader.Verify(reader.Context(ctx, r), d.Digest, d.Size))
+	content := reader.Context(ctx, r)
+	if !s.in.later {
+		content = reader.Verify(content, d.Digest, d.Size)
+	}
+	err = t.Add(blobName(d.Digest), d.Size, content)
 	if errors.Is(err, reader.ErrMismatch) {
 		return badArtifact("seal", label, err)
 	}

@@ -133,16 +133,18 @@ func TestSealFile(t *testing.T) {
 		}
 	}
 	broken.Open = open
-	_, err := bundle.SealFile(t.Context(), path, broken)
-	var artifact *bundle.ArtifactError
-	if !errors.Is(err, bundle.ErrVerify) || !errors.As(err, &artifact) || artifact.Artifact != "files/amd64/kubelet" {
-		t.Fatalf("sealed altered content: %v", err)
-	}
-	if got, _ := os.ReadFile(path); string(got) != "the old one" {
-		t.Error("a failed seal replaced the file")
-	}
-	if left, _ := filepath.Glob(path + "*"); len(left) != 1 {
-		t.Errorf("left behind: %q", left)
+	for _, in := range []bundle.SealInput{broken, readBack(broken)} {
+		_, err := bundle.SealFile(t.Context(), path, in)
+		var artifact *bundle.ArtifactError
+		if !errors.Is(err, bundle.ErrVerify) || !errors.As(err, &artifact) || artifact.Artifact != "files/amd64/kubelet" {
+			t.Fatalf("sealed altered content: %v", err)
+		}
+		if got, _ := os.ReadFile(path); string(got) != "the old one" {
+			t.Error("a failed seal replaced the file")
+		}
+		if left, _ := filepath.Glob(path + "*"); len(left) != 1 {
+			t.Errorf("left behind: %q", left)
+		}
 	}
 
 	good := bundletest.New(t)

@@ -31,7 +31,7 @@ func SealFile(ctx context.Context, path string, in SealInput) (Sealed, error) {
 	if err != nil {
 		return Sealed{}, fmt.Errorf("seal: %w", err)
 	}
-	in.expect = out.expect
+	in.expect, in.later = out.expect, in.ReadBack
 	return out.finish(ctx, in.ReadBack, in.Key, func() (digest.Digest, error) { return Seal(ctx, out, in) })
 }
 

@@ -168,7 +168,7 @@ func check(t testing.TB, r io.ReaderAt, size int64, o bundle.OpenOptions) error 
 	if err != nil {
 		return err
 	}
-	return b.Verify(t.Context(), bundle.VerifyOptions{Workers: 1})
+	return b.Verify(t.Context(), bundle.VerifyOptions{Workers: 1, Content: true})
 }
 
 func checkBytes(t testing.TB, b []byte, o bundle.OpenOptions) error {

@@ -105,7 +105,7 @@ func (f *files) whole(ctx context.Context, file *os.File, s sums) (plain, blob m
 		return f.ingest(ctx, file)
 	}
 	blob = manifests.Descriptor{MediaType: manifests.MediaTypeFile, Digest: s.sha256, Size: s.size}
-	return blob, blob, f.Store.Import(ctx, file.Name(), blob)
+	return blob, blob, f.Store.Import(file.Name(), blob)
 }
 
 // settle records the stored content and completes the artifacts of that member.

@@ -341,7 +341,7 @@ func (w *imageWalk) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	if _, err := d.run(ctx); err != nil {
 		return err
 	}
-	return w.Store.Import(ctx, part, manifests.Descriptor{Digest: desc.Digest, Size: desc.Size})
+	return w.Store.Import(part, manifests.Descriptor{Digest: desc.Digest, Size: desc.Size})
 }
 
 // configPlatform reads the platform from the configuration of an image.

@@ -142,5 +142,5 @@ func (e Env) downloadPackage(ctx context.Context, source manifests.Source, task 
 		return manifests.Descriptor{}, err
 	}
 	stored := manifests.Descriptor{MediaType: manifests.MediaTypeFile, Digest: s.sha256, Size: s.size}
-	return stored, e.Store.Import(ctx, part, stored)
+	return stored, e.Store.Import(part, stored)
 }

@@ -134,7 +134,7 @@ func TestAddImport(t *testing.T) {
 	if err := os.WriteFile(part, []byte("downlo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Import(t.Context(), part, want); !errors.Is(err, store.ErrDigest) {
+	if err := s.Import(part, want); !errors.Is(err, store.ErrDigest) {
 		t.Fatalf("imported half a download: %v", err)
 	}
 	if _, err := os.Stat(part); err != nil {
@@ -143,7 +143,7 @@ func TestAddImport(t *testing.T) {
 	if err := os.WriteFile(part, []byte("downloaded"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Import(t.Context(), part, want); err != nil {
+	if err := s.Import(part, want); err != nil {
 		t.Fatal(err)
 	}
 	if got := content(t, s, want.Digest); got != "downloaded" {

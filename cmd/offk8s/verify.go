@@ -14,12 +14,14 @@ import (
 
 func (a *app) verifyCommand() *cobra.Command {
 	var o trustOptions
+	var content bool
 	cmd := &cobra.Command{
 		Use:   "verify [BUNDLE [BASE…]]",
 		Short: "Check every byte of a bundle in place",
 		Long: `Checks the signature over index.json against the public key, and every other byte
-against index.json: nothing altered, missing, duplicate or extra passes. A bundle that
-offk8s serve would not start with does not pass either. Of a bundle in parts, name any
+against index.json: nothing altered, missing, duplicate or extra passes. Programs that are stored compressed are
+hashed as they are stored, which index.json covers; --content decodes them too.
+A bundle that offk8s serve would not start with does not pass either. Of a bundle in parts, name any
 part, or the bundle without a suffix; a part that is missing, damaged or of another
 bundle is named. A delta is verified with its base: name it, too.
 
@@ -39,17 +41,18 @@ check it with, or expired (with --require-fresh).`,
 				if err := b.Whole(); err != nil {
 					return err
 				}
-				return a.verify(cmd.Context(), b)
+				return a.verify(cmd.Context(), b, content)
 			})
 		},
 	}
 	o.flags(cmd)
+	cmd.Flags().BoolVar(&content, "content", false, "decode compressed files too, and check their content (takes several times as long)")
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, b *bundle.Bundle) error {
+func (a *app) verify(ctx context.Context, b *bundle.Bundle, content bool) error {
 	err := a.track("verify "+filepath.Base(b.Path()), func(progress func(done, total int64)) error {
-		return b.Verify(ctx, bundle.VerifyOptions{Progress: progress})
+		return b.Verify(ctx, bundle.VerifyOptions{Progress: progress, Content: content})
 	})
 	if err != nil {
 		return err
