@@ -27,55 +27,80 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// The files of the big bundle: incompressible, and announced as gzip, so that
-// what is measured is moving bytes and not zstd.
-const (
-	bigFiles    = 16
-	bigFileSize = 48 << 20
-)
+// big are the files of the big bundle, in the shape of a real one: programs, which are
+// stored compressed, layers of images and packages, which are compressed already.
+var big = []struct {
+	n, size int
+	magic   string // the first bytes
+	mask    byte   // of each byte: programs become about half as large
+}{
+	{n: 10, size: 48 << 20, magic: "\x7fELF", mask: 0x0f},
+	{n: 20, size: 24 << 20, magic: "\x1f\x8b", mask: 0xff},
+	{n: 300, size: 256 << 10, magic: "!<arch>\n", mask: 0xff},
+}
+
+// masked makes random bytes compressible.
+type masked struct {
+	io.Reader
+	mask byte
+}
+
+func (m masked) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	for i := range p[:n] {
+		p[i] &= m.mask
+	}
+	return n, err
+}
+
+// source is a file of the upstream.
+type source struct {
+	name    string
+	size    int64
+	digest  digest.Digest
+	program bool
+}
 
 // upstream serves the files of the big bundle from disk.
-func upstream(b *testing.B) (dir, url string) {
+func upstream(b *testing.B) (files []source, url string) {
 	b.Helper()
-	dir = b.TempDir()
-	for i := range bigFiles {
-		f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
-		if err != nil {
-			b.Fatal(err)
-		}
-		seed := [32]byte{byte(i)}
-		_, err = io.Copy(f, io.MultiReader(strings.NewReader("\x1f\x8b"), io.LimitReader(rand.NewChaCha8(seed), bigFileSize-2)))
-		if err := errors.Join(err, f.Close()); err != nil {
-			b.Fatal(err)
+	dir := b.TempDir()
+	for _, kind := range big {
+		for range kind.n {
+			file := source{name: fmt.Sprintf("%03d", len(files)), size: int64(kind.size), program: kind.mask != 0xff}
+			seed := [32]byte{byte(len(files)), byte(len(files) >> 8)}
+			noise := masked{rand.NewChaCha8(seed), kind.mask}
+			content := io.MultiReader(strings.NewReader(kind.magic), io.LimitReader(noise, file.size-int64(len(kind.magic))))
+			f, err := os.Create(filepath.Join(dir, file.name))
+			if err != nil {
+				b.Fatal(err)
+			}
+			file.digest, err = digest.FromReader(io.TeeReader(content, f))
+			if err := errors.Join(err, f.Close()); err != nil {
+				b.Fatal(err)
+			}
+			files = append(files, file)
 		}
 	}
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	b.Cleanup(server.Close)
-	return dir, server.URL
+	return files, server.URL
 }
 
 // bigLock starts the upstream and returns a Lock of its files, nothing fetched yet.
-func bigLock(b *testing.B) (lock *manifests.Lock, url string) {
+func bigLock(b *testing.B) (lock *manifests.Lock, files []source, url string) {
 	b.Helper()
-	dir, url := upstream(b)
+	files, url = upstream(b)
 	lock = bundletest.New(b).Lock
 	lock.Distros = nil // no packages, no repositories
-	for i := range bigFiles {
-		f, err := os.Open(filepath.Join(dir, fmt.Sprint(i)))
-		if err != nil {
-			b.Fatal(err)
-		}
-		d, err := digest.FromReader(f)
-		if err := errors.Join(err, f.Close()); err != nil {
-			b.Fatal(err)
-		}
+	for _, f := range files {
 		lock.Artifacts = append(lock.Artifacts, manifests.Artifact{
-			Kind: manifests.KindFile, Name: fmt.Sprint("file-", i), Version: "1", Platform: "linux/amd64",
-			Group: "files", Path: fmt.Sprintf("big/%02d", i), Mode: 0o644,
-			Source: manifests.Source{URL: url + "/" + fmt.Sprint(i), Digest: d, Size: bigFileSize, Trust: manifests.TrustCatalog},
+			Kind: manifests.KindFile, Name: "file-" + f.name, Version: "1", Platform: "linux/amd64",
+			Group: "files", Path: "big/" + f.name, Mode: 0o644,
+			Source: manifests.Source{URL: url + "/" + f.name, Digest: f.digest, Size: f.size, Trust: manifests.TrustCatalog},
 		})
 	}
-	return lock, url
+	return lock, files, url
 }
 
 func pack(b *testing.B, st *store.Store, lock *manifests.Lock, output string) {
@@ -103,10 +128,10 @@ func openStore(b *testing.B, dir string) *store.Store {
 	return st
 }
 
-// BenchmarkPack: an empty cache and no reading back, against receiving, hashing
-// once and writing once at the final offset.
+// BenchmarkPack: an empty cache and no reading back, against receiving, hashing once,
+// compressing programs as we do, and writing once at the final offset.
 func BenchmarkPack(b *testing.B) {
-	lock, url := bigLock(b)
+	lock, files, url := bigLock(b)
 	out := b.TempDir()
 	compare(b, func() {
 		cache, err := os.MkdirTemp(out, "cache")
@@ -118,11 +143,11 @@ func BenchmarkPack(b *testing.B) {
 		if err := errors.Join(st.Close(), os.RemoveAll(cache)); err != nil {
 			b.Fatal(err)
 		}
-	}, func() { packFloor(b, url, filepath.Join(out, "floor")) })
+	}, func() { packFloor(b, files, url, filepath.Join(out, "floor")) })
 }
 
 // packFloor does the work that no pack can avoid.
-func packFloor(b *testing.B, url, output string) {
+func packFloor(b *testing.B, files []source, url, output string) {
 	b.Helper()
 	f, err := os.Create(output)
 	if err != nil {
@@ -130,16 +155,17 @@ func packFloor(b *testing.B, url, output string) {
 	}
 	var g errgroup.Group
 	g.SetLimit(4)
-	for i := range bigFiles {
+	var at int64
+	for _, file := range files {
+		w := io.NewOffsetWriter(f, at)
+		at += file.size
 		g.Go(func() error {
-			r, err := http.Get(url + "/" + fmt.Sprint(i))
+			r, err := http.Get(url + "/" + file.name)
 			if err != nil {
 				return err
 			}
 			defer r.Body.Close()
-			w := io.MultiWriter(io.NewOffsetWriter(f, int64(i)*bigFileSize), sha256.New())
-			_, err = io.CopyBuffer(w, r.Body, make([]byte, 1<<20))
-			return err
+			return receive(w, r.Body, file.program)
 		})
 	}
 	if err := errors.Join(g.Wait(), f.Sync(), f.Close()); err != nil {
@@ -147,11 +173,27 @@ func packFloor(b *testing.B, url, output string) {
 	}
 }
 
+// receive writes r to w, compressed if it is a program, and hashes what it receives and
+// what it writes.
+func receive(w io.Writer, r io.Reader, program bool) error {
+	w = io.MultiWriter(w, sha256.New())
+	if !program {
+		_, err := io.CopyBuffer(w, r, make([]byte, 1<<20))
+		return err
+	}
+	z, err := bundle.NewZstdWriter(w)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(io.MultiWriter(struct{ io.Writer }{z}, sha256.New()), r, make([]byte, 1<<20))
+	return errors.Join(err, z.Close())
+}
+
 // packed packs the big bundle and returns it, and what packs it again from the
 // full cache.
 func packed(b *testing.B) (path string, again func(output string)) {
 	b.Helper()
-	lock, _ := bigLock(b)
+	lock, _, _ := bigLock(b)
 	out := b.TempDir()
 	st := openStore(b, filepath.Join(out, "cache"))
 	b.Cleanup(func() { _ = st.Close() })
