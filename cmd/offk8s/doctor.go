@@ -81,7 +81,18 @@ func (a *app) doctor(ctx context.Context, o doctorOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	return a.diagnosis(c.Name, checks)
+	return a.diagnosis(c.Name, advise(checks, fleet.Missing()))
+}
+
+// advise replaces the hints of failed connections by those for their errors, if there are any.
+func advise(checks []stage.Check, missing map[string]error) []stage.Check {
+	for i, c := range checks {
+		if err := missing[c.Host]; err != nil && c.Name == "connection" {
+			_, hint := classify(err)
+			checks[i].Hint = cmp.Or(hint, c.Hint)
+		}
+	}
+	return checks
 }
 
 // diagnosis prints the checks. It returns an error with the exit code if one failed.

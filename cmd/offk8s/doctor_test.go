@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/offk8s/offk8s/installer/host"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -50,6 +52,21 @@ func TestDiagnosis(t *testing.T) {
 	}
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Warn != 1 || got.Fail != 1 || len(got.Checks) != 2 || got.Checks[1] != fail {
 		t.Errorf("error %v, %+v of %s", err, got, out.String())
+	}
+}
+
+// A failed connection has the advice for its error.
+func TestAdvise(t *testing.T) {
+	connection := func(host string) stage.Check {
+		return stage.Check{Name: "connection", Host: host, Verdict: stage.Fail, Hint: "usual"}
+	}
+	checks := advise([]stage.Check{connection("a"), connection("b"), {Name: "arch", Host: "a", Hint: "other"}}, map[string]error{
+		"a": fmt.Errorf("first command: %w", &host.SudoError{Host: "a", Err: host.ErrSudoTTY}), "b": errors.New("no route to host"),
+	})
+	for i, want := range []string{"!requiretty", "usual", "other"} {
+		if !strings.Contains(checks[i].Hint, want) {
+			t.Errorf("%s on %s: hint %q, want %q", checks[i].Name, checks[i].Host, checks[i].Hint, want)
+		}
 	}
 }
 

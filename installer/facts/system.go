@@ -21,7 +21,7 @@ type System struct {
 	Entropy     int    `json:"entropy,omitempty"` // bits that are available; 0 if unknown
 	// SELinuxBoot is the mode after the next boot, as Facts.SELinux; "" without SELinux.
 	SELinuxBoot string `json:"selinuxBoot,omitempty"`
-	// Proxies are variables that services inherit, "HTTPS_PROXY in /etc/environment".
+	// Proxies are variables that logins or services inherit, "HTTPS_PROXY in /etc/environment".
 	Proxies []string `json:"proxies,omitempty"`
 	// Fapolicyd is "enforcing" or "permissive" if fapolicyd runs. FapolicydTrusts reports
 	// that a rule or a trust file names the programs of offk8s.
@@ -43,6 +43,13 @@ type System struct {
 	UpdatesBoot bool     `json:"updatesBoot,omitempty"`
 	// LoopbackNames are the names in /etc/hosts, besides localhost, that mean loopback.
 	LoopbackNames []string `json:"loopbackNames,omitempty"`
+}
+
+const loginEnvironment = "/etc/environment"
+
+// ServiceProxy reports whether services inherit a proxy.
+func (s System) ServiceProxy() bool {
+	return slices.ContainsFunc(s.Proxies, func(p string) bool { return !strings.HasSuffix(p, " in "+loginEnvironment) })
 }
 
 // system reads files alone, which takes no time.
@@ -93,7 +100,7 @@ var proxyVariables = []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_pr
 // environment.d(5) does not concern them) and of logins.
 func proxies(env *step.Env) []string {
 	var out []string
-	files := []string{"/etc/environment", "/etc/systemd/system.conf"}
+	files := []string{loginEnvironment, "/etc/systemd/system.conf"}
 	more, _ := filepath.Glob(env.Path("/etc/systemd/system.conf.d/*.conf")) // a constant pattern
 	for _, f := range more {
 		files = append(files, "/etc/systemd/system.conf.d/"+filepath.Base(f))
@@ -101,7 +108,7 @@ func proxies(env *step.Env) []string {
 	for _, file := range files {
 		for l := range strings.Lines(read(env, file)) {
 			l = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(l), "export "))
-			if file != "/etc/environment" {
+			if file != loginEnvironment {
 				after, ok := strings.CutPrefix(l, "DefaultEnvironment=")
 				if !ok {
 					continue

@@ -87,17 +87,28 @@ func quoteArg(s string) string {
 // systemd of EL7 supports all of these options.
 var confined = []string{"NoNewPrivileges=yes", "ProtectSystem=full", "ProtectHome=yes", "PrivateTmp=yes"}
 
-// changesDomain returns the steps with units whose daemons leave systemd's own SELinux domain,
-// init_t, when they start: NoNewPrivileges forbids that (systemd/systemd#3845).
-func changesDomain(steps func(Input, manifests.Host) ([]step.Item, error)) func(Input, manifests.Host) ([]step.Item, error) {
+// noProxies empties the variables that HTTP clients look for. A drop-in file of the
+// administrator comes after it.
+const noProxies = "Environment=HTTP_PROXY= HTTPS_PROXY= ALL_PROXY= http_proxy= https_proxy= all_proxy="
+
+// fitted returns the steps with units that fit the host. On hosts with SELinux their daemons
+// have to leave systemd's own domain, init_t, when they start, which NoNewPrivileges forbids
+// (systemd/systemd#3845). If the host gives services a proxy, daemons do without: it does not
+// reach the mirror and the other hosts.
+func fitted(steps func(Input, manifests.Host) ([]step.Item, error)) func(Input, manifests.Host) ([]step.Item, error) {
 	return func(in Input, h manifests.Host) ([]step.Item, error) {
 		items, err := steps(in, h)
-		if mode := in.Facts[h.Name].SELinux; mode == "" || mode == "disabled" {
-			return items, err
-		}
+		f := in.Facts[h.Name]
 		for _, it := range items {
-			if u, ok := it.Step.(*step.Unit); ok {
+			u, ok := it.Step.(*step.Unit)
+			if !ok {
+				continue
+			}
+			if f.SELinux != "" && f.SELinux != "disabled" {
 				u.Content = strings.Replace(u.Content, "NoNewPrivileges=yes\n", "", 1)
+			}
+			if f.System.ServiceProxy() {
+				u.Content = strings.Replace(u.Content, "[Service]\n", "[Service]\n"+noProxies+"\n", 1)
 			}
 		}
 		return items, err

@@ -96,7 +96,7 @@ func TestSetup(t *testing.T) {
 		{"fapolicyd", "", func(_ *Input, f *facts.Facts) { f.System.Fapolicyd = "enforcing" }, "fapolicyd", Fail, "", "rules.d"},
 		{"fapolicyd with rules", "", func(_ *Input, f *facts.Facts) { f.System.Fapolicyd, f.System.FapolicydTrusts = "enforcing", true }, "fapolicyd", Pass, "", ""},
 		{"fapolicyd only logs", "", func(_ *Input, f *facts.Facts) { f.System.Fapolicyd = "permissive" }, "fapolicyd", Pass, "", ""},
-		{"proxy", "", func(_ *Input, f *facts.Facts) { f.System.Proxies = []string{"HTTP_PROXY in /etc/environment"} }, "proxies", Warn, "HTTP_PROXY", "NO_PROXY"},
+		{"proxy", "", func(_ *Input, f *facts.Facts) { f.System.Proxies = []string{"HTTP_PROXY in /etc/environment"} }, "proxies", Warn, "HTTP_PROXY", "drop-in"},
 		{"no updates", "", func(*Input, *facts.Facts) {}, "automatic-updates", Pass, "none", ""},
 		{"updates that boot", "", func(_ *Input, f *facts.Facts) {
 			f.System.Updates, f.System.UpdatesBoot = []string{"dnf-automatic"}, true

@@ -66,3 +66,38 @@ func TestManagers(t *testing.T) {
 		}
 	}
 }
+
+// If the host gives services a proxy, every unit of offk8s empties its variables; other
+// hosts, and those where only logins have a proxy, keep their units as they are.
+func TestNoProxies(t *testing.T) {
+	for proxy, on := range map[string]bool{"": false, "HTTPS_PROXY in /etc/environment": false, "HTTPS_PROXY in /etc/systemd/system.conf": true} {
+		in := testInput(t, "1.36")
+		for name, f := range in.Facts {
+			if proxy != "" {
+				f.System.Proxies = []string{proxy}
+			}
+			in.Facts[name] = f
+		}
+		services, without := 0, 0
+		for _, s := range Install().Stages {
+			for _, h := range in.Cluster.Hosts {
+				if s.Steps == nil {
+					continue
+				}
+				items, err := s.Steps(in, h)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, it := range items {
+					if u, ok := it.Step.(*step.Unit); ok && strings.Contains(u.Content, "[Service]\n") {
+						services++
+						without += strings.Count(u.Content, "[Service]\nEnvironment=HTTP_PROXY= HTTPS_PROXY= ALL_PROXY= http_proxy= https_proxy= all_proxy=\n")
+					}
+				}
+			}
+		}
+		if services == 0 || on && without != services || !on && without != 0 {
+			t.Errorf("%q: %d of %d services do without", proxy, without, services)
+		}
+	}
+}

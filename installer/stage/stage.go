@@ -174,7 +174,7 @@ func Install() Operation {
 	}}
 	for i, s := range o.Stages {
 		if s.Steps != nil {
-			o.Stages[i].Steps = changesDomain(s.Steps)
+			o.Stages[i].Steps = fitted(s.Steps)
 		}
 	}
 	return o
