@@ -16,6 +16,10 @@ var (
 	ErrNoKey          = errors.New("no public key configured")
 	ErrBadSignature   = errors.New("bad signature")
 	ErrUnknownKey     = errors.New("signed by an unknown key")
+	// ErrSigner means that a program that was to sign did not make a good signature.
+	ErrSigner = errors.New("the signing program failed")
+	// ErrExternal means that only a Signer can sign for a key.
+	ErrExternal = errors.New("the key file has no private key for bundles, which is in hardware or elsewhere")
 	// ErrPrivate means that a public key was expected and a private one found.
 	ErrPrivate = errors.New("is a signing key, expected a public key")
 )

@@ -36,7 +36,8 @@ type keyFile struct {
 
 // keySecret is the content of keyFile.Secret, encrypted or plain.
 type keySecret struct {
-	PKCS8         []byte `json:"pkcs8"`
+	PKCS8         []byte `json:"pkcs8,omitempty"`  // the bundle key, unless it is elsewhere
+	Public        []byte `json:"public,omitempty"` // then its public key, PEM
 	OpenPGP       []byte `json:"openPGP"`
 	OpenPGPPublic []byte `json:"openPGPPublic"`
 }
@@ -44,11 +45,14 @@ type keySecret struct {
 // MarshalEncrypted returns the content of offk8s.key, encrypted with pass. If
 // pass is empty, the content is not encrypted, and a field records that.
 func (k *KeyPair) MarshalEncrypted(pass []byte) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(k.ecdsa)
-	if err != nil {
+	content := keySecret{OpenPGP: k.OpenPGP, OpenPGPPublic: k.OpenPGPPublic}
+	var err error
+	if k.External() {
+		content.Public = k.PublicPEM()
+	} else if content.PKCS8, err = x509.MarshalPKCS8PrivateKey(k.ecdsa); err != nil {
 		return nil, fmt.Errorf("encode key pair: %w", err)
 	}
-	secret, err := json.Marshal(keySecret{PKCS8: der, OpenPGP: k.OpenPGP, OpenPGPPublic: k.OpenPGPPublic})
+	secret, err := json.Marshal(content)
 	if err != nil {
 		return nil, fmt.Errorf("encode key pair: %w", err)
 	}
@@ -124,6 +128,24 @@ func (f keyFile) open(plain []byte) (*KeyPair, error) {
 	if json.Unmarshal(plain, &s) != nil {
 		return nil, errors.New("key file is damaged: its secret part does not parse")
 	}
+	k, err := s.pair()
+	if err != nil {
+		return nil, err
+	}
+	if string(k.PublicPEM()) != f.PublicKey || string(k.OpenPGPPublic) != f.OpenPGPPublicKey {
+		return nil, errors.New("key file was altered: its public keys are not those of its private keys")
+	}
+	return k, nil
+}
+
+func (s keySecret) pair() (*KeyPair, error) {
+	if len(s.PKCS8) == 0 && len(s.Public) > 0 {
+		keys, err := ParsePublicKeys(s.Public)
+		if err != nil {
+			return nil, fmt.Errorf("key file: %w", err)
+		}
+		return &KeyPair{public: keys[0], OpenPGP: s.OpenPGP, OpenPGPPublic: s.OpenPGPPublic, parsed: &parsedKey{}}, nil
+	}
 	parsed, err := x509.ParsePKCS8PrivateKey(s.PKCS8)
 	if err != nil {
 		return nil, errors.New("key file is damaged: its bundle key does not parse")
@@ -135,9 +157,6 @@ func (f keyFile) open(plain []byte) (*KeyPair, error) {
 	k, err := newKeyPair(ec, s.OpenPGP, s.OpenPGPPublic)
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)
-	}
-	if string(k.PublicPEM()) != f.PublicKey || string(k.OpenPGPPublic) != f.OpenPGPPublicKey {
-		return nil, errors.New("key file was altered: its public keys are not those of its private keys")
 	}
 	return k, nil
 }

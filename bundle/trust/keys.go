@@ -17,8 +17,9 @@ import (
 // KeyPair signs bundles: a P-256 key for the bundle and an OpenPGP key for
 // repository metadata. It prints as the fingerprint of its public key.
 type KeyPair struct {
-	ecdsa  *ecdsa.PrivateKey
+	ecdsa  *ecdsa.PrivateKey // nil: elsewhere, sign makes its signatures
 	public PublicKey
+	sign   Signer
 
 	// OpenPGP is the serialised, unencrypted transferable secret key.
 	OpenPGP Secret
@@ -34,6 +35,30 @@ type parsedKey struct {
 	of     Secret
 	entity *openpgp.Entity
 }
+
+// Signer returns the signature of message, as KeyPair.SignIndex does, by a key that this
+// program does not have.
+type Signer func(message []byte) ([]byte, error)
+
+// GenerateExternal makes a pair whose bundle key, public, is elsewhere, in hardware for
+// example: WithSigner gives it its signatures. t is as in GenerateKeys.
+func GenerateExternal(public PublicKey, t time.Time) (*KeyPair, error) {
+	private, armoured, err := generateOpenPGP(t)
+	if err != nil {
+		return nil, err
+	}
+	return &KeyPair{public: public, OpenPGP: private, OpenPGPPublic: armoured, parsed: &parsedKey{}}, nil
+}
+
+// WithSigner returns a copy of k whose bundle signatures sign makes.
+func (k *KeyPair) WithSigner(sign Signer) *KeyPair {
+	c := *k
+	c.sign = sign
+	return &c
+}
+
+// External reports whether the private bundle key is elsewhere.
+func (k *KeyPair) External() bool { return k.ecdsa == nil }
 
 // GenerateKeys makes a new pair from the system's randomness. The OpenPGP key
 // is dated t: signatures dated before t fail verification.
@@ -67,8 +92,24 @@ func (k *KeyPair) PublicPEM() []byte { return k.public.PEM() }
 func (k *KeyPair) Fingerprint() string { return k.public.Fingerprint() }
 
 // SignIndex returns the DER signature over SHA-256 of index; the same bytes for
-// the same index.
-func (k *KeyPair) SignIndex(index []byte) ([]byte, error) { return signIndex(k.ecdsa, index) }
+// the same index, unless a Signer makes it. The error is ErrSigner if the Signer fails or
+// its signature is not one of this key, and ErrExternal if there is none.
+func (k *KeyPair) SignIndex(index []byte) ([]byte, error) {
+	if k.sign == nil {
+		if k.External() {
+			return nil, ErrExternal
+		}
+		return signIndex(k.ecdsa, index)
+	}
+	sig, err := k.sign(index)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSigner, err)
+	}
+	if _, err := VerifyIndex(index, sig, []PublicKey{k.public}); err != nil {
+		return nil, fmt.Errorf("%w: its %d bytes are no signature by the key %s", ErrSigner, len(sig), k.Fingerprint())
+	}
+	return sig, nil
+}
 
 func (k *KeyPair) openPGPPrivate() []byte { return k.OpenPGP }
 

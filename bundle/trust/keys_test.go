@@ -388,3 +388,57 @@ func TestOpenSSL(t *testing.T) {
 		t.Errorf("fingerprint %s, openssl says %s (%v)", key.Fingerprint(), out, err)
 	}
 }
+
+func TestExternalKey(t *testing.T) {
+	token, stranger := otherKey(t), otherKey(t)
+	made, err := GenerateExternal(token.Public(), signTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := made.MarshalEncrypted([]byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := ParseKeyFile(file, func() ([]byte, error) { return []byte("secret"), nil })
+	if err != nil || !k.External() || !k.Public().Equal(token.Public()) {
+		t.Fatalf("read back: %v, %v", k, err)
+	}
+	if _, err := SignDetached(k, []byte("x"), signTime); err != nil {
+		t.Errorf("the key of repositories: %v", err)
+	}
+	swapped := bytes.ReplaceAll(file, []byte(jsonText(t, token.PublicPEM())), []byte(jsonText(t, stranger.PublicPEM())))
+	if _, err := ParseKeyFile(swapped, func() ([]byte, error) { return []byte("secret"), nil }); err == nil {
+		t.Error("accepted another public key")
+	}
+	for _, tc := range []struct {
+		name string
+		sign Signer
+		want error
+	}{
+		{"none", nil, ErrExternal},
+		{"good", token.SignIndex, nil},
+		{"wrong key", stranger.SignIndex, ErrSigner},
+		{"other bytes", func([]byte) ([]byte, error) { return token.SignIndex([]byte("y")) }, ErrSigner},
+		{"nothing", func([]byte) ([]byte, error) { return nil, nil }, ErrSigner},
+		{"fails", func([]byte) ([]byte, error) { return nil, fs.ErrPermission }, fs.ErrPermission},
+	} {
+		signing := k.WithSigner(tc.sign)
+		sig, err := signing.SignIndex([]byte("x"))
+		if !errors.Is(err, tc.want) || tc.want == nil && err != nil {
+			t.Errorf("%s: error %v, want %v", tc.name, err, tc.want)
+		}
+		if errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrUnsigned) || err != nil && sig != nil {
+			t.Errorf("%s: %q, %v", tc.name, sig, err)
+		}
+	}
+}
+
+// jsonText returns b as it is in a JSON string.
+func jsonText(t *testing.T, b []byte) string {
+	t.Helper()
+	text, err := json.Marshal(string(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

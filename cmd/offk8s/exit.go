@@ -58,6 +58,8 @@ var classes = []class{
 	{as[*bundle.BaseError], exitUsage, "name the base after the bundle, for example: offk8s verify DELTA BASE"},
 	{is(bundle.ErrOtherBase), exitUsage, "name the bundle that the delta was packed with"},
 	{is(bundle.ErrSigned), exitUsage, "offk8s verify shows whether it is signed with your key; to sign it with another one, pack it again"},
+	{is(trust.ErrSigner), exitError, "run the program of --sign-exec by itself; docs/keys.md says what it gets and what it must answer"},
+	{is(trust.ErrExternal), exitUsage, "give --sign-exec PROGRAM, which signs with it"},
 	{is(bundle.ErrPart), exitVerify, "copy what is named above again from the source, beside the other parts; sha256sum -c BUNDLE.sha256 checks all of them"},
 	{is(metadata.ErrAltered), exitVerify, "a repository's metadata was altered, has expired or is malformed: try another mirror with --rewrite FROM=TO; if the vendor has a new key, name it under keyrings: in pack.yaml"},
 	{is(trust.ErrNoKey), exitPolicy, "give the public key with --key, or as ~/.config/offk8s/offk8s.pub; bring it from the packing machine separately from the bundle"},

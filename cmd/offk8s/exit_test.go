@@ -65,6 +65,8 @@ var exitCases = []struct {
 	{"mirror with another CA", &installer.MirrorCAError{}, 4, "offk8s serve prints"},
 	{"altered repository", metadata.ErrAltered, 4, "--rewrite"},
 	{"signed already", bundle.ErrSigned, 2, "pack it again"},
+	{"signing program", trust.ErrSigner, 1, "--sign-exec"},
+	{"key elsewhere", trust.ErrExternal, 2, "--sign-exec"},
 	{"policy", bundle.ErrPolicy, 5, "--require pinned"},
 	{"unsigned", trust.ErrUnsigned, 5, "only signed content"},
 	{"empty signature", trust.ErrEmptySignature, 5, "copy it again"},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +81,7 @@ func (a *app) keysCommand() *cobra.Command {
 }
 
 func (a *app) keysGenerateCommand() *cobra.Command {
-	output := ""
+	output, external := "", ""
 	var pass passphrase
 	cmd := &cobra.Command{
 		Use:   "generate",
@@ -88,8 +89,12 @@ func (a *app) keysGenerateCommand() *cobra.Command {
 		Long: `Writes offk8s.key (mode 0600: a P-256 key that signs bundles and an OpenPGP key that
 signs repository metadata, encrypted with a passphrase) and offk8s.pub, the
 public key. Bring offk8s.pub, or its fingerprint, to the offline site separately
-from the bundles: everything there is verified with it.`,
+from the bundles: everything there is verified with it.
+
+With --public-key, the P-256 key stays where it is, in hardware for example, and only the
+key for repository metadata is generated. Commands that sign then need --sign-exec.`,
 		Example: `  offk8s keys generate
+  offk8s keys generate --public-key hsm.pub -o /safe/offk8s.key
   offk8s keys generate -o /safe/offk8s.key --passphrase-file pass.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -103,7 +108,15 @@ from the bundles: everything there is verified with it.`,
 			if len(secret) == 0 && !pass.none {
 				return withHint(usagef("the passphrase is empty"), "give --no-passphrase to leave the key unencrypted")
 			}
-			k, err := generateKey(output, secret)
+			generate := trust.GenerateKeys
+			if external != "" {
+				public, err := readPublicKeys([]string{external})
+				if err != nil {
+					return err
+				}
+				generate = func(t time.Time) (*trust.KeyPair, error) { return trust.GenerateExternal(public[0], t) }
+			}
+			k, err := saveKey(output, secret, generate)
 			if err != nil {
 				return err
 			}
@@ -111,18 +124,19 @@ from the bundles: everything there is verified with it.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "key file to write; the public key is written beside it as .pub (default $XDG_CONFIG_HOME/offk8s/offk8s.key)")
+	cmd.Flags().StringVar(&external, "public-key", "", "public key (PEM, P-256) of a key that stays elsewhere")
 	pass.flags(cmd)
 	cmd.Flags().BoolVar(&pass.none, "no-passphrase", false, "write the key unencrypted (0600)")
 	return cmd
 }
 
-// generateKey writes a new key pair to path and publicPath(path). It never overwrites a file.
-func generateKey(path string, secret []byte) (*trust.KeyPair, error) {
+// saveKey writes a new key pair to path and publicPath(path). It never overwrites a file.
+func saveKey(path string, secret []byte, generate func(time.Time) (*trust.KeyPair, error)) (*trust.KeyPair, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
 	// Backdated, because the clocks of the hosts that check it may be behind.
-	k, err := trust.GenerateKeys(created().Add(-24 * time.Hour))
+	k, err := generate(created().Add(-24 * time.Hour))
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +144,9 @@ func generateKey(path string, secret []byte) (*trust.KeyPair, error) {
 		return nil, err
 	}
 	public := publicPath(path)
+	if b, err := os.ReadFile(public); err == nil && bytes.Equal(b, k.PublicPEM()) {
+		return k, nil // that of --public-key
+	}
 	return k, hintExists(public, durable.Create(public, k.PublicPEM(), 0o644))
 }
 
@@ -262,33 +279,45 @@ func publicKeyError(name string, err error) error {
 
 // signerOptions are the flags of every command that signs.
 type signerOptions struct {
-	key  string
-	pass passphrase
+	key     string
+	pass    passphrase
+	exec    string
+	timeout time.Duration
 }
 
 func (o *signerOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, which pack generates on first use)")
 	o.pass.flags(cmd)
+	cmd.Flags().StringVar(&o.exec, "sign-exec", "", "program that signs for a key in hardware: bytes on stdin, signature on stdout (docs/keys.md)")
+	cmd.Flags().DurationVar(&o.timeout, "sign-timeout", 5*time.Minute, "how long the program of --sign-exec may take for a signature")
 }
 
 // signingKey loads the key before the long work, since it may ask for a
 // passphrase. It returns nil if the default key does not exist yet.
-func (a *app) signingKey(o signerOptions) (*trust.KeyPair, error) {
+func (a *app) signingKey(ctx context.Context, o signerOptions) (*trust.KeyPair, error) {
 	path := cmp.Or(o.key, defaultKey())
 	k, err := trust.LoadKeyFile(path, func() ([]byte, error) { return o.pass.read(a, "passphrase of "+path+": ", false) })
 	if errors.Is(err, os.ErrNotExist) {
-		if o.key == "" {
+		if o.key == "" && o.exec == "" {
 			return nil, nil
 		}
 		err = withHint(usageError{err}, "offk8s keys generate -o %s writes one", path)
 	}
-	return k, err
+	switch {
+	case err != nil:
+		return nil, err
+	case o.exec != "":
+		return k.WithSigner(a.signProgram(ctx, o, k.Fingerprint())), nil
+	case k.External():
+		return nil, fmt.Errorf("key file %q: %w", path, trust.ErrExternal)
+	}
+	return k, nil
 }
 
 // firstKey generates the default key on first use.
 func (a *app) firstKey() (*trust.KeyPair, error) {
 	path := defaultKey()
-	k, err := generateKey(path, nil)
+	k, err := saveKey(path, nil, trust.GenerateKeys)
 	if err != nil {
 		return nil, err
 	}

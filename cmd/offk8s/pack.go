@@ -141,7 +141,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	var key *trust.KeyPair // nil for --dry-run and --unsigned
 	if !o.dryRun && !o.unsigned {
-		if key, err = a.signingKey(o.signer); err != nil {
+		if key, err = a.signingKey(ctx, o.signer); err != nil {
 			return err
 		}
 	}
