@@ -34,9 +34,12 @@ type System struct {
 	InotifyWatches   int `json:"inotifyWatches,omitempty"`
 	// CloudInit reports that cloud-init is installed, NMCloudSetup that nm-cloud-setup is,
 	// and Networkd that systemd-networkd runs.
-	CloudInit    bool `json:"cloudInit,omitempty"`
-	NMCloudSetup bool `json:"nmCloudSetup,omitempty"`
-	Networkd     bool `json:"networkd,omitempty"`
+	CloudInit bool `json:"cloudInit,omitempty"`
+	// HostsTemplate is the file from which cloud-init writes /etc/hosts at each boot because
+	// user-data wants it, which counts for more than files below /etc/cloud.
+	HostsTemplate string `json:"hostsTemplate,omitempty"`
+	NMCloudSetup  bool   `json:"nmCloudSetup,omitempty"`
+	Networkd      bool   `json:"networkd,omitempty"`
 	// Updates are programs that install updates without being asked, "unattended-upgrades";
 	// UpdatesBoot reports that one of them may boot the host.
 	Updates     []string `json:"updates,omitempty"`
@@ -77,6 +80,7 @@ func system(env *step.Env) System {
 		InotifyInstances: number("/proc/sys/fs/inotify/max_user_instances"),
 		InotifyWatches:   number("/proc/sys/fs/inotify/max_user_watches"),
 	}
+	s.HostsTemplate = hostsTemplate(env)
 	s.Fapolicyd, s.FapolicydTrusts = fapolicyd(env)
 	s.Updates, s.UpdatesBoot = updates(env)
 	s.LoopbackNames = loopbackNames(read(env, "/etc/hosts"))

@@ -45,6 +45,16 @@ func TestSystem(t *testing.T) {
 		{"managers", map[string]string{
 			"/etc/cloud/cloud.cfg": "", "/run/systemd/netif/state": "", "/usr/lib/systemd/system/nm-cloud-setup.timer": "",
 		}, System{CloudInit: true, NMCloudSetup: true, Networkd: true}},
+		{"user-data about /etc/hosts", map[string]string{
+			"/etc/cloud/cloud.cfg": "", "/var/lib/cloud/instance/cloud-config.txt": "#cloud-config\n\n# from 1 files\n\n---\nmanage_etc_hosts: true\n...\n",
+			"/var/lib/cloud/instance/vendor-cloud-config.txt": "", "/etc/cloud/templates/hosts.debian.tmpl": "", "/etc/cloud/templates/hosts.redhat.tmpl": "", "/usr/bin/apt-get": "",
+		}, System{CloudInit: true, HostsTemplate: "/etc/cloud/templates/hosts.debian.tmpl"}},
+		{"vendor-data about /etc/hosts", map[string]string{
+			"/var/lib/cloud/instance/vendor-cloud-config.txt": "manage_etc_hosts: 'template'\n", "/etc/cloud/templates/hosts.redhat.tmpl": "",
+		}, System{HostsTemplate: "/etc/cloud/templates/hosts.redhat.tmpl"}},
+		{"user-data about one line of /etc/hosts", map[string]string{
+			"/var/lib/cloud/instance/cloud-config.txt": "manage_etc_hosts: localhost\n", "/etc/cloud/templates/hosts.redhat.tmpl": "",
+		}, System{}},
 		{"updates of Debian", map[string]string{
 			"/usr/bin/unattended-upgrade":         "",
 			"/etc/apt/apt.conf.d/20auto-upgrades": "APT::Periodic::Update-Package-Lists \"1\";\nAPT::Periodic::Unattended-Upgrade \"1\";\n",

@@ -70,3 +70,23 @@ func loopbackNames(text string) []string {
 	}
 	return out
 }
+
+// hostsTemplate reads the configuration that cloud-init got from the machine's platform, and
+// returns the template of the distribution's family if that makes it write /etc/hosts.
+func hostsTemplate(env *step.Env) string {
+	wanted := false
+	for l := range strings.Lines(readAll(env, "/var/lib/cloud/instance/*cloud-config.txt")) {
+		if v, ok := strings.CutPrefix(l, "manage_etc_hosts:"); ok { // as cloud-init writes it, whatever the user's YAML
+			wanted = wanted || slices.Contains([]string{"true", "yes", "on", "1", "template"}, strings.ToLower(strings.Trim(strings.TrimSpace(v), `'"`)))
+		}
+	}
+	family := "redhat"
+	if manager(env) == step.ManagerApt {
+		family = "debian"
+	}
+	template := "/etc/cloud/templates/hosts." + family + ".tmpl"
+	if _, err := os.Stat(env.Path(template)); err != nil || !wanted {
+		return ""
+	}
+	return template
+}

@@ -92,7 +92,11 @@ func unmanaged(l *list, names []string) {
 // cloudInit adds the step that makes cloud-init leave the host's name and /etc/hosts alone,
 // which it would write again at the next boot.
 func cloudInit(l *list, in Input, h manifests.Host) {
-	if !in.Facts[h.Name].System.CloudInit {
+	s := in.Facts[h.Name].System
+	if s.HostsTemplate != "" && !in.skips("hosts") {
+		l.add("cloud-init-hosts", &step.Block{Path: s.HostsTemplate, Lines: hostsLines(in)}).Why = "user-data makes cloud-init write /etc/hosts from it at each boot"
+	}
+	if !s.CloudInit {
 		return
 	}
 	text := ""

@@ -32,6 +32,12 @@ func TestManagers(t *testing.T) {
 		{"cloud-init", func(_ *Input, f *facts.Facts) { f.System.CloudInit = true }, map[string]string{
 			"cloud-init": "preserve_hostname: true\nmanage_etc_hosts: false\n",
 		}},
+		{"user-data about /etc/hosts", func(_ *Input, f *facts.Facts) {
+			f.System.CloudInit, f.System.HostsTemplate = true, "/etc/cloud/templates/hosts.debian.tmpl"
+		}, map[string]string{"cloud-init": "manage_etc_hosts: false\n", "cloud-init-hosts": "10.0.0.12 node-1"}},
+		{"user-data, /etc/hosts is the site's", func(in *Input, f *facts.Facts) {
+			f.System.HostsTemplate, in.Cluster.HostPrep.Skip = "/etc/cloud/templates/hosts.debian.tmpl", []string{"hosts"}
+		}, map[string]string{"cloud-init-hosts": ""}},
 		{"cloud-init, the name is the site's", func(in *Input, f *facts.Facts) {
 			f.System.CloudInit, in.Cluster.HostPrep.Skip = true, []string{"hostname"}
 		}, map[string]string{"cloud-init": "offk8s\nmanage_etc_hosts: false\n"}},
@@ -49,8 +55,17 @@ func TestManagers(t *testing.T) {
 				it, ok := got[id]
 				if ok != (part != "") {
 					t.Errorf("step %s: there %t", id, ok)
-				} else if ok && !strings.Contains(it.Step.(*step.File).Content, part) {
-					t.Errorf("step %s: no %q in\n%s", id, part, it.Step.(*step.File).Content)
+					continue
+				}
+				var text string
+				switch s := it.Step.(type) {
+				case *step.File:
+					text = s.Content
+				case *step.Block:
+					text = strings.Join(s.Lines, "\n")
+				}
+				if !strings.Contains(text, part) {
+					t.Errorf("step %s: no %q in\n%s", id, part, text)
 				}
 			}
 		})
