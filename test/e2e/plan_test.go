@@ -117,7 +117,7 @@ var versions = []version{
 	},
 	{
 		minor: "1.29", full: "1.29.15", rpm: "rocky-9",
-		components: []string{"kubernetes-1.29", "etcd", "containerd-1.6", "cni-plugins", "coredns"},
+		components: []string{"kubernetes-1.29", "etcd-3.5", "containerd-1.6", "cni-plugins", "coredns"},
 		criPlugin:  "io.containerd.grpc.v1.cri",
 	},
 	{

@@ -19,7 +19,7 @@ export GOWORK=off GOFLAGS=-buildvcs=false
 # The longest first, so that none is left to run alone at the end.
 modules="kubernetes-1.36 kubernetes-1.16 coredns containerd coredns-1.8 etcd flannel cfssl cni-plugins flannel-cni"
 debs="runc etcd-3.4 containerd-1.6"
-more_modules="kubernetes-1.34 kubernetes-1.29 kube-router"
+more_modules="kubernetes-1.34 kubernetes-1.29 kube-router etcd-3.5"
 more_debs="docker"
 
 say() { echo "lab: components: $*" >&2; }
@@ -31,7 +31,7 @@ required() { awk -v m="$1" '{ sub(/^require /, "") } $1 == m && $2 ~ /^v/ { prin
 main() {
   case $1 in
     cfssl) echo github.com/cloudflare/cfssl ;;
-    etcd) echo go.etcd.io/etcd/server/v3 ;;
+    etcd | etcd-*) echo go.etcd.io/etcd/server/v3 ;;
     containerd) echo github.com/containerd/containerd/v2 ;;
     cni-plugins | flannel-cni) echo github.com/containernetworking/plugins ;;
     flannel) echo github.com/flannel-io/flannel ;;
@@ -77,7 +77,7 @@ compile() {
   esac
   CGO_ENABLED=$cgo go build -trimpath -tags "$tags" -ldflags "$ld" -o "$out/" tool
   case $name in
-    etcd) mv "$out/server" "$out/etcd" ;;
+    etcd | etcd-*) mv "$out/server" "$out/etcd" ;;
     flannel) mv "$out/flannel" "$out/flanneld" ;;
   esac
 }
@@ -120,7 +120,7 @@ publish() {
 module() {
   local name=$1 v key dir tmp began=$SECONDS
   v=$(required "$(main "$name")" "$here/$name")
-  dir=$cache/${name%-1.[0-9]*}-$v
+  dir=$cache/${name%-[0-9]*}-$v
   key=$(cat "$here/$name"/go.{mod,sum} | sha256sum | cut -d' ' -f1)
   if [[ $(cat "$dir/.recipe" 2>/dev/null) != "$key" ]]; then
     say "building $name $v"
