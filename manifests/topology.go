@@ -66,7 +66,11 @@ type NewCluster struct {
 // Write returns a commented cluster.yaml with the hosts in the roles of the topology.
 // Only the mirror is still that of an example. The error has every problem of n.
 func (n NewCluster) Write() ([]byte, error) {
-	i := slices.IndexFunc(Topologies(), func(t Topology) bool { return t.Name == n.Topology })
+	name := n.Topology
+	if name == "ha" {
+		name = "production"
+	}
+	i := slices.IndexFunc(Topologies(), func(t Topology) bool { return t.Name == name })
 	if i < 0 {
 		var names []string
 		for _, t := range Topologies() {

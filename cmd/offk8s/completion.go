@@ -88,7 +88,7 @@ func topologyNames(*cobra.Command) []string {
 	for _, t := range manifests.Topologies() {
 		out = append(out, t.Name+"\t"+t.About)
 	}
-	return out
+	return append(out, "ha\tanother name of production")
 }
 
 // hostNames returns the hosts in the file of --file.

@@ -20,10 +20,10 @@ func (a *app) initCommand() *cobra.Command {
 		Use:   "init {pack|cluster}",
 		Short: "Write a commented pack.yaml or cluster.yaml",
 		Long:  initText(),
-		Example: `  offk8s init cluster              writes ./cluster.yaml
+		Example: `  offk8s init cluster              # writes ./cluster.yaml
   offk8s init cluster --topology production --vip 10.0.0.10 \
     --hosts 10.0.0.11,10.0.0.12,10.0.0.13,10.0.0.14,10.0.0.15,10.0.0.16
-  offk8s init pack -o -            prints pack.yaml`,
+  offk8s init pack -o -            # prints pack.yaml`,
 		ValidArgs: []string{"pack", "cluster"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
@@ -72,6 +72,7 @@ func initText() string {
 	for _, t := range manifests.Topologies() {
 		fmt.Fprintf(&b, "  %-16s %s\n", t.Name, t.About)
 	}
+	b.WriteString("\nha is another name of production.\n")
 	return b.String()
 }
 
