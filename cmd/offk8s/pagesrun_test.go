@@ -50,9 +50,10 @@ var elsewhere = []struct{ words, file, text string }{
 var programs = []string{"offk8s", "curl", "export", "openssl", "tar"}
 
 // expects has what a page expects to be there, by its name without the language's directory:
-// "bundle" is kubernetes-1.36.tar, "mirror" a serve of it, "cluster" a cluster.yaml.
+// "bundle" is kubernetes-1.36.tar, "mirror" a serve of it, "cluster" a cluster.yaml,
+// "state" what install leaves, "hsm" a key that a program signs with.
 var expects = map[string][]string{
-	"keys.md":    {"cluster", "state"},
+	"keys.md":    {"cluster", "state", "hsm"},
 	"serve.md":   {"bundle"},
 	"tickets.md": {"bundle", "mirror", "cluster"},
 }
@@ -66,8 +67,8 @@ func TestPagesRun(t *testing.T) {
 	used, runs := map[int]bool{}, 0
 	for _, p := range readPages(t) {
 		for _, b := range p.blocks {
-			if b.lang != "" && !regexp.MustCompile(`^(yaml|toml|text)$`).MatchString(b.lang) {
-				t.Errorf("%s:%d: a block of %q: want yaml, toml, text or, for commands, none", p.name, b.line, b.lang)
+			if b.lang != "" && !regexp.MustCompile(`^(yaml|toml|text|sh)$`).MatchString(b.lang) {
+				t.Errorf("%s:%d: a block of %q: want yaml, toml, text, sh or, for commands, none", p.name, b.line, b.lang)
 			}
 			for _, c := range b.commands() {
 				i := isElsewhere(c.text)
@@ -184,6 +185,12 @@ func (r *pageRun) begin(what string) {
 		r.runHand("offk8s init cluster")
 	case "state":
 		r.byHand("offk8s install")
+	case "hsm":
+		r.run(command{text: "openssl ecparam -name prime256v1 -genkey -noout -out token.pem && openssl ec -in token.pem -pubout -out token.pub"})
+		r.write("hsm-sign", "#!/bin/sh\nexec openssl dgst -sha256 -sign token.pem\n")
+		if err := os.Chmod(filepath.Join(r.dir, "hsm-sign"), 0o755); err != nil {
+			r.Fatal(err)
+		}
 	}
 }
 
