@@ -5,6 +5,7 @@ GO ?= go
 export GOTOOLCHAIN := local
 FUZZTIME ?= 10s
 OUT ?=
+KEY ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
@@ -73,14 +74,15 @@ bench: ## measure: ratios against a floor in one run
 measure: ## the tree's shape: lines, lengths, exports, words of comments
 	@$(GO) test ./test/arch -run TestShape -v -count=1
 
-dist: ## release archives for amd64 and arm64 with SHA256SUMS; the same bytes from the same commit
+dist: ## release archives for amd64 and arm64 with SBOMs and SHA256SUMS, signed with KEY=FILE; the same bytes from the same commit
 	@rm -rf dist && mkdir -p dist
 	@for a in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$a $(GO) build -trimpath -ldflags '-s -w' -o dist/offk8s-linux-$$a ./cmd/offk8s; done
 	@dist/offk8s-linux-$$($(GO) env GOHOSTARCH) docs dist/docs
-	@for a in amd64 arm64; do d=dist/offk8s-linux-$$a.d; mkdir $$d && cp dist/offk8s-linux-$$a $$d/offk8s && \
+	@dist/offk8s-linux-$$($(GO) env GOHOSTARCH) release sbom dist
+	@for a in amd64 arm64; do d=dist/offk8s-linux-$$a.d; mkdir $$d && cp dist/offk8s-linux-$$a $$d/offk8s && cp dist/offk8s-linux-$$a.cdx.json $$d/sbom.cdx.json && \
 	  cp -r dist/docs/* LICENSE README.md README.zh-CN.md CHANGELOG.md docs $$d && chmod -R u=rwX,go=rX $$d && \
 	  tar -C $$d --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - . | gzip -n >dist/offk8s-linux-$$a.tar.gz && rm -r $$d; done
-	@rm -r dist/docs && cd dist && sha256sum offk8s-linux-* > SHA256SUMS && cat SHA256SUMS
+	@rm -r dist/docs && dist/offk8s-linux-$$($(GO) env GOHOSTARCH) release sums dist $(if $(KEY),--key '$(KEY)') && cat dist/SHA256SUMS
 
 hooks: ## use the repository's git hooks
 	git config core.hooksPath .githooks

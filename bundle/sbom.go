@@ -28,7 +28,7 @@ type CycloneDX struct {
 
 // CDXMetadata describes the bundle as a whole.
 type CDXMetadata struct {
-	Timestamp time.Time    `json:"timestamp"`
+	Timestamp time.Time    `json:"timestamp,omitzero"`
 	Component CDXComponent `json:"component"`
 }
 

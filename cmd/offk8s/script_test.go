@@ -141,4 +141,5 @@ func TestBuildsStatic(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), runtime.GOARCH) {
 		t.Errorf("offk8s version: %v\n%s", err, out)
 	}
+	checkProgramSBOM(t, bin)
 }
