@@ -9,7 +9,7 @@ KEY ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure dist hooks
+.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure closure dist hooks
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,11 @@ e2e-long: ## the lab, every line of the matrix with the parts that take minutes 
 
 bench: ## measure: ratios against a floor in one run
 	$(GO) test ./test/bench -run '^$$' -bench . -benchtime 5x
+
+closure: ## compare the closures of random sets with apt (1,000) and dnf (2,000; REPOS=DIR:DIR of RPMs: 500 more); an hour
+	OFFK8S_CLOSURE_SETS=1000 $(GO) test ./bundle/apt -run AgreesWithApt -count=1 -timeout 3h -v
+	OFFK8S_CLOSURE_SETS=2000 $(GO) test ./bundle/yum -run 'AgreesWithDnf$$' -count=1 -timeout 3h -v
+	$(if $(REPOS),OFFK8S_CLOSURE_SETS=500 OFFK8S_CLOSURE_REPOS='$(REPOS)' $(GO) test ./bundle/yum -run AgreesWithDnfOnRepositories -count=1 -v)
 
 measure: ## the tree's shape: lines, lengths, exports, words of comments
 	@$(GO) test ./test/arch -run TestShape -v -count=1

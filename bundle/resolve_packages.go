@@ -127,7 +127,7 @@ func (r *resolver) closeApt(ctx context.Context, client *fetch.Client, d catalog
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	packages, err := apt.Closure(suites, names, apt.ClosureOptions{Arch: arch, Exclude: d.Exclude})
+	packages, err := apt.Closure(ctx, suites, names, apt.ClosureOptions{Arch: arch, Exclude: d.Exclude})
 	if err != nil {
 		return err
 	}

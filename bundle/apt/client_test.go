@@ -45,7 +45,7 @@ func newAptClient(t testing.TB, url string, key []byte) aptClient {
 
 func (c aptClient) run(t testing.TB, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-q"}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "APT_CONFIG="+filepath.Join(c.dir, "etc", "apt.conf"), "http_proxy=", "https_proxy=")

@@ -2,9 +2,9 @@ package apt
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,6 +12,7 @@ import (
 	"pault.ag/go/debian/dependency"
 	"pault.ag/go/debian/version"
 
+	"github.com/offk8s/offk8s/bundle/closure"
 	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -27,39 +28,38 @@ type ClosureOptions struct {
 // A name is a package's name or, failing that, a virtual one.
 //
 // The choice depends on the indexes only: the newest version over all suites; of
-// alternatives one that is already chosen, else the first that is available; of
-// several providers the one of the highest priority field, then the
-// alphabetically first. Packages that conflict with a chosen one are avoided if
-// there is a choice. Recommends are ignored.
+// alternatives one that is already chosen, else the first; of several providers
+// the one of the highest priority field, then the alphabetically first. If that
+// leads to packages that conflict, the next ones are tried. Recommends are ignored.
 //
 // If nothing provides a dependency, the error lists all such dependencies with
-// the packages that need them, sorted.
-func Closure(suites []*Suite, names []string, o ClosureOptions) ([]Package, error) {
+// the packages that need them, sorted. If the packages cannot be installed
+// together, it lists the dependencies and conflicts that contradict each other.
+func Closure(ctx context.Context, suites []*Suite, names []string, o ClosureOptions) ([]Package, error) {
 	for _, glob := range o.Exclude {
 		if _, err := path.Match(glob, ""); err != nil {
 			return nil, fmt.Errorf("exclude %q: %w", glob, err)
 		}
 	}
-	s := newSolver(suites, o)
+	return newIndex(suites, o).closure(ctx, names)
+}
+
+func (x *index) closure(ctx context.Context, names []string) ([]Package, error) {
+	var list []closure.Need[*Package]
 	for _, name := range names {
-		wanted := []dependency.Possibility{{Name: name}}
-		if !s.satisfy(wanted) {
-			s.miss(name, "the list of packages", wanted)
+		list = append(list, closure.Need[*Package]{Text: name, Any: x.candidates(dependency.Possibility{Name: name})})
+	}
+	choices, err := closure.Solve(ctx, x, list)
+	if err != nil {
+		return nil, x.explain(err)
+	}
+	out := make([]Package, 0, len(choices))
+	for _, c := range choices {
+		p := *c.Package
+		if c.By != nil {
+			p.RequiredBy, p.Requirement = c.By.Name, c.Text
 		}
-	}
-	for len(s.queue) > 0 {
-		p := s.queue[0]
-		s.queue = s.queue[1:]
-		s.dependAll(p)
-	}
-	if err := s.unresolved(); err != nil {
-		return nil, err
-	}
-	out := make([]Package, 0, len(s.chosen))
-	for p := range s.chosen {
-		c := *p
-		c.RequiredBy, c.Requirement = s.why[p].by, s.why[p].requirement
-		out = append(out, c)
+		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b Package) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), version.Compare(a.version, b.version))
@@ -67,25 +67,12 @@ func Closure(suites []*Suite, names []string, o ClosureOptions) ([]Package, erro
 	return out, nil
 }
 
-type solver struct {
+// index finds the packages of suites by name.
+type index struct {
 	names    map[string][]*Package // newest first
 	provides map[string][]provider
-	chosen   map[*Package]bool
-	against  map[string][]conflict // conflicts and breaks of the chosen, by name
-	queue    []*Package
-	missing  map[string]error // by dependency
-	now      reason           // under examination
-	why      map[*Package]reason
 	// unusable holds the packages that are never taken, for messages; nil in itself.
-	unusable *solver
-}
-
-// reason is a dependency of a package; the zero value is the caller's list.
-type reason struct{ by, requirement string }
-
-type conflict struct {
-	pkg  *Package
-	with *dependency.VersionRelation
+	unusable *index
 }
 
 type provider struct {
@@ -93,31 +80,28 @@ type provider struct {
 	version *version.Version // nil: provided without a version
 }
 
-func emptySolver() *solver {
-	return &solver{
-		names: map[string][]*Package{}, provides: map[string][]provider{},
-		chosen: map[*Package]bool{}, missing: map[string]error{}, against: map[string][]conflict{}, why: map[*Package]reason{},
-	}
+func emptyIndex() *index {
+	return &index{names: map[string][]*Package{}, provides: map[string][]provider{}}
 }
 
-func newSolver(suites []*Suite, o ClosureOptions) *solver {
-	s := emptySolver()
-	s.unusable = emptySolver()
+func newIndex(suites []*Suite, o ClosureOptions) *index {
+	x := emptyIndex()
+	x.unusable = emptyIndex()
 	for _, suite := range suites {
 		for i := range suite.Packages {
 			switch p := &suite.Packages[i]; {
 			case !o.takes(p):
 			case p.Unusable != nil:
-				s.unusable.add(p)
+				x.unusable.add(p)
 			default:
-				s.add(p)
+				x.add(p)
 			}
 		}
 	}
-	for _, list := range s.names {
+	for _, list := range x.names {
 		slices.SortStableFunc(list, func(a, b *Package) int { return version.Compare(b.version, a.version) })
 	}
-	return s
+	return x
 }
 
 func (o ClosureOptions) takes(p *Package) bool {
@@ -132,10 +116,10 @@ func (o ClosureOptions) takes(p *Package) bool {
 	return true
 }
 
-func (s *solver) add(p *Package) {
-	s.names[p.Name] = append(s.names[p.Name], p)
+func (x *index) add(p *Package) {
+	x.names[p.Name] = append(x.names[p.Name], p)
 	for _, v := range possibilities(p.provides) {
-		s.provides[v.Name] = append(s.provides[v.Name], provider{pkg: p, version: providedVersion(v)})
+		x.provides[v.Name] = append(x.provides[v.Name], provider{pkg: p, version: providedVersion(v)})
 	}
 }
 
@@ -148,71 +132,81 @@ func parseDependency(text string) ([]dependency.Relation, error) {
 	return d.Relations, nil
 }
 
-func (s *solver) dependAll(p *Package) {
+// Needs returns the dependencies of p (closure.Rules).
+func (x *index) Needs(p *Package) []closure.Need[*Package] {
 	if p.depends == "" {
-		return
+		return nil
 	}
 	relations, err := parseDependency(p.depends)
 	if err != nil {
-		s.missing[p.String()] = metadata.Classify(fmt.Errorf("apt suite %q: package %q: %w", p.Suite, p, err))
+		return []closure.Need[*Package]{{Text: p.depends}}
 	}
-	for _, relation := range relations {
-		s.now = reason{p.Name, relation.String()}
-		if !s.satisfy(relation.Possibilities) {
-			s.miss(relation.String(), p.String(), relation.Possibilities)
-		}
+	out := make([]closure.Need[*Package], 0, len(relations))
+	for _, r := range relations {
+		out = append(out, x.need(r))
 	}
+	return out
 }
 
-// miss records that nothing provides a dependency, and the reason if an unusable
-// package would.
-func (s *solver) miss(dependency, by string, alternatives []dependency.Possibility) {
-	s.missing[dependency] = fmt.Errorf("%q, needed by %q, is in no suite", dependency, by)
+func (x *index) need(r dependency.Relation) closure.Need[*Package] {
+	n := closure.Need[*Package]{Text: r.String()}
+	for _, a := range r.Possibilities {
+		n.Any = append(n.Any, x.candidates(a)...)
+	}
+	return n
+}
+
+// Excludes returns the other versions of p and the packages that it conflicts
+// with or breaks, but never p itself (closure.Rules; policy 7.4).
+func (x *index) Excludes(p *Package) []*Package {
+	out := slices.Clone(x.names[p.Name])
+	for _, c := range possibilities(p.conflicts) {
+		out = append(out, x.named(c)...)
+		for _, v := range x.provides[c.Name] {
+			if fits(c, v.pkg, v.version) && v.pkg.Name != p.Name {
+				out = append(out, v.pkg)
+			}
+		}
+	}
+	return slices.DeleteFunc(out, func(q *Package) bool { return q == p })
+}
+
+// explain turns a failure for want of packages into an error that lists every
+// dependency that nothing provides.
+func (x *index) explain(err error) error {
+	failure, ok := errors.AsType[*closure.Failure[*Package]](err)
+	if !ok || len(failure.Missing) == 0 {
+		return err
+	}
+	var errs []error
+	for _, m := range failure.Missing {
+		errs = append(errs, x.miss(m))
+	}
+	manifests.SortErrors(errs)
+	return errors.Join(errs...)
+}
+
+// miss returns the error for a dependency that nothing provides, with the reason
+// if an unusable package would.
+func (x *index) miss(m closure.Miss[*Package]) error {
+	by, alternatives := "the list of packages", []dependency.Possibility{{Name: m.Need.Text}}
+	if m.By != nil {
+		relations, err := parseDependency(m.Need.Text)
+		if err != nil {
+			return metadata.Classify(fmt.Errorf("apt suite %q: package %q: %w", m.By.Suite, m.By, err))
+		}
+		by, alternatives = m.By.String(), relations[0].Possibilities
+	}
 	for _, a := range alternatives {
-		odd := slices.DeleteFunc(slices.Clone(s.unusable.names[a.Name]), func(p *Package) bool {
+		odd := slices.DeleteFunc(slices.Clone(x.unusable.names[a.Name]), func(p *Package) bool {
 			return p.version != (version.Version{}) && !satisfied(a.Version, &p.version)
 		})
-		for _, p := range append(odd, s.unusable.candidates(a)...) {
-			s.missing[dependency] = metadata.Classify(fmt.Errorf("%q, needed by %q, is only in a package that cannot be used: apt suite %q: package %q: %w",
-				dependency, by, p.Suite, p, p.Unusable))
-			return
+		for _, p := range append(odd, x.unusable.candidates(a)...) {
+			return metadata.Classify(fmt.Errorf("%q, needed by %q, is only in a package that cannot be used: apt suite %q: package %q: %w",
+				m.Need.Text, by, p.Suite, p, p.Unusable))
 		}
 	}
-}
-
-// satisfy takes a package for the first of the alternatives that can be had
-// without a conflict, else the first that can be had at all, unless a chosen
-// one satisfies any of them.
-func (s *solver) satisfy(alternatives []dependency.Possibility) bool {
-	var all []*Package
-	for _, a := range alternatives {
-		all = append(all, s.candidates(a)...)
-	}
-	if len(all) == 0 {
-		return false
-	}
-	for _, p := range all {
-		if s.chosen[p] {
-			return true
-		}
-	}
-	p := all[0]
-	if len(all) > 1 {
-		if i := slices.IndexFunc(all, func(p *Package) bool { return !s.conflicts(p) }); i >= 0 {
-			p = all[i]
-		}
-	}
-	s.take(p)
-	return true
-}
-
-func (s *solver) take(p *Package) {
-	s.chosen[p] = true
-	s.why[p] = s.now
-	s.queue = append(s.queue, p)
-	for _, c := range possibilities(p.conflicts) {
-		s.against[c.Name] = append(s.against[c.Name], conflict{p, c.Version})
-	}
+	return fmt.Errorf("%q, needed by %q, is in no suite", m.Need.Text, by)
 }
 
 // possibilities returns every possibility of a field in one list; none of a
@@ -233,20 +227,14 @@ func possibilities(text string) []dependency.Possibility {
 }
 
 // candidates returns the packages for one alternative in order of preference.
-// Real packages come before providers. An architecture qualifier (":any")
-// makes no difference in a repository of one architecture.
-func (s *solver) candidates(a dependency.Possibility) []*Package {
-	var out []*Package
-	for _, p := range s.names[a.Name] {
-		if satisfied(a.Version, &p.version) {
-			out = append(out, p)
-		}
-	}
+// Real packages come before providers.
+func (x *index) candidates(a dependency.Possibility) []*Package {
+	out := x.named(a)
 	var providers []*Package
-	for _, v := range s.provides[a.Name] {
+	for _, v := range x.provides[a.Name] {
 		// Only the newest of a name stands for it, as apt would install that.
-		newest := s.names[v.pkg.Name][0] == v.pkg
-		if newest && satisfied(a.Version, v.version) && !slices.Contains(out, v.pkg) && !slices.Contains(providers, v.pkg) {
+		newest := x.names[v.pkg.Name][0] == v.pkg
+		if newest && fits(a, v.pkg, v.version) && !slices.Contains(out, v.pkg) && !slices.Contains(providers, v.pkg) {
 			providers = append(providers, v.pkg)
 		}
 	}
@@ -256,39 +244,21 @@ func (s *solver) candidates(a dependency.Possibility) []*Package {
 	return append(out, providers...)
 }
 
-// conflicts reports whether p and a chosen package exclude each other.
-func (s *solver) conflicts(p *Package) bool {
-	for _, c := range possibilities(p.conflicts) {
-		for _, q := range s.names[c.Name] {
-			if s.chosen[q] && q.Name != p.Name && satisfied(c.Version, &q.version) {
-				return true
-			}
-		}
-		for _, v := range s.provides[c.Name] {
-			if s.chosen[v.pkg] && v.pkg.Name != p.Name && satisfied(c.Version, v.version) {
-				return true
-			}
+// named returns the packages that have the name of a possibility.
+func (x *index) named(a dependency.Possibility) []*Package {
+	var out []*Package
+	for _, p := range x.names[a.Name] {
+		if fits(a, p, &p.version) {
+			out = append(out, p)
 		}
 	}
-	if s.excludes(p, p.Name, &p.version) {
-		return true
-	}
-	for _, v := range possibilities(p.provides) {
-		if s.excludes(p, v.Name, providedVersion(v)) {
-			return true
-		}
-	}
-	return false
+	return out
 }
 
-// excludes reports whether a chosen package conflicts with the given name and version of p.
-func (s *solver) excludes(p *Package, name string, v *version.Version) bool {
-	for _, c := range s.against[name] {
-		if c.pkg.Name != p.Name && satisfied(c.with, v) {
-			return true
-		}
-	}
-	return false
+// fits reports whether p, which has or provides the name of a possibility in a
+// version, is meant by it. "name:arch" means that architecture, "name:any" any.
+func fits(a dependency.Possibility, p *Package, v *version.Version) bool {
+	return (a.Arch == nil || a.Arch.CPU == "any" || a.Arch.String() == p.Arch) && satisfied(a.Version, v)
 }
 
 // providedVersion returns the version that something is provided in, or nil.
@@ -335,10 +305,4 @@ func rank(priority string) int {
 		return i
 	}
 	return 4
-}
-
-func (s *solver) unresolved() error {
-	errs := slices.Collect(maps.Values(s.missing))
-	manifests.SortErrors(errs)
-	return errors.Join(errs...)
 }

@@ -38,6 +38,11 @@ func suiteOf(t testing.TB, name string, packages ...string) *Suite {
 	return s
 }
 
+// together returns the error for packages that exclude each other.
+func together(reasons ...string) string {
+	return "the packages cannot be installed together:\n  " + strings.Join(reasons, "\n  ")
+}
+
 func TestClosure(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
@@ -61,8 +66,14 @@ func TestClosure(t *testing.T) {
 		{name: "real before virtual", packages: []string{"a 1; Depends: b", "a-b 1; Provides: b", "b 1"}, want: "a", got: "a 1, b 1"},
 		{name: "versioned provides", packages: []string{"a 1; Depends: v (>= 2)", "b 1; Provides: v (= 2)", "aa 1; Provides: v"}, want: "a", got: "a 1, b 1"},
 		{name: "architecture qualifier", packages: []string{"a 1; Depends: b:any (>= 1)", "b 1; Multi-Arch: allowed"}, want: "a", got: "a 1, b 1"},
+		{name: "qualifier of another architecture", packages: []string{"a 1; Depends: b:i386 | c", "b 1", "c 1"}, want: "a", got: "a 1, c 1"},
+		{name: "conflict with another architecture", packages: []string{"a 1; Depends: b; Conflicts: b:i386", "b 1"}, want: "a", got: "a 1, b 1"},
+		{name: "conflict found later", packages: []string{"a 1; Depends: b1 | b2, d", "b1 1; Depends: c", "b2 1", "c 1", "d 1; Depends: e", "e 1; Breaks: c"}, want: "a", got: "a 1, b2 1, d 1, e 1"},
+		{name: "older version for a conflict", packages: []string{"a 1; Depends: b, c", "b 1", "c 1; Breaks: b (>> 1)"}, second: []string{"b 2"}, want: "a", got: "a 1, b 1, c 1"},
+		{name: "conflict with something provided", packages: []string{"a 1; Provides: v; Conflicts: v", "b 1; Provides: v"}, want: "a b", err: together(`"a 1 amd64" excludes "b 1 amd64"`, `the list of packages has "a"`, `the list of packages has "b"`)},
+		{name: "second alternative when the first lacks something", packages: []string{"a 1; Depends: b | c", "b 1; Depends: x", "c 1"}, want: "a", got: "a 1, c 1"},
 		{name: "conflict avoided", packages: []string{"a 1; Depends: c, b1 | b2", "b1 1; Conflicts: c", "b2 1", "c 1"}, want: "a", got: "a 1, b2 1, c 1"},
-		{name: "conflict without a choice", packages: []string{"a 1; Depends: c, b1", "b1 1; Conflicts: c", "c 1"}, want: "a", got: "a 1, b1 1, c 1"},
+		{name: "conflict without a choice", packages: []string{"a 1; Depends: c, b1", "b1 1; Conflicts: c", "c 1"}, want: "a", err: together(`"a 1 amd64" needs "b1"`, `"a 1 amd64" needs "c"`, `"b1 1 amd64" excludes "c 1 amd64"`, `the list of packages has "a"`)},
 		{name: "conflicting provider avoided", packages: []string{"a 1; Depends: c, v", "b1 1; Provides: v; Breaks: c (<< 2)", "b2 1; Provides: v", "c 1"}, want: "a", got: "a 1, b2 1, c 1"},
 		{name: "virtual name asked for", packages: []string{"b 1; Provides: v"}, want: "v", got: "b 1"},
 		{name: "excluded", packages: []string{"a 1; Depends: b | c", "b 1", "c 1"}, want: "a", exclude: []string{"b*"}, got: "a 1, c 1"},
@@ -80,7 +91,7 @@ func TestClosure(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			suites := []*Suite{suiteOf(t, "one", tc.packages...), suiteOf(t, "two", tc.second...)}
-			out, err := Closure(suites, strings.Fields(tc.want), ClosureOptions{Arch: "amd64", Exclude: tc.exclude})
+			out, err := Closure(t.Context(), suites, strings.Fields(tc.want), ClosureOptions{Arch: "amd64", Exclude: tc.exclude})
 			text := ""
 			if err != nil {
 				text = err.Error()
@@ -96,7 +107,7 @@ func TestClosure(t *testing.T) {
 			if diff := cmp.Diff(tc.got, strings.Join(got, ", ")); diff != "" {
 				t.Fatalf("packages (-want +got):\n%s", diff)
 			}
-			again, err := Closure(suites, names, ClosureOptions{Arch: "amd64", Exclude: tc.exclude})
+			again, err := Closure(t.Context(), suites, names, ClosureOptions{Arch: "amd64", Exclude: tc.exclude})
 			if tc.err == "" && (err != nil || len(again) < len(out)) {
 				t.Fatalf("closure of the closure: %v, %v", again, err)
 			}

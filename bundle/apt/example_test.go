@@ -1,6 +1,7 @@
 package apt
 
 import (
+	"context"
 	"fmt"
 	"strings"
 )
@@ -28,7 +29,7 @@ func ExampleClosure() {
 		fmt.Println(err)
 		return
 	}
-	packages, err := Closure([]*Suite{suite}, []string{"chrony"}, ClosureOptions{Arch: "amd64"})
+	packages, err := Closure(context.Background(), []*Suite{suite}, []string{"chrony"}, ClosureOptions{Arch: "amd64"})
 	for _, p := range packages {
 		fmt.Println(p, p.Path())
 	}

@@ -216,7 +216,7 @@ func FuzzPackages(f *testing.F) {
 				t.Fatalf("URL %q", p.URL)
 			}
 		}
-		packages, _ := Closure([]*Suite{s}, names, ClosureOptions{})
+		packages, _ := Closure(t.Context(), []*Suite{s}, names, ClosureOptions{})
 		for _, p := range packages {
 			if p.Unusable != nil {
 				t.Fatalf("%s is unusable: %v", p, p.Unusable)

@@ -9,13 +9,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/offk8s/offk8s/bundle/closure"
 	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/manifests"
 )
 
 // ClosureOptions limit the choice of Closure.
 type ClosureOptions struct {
-	Arch    string   // "x86_64" or "aarch64": only this and noarch are taken; if empty, all
+	Arch    string   // "x86_64" or "aarch64": only packages that run there are taken; if empty, all
 	Exclude []string // globs (path.Match) on package names that are never taken
 }
 
@@ -27,41 +28,38 @@ type ClosureOptions struct {
 // The choice depends on the metadata only. If several packages satisfy a
 // requirement, Closure prefers one that is already chosen, then repositories of
 // better priority, then the package that has the name of the requirement, then
-// the shortest name, and of one name the newest version. Of a rich
-// dependency "(a if b)" it takes a if some package provides it, since b may be
-// on the host already. Weak dependencies are ignored. Conflicting
-// packages are avoided if there is a choice.
+// the shortest name, and of one name the host's own architecture and the newest
+// version. If that leads to packages that exclude each other, the next ones are
+// tried. Of a rich dependency "(a if b)" it takes a if nothing stands against it,
+// since b may be on the host already. Weak dependencies are ignored.
 //
 // If nothing provides a requirement, the error lists all such requirements with
 // the packages that need them, sorted. It gives the reason if the only packages
-// that provide it are unusable, or if a file may be in a repository without filelists.
+// that provide it are unusable, or if a file may be in a repository without
+// filelists. If the packages cannot be installed together, it lists the
+// requirements and conflicts that contradict each other.
 func Closure(ctx context.Context, repos []*Repo, names []string, o ClosureOptions) ([]Package, error) {
 	for _, glob := range o.Exclude {
 		if _, err := path.Match(glob, ""); err != nil {
 			return nil, fmt.Errorf("exclude %q: %w", glob, err)
 		}
 	}
-	s := &solver{index: newIndex(ctx, repos, o.takes), chosen: map[*Package]bool{}, missing: map[string]error{}, against: map[string][]provider{}, why: map[*Package]reason{}}
+	x := newIndex(ctx, repos, o)
+	var list []closure.Need[*Package]
 	for _, name := range names {
-		s.want(name)
+		list = append(list, closure.Need[*Package]{Text: name, Any: x.wanted(name)})
 	}
-	for len(s.queue) > 0 {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		p := s.queue[0]
-		s.queue = s.queue[1:]
-		s.requireAll(p)
-	}
-	s.checkRich()
-	if err := errors.Join(s.err, s.unresolved()); err != nil {
+	choices, err := closure.Solve(ctx, x, list)
+	if err := errors.Join(x.err, x.explain(err)); err != nil {
 		return nil, err
 	}
-	out := make([]Package, 0, len(s.chosen))
-	for p := range s.chosen {
-		c := *p
-		c.RequiredBy, c.Requirement = s.why[p].by, s.why[p].requirement
-		out = append(out, c)
+	out := make([]Package, 0, len(choices))
+	for _, c := range choices {
+		p := *c.Package
+		if c.By != nil {
+			p.RequiredBy, p.Requirement = c.By.Name, c.Text
+		}
+		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b Package) int {
 		return compareNEVRA(a.NEVRA, b.NEVRA)
@@ -80,7 +78,7 @@ func compareNEVRA(a, b NEVRA) int {
 }
 
 func (o ClosureOptions) takes(p *Package) bool {
-	if o.Arch != "" && p.Arch != o.Arch && p.Arch != "noarch" {
+	if o.Arch != "" && !runsOn(p.Arch, o.Arch) {
 		return false
 	}
 	for _, glob := range o.Exclude {
@@ -91,153 +89,151 @@ func (o ClosureOptions) takes(p *Package) bool {
 	return true
 }
 
-// solver is one run of Closure.
-type solver struct {
-	*index
-	chosen  map[*Package]bool
-	queue   []*Package            // chosen, requirements not yet looked at
-	missing map[string]error      // by requirement
-	against map[string][]provider // conflicts of the chosen, by name
-	now     reason                // under examination
-	why     map[*Package]reason   // of the chosen
+// runsOn reports whether hosts of an architecture run packages of another one.
+func runsOn(arch, host string) bool {
+	return arch == host || arch == "noarch" || host == "x86_64" && is32bit(arch)
 }
 
-// reason is a requirement of a package; the zero value is the caller's list.
-type reason struct{ by, requirement string }
+func is32bit(arch string) bool { return len(arch) == 4 && arch[0] == 'i' && arch[2:] == "86" }
 
-// take adds p to the result, unless it is nil or already chosen.
-func (s *solver) take(p *Package) {
-	if p != nil && !s.chosen[p] {
-		s.chosen[p] = true
-		s.why[p] = s.now
-		s.queue = append(s.queue, p)
-		for _, r := range p.Conflicts {
-			s.against[r.Name] = append(s.against[r.Name], provider{p, r})
-		}
-	}
-}
-
-// want takes the best package for a name that the caller gave.
-func (s *solver) want(name string) {
-	candidates := s.called(name)
+// wanted returns the packages for a name that the caller gave.
+func (x *index) wanted(name string) []*Package {
+	candidates := slices.Clone(x.called(name))
 	// A package that replaces it under another name and still provides the name.
-	for _, p := range s.providers(Relation{Name: name}) {
-		if p.Name != name && s.replaces(p, candidates) {
-			candidates = append(slices.Clone(candidates), p)
+	for _, p := range x.providers(Relation{Name: name}) {
+		if p.Name != name && x.replaces(p, candidates) {
+			candidates = append(candidates, p)
 		}
 	}
-	if p := s.best(name, candidates); p != nil {
-		s.take(p)
-		return
-	}
-	s.miss(name, "the list of packages", s.unusable.called(name))
-}
-
-// miss records that nothing provides the requirement of a package or list, and
-// the reason if an unusable package would.
-func (s *solver) miss(requirement, by string, unusable []*Package) {
-	err := fmt.Errorf("%q, required by %q, is in no repository", requirement, by)
-	switch p := s.best(requirement, unusable); {
-	case p != nil:
-		why := strings.ReplaceAll(p.Unusable.Error(), "\n", "; ")
-		err = metadata.Classify(fmt.Errorf("%q, required by %q, is only in a package that cannot be used: yum repository %q: package %q: %s",
-			requirement, by, p.Repo, p, why))
-	case strings.HasPrefix(requirement, "/") && len(s.withoutFiles) > 0:
-		err = fmt.Errorf("%w; without filelists: %s", err, strings.Join(s.withoutFiles, ", "))
-	}
-	s.missing[requirement] = err
+	return x.ordered(name, candidates)
 }
 
 // replaces reports whether p obsoletes every one of the packages.
-func (s *solver) replaces(p *Package, packages []*Package) bool {
+func (x *index) replaces(p *Package, packages []*Package) bool {
 	for _, old := range packages {
-		if !s.obsoleted(old, []*Package{p}) {
+		if !x.obsoleted(old, []*Package{p}) {
 			return false
 		}
 	}
 	return true
 }
 
-// requireAll takes the packages that p requires. Several requirements of one name (>= 1 and
-// < 2) must be met by one package.
-func (s *solver) requireAll(p *Package) {
-	byName := map[string][]Relation{}
-	var order []string
+// Needs returns the requirements of p and its rich conflicts (closure.Rules). Of
+// several requirements of one name (>= 1 and < 2), packages that meet all come
+// first.
+func (x *index) Needs(p *Package) []closure.Need[*Package] {
+	same := map[string][]Relation{}
 	for _, r := range p.Requires {
-		if byName[r.Name] == nil {
-			order = append(order, r.Name)
-		}
-		byName[r.Name] = append(byName[r.Name], r)
+		same[r.Name] = append(same[r.Name], r)
 	}
-	for _, name := range order {
-		relations := byName[name]
-		s.now = reason{p.Name, relations[0].String()}
-		if relations[0].isRich() {
-			s.requireRich(p, name)
+	var out []closure.Need[*Package]
+	for _, r := range p.Requires {
+		if r.isRich() {
+			out = append(out, x.richNeeds(r.Name)...)
 			continue
 		}
-		if !s.require(relations) {
-			s.miss(relations[0].String(), p.String(), s.unusable.providers(relations[0]))
-		}
+		any := x.ordered(r.Name, x.providers(r))
+		slices.SortStableFunc(any, func(a, b *Package) int {
+			return -compareBool(a.satisfiesAll(same[r.Name]), b.satisfiesAll(same[r.Name]))
+		})
+		out = append(out, closure.Need[*Package]{Text: r.String(), Any: any})
 	}
-}
-
-// require takes a package that satisfies all relations, unless one is chosen
-// already; failing that, packages that satisfy them one by one.
-func (s *solver) require(relations []Relation) bool {
-	all := s.satisfying(relations)
-	for _, p := range all {
-		if s.chosen[p] {
-			return true
-		}
-	}
-	if len(all) == 0 && len(relations) > 1 {
-		for i := range relations {
-			if !s.require(relations[i : i+1]) {
-				return false
-			}
-		}
-		return true
-	}
-	if len(all) > 1 {
-		all = preferred(all, func(p *Package) bool { return !s.conflicts(p) })
-	}
-	p := s.best(relations[0].Name, all)
-	s.take(p)
-	return p != nil
-}
-
-// satisfying returns the packages that satisfy all relations.
-func (s *solver) satisfying(relations []Relation) []*Package {
-	all := s.providers(relations[0])
-	for _, r := range relations[1:] {
-		all = slices.DeleteFunc(all, func(p *Package) bool { return !p.satisfies(r) })
-	}
-	return all
-}
-
-// conflicts reports whether p and a chosen package exclude each other. Rich
-// conflicts and those with files are not looked at.
-func (s *solver) conflicts(p *Package) bool {
 	for _, r := range p.Conflicts {
-		for _, v := range s.provides[r.Name] {
-			if s.chosen[v.pkg] && v.pkg != p && r.matches(v.relation) {
-				return true
-			}
+		if r.isRich() {
+			out = append(out, x.richConflicts(r.Name)...)
 		}
 	}
-	for _, v := range p.Provides {
-		for _, c := range s.against[v.Name] {
-			if c.pkg != p && c.relation.matches(v) {
-				return true
-			}
-		}
-	}
-	return false
+	return out
 }
 
-func (s *solver) unresolved() error {
-	errs := slices.Collect(maps.Values(s.missing))
+func (p *Package) satisfiesAll(relations []Relation) bool {
+	return !slices.ContainsFunc(relations, func(r Relation) bool { return !p.satisfies(r) })
+}
+
+// Excludes returns the other packages of p's name, unless both are of a
+// different word size (multilib), and those that p conflicts with or obsoletes
+// (closure.Rules).
+func (x *index) Excludes(p *Package) []*Package {
+	var out []*Package
+	for _, q := range x.names[p.Name] {
+		if q != p && !(is32bit(p.Arch) && q.Arch == "x86_64" || is32bit(q.Arch) && p.Arch == "x86_64") {
+			out = append(out, q)
+		}
+	}
+	for _, r := range p.Conflicts {
+		if !r.isRich() {
+			out = append(out, x.providers(r)...)
+		}
+	}
+	for _, r := range p.Obsoletes {
+		for _, q := range x.names[r.Name] {
+			if r.matches(q.self()) {
+				out = append(out, q)
+			}
+		}
+	}
+	return slices.DeleteFunc(out, func(q *Package) bool { return q == p })
+}
+
+// self returns the relation that every package provides: its name in its version.
+func (n NEVRA) self() Relation {
+	return Relation{Name: n.Name, Op: "=", Epoch: n.Epoch, Version: n.Version, Release: n.Release}
+}
+
+// explain turns a failure for want of packages into an error that lists every
+// requirement that nothing provides.
+func (x *index) explain(err error) error {
+	failure, ok := errors.AsType[*closure.Failure[*Package]](err)
+	if !ok || len(failure.Missing) == 0 {
+		return err
+	}
+	byText := map[string]error{}
+	for _, m := range failure.Missing {
+		if byText[m.Need.Text] == nil {
+			byText[m.Need.Text] = x.miss(m)
+		}
+	}
+	errs := slices.Collect(maps.Values(byText))
 	manifests.SortErrors(errs)
 	return errors.Join(errs...)
+}
+
+// miss returns the error for a requirement that nothing provides, with the
+// reason if an unusable package would.
+func (x *index) miss(m closure.Miss[*Package]) error {
+	by, requirement, unusable := "the list of packages", m.Need.Text, x.unusable.called(m.Need.Text)
+	if m.By != nil {
+		by, unusable = m.By.String(), x.unusableFor(m.By, requirement)
+	}
+	err := fmt.Errorf("%q, required by %q, is in no repository", requirement, by)
+	switch odd := x.ordered(requirement, unusable); {
+	case len(odd) > 0:
+		p := odd[0]
+		why := strings.ReplaceAll(p.Unusable.Error(), "\n", "; ")
+		err = metadata.Classify(fmt.Errorf("%q, required by %q, is only in a package that cannot be used: yum repository %q: package %q: %s",
+			requirement, by, p.Repo, p, why))
+	case strings.HasPrefix(requirement, "/") && len(x.withoutFiles) > 0:
+		err = fmt.Errorf("%w; without filelists: %s", err, strings.Join(x.withoutFiles, ", "))
+	}
+	return err
+}
+
+// unusableFor returns the unusable packages that provide a requirement of p, or a
+// part of a rich one that no other package provides.
+func (x *index) unusableFor(p *Package, requirement string) []*Package {
+	var out []*Package
+	for _, r := range p.Requires {
+		switch {
+		case r.String() != requirement:
+		case !r.isRich():
+			out = append(out, x.unusable.providers(r)...)
+		default:
+			for _, leaf := range leaves(r.Name) {
+				if len(x.providers(leaf)) == 0 {
+					out = append(out, x.unusable.providers(leaf)...)
+				}
+			}
+		}
+	}
+	return out
 }

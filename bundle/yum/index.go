@@ -20,7 +20,8 @@ type index struct {
 
 	// loadFiles adds the files that primary does not list; nil once it ran.
 	loadFiles func() error
-	err       error // of loadFiles
+	err       error  // of loadFiles
+	arch      string // of the hosts, or empty
 	// withoutFiles are the ids of the repositories without filelists, after loadFiles.
 	withoutFiles []string
 	// unusable holds the packages that are never taken, for messages; nil in itself.
@@ -40,14 +41,15 @@ func emptyIndex() *index {
 }
 
 // newIndex indexes the packages that may be taken.
-func newIndex(ctx context.Context, repos []*Repo, keep func(*Package) bool) *index {
+func newIndex(ctx context.Context, repos []*Repo, o ClosureOptions) *index {
 	x := emptyIndex()
 	x.unusable = emptyIndex()
+	x.arch = o.Arch
 	hidden := hiddenByModules(repos)
 	for _, r := range repos {
 		for i := range r.Packages {
 			switch p := &r.Packages[i]; {
-			case !keep(p):
+			case !o.takes(p):
 			case p.Unusable != nil:
 				x.unusable.add(p)
 			case hidden[p] != nil:
@@ -125,9 +127,12 @@ func missingFiles(repos []*Repo) map[string]bool {
 	}
 	for _, r := range repos {
 		for i := range r.Packages {
-			for _, v := range r.Packages[i].Requires {
-				if strings.HasPrefix(v.Name, "/") && !have[v.Name] {
-					wanted[v.Name] = true
+			p := &r.Packages[i]
+			for _, v := range slices.Concat(p.Requires, p.Conflicts) {
+				for _, leaf := range v.leaves() {
+					if strings.HasPrefix(leaf.Name, "/") && !have[leaf.Name] {
+						wanted[leaf.Name] = true
+					}
 				}
 			}
 		}
@@ -193,46 +198,35 @@ func (p *Package) satisfies(r Relation) bool {
 // there is no other.
 func (p *Package) Modular() bool { return strings.Contains(p.Release, ".module") }
 
-// best returns the candidate to take for a requirement called name: not
-// obsoleted, not modular, best repository priority, called as the requirement,
-// then the newest version of the shortest and alphabetically first name.
-func (x *index) best(name string, candidates []*Package) *Package {
-	candidates = preferred(candidates, func(p *Package) bool { return !x.obsoleted(p, candidates) })
-	candidates = preferred(candidates, func(p *Package) bool { return !p.Modular() })
-	if len(candidates) == 0 {
-		return nil
+// ordered sorts the candidates for a requirement called name: not obsoleted, not
+// modular, best repository priority, called as the requirement, the shortest and
+// alphabetically first name, the architecture of the hosts, the newest version.
+func (x *index) ordered(name string, candidates []*Package) []*Package {
+	obsoleted := map[*Package]bool{}
+	for _, p := range candidates {
+		obsoleted[p] = x.obsoleted(p, candidates)
 	}
-	return slices.MinFunc(candidates, func(a, b *Package) int {
+	slices.SortFunc(candidates, func(a, b *Package) int {
 		return cmp.Or(
+			compareBool(obsoleted[a], obsoleted[b]),
+			compareBool(a.Modular(), b.Modular()),
 			cmp.Compare(a.priority, b.priority),
 			-compareBool(a.Name == name, b.Name == name),
 			cmp.Compare(len(a.Name), len(b.Name)),
 			cmp.Compare(a.Name, b.Name),
+			compareBool(is32bit(a.Arch) && x.arch != a.Arch, is32bit(b.Arch) && x.arch != b.Arch),
 			-a.Compare(b.NEVRA),
 			-compareBool(a.Arch != "noarch", b.Arch != "noarch"),
 			cmp.Compare(a.Repo, b.Repo),
 			cmp.Compare(a.Location, b.Location),
 		)
 	})
-}
-
-// preferred returns the candidates that keep accepts, or all if it accepts none.
-func preferred(candidates []*Package, keep func(*Package) bool) []*Package {
-	var out []*Package
-	for _, p := range candidates {
-		if keep(p) {
-			out = append(out, p)
-		}
-	}
-	if len(out) == 0 {
-		return candidates
-	}
-	return out
+	return candidates
 }
 
 // obsoleted reports whether another candidate obsoletes p.
 func (x *index) obsoleted(p *Package, candidates []*Package) bool {
-	self := Relation{Name: p.Name, Op: "=", Epoch: p.Epoch, Version: p.Version, Release: p.Release}
+	self := p.self()
 	for _, o := range x.obsoletes[p.Name] {
 		if o.pkg.Name != p.Name && o.relation.matches(self) && slices.Contains(candidates, o.pkg) {
 			return true

@@ -281,17 +281,20 @@ func TestClosureTakesDefaultStreams(t *testing.T) {
 	}
 }
 
+// modularPackages are in and beside the modules of modulesYAML.
+var modularPackages = []string{
+	"container-selinux-2:2.300.0-1.module+el8.10.0+2.noarch", "container-selinux-2:2.229.0-1.module+el8.10.0+1.noarch",
+	"container-selinux-9:9-1.el8.noarch", "perl-libs-4:5.30.1-452.module+el8.6.0+5.x86_64", "perl-libs-4:5.26.3-422.el8.x86_64",
+	"perl-IO-Socket-SSL-0:2.066-4.module+el8.6.0+4.noarch", "perl-IO-Socket-SSL-0:2.066-4.module+el8.3.0+3.noarch",
+	"keepalived-0:2.1.5-9.el8.x86_64",
+}
+
 // dnf is the judge of which packages of a repository with modules it offers.
 func TestDnfHidesTheSamePackages(t *testing.T) {
 	testenv.NeedTool(t, "dnf")
 	testenv.NeedRoot(t)
 	var packages []pkg
-	for _, nevra := range []string{
-		"container-selinux-2:2.300.0-1.module+el8.10.0+2.noarch", "container-selinux-2:2.229.0-1.module+el8.10.0+1.noarch",
-		"container-selinux-9:9-1.el8.noarch", "perl-libs-4:5.30.1-452.module+el8.6.0+5.x86_64", "perl-libs-4:5.26.3-422.el8.x86_64",
-		"perl-IO-Socket-SSL-0:2.066-4.module+el8.6.0+4.noarch", "perl-IO-Socket-SSL-0:2.066-4.module+el8.3.0+3.noarch",
-		"keepalived-0:2.1.5-9.el8.x86_64",
-	} {
+	for _, nevra := range modularPackages {
 		packages = append(packages, pkg{nevra: nevra})
 	}
 	served := withModules(t, makeRepo(t, packages...))

@@ -133,7 +133,7 @@ func (r *Repo) readPrimary(content io.Reader, arch string) error {
 		if err := decodeElement(d, &x, &start); err != nil {
 			return err
 		}
-		if x.Arch != arch && x.Arch != "noarch" {
+		if !runsOn(x.Arch, arch) {
 			return nil
 		}
 		before := words.bytes

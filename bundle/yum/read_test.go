@@ -40,6 +40,7 @@ func TestReadRepo(t *testing.T) {
 	want := []string{
 		"chrony-4.3-1.el9.x86_64 " + testBase + "/Packages/c/chrony-4.3-1.el9.x86_64.rpm",
 		"bash-1:5.1-2.noarch " + testBase + "/Packages/b/bash-5.1-2.noarch.rpm",
+		"old-1-1.i686 " + testBase + "/Packages/o/old-1-1.i686.rpm",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("packages (-want +got):\n%s", diff)

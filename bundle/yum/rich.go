@@ -2,7 +2,10 @@ package yum
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/bundle/closure"
 )
 
 // expr is a rich dependency as a tree: a leaf has only a relation, a node an
@@ -132,24 +135,13 @@ func (p *richParser) operand(depth int) (expr, error) {
 	return expr{relation: r}, nil
 }
 
-// requireRich takes the packages that a rich dependency of p needs.
-func (s *solver) requireRich(p *Package, text string) {
-	e, err := parseRich(text)
-	if err != nil || !s.fulfil(e) {
-		s.missRich(text, p)
+// leaves returns the relations in a rich dependency, none if it is malformed, or
+// the relation itself.
+func (r Relation) leaves() []Relation {
+	if !r.isRich() {
+		return []Relation{r}
 	}
-}
-
-// missRich records that a rich dependency of p does not hold, with an unusable
-// package that would provide one of its parts.
-func (s *solver) missRich(text string, p *Package) {
-	var unusable []*Package
-	for _, r := range leaves(text) {
-		if len(s.providers(r)) == 0 {
-			unusable = append(unusable, s.unusable.providers(r)...)
-		}
-	}
-	s.miss(text, p.String(), unusable)
+	return leaves(r.Name)
 }
 
 // leaves returns the relations in a rich dependency, none if it is malformed.
@@ -172,128 +164,148 @@ func leaves(text string) []Relation {
 	return out
 }
 
-// fulfil takes packages so that e holds, and reports whether it can.
-func (s *solver) fulfil(e expr) bool {
-	switch e.op {
-	case "":
-		return s.require([]Relation{e.relation})
-	case "and":
-		ok := true
-		for _, operand := range e.operands {
-			ok = s.fulfil(operand) && ok
-		}
-		return ok
-	case "or":
-		for _, operand := range e.operands {
-			if s.holds(operand) {
-				return true
-			}
-		}
-		for _, operand := range e.operands {
-			if s.available(operand) && s.fulfil(operand) {
-				return true
-			}
-		}
-		return false
-	case "with", "without":
-		return s.fulfilWith(e)
+// maxClauses bounds the normal form of one rich dependency.
+const maxClauses = 10_000
+
+// richNeeds returns the conjunctive normal form of a rich dependency, and its
+// conditional parts as wishes: "(a if b)" wishes for a, since b may be on a host.
+func (x *index) richNeeds(text string) []closure.Need[*Package] {
+	e, err := parseRich(text)
+	if err != nil {
+		return []closure.Need[*Package]{{Text: text}}
 	}
-	return s.fulfilConditional(e)
+	needs := x.normal(e, true)
+	for _, wish := range conditional(e) {
+		for _, n := range x.normal(wish, true) {
+			n.Wish = true
+			needs = append(needs, n)
+		}
+	}
+	for i := range needs {
+		needs[i].Text = text
+	}
+	return needs
 }
 
-// fulfilConditional handles "(a if b [else c])" and "(a unless b [else c])".
-// What is installed on a host is not known here, so a and c are both taken as
-// far as they can be had; Closure checks in the end that the dependency holds.
-func (s *solver) fulfilConditional(e expr) bool {
+// richConflicts returns the opposite of a rich conflict. Unlike a plain one, it
+// counts the package that has it, as in libsolv.
+func (x *index) richConflicts(text string) []closure.Need[*Package] {
+	e, err := parseRich(text)
+	if err != nil {
+		return nil
+	}
+	needs := x.normal(e, false)
+	for i := range needs {
+		needs[i].Text, needs[i].Conflict = text, len(needs[i].Any) == 0
+	}
+	return needs
+}
+
+// conditional returns the operands that a rich dependency needs only on a
+// condition.
+func conditional(e expr) []expr {
+	var out []expr
 	for i, operand := range e.operands {
-		if i != 1 && s.available(operand) {
-			s.fulfil(operand)
-		}
-	}
-	return true
-}
-
-// checkRich reports rich dependencies that the chosen packages do not satisfy.
-func (s *solver) checkRich() {
-	for p := range s.chosen {
-		for _, r := range p.Requires {
-			if !r.isRich() {
+		switch e.op {
+		case "if", "unless":
+			if i == 1 {
 				continue
 			}
-			if e, err := parseRich(r.Name); err != nil || !s.holds(e) {
-				s.missRich(r.Name, p)
-			}
+			out = append(out, operand)
 		}
-	}
-}
-
-// fulfilWith handles "(a with b)" and "(a without b)": one package does both.
-func (s *solver) fulfilWith(e expr) bool {
-	candidates := s.matching(e)
-	for _, p := range candidates {
-		if s.chosen[p] {
-			return true
-		}
-	}
-	p := s.best(e.operands[0].relation.Name, candidates)
-	s.take(p)
-	return p != nil
-}
-
-// matching returns the packages that a with/without expression or a leaf names.
-func (s *solver) matching(e expr) []*Package {
-	if e.op == "" {
-		return s.providers(e.relation)
-	}
-	out := s.matching(e.operands[0])
-	for _, operand := range e.operands[1:] {
-		var keep []*Package
-		others := s.matching(operand)
-		for _, p := range out {
-			inOthers := false
-			for _, q := range others {
-				inOthers = inOthers || p == q
-			}
-			if inOthers == (e.op == "with") {
-				keep = append(keep, p)
-			}
-		}
-		out = keep
+		out = append(out, conditional(operand)...)
 	}
 	return out
 }
 
-// holds reports whether the packages chosen so far fulfil e.
-func (s *solver) holds(e expr) bool {
-	return s.evaluate(e, func(p *Package) bool { return s.chosen[p] })
-}
-
-// available reports whether the repositories can fulfil e.
-func (s *solver) available(e expr) bool {
-	return s.evaluate(e, func(*Package) bool { return true })
-}
-
-func (s *solver) evaluate(e expr, have func(*Package) bool) bool {
-	count := 0
+// normal returns e, or its opposite, as a conjunction of clauses, each of which
+// holds if a package of If is not chosen or one of Any is. No clause means that e
+// holds always. As libsolv does, "a if b" is read as "a or not b", and "a unless
+// b" as "a and not b".
+func (x *index) normal(e expr, positive bool) []closure.Need[*Package] {
+	part := func(i int) []closure.Need[*Package] { return x.normal(e.operands[i], positive) }
 	switch e.op {
 	case "", "with", "without":
-		for _, p := range s.matching(e) {
-			if have(p) {
-				return true
-			}
-		}
-		return false
+		return x.leaf(e, positive)
 	case "and", "or":
-		for _, operand := range e.operands {
-			if s.evaluate(operand, have) {
-				count++
+		out := part(0)
+		for i := range e.operands[1:] {
+			if (e.op == "and") == positive {
+				out = append(out, part(i+1)...)
+			} else {
+				out = distribute(out, part(i+1))
 			}
 		}
-		return count == len(e.operands) || e.op == "or" && count > 0
+		return out
 	}
-	condition := s.evaluate(e.operands[1], have)
-	if condition == (e.op == "if") {
-		return s.evaluate(e.operands[0], have)
+	// "if" and "unless" choose one of two by the condition.
+	condition, opposite := x.normal(e.operands[1], true), x.normal(e.operands[1], false)
+	if e.op == "unless" {
+		condition, opposite = opposite, condition
 	}
-	return len(e.operands) < 3 || s.evaluate(e.operands[2], have)
+	if len(e.operands) == 3 {
+		return append(distribute(part(0), opposite), distribute(part(2), condition)...)
+	}
+	if (e.op == "if") == positive {
+		return distribute(part(0), opposite)
+	}
+	return append(part(0), condition...)
+}
+
+// leaf returns the clauses for a choice of packages: one of them, or none.
+func (x *index) leaf(e expr, positive bool) []closure.Need[*Package] {
+	first := e
+	for first.op != "" {
+		first = first.operands[0]
+	}
+	packages := x.ordered(first.relation.Name, x.matching(e))
+	if positive {
+		return []closure.Need[*Package]{{Any: packages}}
+	}
+	var out []closure.Need[*Package]
+	for _, p := range packages {
+		out = append(out, closure.Need[*Package]{If: []*Package{p}})
+	}
+	return out
+}
+
+// distribute returns the conjunction that holds if one of two does.
+func distribute(a, b []closure.Need[*Package]) []closure.Need[*Package] {
+	if len(a)*len(b) > maxClauses {
+		return []closure.Need[*Package]{{}} // holds never
+	}
+	var out []closure.Need[*Package]
+	for _, m := range a {
+		for _, n := range b {
+			c := closure.Need[*Package]{If: union(m.If, n.If), Any: union(m.Any, n.Any)}
+			if !slices.ContainsFunc(c.Any, func(p *Package) bool { return slices.Contains(c.If, p) }) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// union returns a and the packages of b that a lacks.
+func union(a, b []*Package) []*Package {
+	out := slices.Clone(a)
+	for _, p := range b {
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// matching returns the packages that a with/without expression or a leaf names.
+func (x *index) matching(e expr) []*Package {
+	if e.op == "" {
+		return x.providers(e.relation)
+	}
+	out := x.matching(e.operands[0])
+	for _, operand := range e.operands[1:] {
+		others := x.matching(operand)
+		out = slices.DeleteFunc(out, func(p *Package) bool { return slices.Contains(others, p) != (e.op == "with") })
+	}
+	return out
 }
