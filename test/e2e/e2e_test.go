@@ -44,6 +44,8 @@ type road struct {
 	fingerprint  string   // of the mirror's CA
 	watch        watcher
 	mirror       *exec.Cmd // offk8s serve
+	captures     []*capture
+	before       []string // of the hosts that others manage too
 }
 
 const mirrorAddr = "10.66.0.3:8443"
@@ -80,7 +82,8 @@ func (r *road) travel(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.build(t)
-	long, balanced := os.Getenv("E2E_LONG") != "", len(r.with(controlPlane)) > 1 || r.all != nil
+	// The parts that take minutes give install no password for sudo.
+	long, balanced := os.Getenv("E2E_LONG") != "" && !r.plan.managed, len(r.with(controlPlane)) > 1 || r.all != nil
 	parts := []part{
 		{"pack", r.pack, true},
 		{"hosts", r.bootHosts, true},
@@ -88,16 +91,21 @@ func (r *road) travel(t *testing.T) {
 		{"serve", r.serve, true},
 		{"clients", r.clients, r.ci},
 		{"refused", r.refused, r.plan.refused != ""},
+		{"conditions", r.conditions, r.main || r.plan.bare},
+		{"managers", r.managers, r.plan.managed},
+		{"record", r.record, true},
 		{"dry run", r.dryRun, true},
 		{"cut transaction", r.cutTransaction, r.main || long && len(r.families()) == 2},
 		{"killed install", r.killedInstall, r.main || long},
 		{"install", r.install, !r.plan.tickets},
 		{"tickets", r.tickets, r.plan.tickets},
+		{"silence", r.silence, true},
 		{"cluster", r.cluster, true},
 		{"network", r.network, true},
 		{"time", r.time, true},
 		{"etcd", r.etcd, true},
 		{"second run", r.secondRun, true},
+		{"reboot", r.reboot, r.plan.managed},
 		{"join again", r.joinAgain, long},
 		{"certificates", r.certificates, long},
 		{"other machine", r.otherMachine, r.ci},
@@ -112,18 +120,29 @@ func (r *road) travel(t *testing.T) {
 		{"leaves", r.leaves, long && r.spare() != nil},
 		{"secrets", r.secrets, true},
 		{"reset", r.reset, true},
+		{"left", r.left, r.plan.managed},
 	}
 	t.Cleanup(func() {
 		if t.Failed() && os.Getenv("E2E_KEEP") != "" {
 			return
 		}
 		r.stop()
+		for _, c := range r.captures {
+			_ = c.end() // the part that looks at them did not come
+		}
 		for _, name := range r.booted {
 			_, _ = try(t, time.Minute, r.script, "down", name)
 		}
 	})
-	if r.plan.refused != "" {
-		parts = parts[:1+slices.IndexFunc(parts, func(p part) bool { return p.name == "refused" })]
+	last := ""
+	switch {
+	case r.plan.refused != "":
+		last = "refused"
+	case r.plan.bare:
+		last = "conditions"
+	}
+	if last != "" {
+		parts = parts[:1+slices.IndexFunc(parts, func(p part) bool { return p.name == last })]
 	}
 	for _, p := range parts {
 		start := time.Now()
@@ -216,7 +235,11 @@ func (r *road) boot(t *testing.T, h host) {
 	if !slices.Contains(r.booted, h.name) {
 		r.booted = append(r.booted, h.name)
 	}
-	r.sh(t, "up", h.name, h.addr+"/24", h.os, h.way)
+	os := h.os
+	if r.plan.managed && os == debian {
+		os += "-managed"
+	}
+	r.sh(t, "up", h.name, h.addr+"/24", os, h.way)
 	if r.plan.docker { // Debian's dockerd is not static
 		run(t, time.Minute, "sh", "-c", "cp "+r.dockerDirs[0]+"/libdevmapper.so.* "+filepath.Join(r.dir, h.name, "root", "usr", "lib", "x86_64-linux-gnu"))
 	}
@@ -300,7 +323,7 @@ ssh:
   knownHosts: {{.Dir}}/known_hosts
 hosts:
 {{- range .Hosts}}
-  - {name: {{index . 0}}, address: {{index . 1}}, roles: [{{index . 2}}]}
+  - {name: {{.Name}}, address: {{.Address}}, roles: [{{.Roles}}]{{with .SSH}}, ssh: {{.}}{{end}}}
 {{- end}}
 {{- if .VIP}}
 loadBalancer:
@@ -332,20 +355,27 @@ proxy:
 
 func (r *road) writeCluster(t *testing.T) {
 	t.Helper()
-	f, err := os.Create(r.clusterFile())
+	r.fill(t, r.clusterFile(), r.hosts, r.vip, r.plan.extra+r.extra)
+}
+
+// fill writes a cluster.yaml with the hosts.
+func (r *road) fill(t *testing.T, file string, hosts []host, vip, extra string) {
+	t.Helper()
+	f, err := os.Create(file)
 	must(t, err)
 	defer f.Close()
-	var hosts [][3]string
-	for _, h := range r.hosts {
-		hosts = append(hosts, [3]string{h.name, h.addr, strings.Join(h.roles, ", ")})
+	type line struct{ Name, Address, Roles, SSH string }
+	var lines []line
+	for _, h := range hosts {
+		lines = append(lines, line{h.name, h.addr, strings.Join(h.roles, ", "), h.ssh})
 	}
 	plugin := r.criPlugin
 	if r.plan.docker {
 		plugin = "" // the lab's runc does it
 	}
 	must(t, clusterYAML.Execute(f, map[string]any{
-		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir, "VIP": r.vip,
-		"Hosts": hosts, "Plugin": plugin, "FailCgroupV1": r.failCgroupV1, "Extra": r.plan.extra + r.extra,
+		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir, "VIP": vip,
+		"Hosts": lines, "Plugin": plugin, "FailCgroupV1": r.failCgroupV1, "Extra": extra,
 	}))
 }
 
@@ -358,6 +388,9 @@ func (r *road) offk8s(t *testing.T, limit time.Duration, args ...string) string 
 // operator runs the program where the operator sits, inside the closed network.
 func (r *road) operator(t *testing.T, limit time.Duration, args ...string) string {
 	t.Helper()
+	if r.plan.managed && args[0] != "state" {
+		args = append(args, "--become-password-file", r.passwordFile())
+	}
 	stop := make(chan struct{})
 	defer close(stop)
 	go r.watch.processes(stop)

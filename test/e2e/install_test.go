@@ -46,9 +46,12 @@ func (r *road) refused(t *testing.T) {
 		}
 	}
 	for _, h := range r.hosts {
-		run(t, time.Minute, r.ssh(h.addr, "test ! -e /etc/kubernetes && test ! -e /etc/offk8s && test ! -e /usr/local/bin/offk8s && ! command -v chronyd")...)
+		run(t, time.Minute, r.ssh(h.addr, unchanged)...)
 	}
 }
+
+// unchanged succeeds on a host that no install has changed.
+const unchanged = "test ! -e /etc/kubernetes && test ! -e /etc/offk8s && test ! -e /usr/local/bin/offk8s && ! command -v chronyd"
 
 // killedInstall kills the operator's process in the middle of the control plane
 // stage; the install after it must find its way from there.

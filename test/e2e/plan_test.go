@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,7 @@ type host struct {
 	roles      []string
 	os         string // "" is the road's RPM family
 	way        string // where its default route leads (lab.sh)
+	ssh        string // settings in cluster.yaml
 }
 
 func (h host) has(roles ...string) bool {
@@ -44,6 +46,8 @@ type plan struct {
 	cni     string   // the pod network, if it is not the release's default
 	docker  bool     // the container runtime is docker
 	refused string   // what the preflight checks say instead of an install
+	managed bool     // others manage the hosts too: firewalls, NetworkManager, cloud-init
+	bare    bool     // nothing is installed: conditions of hosts alone
 }
 
 // plans are the shapes that the lab tries. In each of several hosts both families are mixed.
@@ -86,6 +90,11 @@ func init() {
 		derived("six", "grows", func(p *plan) { p.start = []string{"cp-1", "node-1"} }),
 		derived("three", "host-gw-nftables", func(p *plan) { p.extra = "network: {options: {backend: host-gw}, proxyMode: nftables}\n" }),
 		derived("one", "ipvs", func(p *plan) { p.extra, p.refused = "network: {proxyMode: ipvs}\n", "ip_vs" }),
+		derived("three", "managed", func(p *plan) {
+			p.managed, p.hosts = true, slices.Clone(p.hosts)
+			p.hosts[0].way = "host1"
+		}),
+		derived("three", "conditions", func(p *plan) { p.bare = true }),
 		derived("three", "docker", func(p *plan) { p.docker = true }),
 		derived("three", "isolated", func(p *plan) {
 			p.cni = "flannel-kube-router"
@@ -146,6 +155,8 @@ var lines = []line{
 	{version: "1.36", plan: "grows"},
 	{version: "1.36", plan: "host-gw-nftables", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "ipvs"},
+	{version: "1.36", plan: "conditions"},
+	{version: "1.36", plan: "managed", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "isolated"},
 	{version: "1.36", plan: "kube-router"},
 	{version: "1.36", plan: "kube-router-ipvs"},
@@ -187,7 +198,7 @@ func (r *road) dress(x line) {
 		if h.os == "" {
 			h.os = r.rpm
 		}
-		h.way = "host0"
+		h.way = cmp.Or(h.way, "host0")
 		if h.name == x.odd {
 			h.way = x.way
 		}

@@ -3,8 +3,9 @@
 # and cgroup subtree, close enough to a server to run a kubelet and be installed over SSH.
 # usage:
 #   lab.sh deps                       install what the lab needs on this Debian machine
-#   lab.sh base [debian|rpm]          make the base trees (default both), once
-#   lab.sh up NAME CIDR [OS] [WAY]    boot a host; OS: debian-12 (default), rocky-9, centos-7
+#   lab.sh base [debian|rpm|managed]  make the base trees (default the first two), once
+#   lab.sh up NAME CIDR [OS] [WAY]    boot a host; OS: debian-12 (default), rocky-9, centos-7,
+#                                     debian-12-managed, with firewalls, NetworkManager and cloud-init
 #                                     WAY, the default route: host0 (default), none, or host1,
 #                                     a second interface on a second bridge, where nobody answers
 #   lab.sh in NAME CMD...             run a command inside a host, in the host's cgroup
@@ -29,6 +30,7 @@ cgroups=/sys/fs/cgroup
 # nftables, so that offk8s has something to install.
 packages=systemd,systemd-sysv,dbus,iproute2,kmod,procps,openssh-server,ca-certificates,curl,libseccomp2,sudo
 rpm_packages="dnf rpm gnupg"
+managed_packages="firewalld ufw network-manager cloud-init unattended-upgrades"
 suite=bookworm
 
 say() { echo "lab: $*" >&2; }
@@ -56,7 +58,7 @@ mirror() {
 # basedir KIND: where a base is; the name changes with the recipe.
 basedir() {
   local key="2 $suite $packages"
-  [[ $1 == rpm ]] && key+=" $rpm_packages"
+  case $1 in rpm) key+=" $rpm_packages" ;; managed) key+=" $managed_packages" ;; esac
   echo "$cache/bases/$1-$(sha256sum <<<"$key" | cut -c1-12)"
 }
 
@@ -80,14 +82,14 @@ base() {
     : >"$tmp/etc/resolv.conf"
     printf '127.0.0.1 localhost\n' >"$tmp/etc/hosts"
     printf 'PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\nMaxStartups 100\n' >"$tmp/etc/ssh/sshd_config.d/lab.conf"
+  elif [[ $kind == managed ]]; then
+    onto_debian "$managed_packages"
+    # A host switches on what it has to have. Its udev may not ask for the machine's devices.
+    chroot "$tmp" systemctl mask systemd-udev-trigger >>"$cache/bases/$kind.log" 2>&1
+    chroot "$tmp" systemctl disable firewalld ufw NetworkManager NetworkManager-wait-online NetworkManager-dispatcher \
+      cloud-init cloud-init-local cloud-config cloud-final cloud-init-hotplugd.socket unattended-upgrades >>"$cache/bases/$kind.log" 2>&1
   else
-    (base debian)
-    cp -a "$(basedir debian)" "$tmp"
-    cp /etc/resolv.conf "$tmp/etc/resolv.conf"
-    # shellcheck disable=SC2086
-    chroot "$tmp" sh -c "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $rpm_packages && apt-get clean" >"$cache/bases/$kind.log" 2>&1 ||
-      { tail -5 "$cache/bases/$kind.log" >&2; die "rpm base"; }
-    : >"$tmp/etc/resolv.conf"
+    onto_debian "$rpm_packages"
     # Nothing may mistake this for a Debian host.
     rm -rf "$tmp"/usr/bin/{apt,apt-get,apt-cache,apt-mark,apt-key,dpkg,dpkg-query,dpkg-deb} "$tmp"/etc/{debian_version,apt} \
       "$tmp"/var/lib/apt/lists/* "$tmp/var/lib/rpm"
@@ -100,13 +102,23 @@ base() {
   mv -T "$tmp" "$dir"
 }
 
+# onto_debian PACKAGES: the Debian base with more packages, in $tmp of base.
+onto_debian() {
+  (base debian)
+  cp -a "$(basedir debian)" "$tmp"
+  cp /etc/resolv.conf "$tmp/etc/resolv.conf"
+  chroot "$tmp" sh -c "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $1 && apt-get clean" >"$cache/bases/$kind.log" 2>&1 ||
+    { tail -5 "$cache/bases/$kind.log" >&2; die "$kind base"; }
+  : >"$tmp/etc/resolv.conf"
+}
+
 # dress ROOT OS: what tells the distributions apart. The package source configured
 # on a host is one that cannot answer, as on a closed network: an installer that
 # uses it instead of its own fails.
 dress() {
   local r=$1
   case $2 in
-    debian-12)
+    debian-12*)
       rm -rf "$r"/etc/apt/sources.list.d
       echo "deb http://archive.invalid/debian $suite main" >"$r/etc/apt/sources.list"
       return
@@ -203,7 +215,7 @@ up() {
   local n=$1 cidr=$2 os=${3:-debian-12} way=${4:-host0} d=$LAB/$1 kind=rpm v
   root
   fresh "$n" "$cidr"
-  case $os in debian-12) kind=debian ;; rocky-9 | centos-7) ;; *) die "unknown system $os" ;; esac
+  case $os in debian-12) kind=debian ;; debian-12-managed) kind=managed ;; rocky-9 | centos-7) ;; *) die "unknown system $os" ;; esac
   case $way in host0 | host1 | none) ;; *) die "unknown way $way" ;; esac
   base "$kind"
   # The note comes first: whatever happens next, clean finds it.
