@@ -17,7 +17,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-const unitProperties = "--property=Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,SourcePath"
+const unitProperties = "--property=Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,SourcePath,Job"
 
 // machine answers the programs of a host that remembers what was installed.
 type machine struct {

@@ -26,6 +26,7 @@ type unitState struct {
 	load, active, sub, file string
 	fragment, source        string // paths of the unit file and of the file that it was generated from
 	stale                   bool   // the files are newer than the loaded unit
+	queued                  bool   // a job for it waits or runs
 }
 
 // unitState asks systemd; a unit that does not exist has load "not-found".
@@ -80,7 +81,7 @@ func (e *Env) ActiveUnit(ctx context.Context, names ...string) string {
 // askUnits returns the states of units by name. A pattern such as "*.swap" stands for all
 // units that systemd has loaded; systemctl prints them last.
 func (e *Env) askUnits(ctx context.Context, names []string) (map[string]unitState, error) {
-	const properties = "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,SourcePath"
+	const properties = "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,SourcePath,Job"
 	plain := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.Contains(n, "*") })
 	argv := []string{"systemctl", "show", "--property=" + properties}
 	if len(plain) < len(names) {
@@ -118,6 +119,8 @@ func parseUnit(block string) (id string, s unitState) {
 			s.fragment = value
 		case "SourcePath":
 			s.source = value
+		case "Job":
+			s.queued = value != "" && value != "0"
 		case "LoadState":
 			s.load = value
 		case "ActiveState":

@@ -144,9 +144,10 @@ func (u *Unit) reasons(env *Env, s unitState) ([]string, error) {
 	if !u.Running {
 		return out, nil
 	}
-	// A restart that nobody waits for stops the unit first.
-	restarts := u.NoBlock && s.active == "deactivating"
-	if !s.running() && !restarts {
+	// A restart that nobody waits for stops the unit first, and a start waits for others, such
+	// as for network-online.target, which may take a minute when it was not reached before.
+	starts := u.NoBlock && (s.active == "deactivating" || s.active == "inactive" && s.queued)
+	if !s.running() && !starts {
 		return append(out, fmt.Sprintf("not running (%s)", strings.Trim(s.active+" "+s.sub, " "))), nil
 	}
 	stamp, err := u.stamp(env)

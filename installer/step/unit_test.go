@@ -23,6 +23,7 @@ type systemd struct {
 	killed          bool // stopping it takes too long: it is killed and has failed
 	failed          bool
 	stopping        bool // a restart that nobody waits for has only begun
+	queued          bool // a start that nobody waits for waits for others
 	verbs           []string
 }
 
@@ -39,7 +40,10 @@ func (s *systemd) run(_ context.Context, c step.Cmd) (step.Output, error) {
 		if s.enabled {
 			file = "enabled"
 		}
+		job := ""
 		switch {
+		case s.queued:
+			job = "Job=17\n"
 		case s.stopping:
 			active = "deactivating"
 		case s.active:
@@ -47,8 +51,8 @@ func (s *systemd) run(_ context.Context, c step.Cmd) (step.Output, error) {
 		case s.failed:
 			active = "failed"
 		}
-		return steptest.Say(fmt.Sprintf("LoadState=%s\nActiveState=%s\nSubState=x\nUnitFileState=%s\nNeedDaemonReload=no\n",
-			load, active, file))
+		return steptest.Say(fmt.Sprintf("LoadState=%s\nActiveState=%s\nSubState=x\nUnitFileState=%s\nNeedDaemonReload=no\n%s",
+			load, active, file, job))
 	}
 	s.verbs = append(s.verbs, c.Argv[1])
 	switch c.Argv[1] {
@@ -173,8 +177,8 @@ func TestUnitRestarts(t *testing.T) {
 	}
 }
 
-// A restart that nobody waits for stops the unit first; a unit that is waited for and
-// stops does not run.
+// A restart that nobody waits for stops the unit first, and a start waits for others; a unit
+// that is waited for and stops does not run.
 func TestUnitRestartsInTheBackground(t *testing.T) {
 	for noBlock, want := range map[bool]step.State{true: step.OK, false: step.Differs} {
 		s := newSystemd(t)
@@ -182,9 +186,11 @@ func TestUnitRestartsInTheBackground(t *testing.T) {
 		if _, err := u.Apply(t.Context(), s.w.Env()); err != nil {
 			t.Fatal(err)
 		}
-		s.stopping = true
-		if res, err := u.Check(t.Context(), s.w.Env()); err != nil || res.State != want {
-			t.Errorf("in the background %t: %+v, error %v; want %s", noBlock, res, err, want)
+		for _, queued := range []bool{false, true} {
+			s.stopping, s.queued = !queued, queued
+			if res, err := u.Check(t.Context(), s.w.Env()); err != nil || res.State != want {
+				t.Errorf("in the background %t, queued %t: %+v, error %v; want %s", noBlock, queued, res, err, want)
+			}
 		}
 	}
 }
