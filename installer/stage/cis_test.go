@@ -156,6 +156,9 @@ func cisRules(minor int) []cisRule {
 		cisKubelet("4.2.10", true, "rotateCertificates"), cisKubelet("(4.2.6)", true, "protectKernelDefaults"),
 		cisRule{"4.3.1", "kube-proxy", func(h cisHost) bool { return h.proxy["metricsBindAddress"] == "127.0.0.1:10249" }},
 	)
+	if minor < 19 {
+		out = append(out, cisFlag("(1.3.6)", manager, "feature-gates", equals("RotateKubeletServerCertificate=true")))
+	}
 	if minor < 20 {
 		out = append(out, cisFlag("(1.2.19)", api, "insecure-port", equals("0")))
 	}
