@@ -104,6 +104,7 @@ func (r *road) travel(t *testing.T) {
 		{"network", r.network, true},
 		{"time", r.time, true},
 		{"etcd", r.etcd, true},
+		{"hardened", r.hardened, true},
 		{"second run", r.secondRun, true},
 		{"reboot", r.reboot, r.plan.managed},
 		{"join again", r.joinAgain, long},

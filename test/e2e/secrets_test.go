@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,8 +66,24 @@ func (w *watcher) look(dir string) {
 	}
 }
 
+// hostLogs prints the places of a host that hold one of the words: the journal, logs, those
+// of sudo and of offk8s among them, histories and processes. To see that grep works, it
+// looks for a word of its own first.
+const hostLogs = `umask 077; w=$(mktemp /dev/shm/words.XXXXXX); trap 'rm -f "$w"' EXIT
+cat >"$w" <<'WORDS'
+%s
+found-by-grep
+WORDS
+echo a-word-found-by-grep | grep -qF -f "$w" || echo "grep finds nothing"
+journalctl --no-pager --quiet --output=verbose 2>/dev/null | grep -qF -f "$w" && echo journal
+grep -rlF -f "$w" /var/log /var/lib/offk8s/log /tmp /var/tmp /root/.bash_history /home 2>/dev/null
+for p in /proc/[0-9]*; do cat "$p/cmdline" "$p/environ" 2>/dev/null | tr '\0' '\n' | grep -qF -f "$w" && tr '\0' ' ' <"$p/cmdline"; done
+echo searched
+`
+
 // secrets: no private key, token or kubeconfig of this cluster is in any
-// output, in the plan, in a process list, or in a file that others may read.
+// output, in the plan, in a process list, in a log of a host, or in a file that others may
+// read.
 func (r *road) secrets(t *testing.T) {
 	values := map[string][]byte{}
 	outputs := map[string]string{}
@@ -112,7 +129,14 @@ func (r *road) secrets(t *testing.T) {
 	outputs["output"], outputs["process list"] = r.watch.outputs.String(), processes.String()
 	secrettest.None(t, values, outputs)
 
+	words := strings.Join(secrettest.Words(values), "\n")
+	if strings.Count(words, "\n") < len(values) {
+		t.Fatalf("only %d words to search for", strings.Count(words, "\n"))
+	}
 	for _, h := range r.hosts {
+		if out := r.script1(t, h.addr, fmt.Sprintf(hostLogs, words)); strings.TrimSpace(out) != "searched" {
+			t.Errorf("%s: secrets are in:\n%s", h.name, out)
+		}
 		out := r.script1(t, h.addr, `find /etc/kubernetes /etc/etcd /etc/offk8s /var/lib/offk8s /var/lib/kubelet/pki -type f -perm /077 -exec grep -l -e "PRIVATE KEY" -e "client-key-data" {} + || true`)
 		if strings.TrimSpace(out) != "" {
 			t.Errorf("%s: others may read keys in:\n%s", h.name, out)
