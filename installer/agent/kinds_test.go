@@ -61,6 +61,8 @@ func TestJournalKeys(t *testing.T) {
 		{&kube.Healthy{}, `kube-healthy    `},
 		{&kube.Nodes{Names: []string{"a"}}, `kube-nodes    `},
 		{&kube.Rollout{}, `kube-rollout    `},
+		{&kube.KnownKey{Ref: "a", Path: "/a"}, `kube-known-key    `},
+		{&kube.Rewrite{Key: "a"}, `kube-rewrite    `},
 		{&kube.Smoke{Image: "a"}, `kube-smoke    `},
 		{&kube.Token{Ref: "a"}, `kube-token    `},
 		{&kube.TokenGone{}, `kube-token-gone    `},

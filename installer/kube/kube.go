@@ -40,6 +40,8 @@ func Kinds() step.Kinds {
 		"kube-csr":        func() step.Step { return &ServingCertificates{} },
 		"kube-token":      func() step.Step { return &Token{} },
 		"kube-token-gone": func() step.Step { return &TokenGone{} },
+		"kube-known-key":  func() step.Step { return &KnownKey{} },
+		"kube-rewrite":    func() step.Step { return &Rewrite{} },
 		"kube-smoke":      func() step.Step { return &Smoke{} },
 	}
 }

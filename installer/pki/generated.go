@@ -2,7 +2,6 @@ package pki
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 // .key and a .pub.
 const (
 	serviceAccountFile = "service-account"
-	encryptionFile     = "encryption-config.yaml"
 	vrrpFile           = "vrrp.conf"
 )
 
@@ -74,29 +72,6 @@ func randomText(n int) string {
 		}
 	}
 	return string(out)
-}
-
-// encryption returns the API server's EncryptionConfiguration. It is created once,
-// because without its key the cluster's Secrets are lost.
-func (s *Credentials) encryption() (trust.Secret, error) {
-	b, err := s.dir.read(encryptionFile)
-	if err != nil || b != nil {
-		return b, err
-	}
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
-	b = fmt.Appendf(nil, `apiVersion: apiserver.config.k8s.io/v1
-kind: EncryptionConfiguration
-resources:
-  - resources: [secrets]
-    providers:
-      - secretbox:
-          keys:
-            - name: key1
-              secret: %s
-      - identity: {}
-`, base64.StdEncoding.EncodeToString(key))
-	return b, s.dir.write(encryptionFile, b)
 }
 
 // vrrp returns the block of keepalived.conf with which the balancers authenticate to each

@@ -242,7 +242,7 @@ func newUnknown(t *testing.T, k known, r catalog.Release) *unknown {
 // encryptionConfig returns the text in installer/pki, which no plan contains.
 func encryptionConfig(t *testing.T) string {
 	t.Helper()
-	src, err := os.ReadFile("../pki/generated.go")
+	src, err := os.ReadFile("../pki/encryption.go")
 	if err != nil {
 		t.Fatal(err)
 	}

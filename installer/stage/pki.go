@@ -76,6 +76,7 @@ func controlPlanePKI(l *list, h manifests.Host) {
 	}
 	l.secret(kubePKI+"/service-account.key", pki.RefServiceAccountKey)
 	l.secret(kubePKI+"/service-account.pub", pki.RefServiceAccountPub)
+	l.add("encryption-keys", &kube.KnownKey{Path: encryption, Ref: pki.RefEncryption}).Why = "without their key, Secrets are lost"
 	l.secret(encryption, pki.RefEncryption)
 	l.secret(managerConf, pki.KubeconfigRef(pki.Name("controller-manager", h)))
 	l.secret(schedulerConf, pki.KubeconfigRef(pki.Name("scheduler", h)))
