@@ -28,7 +28,7 @@ func TestChecksStartNoProgram(t *testing.T) {
 	steps := []step.Step{
 		apply, &Node{Name: "n1", Labels: map[string]string{"a": "b"}}, &Nodes{Names: []string{"n1"}, Ready: true},
 		&Rollout{Workloads: []ObjectKey{{"DaemonSet", "n", "d"}}}, &Token{Ref: "token:bootstrap", Nodes: []string{"n2"}}, &TokenGone{},
-		&Drain{Name: "n1"}, &NodeGone{Name: "n1"}, &Healthy{}, &Smoke{Fingerprint: "x"},
+		&Drain{Name: "n1"}, &NodeGone{Name: "n1"}, &Healthy{}, &Smoke{Fingerprint: "x"}, &Rewrite{Key: "x"}, &KnownKey{Path: "/k", Ref: "x"},
 	}
 	for range 2 { // before the changes, and after
 		w.Calls = nil

@@ -57,7 +57,9 @@ func (k *KnownKey) Check(_ context.Context, env *step.Env) (step.Result, error) 
 	return step.Result{State: step.Verified}, nil
 }
 
-func (k *KnownKey) Apply(ctx context.Context, env *step.Env) (step.Result, error) { return k.Check(ctx, env) }
+func (k *KnownKey) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
+	return k.Check(ctx, env)
+}
 
 // Rewrite writes all Secrets again, as they are, so that etcd has them encrypted with the
 // first key of the API servers: all of them must have it first.
