@@ -29,6 +29,7 @@ var elsewhere = []struct{ words, file, text string }{
 	{"offk8s install --local", "test/e2e/install_test.go", `"install", "--local", "--ticket"`},
 	{"offk8s install", "test/e2e/RESULTS.md", "1.36.3-six, docs/production.md word for word"},
 	{"offk8s drill", "test/e2e/RESULTS.md", "1.36.3-six, install of six bare hosts with its drill"},
+	{"offk8s rotate", "installer/stage/rotate_test.go", "func TestRotateKeyKilledAnywhere"},
 	{"offk8s doctor", "cmd/offk8s/doctor_test.go", "func TestDiagnosis"},
 	{"offk8s reset --local", "cmd/offk8s/testdata/script/ticket_local.txtar", "reset --local"},
 	{"offk8s reset", "test/e2e/install_test.go", `"reset", "-f"`},
