@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
@@ -39,13 +40,15 @@ type Config struct {
 	// Keys are the P-256 public keys (PEM, PKIX) that may sign the next bundle
 	// of this name, the signer of this one first.
 	Keys []string `json:"keys"`
+	// History has the statements of the signer, and of the keys before it, about keys.
+	History trust.History `json:"history,omitempty"`
 }
 
 // configOf returns the config blob that belongs to a Lock.
-func configOf(l *manifests.Lock, keys []string) Config {
+func configOf(l *manifests.Lock, keys []string, h trust.History) Config {
 	c := Config{
 		Name: l.Name, Sequence: l.Sequence, Created: l.Created.UTC(),
-		Previous: l.Previous, Keys: keys,
+		Previous: l.Previous, Keys: keys, History: h,
 	}
 	if !l.Expires.IsZero() {
 		c.Expires = l.Expires.UTC()

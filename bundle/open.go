@@ -22,6 +22,9 @@ type OpenOptions struct {
 	// trust.PublicKey.Fingerprint returns them. The keys themselves come from the
 	// bundle.
 	Fingerprints []string
+	// Histories are those of keys that were seen before: they may end a trusted key, or
+	// name a later one.
+	Histories []trust.History
 	// AllowUnsigned accepts a bundle without a signature. If there are neither Keys
 	// nor Fingerprints, it also accepts a bundle that any key signed, provided that
 	// the bundle names this key; Signer then returns false.
@@ -42,6 +45,7 @@ type Bundle struct {
 	name   string     // of the reader
 	head   map[string][]byte
 	signer *trust.PublicKey // nil unless trusted
+	seen   trust.Anchors    // with the history of the bundle
 	maker  *trust.PublicKey // of the signature; the bundle itself may vouch for it
 	base   *Base            // of a delta, else nil
 	under  *Bundle          // the open base; nil if there is none
@@ -130,7 +134,7 @@ func open(r io.ReaderAt, index *tarfile.Index, o OpenOptions) (*Bundle, error) {
 	if err := b.readContent(); err != nil {
 		return nil, err
 	}
-	if err := b.checkSelfSigned(); err != nil {
+	if err := b.checkSigner(); err != nil {
 		return nil, err
 	}
 	if err := b.readBase(); err != nil {
@@ -162,6 +166,14 @@ func (b *Bundle) Signer() (trust.PublicKey, bool) {
 	}
 	return *b.signer, true
 }
+
+// Successor reports whether Signer is trusted only because a trusted key names it, or one
+// between them.
+func (b *Bundle) Successor() bool { return b.signer != nil && !b.seen.Pins(*b.signer) }
+
+// Histories returns OpenOptions.Histories and the history of keys that the bundle has, to
+// be kept for the next time. It has one only if Signer returns a key.
+func (b *Bundle) Histories() []trust.History { return b.seen.Histories }
 
 // ClaimedSigner returns the fingerprint of the key that made a signature that no
 // trusted key vouches for, "" if Signer returns a key or there is no signature.

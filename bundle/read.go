@@ -128,23 +128,23 @@ func (b *Bundle) readDocument(d ocispec.Descriptor) ([]byte, error) {
 }
 
 // ReadLock follows index.json, whose signature the caller has verified, to the
-// Lock and to the armoured OpenPGP key of the repositories, nil if the bundle
-// has none. read returns the verified bytes of a blob of at most 64 MiB.
-func ReadLock(index []byte, read image.Reader) (*manifests.Lock, []byte, error) {
+// Lock, to the armoured OpenPGP key of the repositories, nil if the bundle has none, and
+// to the config blob. read returns the verified bytes of a blob of at most 64 MiB.
+func ReadLock(index []byte, read image.Reader) (*manifests.Lock, []byte, Config, error) {
 	_, content, err := parseRoot(index)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", MemberIndex, err)
+		return nil, nil, Config{}, fmt.Errorf("%s: %w", MemberIndex, err)
 	}
 	s := newBlobSet(read)
 	artifacts, err := readContentIndex(s, content)
 	if err != nil {
-		return nil, nil, fmt.Errorf("content index: %w", err)
+		return nil, nil, Config{}, fmt.Errorf("content index: %w", err)
 	}
 	a, err := readBundleArtifact(s, artifacts[0])
 	if err != nil {
-		return nil, nil, fmt.Errorf("bundle artifact: %w", err)
+		return nil, nil, Config{}, fmt.Errorf("bundle artifact: %w", err)
 	}
-	return a.lock, a.openPGP, nil
+	return a.lock, a.openPGP, a.config, nil
 }
 
 // parseRoot parses index.json: the images, then the content index. Every reader that
@@ -275,7 +275,7 @@ func readBundleArtifact(s *blobSet, d ocispec.Descriptor) (bundleArtifact, error
 	if a.lock, err = manifests.LoadSealedLock(raw); err != nil {
 		return a, err
 	}
-	want, err := encode(configOf(a.lock, a.config.Keys))
+	want, err := encode(configOf(a.lock, a.config.Keys, a.config.History))
 	if err != nil {
 		return a, err
 	}
@@ -307,6 +307,9 @@ func readConfig(s *blobSet, m ocispec.Manifest) (Config, error) {
 	}
 	if err == nil && len(c.Keys) > 0 {
 		_, err = c.publicKeys()
+	}
+	if err == nil {
+		_, err = c.History.Keys()
 	}
 	if err != nil {
 		return c, fmt.Errorf("config: %w", err)

@@ -55,13 +55,13 @@ func TestT11OneLock(t *testing.T) {
 			if err := checkBytes(t, g.pack(t), bundletest.Options(key)); !errors.Is(err, bundle.ErrVerify) {
 				t.Errorf("Open: %v", err)
 			}
-			if _, _, err := bundle.ReadLock(g[bundle.MemberIndex], g.read); err == nil {
+			if _, _, _, err := bundle.ReadLock(g[bundle.MemberIndex], g.read); err == nil {
 				t.Error("ReadLock accepts it")
 			}
 		})
 	}
 	g := change(func(*ocispec.Index) {})
-	if _, _, err := bundle.ReadLock(g[bundle.MemberIndex], g.read); err != nil {
+	if _, _, _, err := bundle.ReadLock(g[bundle.MemberIndex], g.read); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
 }

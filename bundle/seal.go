@@ -244,10 +244,11 @@ func (s *sealer) contentIndex(files []FileEntry) (ocispec.Descriptor, error) {
 // bundleArtifact makes the artifact of config blob, Lock and repository key.
 func (s *sealer) bundleArtifact(docs documents) (ocispec.Descriptor, error) {
 	var keys []string
+	var history trust.History
 	if s.in.Key != nil {
-		keys = []string{string(s.in.Key.PublicPEM())}
+		keys, history = []string{string(s.in.Key.PublicPEM())}, s.in.Key.History
 	}
-	config, err := docs.addJSON(manifests.MediaTypeBundleConfig, configOf(s.in.Lock, keys))
+	config, err := docs.addJSON(manifests.MediaTypeBundleConfig, configOf(s.in.Lock, keys, history))
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/bundle/trust"
 )
 
@@ -20,24 +22,14 @@ func (b *Bundle) checkSignature(o OpenOptions) error {
 	case o.root != "" && o.root != b.root:
 		return fmt.Errorf("%w: it has the root %s", ErrOtherBase, b.root)
 	case o.root != "":
-		return nil // checkSelfSigned checks it
+		return nil // checkSigner checks it
 	case sig == nil && o.AllowUnsigned:
 		return nil
 	case len(o.Keys) == 0 && len(o.Fingerprints) == 0 && o.AllowUnsigned:
-		return nil // checkSelfSigned checks it
+		return nil // checkSigner checks it
 	}
-	keys := o.Keys
-	if len(sig) > 0 && len(o.Fingerprints) > 0 {
-		named, err := b.keysOf(o.Fingerprints)
-		if err != nil {
-			return badArtifact("open", MemberIndex, err)
-		}
-		keys = append(slices.Clone(keys), named...)
-		if len(keys) == 0 {
-			return badArtifact("open", MemberSignature, fmt.Errorf("%w: the bundle has no key with the fingerprint %s", trust.ErrUnknownKey, strings.Join(o.Fingerprints, ", ")))
-		}
-	}
-	signer, err := trust.VerifyIndex(index, sig, keys)
+	b.seen = trust.Anchors{Keys: o.Keys, Fingerprints: o.Fingerprints, Histories: o.Histories}
+	signer, keys, err := VerifyIndex(index, sig, b.seen, b.readDocument)
 	switch {
 	case errors.Is(err, trust.ErrUnsigned), errors.Is(err, trust.ErrNoKey):
 		return policyFailure(err)
@@ -50,31 +42,61 @@ func (b *Bundle) checkSignature(o OpenOptions) error {
 	return b.checkSigstore(signer)
 }
 
-// keysOf returns the keys with these fingerprints among those in the bundle's config
-// blob. Nothing vouches for the blob yet, but a key with the right fingerprint is
-// the right key wherever it comes from.
-func (b *Bundle) keysOf(fingerprints []string) ([]trust.PublicKey, error) {
-	_, content, err := parseRoot(b.head[MemberIndex])
-	if err != nil {
-		return nil, err
+// VerifyIndex returns the key that made sig over the index.json of a bundle, and the keys
+// that it was checked with: those that a accepts and, if none of them fits, those that the
+// bundle names. read is as for ReadLock. A key can be revoked: see Config.History and
+// trust.Anchors.Refuse. Beside the errors of trust.VerifyIndex, there is trust.ErrHistory.
+func VerifyIndex(index, sig []byte, a trust.Anchors, read image.Reader) (trust.PublicKey, []trust.PublicKey, error) {
+	keys := a.Accepted()
+	signer, err := trust.VerifyIndex(index, sig, keys)
+	if !errors.Is(err, trust.ErrUnknownKey) && !(errors.Is(err, trust.ErrNoKey) && len(a.Fingerprints) > 0) {
+		return signer, keys, err
 	}
-	s := newBlobSet(b.readDocument)
+	// Nothing vouches for the config blob yet, but a key with the right fingerprint is the
+	// right key wherever it comes from, and statements are signed.
+	config, configErr := readConfigOf(index, read)
+	if configErr != nil {
+		if len(keys) == 0 {
+			err = configErr
+		}
+		return signer, keys, err
+	}
+	if a, err = a.See(config.History); err != nil {
+		return signer, keys, err
+	}
+	keys = a.Accepted()
+	named, err := config.publicKeys()
+	if err != nil {
+		return signer, keys, err
+	}
+	for _, k := range named {
+		if slices.Contains(a.Fingerprints, k.Fingerprint()) {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return signer, keys, fmt.Errorf("%w: the bundle has no key with the fingerprint %s", trust.ErrUnknownKey, strings.Join(a.Fingerprints, ", "))
+	}
+	signer, err = trust.VerifyIndex(index, sig, keys)
+	return signer, keys, err
+}
+
+// readConfigOf returns the config blob of the bundle with this index.json.
+func readConfigOf(index []byte, read image.Reader) (Config, error) {
+	_, content, err := parseRoot(index)
+	if err != nil {
+		return Config{}, err
+	}
+	s := newBlobSet(read)
 	artifacts, err := readContentIndex(s, content)
 	if err != nil {
-		return nil, fmt.Errorf("content index: %w", err)
+		return Config{}, fmt.Errorf("content index: %w", err)
 	}
 	m, err := readArtifact(s, artifacts[0])
 	if err != nil {
-		return nil, fmt.Errorf("bundle artifact: %w", err)
+		return Config{}, fmt.Errorf("bundle artifact: %w", err)
 	}
-	config, err := readConfig(s, m)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := config.publicKeys()
-	return slices.DeleteFunc(keys, func(k trust.PublicKey) bool {
-		return !slices.Contains(fingerprints, k.Fingerprint())
-	}), err
+	return readConfig(s, m)
 }
 
 // publicKeys returns the keys of c.
@@ -100,10 +122,20 @@ func (b *Bundle) checkSigstore(signer trust.PublicKey) error {
 	return nil
 }
 
-// checkSelfSigned checks a signature that no given key vouches for with the
-// keys that the bundle names, so that accidents are noticed even then.
-func (b *Bundle) checkSelfSigned() error {
-	if b.signer != nil || b.head[MemberSignature] == nil {
+// checkSigner refuses a signer that the history of keys ends. It checks a signature
+// that no given key vouches for with the keys that the bundle names, so that accidents
+// are noticed even then.
+func (b *Bundle) checkSigner() (err error) {
+	if b.signer != nil {
+		if b.seen, err = b.seen.See(b.config.History); err != nil {
+			return badArtifact("open", "config", err)
+		}
+		if err := b.seen.Refuse(*b.signer, time.Now()); err != nil {
+			return policyFailure(err)
+		}
+		return nil
+	}
+	if b.head[MemberSignature] == nil {
 		return nil
 	}
 	keys, err := b.config.publicKeys()

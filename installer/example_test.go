@@ -30,7 +30,7 @@ func Example() {
 		if err != nil {
 			return nil, err
 		}
-		mirror, err := installer.OpenMirror(ctx, cluster.Mirror, publicKeys, "")
+		mirror, err := installer.OpenMirror(ctx, cluster.Mirror, agent.Bundle{PublicKeys: publicKeys})
 		if err != nil {
 			return nil, err
 		}

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/offk8s/offk8s/bundle/trust"
@@ -46,16 +45,15 @@ func (e *MirrorCAError) Unwrap() error { return agent.ErrVerify }
 var ErrMirrorsDiffer = fmt.Errorf("%w: the mirrors serve different bundles", agent.ErrPolicy)
 
 // OpenMirror fetches the CA of each mirror, compares it with the fingerprint in
-// cluster.yaml, and verifies the bundle with keys (PEM). If root is set, only that
-// bundle is accepted. One mirror that answers is enough. The error is agent.ErrVerify,
+// cluster.yaml, and verifies the bundle as agent.OpenRemote does. One mirror that answers is enough. The error is agent.ErrVerify,
 // agent.ErrPolicy or one of the network.
-func OpenMirror(ctx context.Context, m manifests.ClusterMirror, keys string, root digest.Digest) (*Mirror, error) {
+func OpenMirror(ctx context.Context, m manifests.ClusterMirror, b agent.Bundle) (*Mirror, error) {
 	urls := m.Addresses()
 	opened, errs := make([]*Mirror, len(urls)), make([]error, len(urls))
 	var g errgroup.Group
 	for i, u := range urls {
 		g.Go(func() error {
-			opened[i], errs[i] = openOne(ctx, u, m.CAFingerprint, agent.Bundle{PublicKeys: keys, Root: root})
+			opened[i], errs[i] = openOne(ctx, u, m.CAFingerprint, b)
 			return nil
 		})
 	}

@@ -36,7 +36,7 @@ func TestOpenSeveralMirrors(t *testing.T) {
 	gone.Close()
 	keys := string(bundletest.Key(t).PublicPEM())
 	open := func(urls ...string) (*installer.Mirror, error) {
-		return installer.OpenMirror(t.Context(), manifests.ClusterMirror{URLs: urls}, keys, "")
+		return installer.OpenMirror(t.Context(), manifests.ClusterMirror{URLs: urls}, agent.Bundle{PublicKeys: keys})
 	}
 	got, err := open(gone.URL, one.URL, two.URL+"/")
 	if err != nil {
@@ -58,7 +58,7 @@ func TestOpenSeveralMirrors(t *testing.T) {
 	strange := "sha256:" + strings.Repeat("0", 64)
 	tls := httptest.NewTLSServer(two.Config.Handler)
 	defer tls.Close()
-	if _, err := installer.OpenMirror(t.Context(), manifests.ClusterMirror{URLs: []string{gone.URL, tls.URL}, CAFingerprint: strange}, keys, ""); err == nil {
+	if _, err := installer.OpenMirror(t.Context(), manifests.ClusterMirror{URLs: []string{gone.URL, tls.URL}, CAFingerprint: strange}, agent.Bundle{PublicKeys: keys}); err == nil {
 		t.Error("a mirror without the CA is accepted")
 	}
 }

@@ -181,7 +181,7 @@ func TestOpenMirror(t *testing.T) {
 	sum := sha256.Sum256(srv.Certificate().Raw)
 	keys := string(bundletest.Key(t).PublicPEM())
 	at := manifests.ClusterMirror{URL: srv.URL, CAFingerprint: "sha256:" + hex.EncodeToString(sum[:])}
-	got, err := installer.OpenMirror(t.Context(), at, keys, "")
+	got, err := installer.OpenMirror(t.Context(), at, agent.Bundle{PublicKeys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestOpenMirror(t *testing.T) {
 		t.Errorf("%d questions, want one for the file that is there and two for the other", n)
 	}
 	at.CAFingerprint = "sha256:" + strings.Repeat("0", 64)
-	if _, err := installer.OpenMirror(t.Context(), at, keys, ""); !errors.Is(err, agent.ErrVerify) {
+	if _, err := installer.OpenMirror(t.Context(), at, agent.Bundle{PublicKeys: keys}); !errors.Is(err, agent.ErrVerify) {
 		t.Errorf("wrong fingerprint: error %v, want ErrVerify", err)
 	}
 }

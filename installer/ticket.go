@@ -172,8 +172,10 @@ func (t *Ticket) Load() (*manifests.Cluster, error) {
 // one, the error is ErrTicketBundle; the others are as of the function OpenMirror.
 func (t *Ticket) OpenMirror(ctx context.Context) (*Mirror, error) {
 	out := &Mirror{Agent: t.Mirror}
+	anyRoot := t.Bundle
+	anyRoot.Root = "" // reported as ErrTicketBundle
 	var err error
-	if out.RemoteBundle, err = agent.OpenRemote(ctx, agent.Bundle{PublicKeys: t.Bundle.PublicKeys}, t.Mirror); err != nil {
+	if out.RemoteBundle, err = agent.OpenRemote(ctx, anyRoot, t.Mirror); err != nil {
 		return nil, err
 	}
 	if out.Root != t.Bundle.Root {

@@ -215,3 +215,17 @@ func Open(t testing.TB) *bundle.Bundle {
 	})
 	return b
 }
+
+// Successor returns a new key pair that comes after k by the statement s of k.
+func Successor(t testing.TB, k *trust.KeyPair, s trust.Statement) *trust.KeyPair {
+	t.Helper()
+	next, err := trust.GenerateKeys(Created.Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Created, s.Next = Created, string(next.PublicPEM())
+	if next.History, err = k.History.Add(k, s); err != nil {
+		t.Fatal(err)
+	}
+	return next
+}

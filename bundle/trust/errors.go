@@ -20,6 +20,8 @@ var (
 	ErrSigner = errors.New("the signing program failed")
 	// ErrExternal means that only a Signer can sign for a key.
 	ErrExternal = errors.New("the key file has no private key for bundles, which is in hardware or elsewhere")
+	// ErrReplaced means that another key has come after the one of a key file.
+	ErrReplaced = errors.New("the key was replaced")
 	// ErrPrivate means that a public key was expected and a private one found.
 	ErrPrivate = errors.New("is a signing key, expected a public key")
 )

@@ -32,6 +32,8 @@ type keyFile struct {
 	OpenPGPPublicKey string          `json:"openPGPPublicKey"`
 	Protection       string          `json:"protection"`
 	Secret           json.RawMessage `json:"secret"`
+	// History needs no protection: its statements are signed.
+	History History `json:"history,omitempty"`
 }
 
 // keySecret is the content of keyFile.Secret, encrypted or plain.
@@ -59,7 +61,7 @@ func (k *KeyPair) MarshalEncrypted(pass []byte) ([]byte, error) {
 	f := keyFile{
 		APIVersion: manifests.APIVersion, Kind: keyFileKind,
 		PublicKey: string(k.PublicPEM()), OpenPGPPublicKey: string(k.OpenPGPPublic),
-		Protection: protectNone, Secret: secret,
+		Protection: protectNone, Secret: secret, History: k.History,
 	}
 	if len(pass) > 0 {
 		f.Protection = protectScrypt
@@ -135,6 +137,14 @@ func (f keyFile) open(plain []byte) (*KeyPair, error) {
 	if string(k.PublicPEM()) != f.PublicKey || string(k.OpenPGPPublic) != f.OpenPGPPublicKey {
 		return nil, errors.New("key file was altered: its public keys are not those of its private keys")
 	}
+	chain, err := f.History.Keys()
+	if err != nil {
+		return nil, fmt.Errorf("key file: %w", err)
+	}
+	if n := len(chain); n > 0 && !chain[n-1].Equal(k.public) {
+		return nil, fmt.Errorf("%w: %s came after %s", ErrReplaced, chain[n-1], k.public)
+	}
+	k.History = f.History
 	return k, nil
 }
 
@@ -159,6 +169,25 @@ func (s keySecret) pair() (*KeyPair, error) {
 		return nil, fmt.Errorf("key file: %w", err)
 	}
 	return k, nil
+}
+
+// AddHistory writes the history h into the key file at path, which stays as it is
+// otherwise.
+func AddHistory(path string, h History) error {
+	b, err := reader.ReadFile(path, maxKeyFile)
+	if err != nil {
+		return err
+	}
+	var f keyFile
+	if err := strict.DecodeJSON(b, &f); err != nil {
+		return fmt.Errorf("key file %q: %w", path, err)
+	}
+	f.History = h
+	out, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(path, append(out, '\n'), 0o600)
 }
 
 // LoadKeyFile reads offk8s.key. The file must be regular and closed to group

@@ -26,6 +26,9 @@ type KeyPair struct {
 	// OpenPGPPublic is the armoured public key that belongs to it.
 	OpenPGPPublic []byte
 
+	// History is in every bundle that the pair signs; its current key is this one.
+	History History
+
 	parsed *parsedKey // nil: parse OpenPGP for each signature
 }
 

@@ -27,6 +27,7 @@ type trustOptions struct {
 	keys     []string
 	unsigned bool
 	fresh    bool
+	memory   keyMemory
 }
 
 func (o *trustOptions) flags(cmd *cobra.Command) {
@@ -51,7 +52,18 @@ func (a *app) checkAge(lock *manifests.Lock, require bool) error {
 
 // open returns the options of bundle.Open for the flags.
 func (o trustOptions) open() (bundle.OpenOptions, error) {
-	out := bundle.OpenOptions{AllowUnsigned: o.unsigned}
+	histories, err := o.memory.load()
+	if err != nil {
+		return bundle.OpenOptions{}, err
+	}
+	out, err := o.pins()
+	out.AllowUnsigned, out.Histories = o.unsigned, histories
+	return out, err
+}
+
+// pins returns the options of bundle.Open for --key.
+func (o trustOptions) pins() (bundle.OpenOptions, error) {
+	var out bundle.OpenOptions
 	var files []string
 	for _, key := range o.keys {
 		hex, ok := strings.CutPrefix(key, "sha256:")
@@ -129,7 +141,15 @@ func (a *app) openBundle(ctx context.Context, o trustOptions, paths []string) (*
 // acceptSigner returns b. It warns if no trusted key made the signature, and refuses b if
 // it has none in spite of --key.
 func (a *app) acceptSigner(o trustOptions, b *bundle.Bundle) (*bundle.Bundle, error) {
-	if _, ok := b.Signer(); ok {
+	if signer, ok := b.Signer(); ok {
+		if b.Successor() {
+			a.notef("bundle %q is signed by %s, which came after a key that you trust; give others this key from now on", b.Path(), signer)
+		}
+		text, err := encodeHistories(b.Histories())
+		if err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+		a.remember(o.memory, text)
 		return b, nil
 	}
 	signed := b.HeadFile(bundle.MemberSignature) != nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -93,47 +94,57 @@ func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 	return b, c, asUsage(err)
 }
 
-// openMirror verifies the bundle that the mirror serves. It returns the mirror,
-// the trusted keys (PEM) and the input of a plan.
-func (a *app) openMirror(ctx context.Context, o clusterOptions, c *manifests.Cluster) (*installer.Mirror, string, stage.Input, error) {
+// openMirror verifies the bundle that the mirror serves. It returns the mirror and the
+// input of a plan.
+func (a *app) openMirror(ctx context.Context, o clusterOptions, c *manifests.Cluster) (*installer.Mirror, stage.Input, error) {
 	in := stage.Input{Cluster: c}
 	switch {
 	case len(c.Mirror.Addresses()) == 0:
-		return nil, "", in, withHint(usagef("%q names no mirror", o.file), "set mirror.url or mirror.urls, or give --mirror URL")
+		return nil, in, withHint(usagef("%q names no mirror", o.file), "set mirror.url or mirror.urls, or give --mirror URL")
 	case c.Mirror.IsExample():
-		return nil, "", in, withHint(usagef("%s: mirror: found the example of offk8s init cluster, want yours", o.file),
+		return nil, in, withHint(usagef("%s: mirror: found the example of offk8s init cluster, want yours", o.file),
 			"write the address of offk8s serve and the fingerprint that it prints")
+	}
+	memory := keyMemory("")
+	histories, err := memory.load()
+	if err != nil {
+		return nil, in, err
 	}
 	keys, err := trustOptions{keys: o.keys}.publicKeys()
 	if err != nil {
-		return nil, "", in, err
+		return nil, in, err
 	}
 	if len(keys) == 0 {
-		return nil, "", in, fmt.Errorf("bundle on the mirror: %w", trust.ErrNoKey)
+		return nil, in, fmt.Errorf("bundle on the mirror: %w", trust.ErrNoKey)
 	}
 	var pem strings.Builder
 	for _, k := range keys {
 		pem.Write(k.PEM())
 	}
-	m, err := installer.OpenMirror(ctx, c.Mirror, pem.String(), "")
+	b := agent.Bundle{PublicKeys: pem.String()}
+	if b.Histories, err = encodeHistories(histories); err != nil {
+		return nil, in, err
+	}
+	m, err := installer.OpenMirror(ctx, c.Mirror, b)
 	if as[*tls.CertificateVerificationError](err) {
 		err = withHint(err, "write the fingerprint that offk8s serve prints into %s as mirror.caFingerprint", o.file)
 	} else if as[*net.OpError](err) {
 		err = withHint(err, "check that offk8s serve runs there and that no firewall blocks it")
 	}
 	if err != nil {
-		return nil, "", in, err
+		return nil, in, err
 	}
+	a.remember(memory, m.Histories)
 	for _, err := range m.Away {
 		a.warnf("a mirror does not answer, the hosts use the others: %v", err)
 	}
 	if err := o.checkVersion(c, m.Lock); err != nil {
-		return nil, "", in, err
+		return nil, in, err
 	}
 	if err := o.checkNetwork(c, m.Lock); err != nil {
-		return nil, "", in, err
+		return nil, in, err
 	}
-	return m, pem.String(), inputOf(c, m), nil
+	return m, inputOf(c, m), nil
 }
 
 // checkNetwork returns an error with lines of the file if the bundle does not have the

@@ -61,7 +61,7 @@ func (a *app) doctor(ctx context.Context, o doctorOptions) (err error) {
 	if err := o.ignore.apply(c); err != nil {
 		return err
 	}
-	mirror, _, in, err := a.openMirror(ctx, o.cluster, c)
+	mirror, in, err := a.openMirror(ctx, o.cluster, c)
 	if err != nil {
 		return err
 	}

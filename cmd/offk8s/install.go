@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/installer"
-	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -109,7 +108,6 @@ type installation struct {
 	o       installOptions
 	cluster *manifests.Cluster
 	mirror  *installer.Mirror
-	keys    string // PEM
 	in      stage.Input
 	fleet   *installer.Fleet
 	state   clusterState
@@ -126,7 +124,7 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 	if err := o.ignore.apply(i.cluster); err != nil {
 		return err
 	}
-	if i.mirror, i.keys, i.in, err = a.openMirror(ctx, o.cluster, i.cluster); err != nil {
+	if i.mirror, i.in, err = a.openMirror(ctx, o.cluster, i.cluster); err != nil {
 		return err
 	}
 	if err := a.checkAge(i.in.Lock, o.fresh); err != nil {
@@ -224,7 +222,7 @@ func (i *installation) plan(ctx context.Context) (plan *installer.Plan, err erro
 func (i *installation) apply(ctx context.Context, plan *installer.Plan) error {
 	first := i.ticket == nil && firstBalanced(i.in)
 	o := installer.RunOptions{
-		DryRun: i.o.dryRun, Bundle: agent.Bundle{PublicKeys: i.keys, Root: i.in.Root}, Mirror: i.mirror.Agent,
+		DryRun: i.o.dryRun, Bundle: i.mirror.Bundle, Mirror: i.mirror.Agent,
 		Secrets: i.secret, Identity: i.identity(), Operator: operator(),
 		AllowDowngrade: i.o.downgrade, Progress: i.run,
 		After: map[string]func(context.Context) error{"time": installer.CheckClocks(i.fleet, i.in)},

@@ -73,10 +73,10 @@ func askSecret(a *app, tty *os.File, prompt string) ([]byte, error) {
 func (a *app) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Generate and show signing keys",
+		Short: "Generate, show, replace and revoke signing keys",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(a.keysGenerateCommand(), a.keysShowCommand())
+	cmd.AddCommand(a.keysGenerateCommand(), a.keysShowCommand(), a.keysRotateCommand(), a.keysRevokeCommand())
 	return cmd
 }
 
@@ -108,13 +108,9 @@ key for repository metadata is generated. Commands that sign then need --sign-ex
 			if len(secret) == 0 && !pass.none {
 				return withHint(usagef("the passphrase is empty"), "give --no-passphrase to leave the key unencrypted")
 			}
-			generate := trust.GenerateKeys
-			if external != "" {
-				public, err := readPublicKeys([]string{external})
-				if err != nil {
-					return err
-				}
-				generate = func(t time.Time) (*trust.KeyPair, error) { return trust.GenerateExternal(public[0], t) }
+			generate, err := generator(external)
+			if err != nil {
+				return err
 			}
 			k, err := saveKey(output, secret, generate)
 			if err != nil {
@@ -128,6 +124,19 @@ key for repository metadata is generated. Commands that sign then need --sign-ex
 	pass.flags(cmd)
 	cmd.Flags().BoolVar(&pass.none, "no-passphrase", false, "write the key unencrypted (0600)")
 	return cmd
+}
+
+// generator returns the function that generates a key: one whose public key is in the file
+// external and stays elsewhere, or a whole one if there is no such file.
+func generator(external string) (func(time.Time) (*trust.KeyPair, error), error) {
+	if external == "" {
+		return trust.GenerateKeys, nil
+	}
+	public, err := readPublicKeys([]string{external})
+	if err != nil {
+		return nil, err
+	}
+	return func(t time.Time) (*trust.KeyPair, error) { return trust.GenerateExternal(public[0], t) }, nil
 }
 
 // saveKey writes a new key pair to path and publicPath(path). It never overwrites a file.
@@ -295,7 +304,7 @@ func (o *signerOptions) flags(cmd *cobra.Command) {
 // signingKey loads the key before the long work, since it may ask for a
 // passphrase. It returns nil if the default key does not exist yet.
 func (a *app) signingKey(ctx context.Context, o signerOptions) (*trust.KeyPair, error) {
-	path := cmp.Or(o.key, defaultKey())
+	path := o.path()
 	k, err := trust.LoadKeyFile(path, func() ([]byte, error) { return o.pass.read(a, "passphrase of "+path+": ", false) })
 	if errors.Is(err, os.ErrNotExist) {
 		if o.key == "" && o.exec == "" {

@@ -72,7 +72,7 @@ func (a *app) installLocal(ctx context.Context, o installOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	i := installation{app: a, o: o, keys: t.Bundle.PublicKeys, ticket: t}
+	i := installation{app: a, o: o, ticket: t}
 	if i.cluster, err = t.Load(); err != nil {
 		return err
 	}

@@ -224,7 +224,11 @@ func (o packOptions) baseInventory(ctx context.Context, key *trust.KeyPair) (*bu
 	case key == nil:
 		return nil, withHint(usagef("--base %q: there is no signing key yet, and the base must be signed by it", o.base), "give --key")
 	}
-	b, err := bundle.Open(ctx, []string{o.base}, bundle.OpenOptions{Keys: []trust.PublicKey{key.Public()}})
+	keys, err := key.History.Keys() // of this key and those before it
+	if err != nil {
+		return nil, err
+	}
+	b, err := bundle.Open(ctx, []string{o.base}, bundle.OpenOptions{Keys: append(keys, key.Public())})
 	if err != nil {
 		return nil, fmt.Errorf("--base: %w", err)
 	}

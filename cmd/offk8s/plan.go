@@ -43,7 +43,7 @@ Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not 
 					return usagef("--host %q: %w", host, err)
 				}
 			}
-			_, _, in, err := a.openMirror(cmd.Context(), o, c)
+			_, in, err := a.openMirror(cmd.Context(), o, c)
 			if err != nil {
 				return err
 			}

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/installer"
-	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
@@ -71,7 +70,7 @@ func (a *app) rotate(ctx context.Context, o installOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	if i.mirror, i.keys, i.in, err = a.openMirror(ctx, o.cluster, i.cluster); err != nil {
+	if i.mirror, i.in, err = a.openMirror(ctx, o.cluster, i.cluster); err != nil {
 		return err
 	}
 	i.run = a.startRun("rotate", i.cluster.Name)
@@ -139,7 +138,7 @@ func (i *installation) rotatePhase(ctx context.Context, op stage.Operation, pass
 		return err
 	}
 	report, err := installer.Run(ctx, plan, i.fleet, installer.RunOptions{
-		Bundle: agent.Bundle{PublicKeys: i.keys, Root: i.in.Root}, Mirror: i.mirror.Agent,
+		Bundle: i.mirror.Bundle, Mirror: i.mirror.Agent,
 		Secrets: i.secret, Identity: i.identity(), Operator: operator(), Progress: i.run,
 	})
 	if report.Done && !slices.ContainsFunc(report.Hosts, func(h installer.HostReport) bool { return h.Error != "" && i.isControlPlane(h.Host) }) {

@@ -118,6 +118,7 @@ key, or it has expired (with --require-fresh).`,
 }
 
 func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
+	o.trust.memory = keyMemory(o.stateDir())
 	if err := o.check(); err != nil {
 		return err
 	}

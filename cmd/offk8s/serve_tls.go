@@ -85,10 +85,13 @@ func (o serveOptions) userCertificate() (tls.Certificate, error) {
 	return c, nil
 }
 
+// stateDir returns the directory of --state.
+func (o serveOptions) stateDir() string { return cmp.Or(o.state, filepath.Join(stateDir(), "mirror")) }
+
 // mirrorCA opens or creates the CA in --state and a certificate for the names of
 // this machine and those of the flags.
 func (o serveOptions) mirrorCA(addr net.Addr) (pki.MirrorTLS, error) {
-	dir := cmp.Or(o.state, filepath.Join(stateDir(), "mirror"))
+	dir := o.stateDir()
 	names := o.names
 	if u, err := url.Parse(o.publicURL); err == nil {
 		names = append(slices.Clone(names), u.Hostname())

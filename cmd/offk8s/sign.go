@@ -52,10 +52,7 @@ func (a *app) sign(ctx context.Context, o signOptions, args []string) (err error
 	if err != nil {
 		return err
 	}
-	key, err := a.signingKey(ctx, o.signer)
-	if err == nil && key == nil {
-		err = withHint(usagef("there is no signing key"), "give --key; offk8s keys generate writes one")
-	}
+	key, err := a.presentKey(ctx, o.signer)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/installer"
-	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -89,7 +88,7 @@ func (a *app) ticket(ctx context.Context, o ticketOptions) error {
 	if err != nil {
 		return err
 	}
-	m, keys, in, err := a.openMirror(ctx, o.cluster, c)
+	m, in, err := a.openMirror(ctx, o.cluster, c)
 	if err != nil {
 		return err
 	}
@@ -121,7 +120,7 @@ func (a *app) ticket(ctx context.Context, o ticketOptions) error {
 	for _, h := range hosts {
 		t := installer.Ticket{
 			TicketHeader: installer.TicketHeader{Cluster: c.Name, Host: h.Name, Address: h.Address, Made: now, Expires: now.Add(o.life)},
-			File:         file, Identity: state.identity, Bundle: agent.Bundle{PublicKeys: keys, Root: in.Root}, Mirror: m.Agent,
+			File:         file, Identity: state.identity, Bundle: m.Bundle, Mirror: m.Agent,
 			StateCopies: in.StateCopies,
 		}
 		if t.Secrets, err = plan.Secrets(h.Name, state.credentials.Resolve); err != nil {

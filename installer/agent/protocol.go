@@ -108,6 +108,8 @@ type Request struct {
 type Bundle struct {
 	PublicKeys string        `json:"publicKeys"` // PEM
 	Root       digest.Digest `json:"root"`       // digest of index.json
+	// Histories are those of keys that the operator has seen, as of trust.EncodeHistories.
+	Histories string `json:"histories,omitempty"`
 }
 
 // Endpoint is the address of a mirror, or of several with the same bundle.

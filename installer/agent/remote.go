@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"sync"
@@ -41,14 +42,18 @@ const MirrorConnections = 8
 // cacheDir keeps documents of the bundle for the next stage. Every use verifies them.
 const cacheDir = StateDir + "/bundle"
 
+// historiesFile has the histories of keys that the host has seen.
+const historiesFile = StateDir + "/keys.json"
+
 // RemoteBundle is a verified bundle on a mirror.
 type RemoteBundle struct {
-	Lock *manifests.Lock
-	Root digest.Digest // of index.json
+	Bundle // with the histories of keys that were seen, those of the bundle among them
+	Lock   *manifests.Lock
 	// OpenPGPKey is the armoured key of the repository metadata.
 	OpenPGPKey []byte
 
 	mirrors
+	signer trust.PublicKey
 	env    *step.Env                            // with the cache; nil on the operator's side
 	files  map[digest.Digest]manifests.Artifact // by plain digest
 	images map[digest.Digest]bool               // indexes and manifests in the Lock
@@ -63,20 +68,21 @@ func OpenRemote(ctx context.Context, b Bundle, e Endpoint) (*RemoteBundle, error
 }
 
 func openRemote(ctx context.Context, env *step.Env, b Bundle, e Endpoint) (*RemoteBundle, error) {
-	keys, err := trust.ParsePublicKeys([]byte(b.PublicKeys))
+	anchors, err := anchorsOf(env, b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: bundle key: %w", ErrPolicy, err)
+		return nil, err
 	}
-	c := &RemoteBundle{env: env, files: map[digest.Digest]manifests.Artifact{}, images: map[digest.Digest]bool{}}
+	c := &RemoteBundle{Bundle: b, env: env, files: map[digest.Digest]manifests.Artifact{}, images: map[digest.Digest]bool{}}
 	if err := c.Use(e); err != nil {
 		return nil, err
 	}
-	index, err := c.verifiedIndex(ctx, b.Root, keys)
+	index, err := c.verifiedIndex(ctx, anchors)
 	if err != nil {
 		return nil, err
 	}
 	var readErr error // may be the network's, unlike the other errors of ReadLock
-	c.Lock, c.OpenPGPKey, err = bundle.ReadLock(index, func(d ocispec.Descriptor) (b []byte, err error) {
+	var config bundle.Config
+	c.Lock, c.OpenPGPKey, config, err = bundle.ReadLock(index, func(d ocispec.Descriptor) (b []byte, err error) {
 		b, readErr = c.blob(ctx, d)
 		return b, readErr
 	})
@@ -85,6 +91,9 @@ func openRemote(ctx context.Context, env *step.Env, b Bundle, e Endpoint) (*Remo
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: bundle on the mirror: %w", ErrVerify, err)
+	}
+	if err := c.checkSigner(anchors, config.History); err != nil {
+		return nil, err
 	}
 	for _, a := range c.Lock.Artifacts {
 		if a.Kind == manifests.KindImage {
@@ -114,13 +123,38 @@ func (c *RemoteBundle) read(ctx context.Context, path string, limit int64) ([]by
 	return b, err
 }
 
+// anchorsOf returns the keys to trust, with the histories that the operator and the host
+// have seen.
+func anchorsOf(env *step.Env, b Bundle) (a trust.Anchors, err error) {
+	if a.Keys, err = trust.ParsePublicKeys([]byte(b.PublicKeys)); err != nil {
+		return a, fmt.Errorf("%w: bundle key: %w", ErrPolicy, err)
+	}
+	var kept []byte
+	if env != nil {
+		if kept, err = env.ReadFile(historiesFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return a, err
+		}
+	}
+	for _, text := range [][]byte{kept, []byte(b.Histories)} {
+		list, err := trust.DecodeHistories(text)
+		if err != nil {
+			return a, fmt.Errorf("%w: %w", ErrVerify, err)
+		}
+		for _, h := range list {
+			if a, err = a.See(h); err != nil {
+				return a, fmt.Errorf("%w: %w", ErrVerify, err)
+			}
+		}
+	}
+	return a, nil
+}
+
 // verifiedIndex returns index.json from the cache or the mirror, after it has checked
-// the signature and the digest.
-func (c *RemoteBundle) verifiedIndex(ctx context.Context, root digest.Digest, keys []trust.PublicKey) ([]byte, error) {
+// the signature and the digest. It sets Root and signer.
+func (c *RemoteBundle) verifiedIndex(ctx context.Context, a trust.Anchors) ([]byte, error) {
 	index, errI := c.cacheGet("index.json")
 	sig, errS := c.cacheGet("index.json.sig")
-	if errI == nil && errS == nil && checkIndex(index, sig, root, keys) == nil {
-		c.Root = digest.FromBytes(index)
+	if errI == nil && errS == nil && c.checkIndex(ctx, index, sig, a) == nil {
 		return index, nil
 	}
 	index, err := c.read(ctx, "/bundle/index.json", maxIndex)
@@ -130,28 +164,58 @@ func (c *RemoteBundle) verifiedIndex(ctx context.Context, root digest.Digest, ke
 	if sig, err = c.read(ctx, "/bundle/index.json.sig", 4096); err != nil {
 		return nil, err
 	}
-	if err := checkIndex(index, sig, root, keys); err != nil {
+	if err := c.checkIndex(ctx, index, sig, a); err != nil {
 		return nil, err
 	}
-	c.Root = digest.FromBytes(index)
 	if err := c.cachePut("index.json", index); err != nil {
 		return nil, err
 	}
 	return index, c.cachePut("index.json.sig", sig)
 }
 
-func checkIndex(index, sig []byte, root digest.Digest, keys []trust.PublicKey) error {
-	if _, err := trust.VerifyIndex(index, sig, keys); err != nil {
+func (c *RemoteBundle) checkIndex(ctx context.Context, index, sig []byte, a trust.Anchors) (err error) {
+	c.signer, _, err = bundle.VerifyIndex(index, sig, a, func(d ocispec.Descriptor) ([]byte, error) { return c.fetch(ctx, d) })
+	if err != nil {
 		class := ErrVerify
 		if errors.Is(err, trust.ErrUnsigned) || errors.Is(err, trust.ErrNoKey) {
 			class = ErrPolicy
 		}
 		return fmt.Errorf("bundle on the mirror: %w: %w", class, err)
 	}
-	if got := digest.FromBytes(index); root != "" && got != root {
-		return fmt.Errorf("%w: the mirror serves the bundle %s, the operator wants %s", ErrVerify, got, root)
+	got := digest.FromBytes(index)
+	if c.Root != "" && got != c.Root {
+		return fmt.Errorf("%w: the mirror serves the bundle %s, the operator wants %s", ErrVerify, got, c.Root)
 	}
+	c.Root = got
 	return nil
+}
+
+// checkSigner refuses a signer that was revoked, and keeps the histories of keys, with h.
+func (c *RemoteBundle) checkSigner(a trust.Anchors, h trust.History) error {
+	a, err := a.See(h)
+	if err != nil {
+		return fmt.Errorf("bundle on the mirror: %w: %w", ErrVerify, err)
+	}
+	if err := a.Refuse(c.signer, time.Now()); err != nil {
+		return fmt.Errorf("bundle on the mirror: %w: %w", ErrPolicy, err)
+	}
+	c.Histories = ""
+	if len(a.Histories) == 0 {
+		return nil
+	}
+	text, err := trust.EncodeHistories(a.Histories)
+	c.Histories = string(text)
+	return err
+}
+
+// keepHistories stores the histories of keys on the host, so that a mirror cannot make it
+// forget that a key was revoked.
+func (c *RemoteBundle) keepHistories() error {
+	kept, err := c.env.ReadFile(historiesFile)
+	if c.Histories == "" || err == nil && string(kept) == c.Histories {
+		return nil
+	}
+	return durable.WriteFile(c.env.Path(historiesFile), []byte(c.Histories), 0o600)
 }
 
 // blob returns a small blob from the cache or the mirror, after it has verified it.
@@ -163,6 +227,15 @@ func (c *RemoteBundle) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, 
 	if b, err := c.cacheGet(name); err == nil && reader.VerifyBytes(b, d.Digest, d.Size) == nil {
 		return b, nil
 	}
+	b, err := c.fetch(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return b, c.cachePut(name, b)
+}
+
+// fetch returns a small blob from the mirror, after it has verified it.
+func (c *RemoteBundle) fetch(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
 	path := blobPath(d.Digest)
 	b, err := c.read(ctx, path, d.Size)
 	if err != nil {
@@ -171,7 +244,7 @@ func (c *RemoteBundle) blob(ctx context.Context, d ocispec.Descriptor) ([]byte, 
 	if err := reader.VerifyBytes(b, d.Digest, d.Size); err != nil {
 		return nil, fmt.Errorf("mirror: %q: %w: %w", path, ErrVerify, err)
 	}
-	return b, c.cachePut(name, b)
+	return b, nil
 }
 
 // cachePut stores a verified document on the host.

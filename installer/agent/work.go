@@ -114,6 +114,9 @@ func (s *session) useBundle(ctx context.Context, j *journal) error {
 	if err := Guard(j.owner, s.req.Identity, components); err != nil {
 		return err
 	}
+	if err := c.keepHistories(); err != nil {
+		return err
+	}
 	if err := setRollbackMark(s.env, name, rollbackMark{seq, c.Root.String()}); err != nil {
 		return err
 	}
