@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -34,7 +35,7 @@ type Summary struct {
 
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"` // of all blobs as stored, each once
-	// Kinds are in the order image, file, rpm, deb, metadata, without those that
+	// Kinds are in the order of manifests.ArtifactKinds, then metadata, without those that
 	// the bundle lacks.
 	Kinds     []KindSummary     `json:"kinds"`
 	Artifacts []ArtifactSummary `json:"artifacts"` // in the order of the Lock
@@ -102,7 +103,7 @@ func Inspect(b *Bundle) (Summary, error) {
 			count(kindMetadata, f.Blob.Size)
 		}
 	}
-	for _, k := range []manifests.ArtifactKind{manifests.KindImage, manifests.KindFile, manifests.KindRPM, manifests.KindDeb, kindMetadata} {
+	for _, k := range append(slices.Clone(manifests.ArtifactKinds), kindMetadata) {
 		if kinds[string(k)] != nil {
 			s.Kinds = append(s.Kinds, *kinds[string(k)])
 		}

@@ -135,12 +135,12 @@ func (d documents) addContentIndex(artifacts []ocispec.Descriptor) (ocispec.Desc
 func artifactType(group string) (string, error) {
 	g, ok := manifests.ParseGroup(group)
 	switch {
-	case ok && g.Kind == manifests.GroupFiles:
+	case ok && (g.Kind == manifests.GroupFiles || g.Kind == manifests.GroupCharts):
 		return manifests.ArtifactTypeFiles, nil
 	case ok:
 		return manifests.ArtifactTypeRepository, nil
 	}
-	return "", fmt.Errorf("group %q, want files, yum/<distro>/<arch> or apt/<distro>", group)
+	return "", fmt.Errorf("group %q, want files, charts, yum/<distro>/<arch> or apt/<distro>", group)
 }
 
 // blobName returns the name of the tar member of a blob; d is valid.

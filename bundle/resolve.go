@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/store"
@@ -56,6 +58,7 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 	r.planSelf()
 	r.planImages()
 	r.planExtraFiles()
+	r.planCharts()
 	r.checkPins()
 	if err := r.failed(ctx); err != nil {
 		return nil, inputFailure(err)
@@ -65,6 +68,7 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 	if err := r.failed(ctx); err != nil {
 		return nil, err
 	}
+	r.charts(ctx)
 	r.firstUse(ctx)
 	r.smokeImage(ctx)
 	r.packages(ctx)
@@ -85,10 +89,11 @@ type resolver struct {
 	env  fetch.Env
 	lock *manifests.Lock
 	errs []error
+	pins map[string]digest.Digest // of the images in the Lock, by name
 }
 
 func newResolver(m manifests.Manifest, o ResolveOptions) *resolver {
-	r := &resolver{m: m, o: o}
+	r := &resolver{m: m, o: o, pins: map[string]digest.Digest{}}
 	if r.o.Progress == nil {
 		r.o.Progress = fetch.Silent()
 	}
@@ -116,7 +121,7 @@ func (r *resolver) reach(ctx context.Context) {
 	if err != nil {
 		client = r.o.Client // packages reports it
 	}
-	r.errs = append(r.errs, reach(ctx, client, r.env, r.lock, repositoriesOf(r.lock))...)
+	r.errs = append(r.errs, reach(ctx, client, r.env, r.lock, append(repositoriesOf(r.lock), chartRepositories(r.m)...))...)
 }
 
 func (r *resolver) add(a manifests.Artifact) { r.lock.Artifacts = append(r.lock.Artifacts, a) }

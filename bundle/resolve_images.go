@@ -30,21 +30,30 @@ func (r *resolver) planImages() {
 	for _, ref := range r.m.Images {
 		want = append(want, catalog.Image{Ref: ref})
 	}
-	pinned := map[string]digest.Digest{}
+	for _, chart := range r.m.Charts {
+		for _, ref := range chart.Images {
+			want = append(want, catalog.Image{Ref: ref})
+		}
+	}
 	for _, image := range want {
-		a, err := imageArtifact(image)
-		if err != nil {
-			r.fail(image.Ref, err)
-			continue
-		}
-		have, again := pinned[a.Name]
-		if again && have != a.Source.Digest && have != "" && a.Source.Digest != "" {
-			r.fail(a.Name, fmt.Errorf("is requested as %s and as %s", have, a.Source.Digest))
-		}
-		if !again {
-			r.add(a)
-			pinned[a.Name] = a.Source.Digest
-		}
+		r.addImage(image)
+	}
+}
+
+// addImage adds an image to the Lock unless it is there.
+func (r *resolver) addImage(image catalog.Image) {
+	a, err := imageArtifact(image)
+	if err != nil {
+		r.fail(image.Ref, err)
+		return
+	}
+	have, again := r.pins[a.Name]
+	if again && have != a.Source.Digest && have != "" && a.Source.Digest != "" {
+		r.fail(a.Name, fmt.Errorf("is requested as %s and as %s", have, a.Source.Digest))
+	}
+	if !again {
+		r.add(a)
+		r.pins[a.Name] = a.Source.Digest
 	}
 }
 

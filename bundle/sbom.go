@@ -127,6 +127,7 @@ func neededBy(l *manifests.Lock) map[string][]string {
 // componentTypes are the component types of CycloneDX by kind.
 var componentTypes = map[manifests.ArtifactKind]string{
 	manifests.KindImage: "container", manifests.KindFile: "file", manifests.KindRPM: "library", manifests.KindDeb: "library",
+	manifests.KindChart: "application",
 }
 
 func componentOf(a *manifests.Artifact) CDXComponent {
@@ -192,6 +193,9 @@ func purl(a *manifests.Artifact) string {
 		q.Set("arch", file[strings.LastIndex(file, "_")+1:])
 		q.Set("distro", a.Distro)
 		return packageURL("deb", id, a.Name, a.Version, q)
+	}
+	if a.Kind == manifests.KindChart {
+		return packageURL("helm", "", a.Name, a.Version, q)
 	}
 	q.Set("checksum", contentOf(a).String())
 	q.Set("arch", a.Arch())

@@ -45,7 +45,7 @@ func PlanUpstreams(m manifests.Manifest, cat *catalog.Catalog, client *fetch.Cli
 		return nil, nil, inputFailure(err)
 	}
 	client, err := withHostArchives(client, r.lock, "")
-	return Upstreams(r.lock), client, err
+	return append(Upstreams(r.lock), chartRepositories(m)...), client, err
 }
 
 // addressOf returns the upstream of an artifact, and false if it is of this machine.
@@ -53,8 +53,8 @@ func addressOf(a *manifests.Artifact) (string, bool) {
 	if a.Source.Trust == manifests.TrustLocal {
 		return "", false
 	}
-	if a.Kind == manifests.KindImage {
-		ref, err := fetch.ParseImage(a.Source.URL)
+	if a.Kind == manifests.KindImage || strings.HasPrefix(a.Source.URL, manifests.OCIScheme) {
+		ref, err := fetch.ChartImage(a.Source.URL)
 		return ref.Repo, err == nil
 	}
 	return a.Source.URL, true

@@ -95,7 +95,9 @@ func because(lock *manifests.Lock, a *manifests.Artifact) string {
 		if a.Source.URL == fetch.SelfURL {
 			return "the hosts and the mirror run offk8s"
 		}
-		return "pack.yaml lists it under files"
+		return "pack.yaml or --add-file lists it"
+	case manifests.KindChart:
+		return "pack.yaml or --chart lists it"
 	}
 	d := lock.DistroData[a.Distro]
 	switch {
@@ -126,6 +128,11 @@ func becauseImage(lock *manifests.Lock, a *manifests.Artifact) string {
 	for _, addon := range lock.Addons {
 		if role, ok := has(addon.Release.Images); ok {
 			return fmt.Sprintf("the addon %s needs it as %s", addon.Name, role)
+		}
+	}
+	for _, c := range lock.Artifacts {
+		if c.Chart != nil && slices.Contains(c.Chart.Images, a.Name) {
+			return fmt.Sprintf("the chart %s %s names it", c.Name, c.Version)
 		}
 	}
 	if a.Source.URL == fetch.SmokeURL {

@@ -18,14 +18,14 @@ func AptGroup(distro string) string { return "apt/" + distro }
 
 // Group is the parsed group of an Artifact.
 type Group struct {
-	Kind   string // "files", "yum" or "apt"
+	Kind   string // "files", "charts", "yum" or "apt"
 	Distro string // of a yum or apt repository
 	Arch   string // of a yum repository, in RPM's spelling
 }
 
-var groupName = strict.NewPattern(`^(files|yum/[a-z0-9][a-z0-9.-]*/(x86_64|aarch64)|apt/[a-z0-9][a-z0-9.-]*)$`)
+var groupName = strict.NewPattern(`^(files|charts|yum/[a-z0-9][a-z0-9.-]*/(x86_64|aarch64)|apt/[a-z0-9][a-z0-9.-]*)$`)
 
-// ParseGroup parses "files", "yum/<distro>/<arch>" or "apt/<distro>"; ok is false
+// ParseGroup parses "files", "charts", "yum/<distro>/<arch>" or "apt/<distro>"; ok is false
 // for anything else.
 func ParseGroup(s string) (g Group, ok bool) {
 	if !groupName.MatchString(s) {

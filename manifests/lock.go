@@ -25,7 +25,11 @@ const (
 	KindImage ArtifactKind = "image" // a container image
 	KindRPM   ArtifactKind = "rpm"
 	KindDeb   ArtifactKind = "deb"
+	KindChart ArtifactKind = "chart" // a Helm chart
 )
+
+// ArtifactKinds lists the kinds in the order of summaries.
+var ArtifactKinds = []ArtifactKind{KindImage, KindFile, KindChart, KindRPM, KindDeb}
 
 // Lock lists every artifact of a bundle. Resolve returns it; Pack adds the
 // fields that are known after the download (Blob, Plain) and seals it into the
@@ -89,7 +93,7 @@ type Artifact struct {
 	Distro   string       `json:"distro,omitempty"`   // packages: "rocky-9"
 
 	// Group and Path are the URL path of a file on the mirror: /<Group>/<Path>.
-	// Group is "files", "yum/<distro>/<arch>" or "apt/<distro>"; images have none.
+	// Group is "files", "charts", "yum/<distro>/<arch>" or "apt/<distro>"; images have none.
 	Group string `json:"group,omitempty"`
 	Path  string `json:"path,omitempty"`
 	// Mode is the file mode on a host, 0o755 for binaries, 0o644 otherwise.
@@ -109,6 +113,8 @@ type Artifact struct {
 	Plain Descriptor `json:"plain,omitzero"`
 	// Absent lists the manifests of an image index that the bundle leaves out.
 	Absent []digest.Digest `json:"absent,omitempty"`
+	// Chart describes a Helm chart; nil for other kinds.
+	Chart *Chart `json:"chart,omitempty"`
 }
 
 // Source is the origin of an artifact and the evidence for its content.
@@ -278,6 +284,10 @@ func (a *Artifact) validate() error {
 		}
 		if !strict.IsPlainPath(a.Path) {
 			bad("path %q is not a plain relative path", a.Path)
+		}
+	case KindChart:
+		if err := a.validateChart(); err != nil {
+			bad("%w", err)
 		}
 	case KindImage:
 		if a.Group != "" || a.Path != "" {

@@ -35,6 +35,9 @@ type Manifest struct {
 	Packages []string    `yaml:"packages,omitempty" json:"packages,omitempty"` // more OS packages, for every distribution
 	Files    []ExtraFile `yaml:"files,omitempty" json:"files,omitempty"`       // more files
 
+	// Charts are Helm charts, which come with the images that they name.
+	Charts []ManifestChart `yaml:"charts,omitempty" json:"charts,omitempty"`
+
 	// Addons are sets of Kubernetes objects, in the order in which install applies them.
 	Addons []ManifestAddon `yaml:"addons,omitempty" json:"addons,omitempty"`
 
@@ -61,6 +64,30 @@ type ExtraFile struct {
 	Name   string `yaml:"name" json:"name"`                         // path of the file on the mirror, below /files/
 	URL    string `yaml:"url" json:"url"`                           // where pack downloads it
 	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"` // sha256 or sha512, such as sha256:<hex>
+}
+
+// ManifestChart is a Helm chart in a repository or in a registry, or with File one of this machine.
+type ManifestChart struct {
+	// Repository is the URL of a chart repository (https://…) or of the charts in a registry (oci://…).
+	Repository string `yaml:"repository,omitempty" json:"repository,omitempty"`
+	Name       string `yaml:"name,omitempty" json:"name,omitempty"`       // of the chart in the repository
+	Version    string `yaml:"version,omitempty" json:"version,omitempty"` // exact version, such as 1.2.3
+	File       string `yaml:"file,omitempty" json:"file,omitempty"`       // archive (.tgz) of a chart, in place of repository, name and version
+	// Digest of the archive; of a chart in a registry, that of its manifest, as helm pull prints it.
+	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
+	// Images that the chart needs. Empty: pack looks for them in the chart (docs/own-content.md).
+	Images []string `yaml:"images,omitempty" json:"images,omitempty"`
+}
+
+// OCIScheme begins the address of charts in a registry.
+const OCIScheme = "oci://"
+
+// Label names the chart in messages.
+func (c ManifestChart) Label() string {
+	if c.File != "" {
+		return "chart " + c.File
+	}
+	return "chart " + c.Name + " " + c.Version
 }
 
 // Rewrite replaces the URL or registry prefix From by To.
@@ -103,6 +130,7 @@ func (m *Manifest) Validate() []strict.Problem {
 	})
 	c.Each("packages", m.Packages, func(p, s string) { c.Match(p, s, strict.IsPackageName, "the name of a package") })
 	m.validateFiles(c)
+	m.validateCharts(c)
 	seen := map[string]bool{}
 	for i, a := range m.Addons {
 		p := fmt.Sprintf("addons[%d].name", i)
@@ -155,5 +183,39 @@ func (m *Manifest) validateFiles(c *strict.Checks) {
 			c.URL(p+".url", f.URL, f.Digest != "")
 		}
 		c.Digest(p+".digest", f.Digest)
+	}
+}
+
+func (m *Manifest) validateCharts(c *strict.Checks) {
+	for i, chart := range m.Charts {
+		p := fmt.Sprintf("charts[%d]", i)
+		if chart.File != "" {
+			c.OneLine(p+".file", chart.File)
+			if chart.Repository+chart.Name+chart.Version != "" {
+				c.Add(p, "found a file beside repository, name or version, want one of the two")
+			}
+		} else {
+			chart.validateSource(c, p)
+		}
+		c.Digest(p+".digest", chart.Digest)
+		c.Each(p+".images", chart.Images, func(p, s string) {
+			if err := checkTagged(s); err != nil {
+				c.Add(p, "found %q, want a full reference with a tag or digest such as docker.io/library/nginx:1.29: %v", s, err)
+			}
+		})
+	}
+}
+
+// validateSource checks the place of a chart that is not a file.
+func (m ManifestChart) validateSource(c *strict.Checks, p string) {
+	if repo, ok := strings.CutPrefix(m.Repository, OCIScheme); ok {
+		if err := strict.CheckImageRef(repo + "/chart"); err != nil {
+			c.Add(p+".repository", "found %q, want oci://REGISTRY/PATH: %v", m.Repository, err)
+		}
+	} else {
+		c.URL(p+".repository", m.Repository, m.Digest != "")
+	}
+	if err := CheckChart(m.Name, m.Version); err != nil {
+		c.Add(p, "%v", err)
 	}
 }

@@ -22,6 +22,7 @@ const (
 	classOther class = iota
 	classRegistry
 	classFiles
+	classCharts
 	classYum
 	classApt
 	classBundle
@@ -29,7 +30,7 @@ const (
 	classes
 )
 
-var classNames = [classes]string{"other", "registry", "files", "yum", "apt", "bundle", "config"}
+var classNames = [classes]string{"other", "registry", "files", "charts", "yum", "apt", "bundle", "config"}
 
 func classOf(path string) class {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
@@ -38,6 +39,8 @@ func classOf(path string) class {
 		return classRegistry
 	case "files":
 		return classFiles
+	case "charts":
+		return classCharts
 	case "yum":
 		return classYum
 	case "apt":

@@ -88,7 +88,11 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 	if err := errors.Join(routesErr, registryErr); err != nil {
 		return nil, err
 	}
-	if m.pageData, err = newPageData(m); err != nil {
+	charts := chartsOf(bundles)
+	if err := m.registry.AddCharts(charts); err != nil {
+		return nil, err
+	}
+	if m.pageData, err = newPageData(m, charts); err != nil {
 		return nil, err
 	}
 	m.pages = m.pageData.pages()

@@ -117,6 +117,9 @@ mkdir -p /etc/apt/keyrings
 	if len(d.images) > 0 {
 		add("step-images", "", "%s", d.imageStep(base, curl))
 	}
+	if len(d.charts) > 0 {
+		add("step-charts", "", "%s", d.chartStep(base))
+	}
 	return steps
 }
 

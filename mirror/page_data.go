@@ -28,8 +28,9 @@ type pageData struct {
 	vendorKeys map[string]string   // armoured keys by path, "/keys/centos-7/centos-7.asc"
 	yumKeys    map[string][]string // paths of vendorKeys by distro
 	binaries   []binary            // offk8s itself
-	ca         []byte              // PEM, certificates only
-	openPGP    []byte              // armoured
+	charts     []manifests.Artifact
+	ca         []byte // PEM, certificates only
+	openPGP    []byte // armoured
 
 	keys      []openPGPKey             // of openPGP and of vendorKeys
 	summaries []bundle.Summary         // of the bundles, in their order
@@ -48,13 +49,14 @@ type binary struct {
 	Digest   digest.Digest
 }
 
-func newPageData(m *Mirror) (*pageData, error) {
+func newPageData(m *Mirror, charts []manifests.Artifact) (*pageData, error) {
 	d := &pageData{
 		bundles:    m.bundles,
 		vendorKeys: make(map[string]string),
 		yumKeys:    make(map[string][]string),
 		ca:         certificates(m.options.CA),
 		openPGP:    m.bundles[0].OpenPGPKey(),
+		charts:     charts,
 		now:        time.Now,
 	}
 	for _, b := range m.bundles {

@@ -99,7 +99,7 @@ func (d *pageData) find(v *view) {
 		switch manifests.ArtifactKind(a.Kind) {
 		case manifests.KindImage:
 			v.Images = append(v.Images, a)
-		case manifests.KindFile:
+		case manifests.KindFile, manifests.KindChart:
 			v.Files = append(v.Files, a)
 		default:
 			if n := len(v.Packages); n == 0 || v.Packages[n-1].Distro != a.Distro {

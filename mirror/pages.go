@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/offk8s/offk8s/bundle/clientconf"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // Content types of pages.
@@ -21,6 +22,7 @@ const (
 	typeTOML    = "application/toml"
 	typePEM     = "application/x-pem-file"
 	typeOpenPGP = "application/pgp-keys"
+	typeYAML    = "application/yaml"
 )
 
 // page generates a small response. base is the URL of the mirror as the client
@@ -55,6 +57,9 @@ func (d *pageData) pages() map[string]page {
 	for _, distro := range d.apt {
 		p["/config/"+distro+".sources"] = d.config(typeText, aptSources(distro))
 		p["/config/"+distro+".apt.conf"] = d.config(typeText, clientconf.Config.AptConf)
+	}
+	if len(d.charts) > 0 {
+		p["/"+manifests.GroupCharts+"/index.yaml"] = d.chartIndex
 	}
 	return p
 }

@@ -19,6 +19,8 @@ func (e Env) Cached(ctx context.Context, group []*manifests.Artifact) bool {
 		return false
 	case group[0].Kind == manifests.KindImage:
 		return e.cachedImage(ctx, group[0])
+	case group[0].Kind == manifests.KindChart && isOCI(source):
+		return e.cachedChart(ctx, source)
 	case group[0].Kind == manifests.KindFile:
 		for _, a := range group {
 			if _, ok := e.recall(a); !ok {

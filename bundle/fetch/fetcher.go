@@ -42,9 +42,11 @@ type Env struct {
 
 // Fetchers returns one fetcher for each artifact kind.
 func Fetchers(e Env) []Fetcher {
+	images := newImages(e)
 	return []Fetcher{
 		&files{e},
-		newImages(e),
+		images,
+		&charts{images},
 		&rpms{e},
 		&debs{e},
 	}

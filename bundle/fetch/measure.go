@@ -30,6 +30,10 @@ func (m *Measurer) Measure(ctx context.Context, group []*manifests.Artifact) ([]
 	if a.Kind == manifests.KindImage {
 		return m.image(ctx, a)
 	}
+	if a.Kind == manifests.KindChart && isOCI(a.Source) {
+		_, layer, err := m.images.layer(ctx, a.Source, Silent().Start("", 0))
+		return []Piece{{layer.Digest, layer.Size, e.Store.Has(layer.Digest)}}, err
+	}
 	p := Piece{Digest: a.Source.Digest, Size: a.Source.Size, Stored: e.Cached(ctx, group)}
 	if p.Digest == "" {
 		p.Digest = digest.FromString(a.Source.URL)

@@ -219,6 +219,13 @@ func (c *Client) ResolveImage(ctx context.Context, ref ImageRef) (digest.Digest,
 	return digest.FromBytes(body), nil
 }
 
+// IsMissing reports whether a registry does not have an image, or does not show it: many
+// answer with status 401 or 403 then.
+func IsMissing(err error) bool {
+	answer, ok := errors.AsType[*transport.Error](err)
+	return ok && slices.Contains([]int{http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden}, answer.StatusCode)
+}
+
 // realmGuard does not send the credentials of a registry to foreign hosts: the
 // address of the token service comes from the registry's answer, which may be
 // hostile (CVE-2026-33540 in distribution).

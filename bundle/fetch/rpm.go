@@ -97,6 +97,12 @@ func (e Env) fetchPackage(ctx context.Context, group []*manifests.Artifact, task
 			return err
 		}
 	}
+	return e.complete(group, stored, check)
+}
+
+// complete calls check for each artifact of group, whose content is stored, and sets
+// their descriptors.
+func (e Env) complete(group []*manifests.Artifact, stored manifests.Descriptor, check func(*manifests.Artifact, *os.File, manifests.Descriptor) error) error {
 	f, err := e.Store.Get(stored.Digest)
 	if err != nil {
 		return err
@@ -108,6 +114,9 @@ func (e Env) fetchPackage(ctx context.Context, group []*manifests.Artifact, task
 	}
 	stored.Size = fi.Size()
 	for _, a := range group {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
 		if err := check(a, f, stored); err != nil {
 			return err
 		}

@@ -5,11 +5,13 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -142,4 +144,71 @@ func TestDebsPassTheSuite(t *testing.T) {
 		Kind: manifests.KindDeb, Payload: payloadOf, Move: move,
 		Group: packageGroup(manifests.KindDeb, chronyDeb, "2.0-1", "debian-12", "apt/debian-12", "pool/c/chrony/chrony_2.0-1_amd64.deb"),
 	})
+}
+
+func chartGroup(url string, d digest.Digest) []manifests.Artifact {
+	return []manifests.Artifact{{
+		Kind: manifests.KindChart, Name: "shop", Version: "1.2.3", Group: "charts", Path: "shop-1.2.3.tgz",
+		Source: manifests.Source{URL: url, Digest: d, Trust: manifests.TrustChecksum},
+	}}
+}
+
+func TestChartsPassTheSuite(t *testing.T) {
+	runSuite(t, suiteCase{
+		Kind: manifests.KindChart, Payload: payloadOf, Move: move,
+		Group: func(t *testing.T, up *upstreamtest.Upstream) []manifests.Artifact {
+			return chartGroup(upstreamtest.ChartURL, digest.FromBytes(file(t, up, upstreamtest.ChartURL)))
+		},
+	})
+}
+
+func TestChartsOfRegistriesPassTheSuite(t *testing.T) {
+	const ref = "registry.k8s.io/charts/shop:1.2.3"
+	push := func(t *testing.T, up *upstreamtest.Upstream, archive []byte) digest.Digest {
+		t.Helper()
+		d, err := up.PushChart(ref, archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	runSuite(t, suiteCase{
+		Kind: manifests.KindChart, Digests: true,
+		Group: func(t *testing.T, up *upstreamtest.Upstream) []manifests.Artifact {
+			return chartGroup("oci://"+ref, push(t, up, file(t, up, upstreamtest.ChartURL)))
+		},
+		Payload: func(_ []manifests.Artifact, up *upstreamtest.Upstream) string {
+			archive, _ := up.File(upstreamtest.ChartURL)
+			return "/blobs/" + digest.FromBytes(archive).String()
+		},
+		Move: func(t *testing.T, up *upstreamtest.Upstream, _ []manifests.Artifact) {
+			push(t, up, []byte("another chart"))
+		},
+	})
+}
+
+// An archive under the right digest that is another chart, or none, is refused: the mirror
+// would serve it under a wrong name.
+func TestChartsOfOtherNames(t *testing.T) {
+	up, err := upstreamtest.Start(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := newEnv(t, up, new(atomic.Int64))
+	other, err := upstreamtest.Shop("9.9.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for content, want := range map[string]string{string(other): "shop 9.9.9", "<html>": "is no Helm chart"} {
+		up.Replace(upstreamtest.ChartURL, []byte(content))
+		group := chartGroup(upstreamtest.ChartURL, digest.FromString(content))
+		for _, f := range fetch.Fetchers(env) {
+			if f.Kind() != manifests.KindChart {
+				continue
+			}
+			if err := f.Fetch(t.Context(), []*manifests.Artifact{&group[0]}, fetch.Silent().Start("", 0)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+	}
 }

@@ -89,7 +89,7 @@ var sharedWorld = sync.OnceValues(func() (*world, error) {
 		return nil, err
 	}
 	w := &world{key: key, catalog: cat, files: map[string][]byte{}}
-	return w, errors.Join(w.addReleases(), w.addDistros())
+	return w, errors.Join(w.addReleases(), w.addDistros(), w.addCharts())
 })
 
 // Start starts the upstreams on loopback. t may be nil, and then the caller

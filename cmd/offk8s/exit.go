@@ -92,6 +92,7 @@ var classes = []class{
 	{is(fetch.ErrPrivate), exitError, "--allow-private-upstreams follows such redirects; a --rewrite to that host does too"},
 	{is(fetch.ErrCredentials), exitError, "correct that file, or set DOCKER_CONFIG to an empty directory to pull without credentials"},
 	{is(fetch.ErrNoArchive), exitUsage, "give --rewrite apt:ARCHIVE=https://…; by default offk8s uses the apt sources of this machine if it runs that distribution"},
+	{is(bundle.ErrChartImage), exitUsage, "list the chart's images under charts[].images in pack.yaml; helm template with your values shows them"},
 	{is(registry.ErrAddress), exitUsage, "for example harbor.example/offk8s; offk8s push writes the bundle there"},
 	{is(registry.ErrDenied), exitError, "docker login or podman login saves the credentials that offk8s uses; the account needs rights below the prefix"},
 	{is(registry.ErrPlainHTTP), exitError, "give the registry a certificate and name its authority, or accept a registry without TLS with the flag for it"},

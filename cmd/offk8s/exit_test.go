@@ -57,6 +57,7 @@ var exitCases = []struct {
 	{"unknown key", trust.ErrUnknownKey, 4, "fingerprint"},
 	{"mirror altered", agent.ErrVerify, 4, "offk8s verify"},
 	{"one artifact of many altered", &bundle.PartialError{Failed: []error{errors.New("404"), bundle.ErrVerify}}, 4, "again from the source"},
+	{"image of a chart", bundle.ErrChartImage, 2, "charts[].images"},
 	{"bad address of a registry", registry.ErrAddress, 2, "harbor.example"},
 	{"registry denies", registry.ErrDenied, 1, "docker login"},
 	{"registry without TLS", registry.ErrPlainHTTP, 1, "certificate"},

@@ -13,7 +13,12 @@ import (
 )
 
 // kinds are the values of --kind.
-var kinds = []string{string(manifests.KindImage), string(manifests.KindFile), string(manifests.KindRPM), string(manifests.KindDeb), "metadata"}
+var kinds = func() (names []string) {
+	for _, k := range manifests.ArtifactKinds {
+		names = append(names, string(k))
+	}
+	return append(names, "metadata")
+}()
 
 // filter chooses artifacts of a bundle. The zero value chooses all.
 type filter struct {

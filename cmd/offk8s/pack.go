@@ -29,6 +29,7 @@ type packOptions struct {
 	addons   []string
 	// imageLists are files of --images-from.
 	imageLists []string
+	extra      extraFlags
 	catalog    string
 	lock       string
 	signer     signerOptions
@@ -82,6 +83,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
   offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s
   offk8s pack --version 1.36 -o /media/stick/b.tar --split 700MiB
   offk8s pack --version 1.36 -o delta.tar --base kubernetes-1.36.tar --sequence 2
+  offk8s pack --version 1.36 --image docker.io/library/nginx:1.29 --chart https://kubernetes.github.io/ingress-nginx/ingress-nginx:4.13.3
   offk8s pack --version 1.36 --list-hosts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.pack(cmd.Context(), o)) },
@@ -103,6 +105,8 @@ func (o *packOptions) contentFlags(cmd *cobra.Command) {
 	f.StringVar(&o.manifest.Runtime, "runtime", "", "container runtime, containerd or docker (default: the release's)")
 	f.StringSliceVar(&o.manifest.Images, "image", nil, "additional images")
 	f.StringArrayVar(&o.imageLists, "images-from", nil, "file with more images: one on each line, or Kubernetes objects (YAML); - for stdin")
+	f.StringSliceVar(&o.manifest.Packages, "package", nil, "additional OS packages, with their dependencies, for every distribution")
+	o.extra.flags(cmd)
 	f.StringSliceVar(&o.addons, "addon", nil, "addons of the catalog, such as metrics-server")
 	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
 	f.StringArrayVar(&o.rewrites, "rewrite", nil, "FROM=TO: fetch URLs or registries that begin with FROM from TO instead")
@@ -260,6 +264,7 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 		m.Distros = o.manifest.Distros
 	}
 	m.Images = append(m.Images, o.manifest.Images...)
+	m.Packages = append(m.Packages, o.manifest.Packages...)
 	for _, file := range o.imageLists {
 		list, err := a.imagesFrom(file)
 		if err != nil {
@@ -271,7 +276,7 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 		m.Addons = append(m.Addons, manifests.ManifestAddon{Name: name})
 	}
 	m.Sequence = cmp.Or(o.manifest.Sequence, m.Sequence)
-	var errs []error
+	errs := []error{o.extra.addTo(&m)}
 	var rewrites []manifests.Rewrite // before those of the file: the first of two with the same From wins
 	for _, s := range o.rewrites {
 		from, to, ok := strings.Cut(s, "=")
@@ -288,7 +293,7 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 // manifestFlags are the flags that set fields of the Manifest, by field.
 var manifestFlags = map[string]string{
 	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni", "runtime": "--runtime",
-	"images": "--image", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
+	"images": "--image", "packages": "--package", "charts": "--chart", "files": "--add-file", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 
 // check returns all problems that can be found offline. The file was validated

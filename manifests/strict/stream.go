@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // separator is the line between two documents of a stream.
@@ -15,8 +17,8 @@ var separator = NewPattern(`(?m)^---([ \t].*)?$`)
 func Documents(data []byte) ([]map[string]any, error) {
 	var out []map[string]any
 	for n, document := range separator.Split(string(data)) {
-		var o map[string]any
-		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
+		o, err := mapping(document)
+		if err != nil {
 			return nil, fmt.Errorf("document %d: %w", n+1, err)
 		}
 		if len(o) > 0 {
@@ -24,4 +26,21 @@ func Documents(data []byte) ([]map[string]any, error) {
 		}
 	}
 	return out, nil
+}
+
+func mapping(document string) (o map[string]any, err error) {
+	tokens := lexer.Tokenize(document)
+	if p, ok := tooDeep(tokens); ok {
+		return nil, fmt.Errorf("line %d: nested deeper than %d levels", p.line, maxYAMLDepth)
+	}
+	file, err := parser.Parse(tokens, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range file.Docs {
+		if d.Body != nil {
+			return o, yaml.NodeToValue(d.Body, &o)
+		}
+	}
+	return nil, nil
 }

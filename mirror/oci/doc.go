@@ -9,6 +9,8 @@
 //	/v2/pause/manifests/3.10?ns=registry.k8s.io  containerd 1.5 and later
 //	/v2/pause/manifests/3.10                     older clients, if only one image has that name
 //
+// Helm charts have one path, /v2/charts/<name>.
+//
 // New reads and verifies manifests and indexes once; they are sent from memory,
 // byte for byte as packed. Layers and configs are sent from the bundle.
 package oci

@@ -38,14 +38,16 @@ func New(images []bundle.ImageEntry, backend Backend) (*Handler, error) {
 	return &Handler{repositories: all, backend: backend}, nil
 }
 
-// Repositories returns the full names of all repositories, sorted, with their
-// sorted tags.
+// Repositories returns the full names of all repositories with images, sorted, with
+// their sorted tags.
 func (h *Handler) Repositories() (names []string, tags map[string][]string) {
 	tags = make(map[string][]string, len(h.repositories.names))
 	for _, name := range h.repositories.names {
-		tags[name] = h.repositories.byName[name].sorted
+		if r := h.repositories.byName[name]; !r.isChart() {
+			names, tags[name] = append(names, name), r.sorted
+		}
 	}
-	return h.repositories.names, tags
+	return names, tags
 }
 
 // Serve answers a GET or HEAD request with a decoded path below /v2. It returns
@@ -123,13 +125,18 @@ func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, name, ns, ref
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Docker-Content-Digest", m.descriptor.Digest.String())
+	return h.sendMemory(w, r, repo, m.descriptor, m.body, wanted(ref) != "")
+}
+
+// sendMemory sends content that is not read from a bundle.
+func (h *Handler) sendMemory(w http.ResponseWriter, r *http.Request, repo *repository, d ocispec.Descriptor, body []byte, immutable bool) error {
+	w.Header().Set("Docker-Content-Digest", d.Digest.String())
 	return h.backend.Send(w, r, &files.Content{
-		Name:      repo.name + "@" + m.descriptor.Digest.String(),
-		Digest:    m.descriptor.Digest,
-		Data:      io.NewSectionReader(bytes.NewReader(m.body), 0, int64(len(m.body))),
-		Type:      m.descriptor.MediaType,
-		Immutable: wanted(ref) != "",
+		Name:      repo.name + "@" + d.Digest.String(),
+		Digest:    d.Digest,
+		Data:      io.NewSectionReader(bytes.NewReader(body), 0, int64(len(body))),
+		Type:      d.MediaType,
+		Immutable: immutable,
 	})
 }
 
@@ -141,6 +148,9 @@ func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, name, ns, re
 	repo, err := h.repositories.find(name, ns, d)
 	if err != nil {
 		return err
+	}
+	if config := repo.configs[d]; config != nil {
+		return h.sendMemory(w, r, repo, ocispec.Descriptor{Digest: d}, config, true)
 	}
 	var c *files.Content
 	if repo.holds(d) {

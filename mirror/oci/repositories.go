@@ -42,6 +42,7 @@ type repository struct {
 	blobs     map[digest.Digest]bool
 	absent    map[digest.Digest]string // platform manifests that were left out, with their platform
 	referrers map[digest.Digest][]ocispec.Descriptor
+	configs   map[digest.Digest][]byte // of charts, which no bundle holds
 }
 
 // repositories are the repositories of all bundles.
@@ -89,18 +90,7 @@ func (s *repositories) add(img bundle.ImageEntry) error {
 	if err != nil {
 		return err
 	}
-	r := s.byName[ref.repository()]
-	if r == nil {
-		r = &repository{
-			name:      ref.repository(),
-			tags:      make(map[string]digest.Digest),
-			manifests: make(map[digest.Digest]*manifest),
-			blobs:     make(map[digest.Digest]bool),
-			absent:    make(map[digest.Digest]string),
-			referrers: make(map[digest.Digest][]ocispec.Descriptor),
-		}
-		s.byName[r.name] = r
-	}
+	r := s.repository(ref.repository())
 	root := img.Descriptor.Digest
 	if ref.tag != "" {
 		if other, ok := r.tags[ref.tag]; ok && other != root {
@@ -112,6 +102,24 @@ func (s *repositories) add(img bundle.ImageEntry) error {
 		return fmt.Errorf("image %q: %w", img.Name, err)
 	}
 	return nil
+}
+
+// repository returns the repository of a name, a new one if there is none.
+func (s *repositories) repository(name string) *repository {
+	r := s.byName[name]
+	if r == nil {
+		r = &repository{
+			name:      name,
+			tags:      make(map[string]digest.Digest),
+			manifests: make(map[digest.Digest]*manifest),
+			blobs:     make(map[digest.Digest]bool),
+			absent:    make(map[digest.Digest]string),
+			referrers: make(map[digest.Digest][]ocispec.Descriptor),
+			configs:   make(map[digest.Digest][]byte),
+		}
+		s.byName[name] = r
+	}
+	return r
 }
 
 // walk reads the manifest root and everything below it into r.
@@ -227,6 +235,9 @@ func (s *repositories) exact(host, path string) *repository {
 }
 
 func (s *repositories) findShort(name string, want digest.Digest) (*repository, error) {
+	if r := s.byName[name]; r != nil && r.isChart() {
+		return r, nil
+	}
 	candidates := s.short[name]
 	if len(candidates) == 0 && !strings.Contains(name, "/") {
 		candidates = s.short["library/"+name]
