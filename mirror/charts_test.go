@@ -174,6 +174,9 @@ func TestChartPage(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+	if text := body(t, get(m, http.MethodGet, "/")); !strings.Contains(text, "charts:\n  /charts/shop-1.2.3.tgz\n") {
+		t.Errorf("as text: %s", text)
+	}
 }
 
 // Helm itself pulls the charts in both ways. It is not in Debian: OFFK8S_TEST_HELM names a program.

@@ -29,9 +29,6 @@ var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"date": func(t time.Time) string { return t.Format("2006-01-02 15:04 MST") },
 }).ParseFS(web, "web/pages.html"))
 
-// filesNote tells users why a download cannot be continued.
-const filesNote = "a file stored compressed has no ranges: curl -C - fails, start such a download again"
-
 // view is the data of the templates.
 type view struct {
 	T     texts
@@ -150,8 +147,14 @@ func (d *pageData) homeText(base string) []byte {
 			s.CNI, s.Runtime, strings.Join(s.Distros, ", "), strings.Join(s.Arches, ", "))
 		fmt.Fprintf(&b, "sequence %d, packed %s, root %s\n", s.Sequence, s.Created.Format("2006-01-02 15:04 MST"), s.Root)
 	}
-	fmt.Fprintf(&b, "\n%s\nimages:\n  %s\nfiles (%s):\n  %s\n", d.clientConfig(base),
-		strings.Join(d.images, "\n  "), filesNote, strings.Join(d.files, "\n  "))
+	fmt.Fprintf(&b, "\n%s\nimages:\n  %s\nfiles:\n  %s\n", d.clientConfig(base),
+		strings.Join(d.images, "\n  "), strings.Join(d.files, "\n  "))
+	if len(d.charts) > 0 {
+		b.WriteString("charts:\n")
+	}
+	for _, a := range d.charts {
+		fmt.Fprintf(&b, "  /%s/%s\n", a.Group, a.Path)
+	}
 	// Names come from the bundle: escape sequences must not reach a terminal.
 	return bytes.Map(printable, b.Bytes())
 }

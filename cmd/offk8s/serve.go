@@ -91,7 +91,7 @@ key, or it has expired (with --require-fresh).`,
 	}
 	o.trust.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.listen, "listen", ":8443", "address to listen on")
+	f.StringVar(&o.listen, "listen", ":8443", "address to listen on; the socket of a systemd socket unit takes its place")
 	f.StringVar(&o.metrics, "metrics", "", "loopback address for /metrics and /debug/pprof/ (default off)")
 	f.StringVar(&o.state, "state", "", "directory of the mirror's CA and certificate (default $XDG_STATE_HOME/offk8s/mirror)")
 	f.StringSliceVar(&o.names, "name", nil, "more host names or addresses for the certificate")
@@ -136,7 +136,10 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 	if r.current, err = r.openServed(ctx); err != nil {
 		return err
 	}
-	l, err := listen(ctx, "--listen", o.listen)
+	l, err := systemdSocket(os.Getenv, firstSocket)
+	if l == nil && err == nil {
+		l, err = listen(ctx, "--listen", o.listen)
+	}
 	if err == nil {
 		err = r.serveOn(ctx, l)
 	}
