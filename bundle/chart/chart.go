@@ -97,7 +97,7 @@ func (b *budget) take(files map[string][]byte, h *tar.Header, r io.Reader) error
 	case h.Typeflag != tar.TypeReg || !below:
 		return nil
 	case files[name] != nil:
-		return errors.New("is there more than once")
+		return errors.New("appears more than once")
 	}
 	content, err := io.ReadAll(r)
 	files[name] = append([]byte{}, content...)
