@@ -107,6 +107,7 @@ func (r *road) travel(t *testing.T) {
 		{"hardened", r.hardened, true},
 		{"second run", r.secondRun, true},
 		{"reboot", r.reboot, r.plan.managed},
+		{"rotate", r.rotate, long},
 		{"join again", r.joinAgain, long},
 		{"certificates", r.certificates, long},
 		{"other machine", r.otherMachine, r.ci},
