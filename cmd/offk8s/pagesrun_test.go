@@ -37,7 +37,6 @@ var elsewhere = []struct{ words, file, text string }{
 	{"offk8s serve --install-unit", "cmd/offk8s/serve_test.go", "installUnit("},
 	{"kubectl", "test/e2e/RESULTS.md", "1.36.3-six"},
 	{"install -", "cmd/offk8s/serve_test.go", "installUnit("},
-	{"helm ", "mirror/charts_test.go", "helm"},
 	{"make build", "test/e2e/run", "go build"},
 	{"make demo", ".ci/run", "make demo"},
 	{"make test", ".ci/run", "make test"},
