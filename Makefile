@@ -20,10 +20,10 @@ build: ## build bin/offk8s, static
 test: ## run the tests; lists what was skipped for want of root or a program
 	@set -o pipefail; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	$(GO) test -v -timeout 20m $(PKGS) >"$$log" 2>&1; rc=$$?; \
-	grep -E '^(ok|FAIL|panic:)|^ *--- FAIL' "$$log" || true; \
-	if [ $$rc != 0 ]; then cat "$$log" | grep -vE '^ *(=== |--- PASS|ok|\?)' | tail -n 200; fi; \
-	grep -B1 -E '^ *--- SKIP' "$$log" | grep -E '^ *--- SKIP|_test\.go:[0-9]+:' | sed 's/^ */skipped: /' || true; \
-	p=$$(grep -cE '^ *--- PASS' "$$log"); f=$$(grep -cE '^ *--- FAIL' "$$log"); s=$$(grep -cE '^ *--- SKIP' "$$log"); \
+	grep -aE '^(ok|FAIL|panic:)|^ *--- FAIL' "$$log" || true; \
+	if [ $$rc != 0 ]; then cat "$$log" | grep -avE '^ *(=== |--- PASS|ok|\?)' | tail -n 200; fi; \
+	grep -a -B1 -E '^ *--- SKIP' "$$log" | grep -aE '^ *--- SKIP|_test\.go:[0-9]+:' | sed 's/^ */skipped: /' || true; \
+	p=$$(grep -acE '^ *--- PASS' "$$log"); f=$$(grep -acE '^ *--- FAIL' "$$log"); s=$$(grep -acE '^ *--- SKIP' "$$log"); \
 	echo "$$p passed, $$f failed, $$s skipped"; exit $$rc
 
 race: ## run the tests with the race detector
