@@ -156,6 +156,10 @@ func TestLooksAheadOfRequests(t *testing.T) {
 			_, _ = o.ask(w.request(agent.ModeStart))
 		}},
 		"it has something to say": {step: &loud{*look}, want: "b changed"},
+		"another value of its secret": {step: &step.File{Path: "/etc/b", Secret: "word"}, want: "b changed", after: func(_ *world, _ *operator, second *agent.Request) {
+			second.Secrets["word"] = []byte("new")
+		}},
+		"the same value of its secret": {step: &step.File{Path: "/etc/b", Secret: "word"}, want: "b ok"},
 		"another step": {want: "b changed", after: func(w *world, _ *operator, second *agent.Request) {
 			other := *look
 			other.Env = []string{"X=1"}
@@ -167,6 +171,7 @@ func TestLooksAheadOfRequests(t *testing.T) {
 			w.bundle = agent.Bundle{} // the mirror is outside of the bubble
 			w.kinds = step.All()
 			w.kinds["loud"] = func() step.Step { return &loud{} }
+			w.Secrets = map[string]string{"word": "old"}
 			synctest.Test(t, func(t *testing.T) {
 				w.t = t
 				moved := false

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/hpke"
 	"errors"
@@ -60,6 +61,7 @@ type session struct {
 	journal *journal
 	// ahead are looks at items, nil if there are none that count.
 	ahead *ahead
+	given map[string][]byte // the last value of each secret, by reference
 	// stopped are the units that ModeStop stopped and nobody has started.
 	stopped []string
 	// sockets are those of ModeListen, nil if there are none.
@@ -172,8 +174,23 @@ func (s *session) unsealed(ctx context.Context) error {
 		values = more
 	}
 	s.out.hide.add(values)
+	s.compareSecrets(values)
 	s.env.Secret, s.env.Fetch, s.env.FetchImage = secrets(values), noBundle, noImage
 	return s.run(ctx)
+}
+
+// compareSecrets ends the looks ahead if a secret has another value than in an earlier
+// request: they compared the host with that one.
+func (s *session) compareSecrets(values map[string][]byte) {
+	if s.given == nil {
+		s.given = map[string][]byte{}
+	}
+	for ref, value := range values {
+		if old, ok := s.given[ref]; ok && !bytes.Equal(old, value) {
+			s.lookAgain()
+		}
+		s.given[ref] = value
+	}
 }
 
 func (s *session) run(ctx context.Context) error {
