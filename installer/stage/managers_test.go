@@ -94,21 +94,10 @@ func TestNoProxies(t *testing.T) {
 			in.Facts[name] = f
 		}
 		services, without := 0, 0
-		for _, s := range Install().Stages {
-			for _, h := range in.Cluster.Hosts {
-				if s.Steps == nil {
-					continue
-				}
-				items, err := s.Steps(in, h)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, it := range items {
-					if u, ok := it.Step.(*step.Unit); ok && strings.Contains(u.Content, "[Service]\n") {
-						services++
-						without += strings.Count(u.Content, "[Service]\nEnvironment=HTTP_PROXY= HTTPS_PROXY= ALL_PROXY= http_proxy= https_proxy= all_proxy=\n")
-					}
-				}
+		for p := range plan(t, in) {
+			if u, ok := p.Step.(*step.Unit); ok && strings.Contains(u.Content, "[Service]\n") {
+				services++
+				without += strings.Count(u.Content, "[Service]\nEnvironment=HTTP_PROXY= HTTPS_PROXY= ALL_PROXY= http_proxy= https_proxy= all_proxy=\n")
 			}
 		}
 		if services == 0 || on && without != services || !on && without != 0 {

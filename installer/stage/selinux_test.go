@@ -18,21 +18,10 @@ func TestSELinuxHost(t *testing.T) {
 			in.Facts[name] = f
 		}
 		units, options := 0, 0
-		for _, s := range Install().Stages {
-			for _, h := range in.Cluster.Hosts {
-				if s.Steps == nil {
-					continue
-				}
-				items, err := s.Steps(in, h)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, it := range items {
-					if u, ok := it.Step.(*step.Unit); ok && u.Content != "" {
-						units++
-						options += strings.Count(u.Content, "NoNewPrivileges=yes")
-					}
-				}
+		for p := range plan(t, in) {
+			if u, ok := p.Step.(*step.Unit); ok && u.Content != "" {
+				units++
+				options += strings.Count(u.Content, "NoNewPrivileges=yes")
 			}
 		}
 		if units == 0 || (options == 0) != on {
