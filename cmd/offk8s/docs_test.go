@@ -21,19 +21,19 @@ var (
 
 // Commands and flags that the documents name must exist.
 func TestDocumentsNameCommandsThatExist(t *testing.T) {
-	pages, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	readmes, err := filepath.Glob("../../README*.md")
-	if err != nil {
-		t.Fatal(err)
+	var pages []string
+	for _, pattern := range []string{"README*.md", "docs/*.md", "docs/zh-CN/*.md"} {
+		found, err := filepath.Glob(filepath.Join(repository, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
 	}
 	root := newApp(strings.NewReader(""), io.Discard, io.Discard).command()
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	seen := 0
-	for _, page := range append(pages, readmes...) {
+	for _, page := range pages {
 		b, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)

@@ -315,37 +315,83 @@ var knownValues = map[string][]string{}
 // free are flags whose completions are names of hosts, or examples.
 var free = map[string]bool{"host": true, "from": true, "split": true}
 
-// A page that is there in Chinese has the same commands, in the same order, as in English.
+// englishOnly are the pages without a twin in Chinese: those for contributors, and a table
+// of tests.
+var englishOnly = []string{"docs/extending.md", "docs/project-layout.md", "docs/threats.md"}
+
+// Every page for users is there in Chinese, with the same commands in the same order, and
+// each twin has links to the other one.
 func TestLanguagesHaveTheSameCommands(t *testing.T) {
 	pages := map[string]page{}
 	for _, p := range readPages(t) {
 		pages[p.name] = p
 	}
-	twins := 0
 	for name, p := range pages {
-		dir, file := filepath.Split(name)
-		twin := strings.TrimSuffix(file, ".md") + ".zh-CN.md"
-		if dir == "docs/" {
-			twin = "docs/zh-CN/" + file
+		if english := strings.Replace(name, "zh-CN/", "", 1); english != name && pages[english].name == "" {
+			t.Errorf("%s has no page in English", name)
+		}
+		twin := chineseTwin(name)
+		if twin == "" || slices.Contains(englishOnly, name) {
+			continue
 		}
 		chinese, ok := pages[twin]
 		if !ok {
+			t.Errorf("%s has no page in Chinese: write %s", name, twin)
 			continue
 		}
-		twins++
 		if diff := cmp.Diff(allCommands(p), allCommands(chinese)); diff != "" {
 			t.Errorf("commands of %s (-) and %s (+):\n%s", name, twin, diff)
 		}
-	}
-	if twins < 10 {
-		t.Errorf("only %d pages are there in both languages", twins)
-	}
-	for name := range pages {
-		file, ok := strings.CutPrefix(name, "docs/zh-CN/")
-		if _, english := pages["docs/"+file]; ok && !english {
-			t.Errorf("%s has no page in English", name)
+		for _, pair := range [][2]page{{p, chinese}, {chinese, p}} {
+			if !slices.Contains(linksOf(pair[0]), pair[1].name) {
+				t.Errorf("%s has no link to %s", pair[0].name, pair[1].name)
+			}
 		}
 	}
+	for _, name := range englishOnly {
+		if _, ok := pages[name]; !ok {
+			t.Errorf("%s is not there", name)
+		}
+	}
+}
+
+// A page in Chinese leads to pages in Chinese, except to its own twin.
+func TestLinksStayInChinese(t *testing.T) {
+	pages := readPages(t)
+	for _, p := range pages {
+		if !strings.Contains(p.name, "zh-CN") {
+			continue
+		}
+		for _, target := range linksOf(p) {
+			twin := chineseTwin(target)
+			isPage := slices.ContainsFunc(pages, func(q page) bool { return q.name == twin })
+			if isPage && twin != p.name {
+				t.Errorf("%s leads to %s: want %s", p.name, target, twin)
+			}
+		}
+	}
+}
+
+// chineseTwin returns the name of a page in Chinese for one in English, "" for others.
+func chineseTwin(name string) string {
+	dir, file := filepath.Split(name)
+	switch {
+	case dir == "docs/":
+		return "docs/zh-CN/" + file
+	case name == "README.md":
+		return "README.zh-CN.md"
+	}
+	return ""
+}
+
+var linkTarget = regexp.MustCompile(`\]\(([^)#\s]+)`)
+
+// linksOf returns the files that a page leads to, relative to the root of the repository.
+func linksOf(p page) (files []string) {
+	for _, m := range linkTarget.FindAllStringSubmatch(p.text, -1) {
+		files = append(files, filepath.Join(filepath.Dir(p.name), m[1]))
+	}
+	return files
 }
 
 func allCommands(p page) (lines []string) {
