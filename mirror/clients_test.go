@@ -12,8 +12,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/test/testenv"
 )
@@ -161,63 +159,6 @@ func TestSkopeo(t *testing.T) {
 		"--override-arch", "s390x", "docker://"+host+"/"+bundletest.PauseImage, "dir:"+filepath.Join(l.dir, "absent"))
 	if err == nil || !strings.Contains(out, "left out of the bundle") {
 		t.Errorf("a platform that was left out: %v, %s", err, out)
-	}
-}
-
-// ctr pulls from the mirror by the original name of an image, with the generated
-// hosts.toml. containerd 1.x cannot parse the usual form of an IPv6 literal.
-func TestContainerd(t *testing.T) {
-	testenv.NeedTool(t, "containerd", "ctr", "curl")
-	testenv.NeedRoot(t)
-	ctr := startContainerd(t)
-	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
-		t.Run(addr, func(t *testing.T) {
-			b := bundletest.New(t)
-			b.AddSmall(t)
-			l := newLabOn(t, b, addr)
-			l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
-			fetch := func(image string) (string, error) {
-				return ctr("content", "fetch", "--platform", "linux/amd64", "--hosts-dir", filepath.Join(l.dir, "certs.d"), image)
-			}
-			if out, err := fetch(bundletest.PauseImage); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-			if list, err := ctr("images", "ls", "-q"); err != nil || !strings.Contains(list, bundletest.PauseImage) {
-				t.Errorf("images: %v\n%s", err, list)
-			}
-			// The answer of the mirror is the error, not an attempt to reach the registry.
-			for _, image := range []string{"registry.k8s.io/pause:1.0", "registry.example.com/other:1", "registry.k8s.io/other@" + digest.FromString("other").String()} {
-				if out, err := fetch(image); err == nil || !strings.HasSuffix(strings.TrimSpace(out), ": not found") {
-					t.Errorf("%s: %v, want \"not found\":\n%s", image, err, out)
-				}
-			}
-			if out, err := ctr("images", "rm", "--sync", bundletest.PauseImage); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
-	}
-}
-
-// startContainerd runs a containerd until the test ends; the result runs ctr
-// against it.
-func startContainerd(t *testing.T) (ctr func(args ...string) (string, error)) {
-	t.Helper()
-	dir := t.TempDir()
-	config, socket := filepath.Join(dir, "config.toml"), filepath.Join(dir, "s")
-	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	daemon := exec.Command("containerd", "--config", config,
-		"--root", filepath.Join(dir, "root"), "--state", filepath.Join(dir, "state"), "--address", socket)
-	if err := daemon.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = daemon.Process.Kill()
-		_ = daemon.Wait()
-	})
-	return func(args ...string) (string, error) {
-		return tryTool(t, nil, "ctr", append([]string{"--address", socket, "--connect-timeout", "60s"}, args...)...)
 	}
 }
 

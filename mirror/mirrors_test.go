@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/offk8s/offk8s/bundle/bundletest"
@@ -43,8 +42,7 @@ func TestFirstMirrorIsDown(t *testing.T) {
 		l := smallLab(t)
 		l.alter("/config/hosts.toml", func([]byte) []byte { return []byte(both(l).HostsTOML()) })
 		l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
-		out, err := startContainerd(t)("content", "fetch", "--platform", "linux/amd64", "--hosts-dir", filepath.Join(l.dir, "certs.d"), bundletest.PauseImage)
-		if err != nil {
+		if out, err := startContainerd(t, "", t.TempDir()).fetch(l, bundletest.PauseImage); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})

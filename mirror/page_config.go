@@ -137,6 +137,6 @@ func (d *pageData) imageStep(base, curl string) string {
 		fmt.Fprintf(&b, "mkdir -p '/etc/docker/certs.d/%[1]s' && cp %[2]s '/etc/docker/certs.d/%[1]s/ca.crt'\n", host, caPath)
 	}
 	fmt.Fprintf(&b, "# or by name from anywhere: %s/%s\n", host, d.images[0])
-	b.WriteString("# the bundle holds one platform of an image, or a few: skopeo copy and sync without --all\n")
+	b.WriteString("# the bundle holds one platform of an image, or a few: skopeo copy and sync without --all, ctr of containerd 2 with --skip-metadata\n")
 	return b.String()
 }
