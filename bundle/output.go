@@ -1,10 +1,8 @@
 package bundle
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,11 +49,10 @@ type output struct {
 	files []string
 	parts []partEntry
 
-	f     *os.File // the one that is being written; nil before the first
-	w     *bufio.Writer
-	sum   *hasher
-	n     int64  // bytes of f
-	start []byte // the first ones of f
+	f     *durable.Stream // the one that is being written; nil before the first
+	sum   *hasher         // of f; its buffer is what is not in f yet
+	n     int64           // bytes of f
+	start []byte          // the first ones of f
 }
 
 // newOutput removes the parts that an interrupted run has left.
@@ -97,14 +94,18 @@ func (o *output) Write(p []byte) (written int, err error) {
 		if o.limit > 0 {
 			piece = p[:min(int64(len(p)), o.limit-o.n)]
 		}
-		n, err := o.w.Write(piece)
+		n := o.sum.fill(piece)
 		o.start = append(o.start, piece[:min(n, partStart-len(o.start))]...)
 		o.n += int64(n)
 		written += n
-		if err != nil {
+		p = p[n:]
+		if len(o.sum.buf) < cap(o.sum.buf) {
+			continue
+		}
+		if _, err := o.f.Write(o.sum.buf); err != nil {
 			return written, o.failure(err)
 		}
-		p = p[n:]
+		o.sum.next()
 	}
 	return written, nil
 }
@@ -126,8 +127,7 @@ func (o *output) next() error {
 		return err
 	}
 	o.files = append(o.files, f.Name())
-	o.f, o.sum, o.n, o.start = f, newHasher(), 0, nil
-	o.w = bufio.NewWriterSize(io.MultiWriter(f, o.sum), 1<<20)
+	o.f, o.sum, o.n, o.start = &durable.Stream{File: f}, newHasher(digest.SHA256), 0, nil
 	return nil
 }
 
@@ -138,7 +138,7 @@ func (o *output) end() error {
 	}
 	f := o.f
 	o.f = nil
-	err := o.w.Flush()
+	_, err := f.Write(o.sum.buf)
 	sum := o.sum.digest()
 	if err := errors.Join(err, f.Sync()); err != nil {
 		return errors.Join(o.failure(err), f.Close())

@@ -302,15 +302,20 @@ func (s *sealer) copyBlob(ctx context.Context, t *tarfile.Writer, d ocispec.Desc
 		return &ArtifactError{"seal", label, err}
 	}
 	defer r.Close()
-	content := reader.Context(ctx, r)
-	if !s.in.later {
-		content = reader.Verify(content, d.Digest, d.Size)
+	content, found := reader.Context(ctx, r), d.Digest
+	if s.in.later {
+		err = t.Add(blobName(d.Digest), d.Size, content)
+	} else {
+		sum := newHasher(d.Digest.Algorithm())
+		err = t.Add(blobName(d.Digest), d.Size, io.TeeReader(content, sum))
+		found = sum.digest()
 	}
-	err = t.Add(blobName(d.Digest), d.Size, content)
-	if errors.Is(err, reader.ErrMismatch) {
+	switch {
+	case err == nil && found != d.Digest:
+		return badArtifact("seal", label, fmt.Errorf("content has digest %s, want %s", found, d.Digest))
+	case errors.Is(err, tarfile.ErrSize):
 		return badArtifact("seal", label, err)
-	}
-	if err != nil {
+	case err != nil:
 		return &ArtifactError{"seal", label, err}
 	}
 	return nil

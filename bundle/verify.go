@@ -148,11 +148,11 @@ func (v *verifier) counting(r io.Reader) io.Reader {
 }
 
 // hashBuffers are large because USB sticks are slow at small reads.
-var hashBuffers = sync.Pool{New: func() any { return new([1 << 20]byte) }}
+var hashBuffers = sync.Pool{New: func() any { return new([hashBuffer]byte) }}
 
 // drain reads r to its end.
 func drain(r io.Reader) error {
-	b := hashBuffers.Get().(*[1 << 20]byte)
+	b := hashBuffers.Get().(*[hashBuffer]byte)
 	defer hashBuffers.Put(b)
 	// The wrapper hides ReadFrom, which would not use the buffer.
 	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, b[:])

@@ -1,0 +1,60 @@
+package durable
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestStream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Stream{File: f}
+	piece := bytes.Repeat([]byte("0123456789abcde"), 100_000) // no multiple of a page
+	var want []byte
+	var last int64
+	for len(want) < 4*streamWindow {
+		if _, err := s.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, piece...)
+		if s.Settled() < last || s.Settled()%streamWindow != 0 || s.Settled() > max(0, int64(len(want)-streamWindow)) {
+			t.Fatalf("settled %d after %d, written %d", s.Settled(), last, len(want))
+		}
+		last = s.Settled()
+	}
+	if last == 0 && !s.never {
+		t.Errorf("nothing is settled after %d bytes", len(want))
+	}
+	if err := errors.Join(s.Sync(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, not the %d that were written (%v)", len(got), len(want), err)
+	}
+}
+
+// TestStreamElsewhere writes to what knows no sync_file_range: a pipe.
+func TestStreamElsewhere(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, r) }()
+	s := Stream{File: w}
+	for range 4 {
+		if _, err := s.Write(make([]byte, streamWindow)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !s.never || s.Settled() != 0 {
+		t.Errorf("settled %d in a pipe", s.Settled())
+	}
+	_ = w.Close()
+}
