@@ -9,7 +9,7 @@ KEY ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure closure kills dist hooks
+.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure closure kills fat32 dist hooks
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ closure: ## compare the closures of random sets with apt (1,000) and dnf (2,000;
 
 kills: ## kill pack at 200 random moments; the next run makes the same bytes; ten minutes
 	OFFK8S_KILLS=200 $(GO) test ./cmd/offk8s -run PackKilledAnywhere -count=1 -timeout 1h -v
+
+fat32: ## write and read parts on FAT32 in a kernel in user mode (root; Debian's user-mode-linux, dosfstools)
+	OFFK8S_UML=linux.uml $(GO) test ./bundle -run KernelWithFAT32 -count=1 -timeout 10m -v
 
 measure: ## the tree's shape: lines, lengths, exports, words of comments
 	@$(GO) test ./test/arch -run TestShape -v -count=1

@@ -285,6 +285,9 @@ func TestEveryFaultOfAPartIsNamed(t *testing.T) {
 			write(t, part(path, 1), read(t, part(source, 2)))
 			write(t, part(path, 2), read(t, part(source, 1)))
 		}, part(path, 1), []string{"has the content of part 2, expected part 1", digestOf(1)}},
+		{"2 renamed to 7", func(string) { _ = os.Rename(part(path, 2), part(path, 7)) }, part(path, 2), []string{"is missing", part(path, 7), "does not belong here"}},
+		{"2 renamed to another form", func(string) { _ = os.Rename(part(path, 2), path+".part-2") }, part(path, 2), []string{"is missing"}},
+		{"3 there once more", func(string) { write(t, part(path, 9), read(t, part(source, 3))) }, part(path, 9), []string{"the list has 4 parts"}},
 		{"2 is 3 again", func(string) { write(t, part(path, 2), read(t, part(source, 3))) }, part(path, 2), []string{"has the content of part 3, expected part 2", digestOf(2)}},
 	}
 	for n := 1; n <= 4; n++ {
@@ -306,7 +309,9 @@ func TestEveryFaultOfAPartIsNamed(t *testing.T) {
 			for _, name := range files {
 				write(t, filepath.Join(dir, filepath.Base(name)), read(t, name))
 			}
-			_ = os.Remove(part(path, 5))
+			for _, name := range []string{part(path, 5), part(path, 7), part(path, 9)} {
+				_ = os.Remove(name)
+			}
 			f.make(path)
 			err := verifyAt(t, path)
 			if !errors.Is(err, bundle.ErrPart) || !errors.Is(err, bundle.ErrVerify) {
