@@ -91,7 +91,7 @@ key, or it has expired (with --require-fresh).`,
 	}
 	o.trust.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.listen, "listen", ":8443", "address to listen on; the socket of a systemd socket unit takes its place")
+	f.StringVar(&o.listen, "listen", ":8443", "address to listen on; a socket that systemd passes takes its place")
 	f.StringVar(&o.metrics, "metrics", "", "loopback address for /metrics and /debug/pprof/ (default off)")
 	f.StringVar(&o.state, "state", "", "directory of the mirror's CA and certificate (default $XDG_STATE_HOME/offk8s/mirror)")
 	f.StringSliceVar(&o.names, "name", nil, "more host names or addresses for the certificate")
@@ -111,8 +111,8 @@ key, or it has expired (with --require-fresh).`,
 	f.StringVar(&o.cache, "cache", "", "directory for blobs of --from (default $XDG_CACHE_HOME/offk8s/mirror)")
 	o.cacheSize = 10 << 30
 	f.Var(&o.cacheSize, "cache-size", "how much of --from to keep in --cache")
-	f.BoolVar(&o.installUnit, "install-unit", false, "install and start a systemd unit that serves with these flags")
-	f.BoolVar(&o.printUnit, "print-unit", false, "print the unit of --install-unit")
+	f.BoolVar(&o.installUnit, "install-unit", false, "install and start a service of systemd, with its socket, that serves with these flags")
+	f.BoolVar(&o.printUnit, "print-unit", false, "print the files of --install-unit")
 	cmd.AddCommand(a.serveInitCommand())
 	return cmd
 }

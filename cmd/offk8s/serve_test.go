@@ -28,13 +28,13 @@ func unitFor(t *testing.T, args ...string) (unit, error) {
 	return newUnit(cmd, o, "/usr/local/bin/offk8s", cmd.Flags().Args())
 }
 
-func textOf(t *testing.T, u unit) string {
+func textsOf(t *testing.T, u unit) []unitFile {
 	t.Helper()
-	var b strings.Builder
-	if err := unitTemplate.Execute(&b, u); err != nil {
+	files, err := u.texts()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return b.String()
+	return files
 }
 
 func TestUnit(t *testing.T) {
@@ -46,9 +46,10 @@ func TestUnit(t *testing.T) {
 		{"default port", []string{"--key", "/etc/offk8s/a.pub", "--key", "/etc/offk8s/b.pub", "/srv/b.tar"}, []string{
 			"\nExecStart=/usr/local/bin/offk8s serve --state=/var/lib/offk8s-mirror --key=/etc/offk8s/a.pub --key=/etc/offk8s/b.pub /srv/b.tar\n",
 			"\nUser=offk8s-mirror\nDynamicUser=yes\n", "\nCapabilityBoundingSet=\n", "\nRequiresMountsFor=/srv\n",
+			"\nRequires=offk8s-mirror.socket\nAfter=offk8s-mirror.socket ", "\nListenStream=8443\nBindIPv6Only=both\n",
 		}},
 		{"low port", []string{"--key", "/k.pub", "--listen", ":443", "--watch", "/a/x.tar", "/b/y.tar"}, []string{
-			"\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n", "--listen=:443 --watch=true /a/x.tar /b/y.tar\n",
+			"\nCapabilityBoundingSet=\n", "\nListenStream=443\n", "--listen=:443 --watch=true /a/x.tar /b/y.tar\n",
 			"\nRequiresMountsFor=/a\nRequiresMountsFor=/b\n",
 		}},
 		{"certificate", []string{"--key", "/k.pub", "--tls-cert", "/etc/m.crt", "--tls-key", "/etc/m key", "/b.tar"}, []string{
@@ -59,6 +60,7 @@ func TestUnit(t *testing.T) {
 			"serve --state=/var/lib/offk8s-mirror --cache=/var/cache/offk8s-mirror --cache-size=2147483648 --from=oci://h/p --from-ca=/etc/h.crt --key=/k.pub\n",
 			"\nCacheDirectory=offk8s-mirror\n",
 		}},
+		{"address", []string{"--key", "/k.pub", "--listen", "[fd00::5]:https", "/b.tar"}, []string{"\nListenStream=[fd00::5]:443\n"}},
 		{"log", []string{"--key", "/k.pub", "--access-log", "/var/log/offk8s-mirror/a.json", "/b.tar"}, []string{"\nLogsDirectory=offk8s-mirror\n"}},
 	}
 	for _, tt := range tests {
@@ -67,7 +69,8 @@ func TestUnit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text := textOf(t, u)
+			files := textsOf(t, u)
+			text := files[0].text + files[1].text
 			for _, want := range tt.want {
 				if !strings.Contains(text, want) {
 					t.Errorf("no %q in\n%s", want, text)
@@ -78,6 +81,8 @@ func TestUnit(t *testing.T) {
 	for want, args := range map[string][]string{
 		"keeps its state in": {"--state", "/x", "/b.tar"},
 		"keeps its cache in": {"--cache", "/x", "--from", "oci://h/p"},
+		"found a name":       {"--listen", "mirror.example:8443", "/b.tar"},
+		"from 1 to 65535":    {"--listen", ":0", "/b.tar"},
 		"cannot write there": {"--access-log", "/var/log/x.json", "/b.tar"},
 	} {
 		if _, err := unitFor(t, args...); err == nil || !strings.Contains(err.Error(), want) {
@@ -113,11 +118,15 @@ func TestUnitIsOneOfSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Command = "/bin/true"
-	file := filepath.Join(t.TempDir(), unitName+".service")
-	if err := os.WriteFile(file, []byte(textOf(t, u)), 0o600); err != nil {
-		t.Fatal(err)
+	dir, args := t.TempDir(), []string{"verify", "--man=no"}
+	for _, f := range textsOf(t, u) {
+		path := filepath.Join(dir, filepath.Base(f.path))
+		if err := os.WriteFile(path, []byte(f.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, path)
 	}
-	out, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", file).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "systemd-analyze", args...).CombinedOutput()
 	if strings.Contains(string(out), unitName) {
 		t.Errorf("%v:\n%s", err, out)
 	}
@@ -132,27 +141,30 @@ func TestInstallUnit(t *testing.T) {
 	version := "systemd 252 (252.1)\n+PAM\n"
 	run := func(_ context.Context, args ...string) (string, error) {
 		calls = append(calls, strings.Join(args, " "))
-		if args[0] == "restart" && strings.Contains(version, "253") {
+		if args[0] == "start" && strings.Contains(version, "253") {
 			return "Job failed\n", errors.New("exit status 1")
 		}
 		return version, nil
 	}
-	if err := installUnit(t.Context(), root, "the unit", run); err != nil {
+	files := []unitFile{{"etc/systemd/system/offk8s-mirror.service", "the service"}, {"etc/systemd/system/offk8s-mirror.socket", "the socket"}}
+	if err := installUnit(t.Context(), root, files, run); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := strings.Join(calls, ", "), "--version, daemon-reload, enable offk8s-mirror, restart offk8s-mirror"; got != want {
+	if got, want := strings.Join(calls, ", "), "--version, daemon-reload, stop offk8s-mirror.service offk8s-mirror.socket, "+
+		"enable offk8s-mirror.service offk8s-mirror.socket, start offk8s-mirror.service"; got != want {
 		t.Errorf("systemctl: %s, want %s", got, want)
 	}
-	path := filepath.Join(root, "etc/systemd/system/offk8s-mirror.service")
-	if b, err := os.ReadFile(path); err != nil || string(b) != "the unit" {
-		t.Errorf("%q, %v", b, err)
+	for _, f := range files {
+		if b, err := os.ReadFile(filepath.Join(root, f.path)); err != nil || string(b) != f.text {
+			t.Errorf("%s: %q, %v", f.path, b, err)
+		}
 	}
 	version = "systemd 253\n"
-	if err := installUnit(t.Context(), root, "the unit", run); err == nil || !strings.Contains(err.Error(), "restart offk8s-mirror: exit status 1: Job failed") {
+	if err := installUnit(t.Context(), root, files, run); err == nil || !strings.Contains(err.Error(), "start offk8s-mirror.service: exit status 1: Job failed") {
 		t.Errorf("a unit that does not start: %v", err)
 	}
 	version, calls = "systemd 219\n", nil
-	if err := installUnit(t.Context(), root, "the unit", run); err == nil || len(calls) != 1 {
+	if err := installUnit(t.Context(), root, files, run); err == nil || len(calls) != 1 {
 		t.Errorf("an old systemd: %v, %v", err, calls)
 	}
 }

@@ -32,11 +32,12 @@ const (
 	minSystemd = 235
 )
 
-// unitTemplate is the unit of --install-unit. With User= beside DynamicUser=, a
+// serviceTemplate is the service of --install-unit. With User= beside DynamicUser=, a
 // systemd too old for it refuses to start the unit and does not run it as root.
-var unitTemplate = template.Must(template.New("unit").Parse(`[Unit]
+var serviceTemplate = template.Must(template.New("service").Parse(`[Unit]
 Description=offk8s mirror
-After=network-online.target
+Requires={{.Name}}.socket
+After={{.Name}}.socket network-online.target
 Wants=network-online.target
 {{range .Directories}}RequiresMountsFor={{.}}
 {{end}}
@@ -58,8 +59,7 @@ LogsDirectory={{.Name}}
 CacheDirectory={{.Name}}
 UMask=0027
 {{range .Credentials}}LoadCredential={{.}}
-{{end}}CapabilityBoundingSet={{.Capability}}
-AmbientCapabilities={{.Capability}}
+{{end}}CapabilityBoundingSet=
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes
@@ -83,6 +83,22 @@ SystemCallFilter=@system-service
 
 [Install]
 WantedBy=multi-user.target
+Also={{.Name}}.socket
+`))
+
+// socketTemplate is the socket of --install-unit: clients wait while serve restarts, and
+// no port needs a capability. FreeBind= is for an address that the host gets later.
+var socketTemplate = template.Must(template.New("socket").Parse(`[Unit]
+Description=port of the offk8s mirror
+
+[Socket]
+ListenStream={{.Listen}}
+BindIPv6Only=both
+FreeBind=yes
+Backlog=4096
+
+[Install]
+WantedBy=sockets.target
 `))
 
 // unit is a systemd unit that runs serve with the flags and bundles of the command
@@ -93,7 +109,7 @@ type unit struct {
 	Command     string
 	StopSeconds int
 	Credentials []string
-	Capability  string
+	Listen      string   // port, or address and port
 	files       []string // that the user of the unit must be able to read
 }
 
@@ -109,16 +125,14 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 	if o.accessLog != "" && o.accessLog != "-" && filepath.Dir(o.accessLog) != unitLogs {
 		return u, withHint(usagef("--access-log %q: the unit cannot write there", o.accessLog), "give a file in %s, or - for the journal", unitLogs)
 	}
-	if _, port, err := net.SplitHostPort(o.listen); err == nil {
-		if n, err := strconv.Atoi(port); err == nil && n > 0 && n < 1024 {
-			u.Capability = "CAP_NET_BIND_SERVICE"
-		}
+	var err error
+	if u.Listen, err = socketAddress(o.listen); err != nil {
+		return u, err
 	}
 	words := []string{program, "serve", "--state=" + unitState}
 	if len(o.from) > 0 {
 		words = append(words, "--cache="+unitCache)
 	}
-	var err error
 	add := func(name, value string) {
 		switch name {
 		case "key", "client-ca", "tls-cert", "from-ca":
@@ -170,6 +184,25 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 	}
 	u.Command = strings.Join(words, " ")
 	return u, err
+}
+
+// socketAddress returns the value of ListenStream= for the address of --listen.
+func socketAddress(listen string) (string, error) {
+	host, service, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", usagef("--listen %q: %w", listen, err)
+	}
+	port, err := net.LookupPort("tcp", service)
+	if err != nil || port == 0 {
+		return "", usagef("--listen %q: a socket unit needs a port from 1 to 65535", listen)
+	}
+	if host == "" {
+		return strconv.Itoa(port), nil
+	}
+	if net.ParseIP(host) == nil {
+		return "", usagef("--listen %q: a socket unit needs an address, found a name", listen)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
 }
 
 // unitWord quotes a word of ExecStart=, systemd.syntax(7). The one variable that
@@ -230,13 +263,17 @@ func (a *app) runUnit(cmd *cobra.Command, o serveOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	var text strings.Builder
-	if err := unitTemplate.Execute(&text, u); err != nil {
+	files, err := u.texts()
+	if err != nil {
 		return err
 	}
 	if o.printUnit {
-		_, err := io.WriteString(a.stdout, text.String())
-		return err
+		for i, f := range files {
+			if _, err := fmt.Fprintf(a.stdout, "%s# %s\n%s", strings.Repeat("\n", i), filepath.Join("/", f.path), f.text); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	if os.Geteuid() != 0 {
 		return withHint(usagef("--install-unit: needs root"), "run it with sudo; --print-unit prints the unit")
@@ -244,10 +281,26 @@ func (a *app) runUnit(cmd *cobra.Command, o serveOptions, args []string) error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	if err := installUnit(cmd.Context(), "/", text.String(), systemctl); err != nil {
+	if err := installUnit(cmd.Context(), "/", files, systemctl); err != nil {
 		return err
 	}
 	return a.unitRuns()
+}
+
+// unitFile is a file of systemd, by its path below the root.
+type unitFile struct{ path, text string }
+
+// texts returns the files of the unit, the service first.
+func (u unit) texts() ([]unitFile, error) {
+	var out []unitFile
+	for _, t := range []*template.Template{serviceTemplate, socketTemplate} {
+		var text strings.Builder
+		if err := t.Execute(&text, u); err != nil {
+			return nil, err
+		}
+		out = append(out, unitFile{"etc/systemd/system/" + u.Name + "." + t.Name(), text.String()})
+	}
+	return out, nil
 }
 
 // unitRuns prints the fingerprint of the unit's CA.
@@ -265,8 +318,8 @@ func (a *app) unitRuns() error {
 	})
 }
 
-// installUnit writes the unit below root and starts it; run is systemctl.
-func installUnit(ctx context.Context, root, text string, run func(ctx context.Context, args ...string) (string, error)) error {
+// installUnit writes the files below root and starts the service; run is systemctl.
+func installUnit(ctx context.Context, root string, files []unitFile, run func(ctx context.Context, args ...string) (string, error)) error {
 	out, err := run(ctx, "--version")
 	if err != nil {
 		return withHint(fmt.Errorf("--install-unit: %w", err), "this needs systemd; --print-unit prints the unit")
@@ -276,11 +329,14 @@ func installUnit(ctx context.Context, root, text string, run func(ctx context.Co
 		return withHint(fmt.Errorf("--install-unit: systemd %d has no DynamicUser=, found in %d and newer", version, minSystemd),
 			"make a user and a directory for it, and edit the output of --print-unit; docs/serve.md shows how")
 	}
-	path := filepath.Join(root, "etc/systemd/system", unitName+".service")
-	if err := durable.WriteFile(path, []byte(text), 0o644); err != nil {
-		return fmt.Errorf("--install-unit: %w", err)
+	for _, f := range files {
+		if err := durable.WriteFile(filepath.Join(root, f.path), []byte(f.text), 0o644); err != nil {
+			return fmt.Errorf("--install-unit: %w", err)
+		}
 	}
-	for _, args := range [][]string{{"daemon-reload"}, {"enable", unitName}, {"restart", unitName}} {
+	// A socket with another address cannot start while its service runs.
+	service, socket := unitName+".service", unitName+".socket"
+	for _, args := range [][]string{{"daemon-reload"}, {"stop", service, socket}, {"enable", service, socket}, {"start", service}} {
 		if out, err := run(ctx, args...); err != nil {
 			return withHint(fmt.Errorf("--install-unit: systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(out)),
 				"journalctl -u %s shows why", unitName)
