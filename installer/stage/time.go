@@ -22,7 +22,10 @@ func timeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.fail(err)
 		return l.done()
 	}
-	l.add("package", packages(in, d, "chrony"))
+	p := packages(in, d, "chrony")
+	// Debian's configuration asks name servers for a pool of servers on the internet.
+	p.Masked = []string{d.Chrony.Unit}
+	l.add("package", p)
 	for _, u := range d.RivalClocks {
 		l.add("no-"+u, &step.Unit{Name: u, Stopped: true}).Why = "only one program may set the clock"
 	}

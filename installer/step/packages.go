@@ -32,6 +32,9 @@ type Packages struct {
 	Source string `json:"source"`
 	// CAFile verifies the mirror's certificate, for apt; a .repo file names its file.
 	CAFile string `json:"caFile,omitempty"`
+	// Masked are units of the packages that stay down until a Unit step starts them. apt starts
+	// what it installs, before a later step has written the configuration.
+	Masked []string `json:"masked,omitempty"`
 }
 
 func (p *Packages) Kind() string { return "packages" }
@@ -48,6 +51,11 @@ func (p *Packages) Validate() error {
 	for _, n := range p.Names {
 		if !packageName(n) {
 			errs = append(errs, fmt.Errorf("package %q: not a package name", n))
+		}
+	}
+	for _, u := range p.Masked {
+		if !unitName(u) {
+			errs = append(errs, fmt.Errorf("masked %q: not a unit name", u))
 		}
 	}
 	errs = append(errs, checkPath("source", p.Source))
@@ -276,7 +284,21 @@ func (p *Packages) aptInstall(ctx context.Context, env *Env, names []string) err
 			return err
 		}
 	}
-	return transaction(ctx, env, Cmd{Argv: slices.Concat(get, install), Env: environ})
+	for _, u := range p.Masked {
+		if err := env.systemctl(ctx, "mask", "--runtime", "--", u); err != nil {
+			return err
+		}
+	}
+	// The mask stays if this fails or is interrupted: a Unit step removes it.
+	if err := transaction(ctx, env, Cmd{Argv: slices.Concat(get, install), Env: environ}); err != nil {
+		return err
+	}
+	for _, u := range p.Masked {
+		if err := env.systemctl(ctx, "unmask", "--runtime", "--", u); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // aptConf returns the configuration, see apt.conf(5). apt reads APT_CONFIG first, so

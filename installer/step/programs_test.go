@@ -21,7 +21,9 @@ func TestPackages(t *testing.T) {
 		{"apt", [][]string{
 			{"apt-get", "-q", "update"},
 			{"apt-get", "-q", "--download-only", "-y", "--no-install-recommends", "install", "socat"},
+			{"systemctl", "mask", "--runtime", "--", "socat.service"},
 			{"apt-get", "-q", "-y", "--no-install-recommends", "install", "socat"},
+			{"systemctl", "unmask", "--runtime", "--", "socat.service"},
 		}},
 		{"yum", [][]string{
 			{"yum", "-y", "--config=/var/cache/offk8s/yum.conf", "--disablerepo=*", "--enablerepo=offk8s*", "-q", "clean", "expire-cache"},
@@ -59,7 +61,10 @@ func TestPackages(t *testing.T) {
 			installed[last] = transaction
 			return steptest.Say("")
 		}
-		p := &step.Packages{Manager: tt.manager, Names: []string{"chrony", "socat"}, Source: "/etc/offk8s/r", CAFile: "/etc/offk8s/ca.crt"}
+		p := &step.Packages{
+			Manager: tt.manager, Names: []string{"chrony", "socat"}, Source: "/etc/offk8s/r", CAFile: "/etc/offk8s/ca.crt",
+			Masked: []string{"socat.service"},
+		}
 		steptest.Suite(t, steptest.Case{Name: tt.manager, Step: p, World: w, Leaves: true})
 		if diff := cmp.Diff(tt.want, changes); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.manager, diff)
@@ -91,6 +96,9 @@ func TestPackages(t *testing.T) {
 		if (&step.Packages{Manager: "apt", Names: []string{bad}, Source: "/x"}).Validate() == nil {
 			t.Errorf("accepts package %q", bad)
 		}
+	}
+	if (&step.Packages{Manager: "apt", Names: []string{"socat"}, Source: "/x", Masked: []string{"--now"}}).Validate() == nil {
+		t.Error("accepts a unit that is an option")
 	}
 }
 

@@ -218,6 +218,11 @@ func (u *Unit) apply(ctx context.Context, env *Env, s unitState) (string, error)
 			return "", err
 		}
 	}
+	if s.file == "masked-runtime" { // by Packages, which was interrupted
+		if err := env.systemctl(ctx, "unmask", "--runtime", "--", u.Name); err != nil {
+			return "", err
+		}
+	}
 	if u.Enable && !s.enabled() {
 		if err := env.systemctl(ctx, "enable", "--", u.Name); err != nil {
 			return "", err

@@ -18,6 +18,7 @@ type systemd struct {
 	t               *testing.T
 	w               *steptest.World
 	packaged        bool
+	masked          bool // until the next boot
 	enabled, active bool
 	failStart       bool
 	killed          bool // stopping it takes too long: it is killed and has failed
@@ -40,6 +41,9 @@ func (s *systemd) run(_ context.Context, c step.Cmd) (step.Output, error) {
 		if s.enabled {
 			file = "enabled"
 		}
+		if s.masked {
+			load, file = "masked", "masked-runtime"
+		}
 		job := ""
 		switch {
 		case s.queued:
@@ -55,7 +59,12 @@ func (s *systemd) run(_ context.Context, c step.Cmd) (step.Output, error) {
 			load, active, file, job))
 	}
 	s.verbs = append(s.verbs, c.Argv[1])
+	if s.masked && slices.Contains([]string{"enable", "start", "restart"}, c.Argv[1]) {
+		return steptest.Exit(c.Argv, 1, "Unit etcd.service is masked")
+	}
 	switch c.Argv[1] {
+	case "unmask":
+		s.masked = !slices.Contains(c.Argv, "--runtime")
 	case "enable":
 		s.enabled = true
 	case "disable":
@@ -79,6 +88,17 @@ func newSystemd(t *testing.T) *systemd {
 	s.w.Write(t, "etc/etcd.conf", "a", 0o644)
 	s.w.Programs = s.run
 	return s
+}
+
+// TestUnitOfCutPackages: a package manager that was killed leaves the mask of Packages.
+func TestUnitOfCutPackages(t *testing.T) {
+	s := newSystemd(t)
+	s.packaged, s.masked = true, true
+	unit := &step.Unit{Name: "etcd.service", Enable: true, Running: true}
+	steptest.Suite(t, steptest.Case{Name: "masked", Step: unit, World: s.w})
+	if want := []string{"unmask", "enable", "start"}; len(s.verbs) < 3 || !slices.Equal(s.verbs[:3], want) {
+		t.Errorf("systemctl %q, want first %q", s.verbs, want)
+	}
 }
 
 func TestUnit(t *testing.T) {
