@@ -93,13 +93,13 @@ func (r *road) travel(t *testing.T) {
 		{"refused", r.refused, r.plan.refused != ""},
 		{"conditions", r.conditions, r.plan.bare},
 		{"managers", r.managers, r.plan.managed},
-		{"record", r.record, r.plan.managed},
+		{"record", r.record, r.plan.managed || r.ci},
 		{"dry run", r.dryRun, true},
 		{"cut transaction", r.cutTransaction, r.main || long && len(r.families()) == 2},
 		{"killed install", r.killedInstall, r.main || long},
 		{"install", r.install, !r.plan.tickets},
 		{"tickets", r.tickets, r.plan.tickets},
-		{"silence", r.silence, r.plan.managed},
+		{"silence", r.silence, r.plan.managed || r.ci},
 		{"cluster", r.cluster, true},
 		{"network", r.network, true},
 		{"time", r.time, true},
@@ -345,8 +345,10 @@ kubelet:
   config:
     evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
     imageGCHighThresholdPercent: 100
+{{- if not .KubeBench}}
     # The hosts share a kernel, and one that leaves puts back its settings.
     protectKernelDefaults: false
+{{- end}}
 {{- if .FailCgroupV1}}
     failCgroupV1: false
 {{- end}}
@@ -377,7 +379,7 @@ func (r *road) fill(t *testing.T, file string, hosts []host, vip, extra string) 
 	}
 	must(t, clusterYAML.Execute(f, map[string]any{
 		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir, "VIP": vip,
-		"Hosts": lines, "Plugin": plugin, "FailCgroupV1": r.failCgroupV1, "Extra": extra,
+		"Hosts": lines, "Plugin": plugin, "FailCgroupV1": r.failCgroupV1, "Extra": extra, "KubeBench": os.Getenv("E2E_KUBE_BENCH") != "",
 	}))
 }
 

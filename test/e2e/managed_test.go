@@ -104,7 +104,8 @@ func (r *road) managers(t *testing.T) {
 // passwordFile has the password for sudo.
 func (r *road) passwordFile() string { return filepath.Join(r.work, "sudo-password") }
 
-// powerCycle ends hosts, and what a power cut takes from the kernel, and boots them.
+// powerCycle ends hosts, and what a power cut takes from the kernel, and boots them together:
+// the boot of a member of etcd ends when there is a quorum.
 func (r *road) powerCycle(t *testing.T, hosts ...host) {
 	t.Helper()
 	for _, h := range hosts {
@@ -113,8 +114,17 @@ func (r *road) powerCycle(t *testing.T, hosts ...host) {
 		run(t, time.Minute, in(h.name, "sh", "-c", `nft flush ruleset; ip route flush 10.96.0.0/16; ip route flush root 10.244.0.0/16
 for i in $(ip -o link | grep -oE '(cni0|flannel\.1|veth[0-9a-f]+)'); do ip link del $i; done; echo 0 >/proc/sys/net/ipv4/ip_forward`)...)
 	}
+	booted := make(chan error)
 	for _, h := range hosts {
-		r.sh(t, "start", h.name)
+		go func() {
+			_, err := try(t, 4*time.Minute, r.script, "start", h.name)
+			booted <- err
+		}()
+	}
+	for range hosts {
+		if err := <-booted; err != nil {
+			t.Error(err)
+		}
 	}
 }
 
