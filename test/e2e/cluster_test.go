@@ -71,7 +71,12 @@ func (r *road) podRoutes(t *testing.T, h host) {
 	if got := r.kubectl(t, "get", "node", h.name, "-o", `jsonpath={.metadata.annotations.flannel\.alpha\.coreos\.com/public-ip}`); got != h.addr {
 		t.Errorf("%s: flannel's address is %q, want %s", h.name, got, h.addr)
 	}
-	if got := run(t, time.Minute, r.ssh(h.addr, "ip", "-d", "link", "show", "flannel.1")...); !strings.Contains(got, "local "+h.addr+" dev host0") {
+	var got string
+	eventually(t, 3*time.Minute, h.name+" has flannel's interface", func() (err error) { // after a boot, when its pod runs
+		got, err = try(t, time.Minute, r.ssh(h.addr, "ip", "-d", "link", "show", "flannel.1")...)
+		return err
+	})
+	if !strings.Contains(got, "local "+h.addr+" dev host0") {
 		t.Errorf("%s: VXLAN is on another interface:\n%s", h.name, got)
 	}
 }
