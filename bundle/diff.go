@@ -105,7 +105,7 @@ func versionsOf(l *manifests.Lock) map[Change][]content {
 		a := &l.Artifacts[i]
 		k := Change{Kind: string(a.Kind), Name: a.Name, For: strings.TrimSpace(a.Distro + " " + a.Platform)}
 		version := a.Version
-		if a.Kind == manifests.KindImage {
+		if a.Kind.InRegistry() {
 			k.Name = repositoryOf(a)
 			version = cmp.Or(version, a.Blob.Digest.String())
 		}

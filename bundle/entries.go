@@ -104,7 +104,7 @@ func lockEntries(l *manifests.Lock) ([]ImageEntry, []FileEntry, error) {
 			errs = append(errs, &ArtifactError{"lock", a.Name, errors.New("has no blob: it was not fetched")})
 			continue
 		}
-		if a.Kind == manifests.KindImage {
+		if a.Kind.InRegistry() {
 			images = append(images, imageOf(a))
 			continue
 		}

@@ -116,7 +116,7 @@ func (b *Bundle) summarise(a manifests.Artifact) (ArtifactSummary, error) {
 		Kind: string(a.Kind), Name: a.Name, Version: a.Version, Platform: a.Platform, Distro: a.Distro,
 		Digest: a.Blob.Digest, Bytes: a.Blob.Size, Trust: a.Source.Trust, Source: a.Source.URL,
 	}
-	if a.Kind != manifests.KindImage {
+	if !a.Kind.InRegistry() {
 		f := fileOf(a)
 		s.Path, s.Digest = f.Label(), f.Plain.Digest
 		return s, nil

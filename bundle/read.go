@@ -355,7 +355,7 @@ func (b *Bundle) readFiles(s *blobSet, group string, m ocispec.Manifest) error {
 func (b *Bundle) readImages(s *blobSet) error {
 	absent := map[string][]digest.Digest{}
 	for _, a := range b.lock.Artifacts {
-		if a.Kind == manifests.KindImage {
+		if a.Kind.InRegistry() {
 			absent[a.Name] = a.Absent
 		}
 	}

@@ -70,6 +70,7 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 	}
 	r.charts(ctx)
 	r.firstUse(ctx)
+	r.attachments(ctx)
 	r.smokeImage(ctx)
 	r.packages(ctx)
 	if err := r.failed(ctx); err != nil {

@@ -84,6 +84,9 @@ func SBOM(b *Bundle) CycloneDX {
 	out.Dependencies = append(out.Dependencies, CDXDependency{l.Name, needed[""]})
 	for i := range l.Artifacts {
 		a := &l.Artifacts[i]
+		if a.Kind == manifests.KindAttachment { // about software, not software
+			continue
+		}
 		c := componentOf(a)
 		out.Components = append(out.Components, c)
 		if refs := needed[c.BOMRef]; refs != nil {
@@ -110,6 +113,9 @@ func neededBy(l *manifests.Lock) map[string][]string {
 	out := map[string][]string{}
 	for i := range l.Artifacts {
 		a := &l.Artifacts[i]
+		if a.Kind == manifests.KindAttachment {
+			continue
+		}
 		by := ""
 		if a.RequiredBy != "" {
 			if r := requirer(l, a); r != nil {

@@ -53,7 +53,7 @@ func addressOf(a *manifests.Artifact) (string, bool) {
 	if a.Source.Trust == manifests.TrustLocal {
 		return "", false
 	}
-	if a.Kind == manifests.KindImage || strings.HasPrefix(a.Source.URL, manifests.OCIScheme) {
+	if a.Kind.InRegistry() || strings.HasPrefix(a.Source.URL, manifests.OCIScheme) {
 		ref, err := fetch.ChartImage(a.Source.URL)
 		return ref.Repo, err == nil
 	}

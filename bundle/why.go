@@ -67,9 +67,13 @@ func repositoryOf(a *manifests.Artifact) string {
 // requirer returns the package that a names in RequiredBy, nil if the Lock lacks it.
 func requirer(lock *manifests.Lock, a *manifests.Artifact) *manifests.Artifact {
 	var found *manifests.Artifact
+	kind := a.Kind
+	if kind == manifests.KindAttachment {
+		kind = manifests.KindImage
+	}
 	for i := range lock.Artifacts {
 		b := &lock.Artifacts[i]
-		if b.Name != a.RequiredBy || b.Kind != a.Kind || b.Distro != a.Distro {
+		if b.Name != a.RequiredBy || b.Kind != kind || b.Distro != a.Distro {
 			continue
 		}
 		if found == nil || b.Platform == a.Platform {

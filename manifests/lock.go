@@ -26,10 +26,16 @@ const (
 	KindRPM   ArtifactKind = "rpm"
 	KindDeb   ArtifactKind = "deb"
 	KindChart ArtifactKind = "chart" // a Helm chart
+	// KindAttachment is a signature, attestation or SBOM that hangs on an image in its registry.
+	KindAttachment ArtifactKind = "attachment"
 )
 
 // ArtifactKinds lists the kinds in the order of summaries.
-var ArtifactKinds = []ArtifactKind{KindImage, KindFile, KindChart, KindRPM, KindDeb}
+var ArtifactKinds = []ArtifactKind{KindImage, KindAttachment, KindFile, KindChart, KindRPM, KindDeb}
+
+// InRegistry reports whether the root index of a bundle names artifacts of the kind, and the
+// mirror's registry serves them: images and their attachments.
+func (k ArtifactKind) InRegistry() bool { return k == KindImage || k == KindAttachment }
 
 // Lock lists every artifact of a bundle. Resolve returns it; Pack adds the
 // fields that are known after the download (Blob, Plain) and seals it into the
@@ -103,7 +109,7 @@ type Artifact struct {
 
 	// RequiredBy is the package that brought this one into the bundle, Requirement
 	// the dependency of it that this one satisfies. Both are empty for packages of
-	// the list, and in Locks of older versions.
+	// the list, and in Locks of older versions. Of an attachment, RequiredBy is the image.
 	RequiredBy  string `json:"requiredBy,omitempty"`
 	Requirement string `json:"requirement,omitempty"`
 
@@ -125,7 +131,8 @@ type Source struct {
 	Size   int64         `json:"size,omitempty"`   // bytes; 0 if it is unknown before the download
 	Member string        `json:"member,omitempty"` // path inside the archive at URL
 	// Trust names the evidence: "catalog" (pinned), "signature" (vendor key),
-	// "checksum-file", "first-use" or "local" (a file of the packing machine).
+	// "checksum-file", "first-use", "local" (a file of the packing machine) or "attached"
+	// (listed beside an image; an attachment shows by itself who signed it).
 	Trust string `json:"trust"`
 	// Signer is the fingerprint of the OpenPGP key for Trust "signature".
 	Signer string `json:"signer,omitempty"`
@@ -141,6 +148,7 @@ const (
 	TrustChecksum  = "checksum-file"
 	TrustFirstUse  = "first-use"
 	TrustLocal     = "local"
+	TrustAttached  = "attached"
 )
 
 // SmokeImage is the name, without a tag, of the image that pack builds of the
@@ -289,7 +297,7 @@ func (a *Artifact) validate() error {
 		if err := a.validateChart(); err != nil {
 			bad("%w", err)
 		}
-	case KindImage:
+	case KindImage, KindAttachment:
 		if a.Group != "" || a.Path != "" {
 			bad("an image has no group or path")
 		}

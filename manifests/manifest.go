@@ -31,7 +31,11 @@ type Manifest struct {
 	CNI     string   `yaml:"cni,omitempty" json:"cni,omitempty"`         // pod network of the catalog; empty means the release's default
 	Runtime string   `yaml:"runtime,omitempty" json:"runtime,omitempty"` // containerd or docker; empty means the release's default
 
-	Images   []string    `yaml:"images,omitempty" json:"images,omitempty"`     // more image references
+	Images []string `yaml:"images,omitempty" json:"images,omitempty"` // more image references
+	// Attachments is which signatures, attestations and SBOMs that hang on the images in their
+	// registries come along: all (the default) or none.
+	Attachments string `yaml:"attachments,omitempty" json:"attachments,omitempty"`
+
 	Packages []string    `yaml:"packages,omitempty" json:"packages,omitempty"` // more OS packages, for every distribution
 	Files    []ExtraFile `yaml:"files,omitempty" json:"files,omitempty"`       // more files
 
@@ -51,6 +55,12 @@ type Manifest struct {
 	Sequence int64     `yaml:"sequence,omitempty" json:"sequence,omitempty"`
 	Expires  time.Time `yaml:"expires,omitempty" json:"expires,omitzero"` // day after which offk8s warns about the bundle, UTC
 }
+
+// Values of Manifest.Attachments; empty is as AttachmentsAll.
+const (
+	AttachmentsAll  = "all"
+	AttachmentsNone = "none"
+)
 
 // ManifestAddon is an addon of the catalog or, with Files, Kubernetes objects of the user.
 type ManifestAddon struct {
@@ -129,6 +139,9 @@ func (m *Manifest) Validate() []strict.Problem {
 		}
 	})
 	c.Each("packages", m.Packages, func(p, s string) { c.Match(p, s, strict.IsPackageName, "the name of a package") })
+	if m.Attachments != "" {
+		c.Among("attachments", m.Attachments, AttachmentsAll, AttachmentsNone)
+	}
 	m.validateFiles(c)
 	m.validateCharts(c)
 	seen := map[string]bool{}

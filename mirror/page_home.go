@@ -94,7 +94,7 @@ func (d *pageData) find(v *view) {
 		}
 		v.Found++
 		switch manifests.ArtifactKind(a.Kind) {
-		case manifests.KindImage:
+		case manifests.KindImage, manifests.KindAttachment:
 			v.Images = append(v.Images, a)
 		case manifests.KindFile, manifests.KindChart:
 			v.Files = append(v.Files, a)

@@ -17,7 +17,7 @@ func (e Env) Cached(ctx context.Context, group []*manifests.Artifact) bool {
 		return true
 	case source.Digest == "":
 		return false
-	case group[0].Kind == manifests.KindImage:
+	case group[0].Kind.InRegistry():
 		return e.cachedImage(ctx, group[0])
 	case group[0].Kind == manifests.KindChart && isOCI(source):
 		return e.cachedChart(ctx, source)
@@ -37,6 +37,7 @@ func (e Env) Cached(ctx context.Context, group []*manifests.Artifact) bool {
 // walk.
 func (e Env) cachedImage(ctx context.Context, a *manifests.Artifact) bool {
 	w := newImages(e).newWalk(Silent().Start("", 0))
+	w.attachment = a.Kind == manifests.KindAttachment
 	if _, err := w.documents(ctx, ocispec.Descriptor{Digest: a.Source.Digest}); err != nil {
 		return false
 	}

@@ -46,6 +46,7 @@ func Fetchers(e Env) []Fetcher {
 	return []Fetcher{
 		&files{e},
 		images,
+		&attachments{images},
 		&charts{images},
 		&rpms{e},
 		&debs{e},
@@ -79,7 +80,7 @@ func Label(group []*manifests.Artifact) string {
 	if len(group) > 1 {
 		label += ", …"
 	}
-	if first.Kind != manifests.KindImage && first.Version != "" {
+	if !first.Kind.InRegistry() && first.Version != "" {
 		label += " " + first.Version
 	}
 	if first.Distro != "" {

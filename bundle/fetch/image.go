@@ -83,6 +83,7 @@ func (i *images) newWalk(task Task) *imageWalk {
 // this machine.
 func (i *images) walkOf(a *manifests.Artifact, task Task) (*imageWalk, error) {
 	w := i.newWalk(task)
+	w.attachment = a.Kind == manifests.KindAttachment
 	if a.Source.Trust == manifests.TrustLocal {
 		return w, nil
 	}
@@ -106,13 +107,14 @@ func (i *images) walk(ctx context.Context, a *manifests.Artifact, task Task) (*i
 // imageWalk fetches one image: its documents first, then its blobs.
 type imageWalk struct {
 	*images
-	repo   name.Repository
-	task   Task
-	blobs  []ocispec.Descriptor
-	arches map[string]bool // found
-	taken  map[digest.Digest]bool
-	absent []digest.Digest
-	err    error // that skip cannot return
+	attachment bool // not an image: it has no platforms, and all of it is fetched
+	repo       name.Repository
+	task       Task
+	blobs      []ocispec.Descriptor
+	arches     map[string]bool // found
+	taken      map[digest.Digest]bool
+	absent     []digest.Digest
+	err        error // that skip cannot return
 }
 
 // leftOut returns the platform manifests that were not fetched, sorted. An index
@@ -129,7 +131,7 @@ func (w *imageWalk) run(ctx context.Context, root digest.Digest) (manifests.Desc
 		return manifests.Descriptor{}, err
 	}
 	for _, arch := range w.Arches {
-		if !w.arches[arch] {
+		if !w.arches[arch] && !w.attachment {
 			return manifests.Descriptor{}, fmt.Errorf("has no image for linux/%s", arch)
 		}
 	}
@@ -180,7 +182,7 @@ func (w *imageWalk) documents(ctx context.Context, root ocispec.Descriptor) (oci
 // skip reports whether an entry of an index is not requested: it is no image, or
 // for another platform. Without a platform in the index, its config decides.
 func (w *imageWalk) skip(ctx context.Context, child ocispec.Descriptor) bool {
-	if image.IsIndex(child.MediaType) || w.err != nil {
+	if image.IsIndex(child.MediaType) || w.err != nil || w.attachment {
 		return false
 	}
 	p := child.Platform
@@ -218,7 +220,7 @@ func (w *imageWalk) childPlatform(ctx context.Context, child ocispec.Descriptor)
 // single checks that an image without an index is one of a requested platform,
 // before its layers are downloaded.
 func (w *imageWalk) single(ctx context.Context, doc image.Document) error {
-	if doc.Config == nil {
+	if doc.Config == nil || w.attachment {
 		return nil
 	}
 	if kind := artifactOf(doc); kind != "" {

@@ -27,7 +27,7 @@ func NewMeasurer(e Env) *Measurer { return &Measurer{newImages(e)} }
 // Measure returns the pieces of the artifacts of group, which all have the same source.
 func (m *Measurer) Measure(ctx context.Context, group []*manifests.Artifact) ([]Piece, error) {
 	a, e := group[0], m.images.Env
-	if a.Kind == manifests.KindImage {
+	if a.Kind.InRegistry() {
 		return m.image(ctx, a)
 	}
 	if a.Kind == manifests.KindChart && isOCI(a.Source) {

@@ -15,20 +15,21 @@ import (
 // completions has the values that shells complete, by the name of the flag: a flag
 // has the same meaning in all commands. Lists are completed element by element.
 var completions = map[string]func(*cobra.Command) []string{
-	"format":     fixed(formats...),
-	"progress":   fixed(progressForms...),
-	"log-format": fixed(logFormats...),
-	"arch":       fixed(catalog.Arches...),
-	"runtime":    fixed(manifests.RuntimeContainerd, manifests.RuntimeDocker),
-	"version":    fromCatalog(versionNames),
-	"os":         fromCatalog((*catalog.Catalog).DistroNames),
-	"cni":        fromCatalog((*catalog.Catalog).CNINames),
-	"split":      fixed(splitAuto, "4GiB", "700MiB"),
-	"kind":       fixed(kinds...),
-	"topology":   topologyNames,
-	"host":       hostNames,
-	"from":       hostNames,
-	"only":       fixed(stage.DrillNames()...),
+	"format":      fixed(formats...),
+	"progress":    fixed(progressForms...),
+	"log-format":  fixed(logFormats...),
+	"arch":        fixed(catalog.Arches...),
+	"attachments": fixed(manifests.AttachmentsAll, manifests.AttachmentsNone),
+	"runtime":     fixed(manifests.RuntimeContainerd, manifests.RuntimeDocker),
+	"version":     fromCatalog(versionNames),
+	"os":          fromCatalog((*catalog.Catalog).DistroNames),
+	"cni":         fromCatalog((*catalog.Catalog).CNINames),
+	"split":       fixed(splitAuto, "4GiB", "700MiB"),
+	"kind":        fixed(kinds...),
+	"topology":    topologyNames,
+	"host":        hostNames,
+	"from":        hostNames,
+	"only":        fixed(stage.DrillNames()...),
 }
 
 // complete registers the completions of cmd and the commands below it.

@@ -105,6 +105,7 @@ func (o *packOptions) contentFlags(cmd *cobra.Command) {
 	f.StringVar(&o.manifest.Runtime, "runtime", "", "container runtime, containerd or docker (default: the release's)")
 	f.StringSliceVar(&o.manifest.Images, "image", nil, "additional images")
 	f.StringArrayVar(&o.imageLists, "images-from", nil, "file with more images: one on each line, or Kubernetes objects (YAML); - for stdin")
+	f.StringVar(&o.manifest.Attachments, "attachments", "", "signatures, attestations and SBOMs of the images that come along: all or none (default all)")
 	f.StringSliceVar(&o.manifest.Packages, "package", nil, "additional OS packages, with their dependencies, for every distribution")
 	o.extra.flags(cmd)
 	f.StringSliceVar(&o.addons, "addon", nil, "addons of the catalog, such as metrics-server")
@@ -263,6 +264,7 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 	if len(o.manifest.Distros) > 0 {
 		m.Distros = o.manifest.Distros
 	}
+	m.Attachments = cmp.Or(o.manifest.Attachments, m.Attachments)
 	m.Images = append(m.Images, o.manifest.Images...)
 	m.Packages = append(m.Packages, o.manifest.Packages...)
 	for _, file := range o.imageLists {
@@ -293,7 +295,7 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 // manifestFlags are the flags that set fields of the Manifest, by field.
 var manifestFlags = map[string]string{
 	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni", "runtime": "--runtime",
-	"images": "--image", "packages": "--package", "charts": "--chart", "files": "--add-file", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
+	"images": "--image", "attachments": "--attachments", "packages": "--package", "charts": "--chart", "files": "--add-file", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 
 // check returns all problems that can be found offline. The file was validated
