@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -32,8 +33,9 @@ var pace = reader.Pace{Bytes: 64 << 10, Within: 30 * time.Second, Total: 6 * tim
 type Tarball struct {
 	io.ReaderAt
 	Size int64
-	// Reference is the bundle in the registry.
+	// Reference is the bundle in the registry, Manifest the digest of its manifest.
 	Reference string
+	Manifest  digest.Digest
 
 	client *http.Client
 	base   string // URL of the repository, ending in a slash
@@ -72,6 +74,25 @@ func Open(ctx context.Context, address string, cache *Cache, o Options) (*Tarbal
 	return t, t.compose(m)
 }
 
+// Latest returns the digest of the manifest of the bundle at address, as Tarball.Manifest,
+// without reading the bundle.
+func Latest(ctx context.Context, address string, o Options) (digest.Digest, error) {
+	p, err := parsePlace(address, o)
+	if err != nil {
+		return "", err
+	}
+	tr, err := o.transport()
+	if err != nil {
+		return "", err
+	}
+	tag := p.bundles().Tag(p.tag())
+	d, err := remote.Head(tag, remote.WithContext(ctx), remote.WithTransport(tr), remote.WithAuthFromKeychain(o.keychain()))
+	if err != nil {
+		return "", unavailable(tag.String(), explain(ctx, err))
+	}
+	return digest.Digest(d.Digest.String()), nil
+}
+
 // compose describes the tarball that the layers of m are.
 func (t *Tarball) compose(m ocispec.Manifest) error {
 	var parts []tarfile.Part
@@ -106,6 +127,7 @@ func (t *Tarball) manifest(ctx context.Context, tag string) (m ocispec.Manifest,
 	if err != nil {
 		return m, unavailable(t.Reference, err)
 	}
+	t.Manifest = digest.FromBytes(body)
 	if err := strict.DecodeJSON(body, &m); err != nil || m.ArtifactType != manifests.ArtifactTypeTarball {
 		return m, fmt.Errorf("%s: %w: found %q, want a bundle that offk8s push wrote", t.Reference, ErrAddress, m.ArtifactType)
 	}

@@ -56,8 +56,8 @@ blobs are also hashed in the background, with --verify before the first request.
 
 --from serves a bundle from a registry instead, so that any number of mirrors stand on
 it: blobs come from there when they are needed, are hashed before a byte of them is
-sent, and stay in --cache. SIGHUP looks for a newer bundle. While the registry is away,
-what is not in the cache answers 503.
+sent, and stay in --cache. SIGHUP looks for a newer bundle, --watch every 30 seconds.
+While the registry is away, what is not in the cache answers 503.
 
 Several bundles are served as one; install uses the first. The base of a delta is only
 read, not served. If two have different
@@ -101,7 +101,7 @@ key, or it has expired (with --require-fresh).`,
 	f.StringVar(&o.clientCA, "client-ca", "", "answer only clients with a certificate of this CA")
 	f.BoolVar(&o.plainHTTP, "insecure-plain-http", false, "serve without TLS")
 	f.BoolVar(&o.verify, "verify", false, "hash every blob before the first request")
-	f.BoolVar(&o.watch, "watch", false, "serve a tarball that takes the place of an open one, without SIGHUP")
+	f.BoolVar(&o.watch, "watch", false, "serve a bundle that takes the place of an open one, without SIGHUP")
 	f.StringVar(&o.accessLog, "access-log", "", "append every request as JSON to this file, - for stdout")
 	f.DurationVar(&o.stopTimeout, "stop-timeout", 30*time.Second, "how long transfers may go on after SIGTERM")
 	f.StringArrayVar(&o.from, "from", nil, "oci://REGISTRY/PREFIX[@ROOT]: serve a bundle that offk8s push wrote there")

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"os/signal"
@@ -14,7 +13,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle"
-	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/registry"
 	"github.com/offk8s/offk8s/mirror"
 )
@@ -110,34 +108,12 @@ func (a *app) chains(ctx context.Context, o trustOptions, paths []string) ([][]s
 	return out, nil
 }
 
-// openPushed opens a bundle in a registry.
-func (r *reloader) openPushed(ctx context.Context, address string) (*bundle.Bundle, error) {
-	trust := r.options.trust
-	open, err := trust.open()
-	if err != nil {
-		return nil, err
-	}
-	options, err := r.options.registry.options()
-	if err != nil {
-		return nil, err
-	}
-	t, err := registry.Open(ctx, address, r.cache, options)
-	if err != nil {
-		return nil, err
-	}
-	open.Name = t.Reference
-	b, err := bundle.OpenReader(ctx, t, t.Size, open)
-	if errors.Is(err, reader.ErrUnavailable) {
-		return nil, err
-	}
-	if err != nil {
-		return nil, explainOpen(fmt.Errorf("bundle %q: %w", t.Reference, err))
-	}
-	return r.app.acceptSigner(trust, b)
-}
-
-// lookEvery is the time between two looks at the files of serve.
-const lookEvery = 2 * time.Second
+// lookEvery is the time between two looks at the files of serve, askEvery that between
+// two questions to a registry.
+const (
+	lookEvery = 2 * time.Second
+	askEvery  = 30 * time.Second
+)
 
 // reloader replaces the files of a running serve: the bundles, the certificate and
 // the access log.
@@ -147,6 +123,8 @@ type reloader struct {
 	mirror      mirror.Options // of further mirrors
 	bundles     watchedFiles
 	cache       *registry.Cache // of bundles in registries, nil if there are none
+	pushed      map[string]digest.Digest
+	askEvery    time.Duration
 	certificate watchedFiles
 	next        chan mirror.Next
 	hangup      chan os.Signal
@@ -158,6 +136,7 @@ type reloader struct {
 func newReloader(a *app, o serveOptions, paths []string) *reloader {
 	r := &reloader{
 		app: a, options: o, bundles: watchFiles(paths),
+		pushed: map[string]digest.Digest{}, askEvery: askEvery,
 		next: make(chan mirror.Next), hangup: make(chan os.Signal, 1),
 	}
 	if o.certFile != "" {
@@ -184,8 +163,9 @@ func (r *reloader) during(ctx context.Context, others []func() error, serve func
 
 // run reloads on SIGHUP and if watched files were replaced, until ctx is done.
 func (r *reloader) run(ctx context.Context, others []func() error) {
-	look, daily := time.NewTicker(lookEvery), time.NewTicker(24*time.Hour)
+	look, ask, daily := time.NewTicker(lookEvery), time.NewTicker(r.askEvery), time.NewTicker(24*time.Hour)
 	defer look.Stop()
+	defer ask.Stop()
 	defer daily.Stop()
 	for {
 		select {
@@ -204,6 +184,10 @@ func (r *reloader) run(ctx context.Context, others []func() error) {
 				r.reload(others[0])
 			}
 			if r.options.watch && r.bundles.look() == settledFiles {
+				r.replace(ctx)
+			}
+		case <-ask.C:
+			if r.options.watch && r.pushedAnother(ctx) {
 				r.replace(ctx)
 			}
 		}
