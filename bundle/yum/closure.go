@@ -140,7 +140,7 @@ func (x *index) Needs(p *Package) []closure.Need[*Package] {
 	}
 	for _, r := range p.Conflicts {
 		if r.isRich() {
-			out = append(out, x.richConflicts(r.Name)...)
+			out = append(out, x.richConflicts(p, r.Name)...)
 		}
 	}
 	return out

@@ -187,16 +187,21 @@ func (x *index) richNeeds(text string) []closure.Need[*Package] {
 	return needs
 }
 
-// richConflicts returns the opposite of a rich conflict. Unlike a plain one, it
-// counts the package that has it, as in libsolv.
-func (x *index) richConflicts(text string) []closure.Need[*Package] {
+// richConflicts returns the opposite of a rich conflict of p. As in libsolv
+// (add_complex_deprules in src/rules.c), p does not conflict with itself alone, but
+// counts beside other packages: if b has the conflict "(b or a)" it excludes a only,
+// and so it does with "(b and a)".
+func (x *index) richConflicts(p *Package, text string) []closure.Need[*Package] {
 	e, err := parseRich(text)
 	if err != nil {
 		return nil
 	}
-	needs := x.normal(e, false)
-	for i := range needs {
-		needs[i].Text, needs[i].Conflict = text, len(needs[i].Any) == 0
+	var needs []closure.Need[*Package]
+	for _, n := range x.normal(e, false) {
+		n.Text, n.Conflict = text, len(n.Any) == 0
+		if !n.Conflict || len(n.If) != 1 || n.If[0] != p {
+			needs = append(needs, n)
+		}
 	}
 	return needs
 }
