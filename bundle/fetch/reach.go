@@ -13,7 +13,7 @@ import (
 )
 
 // reachTime is how long Unreachable waits for an answer.
-const reachTime = 5 * time.Second
+const reachTime = 4 * time.Second
 
 // Unreachable connects to the hosts of all addresses at the same time and returns
 // the errors of those that cannot be reached, by address. An address is a URL or

@@ -1,12 +1,15 @@
 package fetch_test
 
 import (
+	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,16 +79,54 @@ func TestUnreachableIfAllAreSilent(t *testing.T) {
 			c := newClient(t, fetch.Options{Transport: tt.hosts})
 			start := time.Now()
 			failed := c.Unreachable(t.Context(), addresses)
-			if len(failed) != tt.want || time.Since(start) != 5*time.Second {
+			if len(failed) != tt.want || time.Since(start) != 4*time.Second {
 				t.Errorf("after %s: %v, want %d", time.Since(start), failed, tt.want)
 			}
 			for _, err := range failed {
-				if !strings.Contains(err.Error(), "no answer within 5s") {
+				if !strings.Contains(err.Error(), "no answer within 4s") {
 					t.Error(err)
 				}
 			}
 		})
 	}
+}
+
+// ways is a transport whose hosts fail in the way that their name begins with. It counts
+// the requests.
+type ways struct{ asked *atomic.Int64 }
+
+func (w ways) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.asked.Add(1)
+	way, _, _ := strings.Cut(r.URL.Host, ".")
+	switch way {
+	case "nowhere":
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}}
+	case "refused":
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
+	<-r.Context().Done() // dropped
+	return nil, r.Context().Err()
+}
+
+// TestNothingReachable counts the requests if each of ten hosts fails in another way: one
+// for each, all at the same time, and no pause for what does not get better.
+func TestNothingReachable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		var addresses []string
+		for i := range 10 {
+			addresses = append(addresses, fmt.Sprintf("https://%s.%d.example/x", []string{"nowhere", "refused", "dropped"}[i%3], i))
+		}
+		c := newClient(t, fetch.Options{
+			Transport: ways{&asked},
+			Waiting:   func(w fetch.Wait) { t.Errorf("waits %s after %v", w.For, w.Err) },
+		})
+		start := time.Now() // of the bubble: no timing of this machine
+		failed := c.Unreachable(t.Context(), addresses)
+		if took := time.Since(start); len(failed) != 10 || asked.Load() != 10 || took >= 5*time.Second {
+			t.Errorf("%d hosts failed after %d requests and %s, want 10, 10 and less than 5s", len(failed), asked.Load(), took)
+		}
+	})
 }
 
 func TestLimitRate(t *testing.T) {

@@ -108,11 +108,15 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaults[u.Scheme]))
 }
 
+// dialTimeout is how long a host may take to accept a connection. The kernel asks again
+// after 1, 3 and 7 seconds; a host whose firewall drops that is soon named.
+const dialTimeout = 10 * time.Second
+
 // dial refuses a private address for a host that an upstream chose. It looks at
 // the address that is dialed: the answer of another look-up may differ. A proxy
 // is not such a host.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	if ctx.Value(publicOnly{}) == address {
 		d.Control = func(_, address string, _ syscall.RawConn) error {
 			host, _, err := net.SplitHostPort(address)
