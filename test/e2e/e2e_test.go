@@ -45,7 +45,6 @@ type road struct {
 	watch        watcher
 	mirror       *exec.Cmd // offk8s serve
 	captures     []*capture
-	before       []string // of the hosts that others manage too
 }
 
 const mirrorAddr = "10.66.0.3:8443"

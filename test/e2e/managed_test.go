@@ -79,7 +79,7 @@ func (r *road) managers(t *testing.T) {
 	r.powerCycle(t, r.host(t, "node-2")) // cloud-init has its first boot
 	must(t, os.WriteFile(r.passwordFile(), []byte("battery staple\n"), 0o600))
 	for _, h := range r.hosts {
-		r.before = append(r.before, r.state1(t, h))
+		must(t, os.WriteFile(r.beforeFile(h), []byte(r.state1(t, h)), 0o600))
 	}
 	r.writeCluster(t)
 	out := r.operator(t, 5*time.Minute, "doctor", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--format", "json")
@@ -128,6 +128,9 @@ for i in $(ip -o link | grep -oE '(cni0|flannel\.1|veth[0-9a-f]+)'); do ip link 
 	}
 }
 
+// beforeFile has the state of a host before the installation.
+func (r *road) beforeFile(h host) string { return filepath.Join(r.work, "before-"+h.name) }
+
 // state1 returns what the managers of a host have, and what they do.
 func (r *road) state1(t *testing.T, h host) string {
 	t.Helper()
@@ -152,7 +155,7 @@ func (r *road) reboot(t *testing.T) {
 		"cp-1": `[ "$(firewall-cmd --get-zone-of-interface=host0)" = work ]; firewall-cmd --zone=work --list-rich-rules | grep -q 2379-2380
 [ -z "$(firewall-cmd --zone=public --list-rich-rules)$(firewall-cmd --zone=public --list-ports)" ]`,
 		"node-2": `ufw status | grep -q 10250; [ "$(hostname)" = node-2 ]; grep -q '^10.66.0.11 cp-1' /etc/hosts; grep -q '^127.0.1.1 ' /etc/hosts
-nmcli -g GENERAL.STATE device show cni0 | grep -q unmanaged`,
+nmcli -g GENERAL.STATE device show flannel.1 | grep -q unmanaged`,
 	} {
 		r.on(t, r.host(t, host), script)
 	}
@@ -164,9 +167,11 @@ nmcli -g GENERAL.STATE device show cni0 | grep -q unmanaged`,
 
 // left: after reset the managers have what they had, and only packages are left.
 func (r *road) left(t *testing.T) {
-	for i, h := range r.hosts {
+	for _, h := range r.hosts {
+		before, err := os.ReadFile(r.beforeFile(h))
+		must(t, err)
 		was, is := map[string]bool{}, map[string]bool{}
-		for l := range strings.Lines(r.before[i]) {
+		for l := range strings.Lines(string(before)) {
 			was[l] = true
 		}
 		var diff strings.Builder
