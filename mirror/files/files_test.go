@@ -133,7 +133,7 @@ func TestLargeGoesThroughReadFrom(t *testing.T) {
 }
 
 func TestServeLargeFromMemory(t *testing.T) {
-	content := random(5*chunk + 1)
+	content := random(5*small + 1)
 	s := NewSender(Options{})
 	url, _ := serve(t, s, &Content{Digest: digest.FromBytes(content), Data: io.NewSectionReader(bytes.NewReader(content), 0, int64(len(content)))})
 	if _, got, err := fetch(t, url); err != nil || !bytes.Equal(got, content) {
@@ -164,14 +164,14 @@ func TestT33TruncatedFileIs500(t *testing.T) {
 type shrinking struct{ *bytes.Reader }
 
 func (s shrinking) ReadAt(b []byte, off int64) (int, error) {
-	if off < 2*chunk && off+int64(len(b)) > 2*chunk || off == 2*chunk {
+	if off < 2*small && off+int64(len(b)) > 2*small || off == 2*small {
 		return 0, errors.New("input/output error")
 	}
 	return s.Reader.ReadAt(b, off)
 }
 
 func TestT33ReadErrorBreaksTheConnection(t *testing.T) {
-	content := random(8 * chunk)
+	content := random(8 * small)
 	s := NewSender(Options{})
 	data := io.NewSectionReader(shrinking{bytes.NewReader(content)}, 0, int64(len(content)))
 	url, errs := serve(t, s, &Content{Name: "broken", Digest: digest.FromBytes(content), Data: data})
@@ -198,7 +198,7 @@ func TestT33FileShrinksWhileSending(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if _, err := io.ReadFull(resp.Body, make([]byte, chunk)); err != nil {
+	if _, err := io.ReadFull(resp.Body, make([]byte, small)); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Truncate(piece); err != nil {
@@ -250,7 +250,7 @@ func zstdContent(t *testing.T, plain []byte) *Content {
 }
 
 func TestDecoded(t *testing.T) {
-	for _, size := range []int{0, 1, chunk - 1, chunk, chunk + 1, 3*chunk + 7} {
+	for _, size := range []int{0, 1, small - 1, small, small + 1, 3*small + 7} {
 		plain := random(size)
 		s := NewSender(Options{})
 		url, errs := serve(t, s, zstdContent(t, plain))
@@ -268,10 +268,10 @@ func TestDecoded(t *testing.T) {
 
 // Parts of the decoded form are what they are of the whole: curl -C - resumes a program.
 func TestDecodedRange(t *testing.T) {
-	for _, size := range []int{1, chunk, 3*chunk + 7} {
+	for _, size := range []int{1, small, 3*small + 7} {
 		plain := random(size)
 		url, errs := serve(t, NewSender(Options{}), zstdContent(t, plain))
-		for _, cut := range [][2]int{{0, 1}, {size - 1, size}, {0, size}, {size / 2, size}, {size / 3, size / 2}, {chunk - 1, chunk + 1}, {chunk, 2 * chunk}, {chunk + 1, chunk + 2}} {
+		for _, cut := range [][2]int{{0, 1}, {size - 1, size}, {0, size}, {size / 2, size}, {size / 3, size / 2}, {small - 1, small + 1}, {small, 2 * small}, {small + 1, small + 2}} {
 			from, to := cut[0], cut[1]
 			if from >= to || to > size {
 				continue
@@ -305,7 +305,7 @@ func TestT33DecodedThatIsNotWhatTheBundleSays(t *testing.T) {
 		{"not zstd", func(c *Content) { c.Data = io.NewSectionReader(strings.NewReader("plain text"), 0, 10) }},
 	}
 	for _, tt := range tests {
-		for _, size := range []int{100, 4*chunk + 5} {
+		for _, size := range []int{100, 4*small + 5} {
 			t.Run(tt.name, func(t *testing.T) {
 				c := zstdContent(t, random(size))
 				tt.change(c)
@@ -325,7 +325,7 @@ func TestT33DecodedThatIsNotWhatTheBundleSays(t *testing.T) {
 }
 
 func TestDecodersAreBounded(t *testing.T) {
-	c := zstdContent(t, random(chunk))
+	c := zstdContent(t, random(small))
 	s := NewSender(Options{Decoders: 1, WriteTimeout: 20 * time.Millisecond})
 	s.decoders <- struct{}{} // somebody else has the only one
 	url, _ := serve(t, s, c)

@@ -17,20 +17,20 @@ const (
 	small = 64 << 10
 	// piece is the number of bytes between two extensions of the write deadline.
 	piece = 4 << 20
-	// chunk is the size of the buffer for copies through memory.
-	chunk = 128 << 10
 )
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, chunk); return &b }}
+// buffers are for copies through memory. A slow client holds one only while its bytes
+// go that way.
+var buffers = sync.Pool{New: func() any { return new([small]byte) }}
 
 // send writes the status line and a part of c.
 func (s *Sender) send(w http.ResponseWriter, r *http.Request, c *Content, part span, status int) error {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
 	if r.Method == http.MethodHead || part.length > small {
-		return s.sendLarge(w, r, c, part, status, *buf)
+		return s.sendLarge(w, r, c, part, status)
 	}
-	body := (*buf)[:part.length]
+	buf := buffers.Get().(*[small]byte)
+	defer buffers.Put(buf)
+	body := buf[:part.length]
 	err := readFull(c.Data, body, part.start)
 	if err == nil {
 		err = c.unchanged()
@@ -50,13 +50,13 @@ func (s *Sender) write(w http.ResponseWriter, b []byte) error {
 	return nil
 }
 
-func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, part span, status int, buf []byte) error {
+func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, part span, status int) error {
 	start, length := part.start, part.length
 	// Read both ends first, so that a truncated file or a removed stick becomes
 	// status 500 and not a broken connection after a good status line.
 	if length > 0 {
 		for _, at := range []int64{start, start + length - 1} {
-			if err := readFull(c.Data, buf[:1], at); err != nil {
+			if err := readFull(c.Data, make([]byte, 1), at); err != nil {
 				return storageError(w, err)
 			}
 		}
@@ -74,11 +74,13 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 	if src != nil {
 		err = s.copyFile(w, src, body)
 	} else {
-		err = s.copyBuffered(w, io.NewSectionReader(c.Data, start, body), body, buf)
+		err = s.copyBuffered(w, io.NewSectionReader(c.Data, start, body), body)
 	}
 	if err != nil {
 		return err
 	}
+	buf := buffers.Get().(*[small]byte)
+	defer buffers.Put(buf)
 	last := buf[:length-body]
 	err = readFull(c.Data, last, start+body)
 	if err == nil {
@@ -129,8 +131,10 @@ func (s *Sender) copyFile(w http.ResponseWriter, f *os.File, length int64) error
 	return nil
 }
 
-// copyBuffered sends length bytes of src through buf.
-func (s *Sender) copyBuffered(w http.ResponseWriter, src io.Reader, length int64, buf []byte) error {
+// copyBuffered sends length bytes of src through memory.
+func (s *Sender) copyBuffered(w http.ResponseWriter, src io.Reader, length int64) error {
+	buf := buffers.Get().(*[small]byte)
+	defer buffers.Put(buf)
 	for sent := int64(0); length > 0; {
 		if sent%piece == 0 {
 			s.extend(w)

@@ -43,9 +43,9 @@ func (s *Sender) serveDecoded(w http.ResponseWriter, r *http.Request, c *Content
 		return storageError(w, fmt.Errorf("decode %q: %w", c.Name, err))
 	}
 	defer release(d)
-	buf := buffers.Get().(*[]byte)
+	buf := buffers.Get().(*[small]byte)
 	defer buffers.Put(buf)
-	return s.copyDecoded(w, d, c, part, status, *buf)
+	return s.copyDecoded(w, d, c, part, status, buf[:])
 }
 
 func release(d *zstd.Decoder) {
