@@ -21,6 +21,12 @@ func (b *Builder) AddImage(t testing.TB, name, arch string) {
 	b.addImage(name, m, nil)
 }
 
+// AddImageOf adds an image of amd64 with one layer of any content.
+func (b *Builder) AddImageOf(t testing.TB, name string, layer []byte) {
+	t.Helper()
+	b.addImage(name, b.manifestOf(t, "amd64", digest.FromBytes(layer), layer), nil)
+}
+
 // AddIndex adds an image with an index of the platforms arches and absent. The
 // bundle lacks the manifests of absent.
 func (b *Builder) AddIndex(t testing.TB, name string, arches, absent []string) {
@@ -55,10 +61,15 @@ func (b *Builder) addImage(name string, d ocispec.Descriptor, absent []digest.Di
 func (b *Builder) manifest(t testing.TB, name, arch string) ocispec.Descriptor {
 	t.Helper()
 	plain, layer := layerTar(t, "hello from "+name+" "+arch)
+	return b.manifestOf(t, arch, digest.FromBytes(plain), layer)
+}
+
+func (b *Builder) manifestOf(t testing.TB, arch string, diffID digest.Digest, layer []byte) ocispec.Descriptor {
+	t.Helper()
 	var image ocispec.Image
 	image.Architecture, image.OS = arch, "linux"
 	image.Created = &Created
-	image.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(plain)}}
+	image.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{diffID}}
 	return b.json(t, ocispec.MediaTypeImageManifest, ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageManifest,

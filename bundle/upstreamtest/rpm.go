@@ -38,6 +38,13 @@ type rpmEntry struct {
 	value     any
 }
 
+// RPM returns a package with one text file, signed with key.
+func RPM(key *trust.KeyPair, name string) ([]byte, error) {
+	p := rpmPackage{name: name, version: "1.0", release: "1.el9", arch: "x86_64", requires: []string{"made-up-libs"}}
+	err := p.build(key)
+	return p.content, err
+}
+
 // build makes the .rpm file: lead, signature header, header, cpio in gzip. The
 // header is signed with key and has the payload's digest, as on EL8 and later.
 func (p *rpmPackage) build(key *trust.KeyPair) error {
