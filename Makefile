@@ -68,8 +68,8 @@ e2e: ## the lab: real hosts, a real Kubernetes (root; the first run builds the c
 e2e-long: ## the lab, every line of the matrix with the parts that take minutes (LINES=REGEXP: these); see test/e2e/RESULTS.md
 	E2E_LONG=1 E2E_LINES='$(or $(LINES),.)' E2E_TIMEOUT=8h test/e2e/run
 
-bench: ## measure: ratios against a floor in one run
-	$(GO) test ./test/bench -run '^$$' -bench . -benchtime 5x
+bench: ## measure: ratios against a floor, nginx, distribution and createrepo_c in one run; needs 24 GB of disk
+	$(GO) test ./test/bench -run '^$$' -bench . -benchtime 5x -timeout 40m
 
 closure: ## compare the closures of random sets with apt (1,000) and dnf (2,000; REPOS=DIR:DIR of RPMs: 500 more); an hour
 	OFFK8S_CLOSURE_SETS=1000 $(GO) test ./bundle/apt -run AgreesWithApt -count=1 -timeout 3h -v

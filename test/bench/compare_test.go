@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// cost is the time of one run, in seconds; cpu counts the children that it waited for too.
+// cost is the time of one run, in seconds.
 type cost struct{ wall, cpu float64 }
 
 // compare runs offk8s and what it is measured against in turn, b.N rounds, on
@@ -16,12 +16,17 @@ type cost struct{ wall, cpu float64 }
 // wall time. One round before them warms up and does not count.
 func compare(b *testing.B, ours, peer func()) {
 	b.Helper()
+	rounds(b, func() cost { return measure(ours, cpuSeconds) }, func() cost { return measure(peer, cpuSeconds) })
+}
+
+func rounds(b *testing.B, ours, peer func() cost) {
+	b.Helper()
 	ours()
 	peer()
 	var us, them []cost
 	var ratios []float64
 	for b.Loop() {
-		o, p := measure(ours), measure(peer)
+		o, p := ours(), peer()
 		us, them = append(us, o), append(them, p)
 		ratios = append(ratios, o.wall/p.wall)
 	}
@@ -29,18 +34,21 @@ func compare(b *testing.B, ours, peer func()) {
 	cpu := func(c cost) float64 { return c.cpu }
 	b.ReportMetric(0, "ns/op") // of both together: means nothing
 	b.ReportMetric(median(us, wall), "wall-s")
+	b.ReportMetric(median(us, cpu), "cpu-s")
 	b.ReportMetric(median(us, wall)/median(them, wall), "wall-x")
 	b.ReportMetric(median(us, cpu)/median(them, cpu), "cpu-x")
 	b.ReportMetric(slices.Min(ratios), "min-x")
 	b.ReportMetric(slices.Max(ratios), "max-x")
 }
 
-func measure(f func()) cost {
-	start, cpu := time.Now(), cpuSeconds()
+// measure returns what f costs by the clock cpu.
+func measure(f func(), cpu func() float64) cost {
+	start, before := time.Now(), cpu()
 	f()
-	return cost{time.Since(start).Seconds(), cpuSeconds() - cpu}
+	return cost{time.Since(start).Seconds(), cpu() - before}
 }
 
+// cpuSeconds is the time of this process and of the children that it waited for.
 func cpuSeconds() float64 {
 	var sum float64
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {

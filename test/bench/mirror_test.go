@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/mirror"
@@ -82,12 +84,15 @@ func sectionURL(b *testing.B, name string, size int64) string {
 	return server.URL
 }
 
-// client keeps a connection for each of the clients that many has.
-var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
-
 func download(b *testing.B, url string) {
 	b.Helper()
-	r, err := client.Get(url)
+	q, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	q.Header.Set("Accept", ocispec.MediaTypeImageManifest) // or distribution finds none
+	r, err := client.Do(q)
 	if err != nil {
 		b.Error(err)
 		return
@@ -110,23 +115,23 @@ func BenchmarkMirrorLarge(b *testing.B) {
 func BenchmarkMirrorSmall(b *testing.B) {
 	url := mirrorURL(b)
 	floor := sectionURL(b, "small", smallSize)
-	compare(b, func() { many(b, url+"/files/small") }, func() { many(b, floor) })
+	compare(b, func() { many(b, url+"/files/small", 16, 125) }, func() { many(b, floor, 16, 125) })
 }
 
 // BenchmarkMirrorManifest: an image manifest by tag, against a file of 500 bytes.
 func BenchmarkMirrorManifest(b *testing.B) {
 	url := mirrorURL(b)
 	floor := sectionURL(b, "manifest", 500)
-	compare(b, func() { many(b, url+"/v2/registry.k8s.io/pause/manifests/3.10") }, func() { many(b, floor) })
+	compare(b, func() { many(b, url+"/v2/registry.k8s.io/pause/manifests/3.10", 16, 125) }, func() { many(b, floor, 16, 125) })
 }
 
-// many downloads url 2,000 times by 16 clients.
-func many(b *testing.B, url string) {
+// many downloads url by clients at the same time, each so many times.
+func many(b *testing.B, url string, clients, times int) {
 	b.Helper()
 	var wg sync.WaitGroup
-	for range 16 {
+	for range clients {
 		wg.Go(func() {
-			for range 125 {
+			for range times {
 				download(b, url)
 			}
 		})

@@ -103,7 +103,7 @@ func bigLock(b *testing.B) (lock *manifests.Lock, files []source, url string) {
 	return lock, files, url
 }
 
-func pack(b *testing.B, st *store.Store, lock *manifests.Lock, output string) {
+func pack(b *testing.B, st *store.Store, lock *manifests.Lock, output string, readBack bool) {
 	b.Helper()
 	client, err := fetch.NewClient(fetch.Options{})
 	if err != nil {
@@ -112,7 +112,7 @@ func pack(b *testing.B, st *store.Store, lock *manifests.Lock, output string) {
 	own := *lock // Pack completes it
 	own.Artifacts = slices.Clone(lock.Artifacts)
 	_, err = bundle.Pack(context.WithoutCancel(b.Context()), &own, bundle.PackOptions{
-		Client: client, Store: st, Key: bundletest.Key(b), Output: output,
+		Client: client, Store: st, Key: bundletest.Key(b), Output: output, VerifyAfterWrite: readBack,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -128,22 +128,30 @@ func openStore(b *testing.B, dir string) *store.Store {
 	return st
 }
 
-// BenchmarkPack: an empty cache and no reading back, against receiving, hashing once,
-// compressing programs as we do, and writing once at the final offset.
+// modes runs f as a benchmark with and without reading the bundle back.
+func modes(b *testing.B, f func(b *testing.B, readBack bool)) {
+	b.Run("written", func(b *testing.B) { f(b, false) })
+	b.Run("read-back", func(b *testing.B) { f(b, true) })
+}
+
+// BenchmarkPack: an empty cache, against receiving, hashing once, compressing programs
+// as we do, and writing once at the final offset.
 func BenchmarkPack(b *testing.B) {
 	lock, files, url := bigLock(b)
-	out := b.TempDir()
-	compare(b, func() {
-		cache, err := os.MkdirTemp(out, "cache")
-		if err != nil {
-			b.Fatal(err)
-		}
-		st := openStore(b, cache)
-		pack(b, st, lock, filepath.Join(out, "bundle.tar"))
-		if err := errors.Join(st.Close(), os.RemoveAll(cache)); err != nil {
-			b.Fatal(err)
-		}
-	}, func() { packFloor(b, files, url, filepath.Join(out, "floor")) })
+	modes(b, func(b *testing.B, readBack bool) {
+		out := b.TempDir()
+		compare(b, func() {
+			cache, err := os.MkdirTemp(out, "cache")
+			if err != nil {
+				b.Fatal(err)
+			}
+			st := openStore(b, cache)
+			pack(b, st, lock, filepath.Join(out, "bundle.tar"), readBack)
+			if err := errors.Join(st.Close(), os.RemoveAll(cache)); err != nil {
+				b.Fatal(err)
+			}
+		}, func() { packFloor(b, files, url, filepath.Join(out, "floor")) })
+	})
 }
 
 // packFloor does the work that no pack can avoid.
@@ -191,29 +199,32 @@ func receive(w io.Writer, r io.Reader, program bool) error {
 
 // packed packs the big bundle and returns it, and what packs it again from the
 // full cache.
-func packed(b *testing.B) (path string, again func(output string)) {
+func packed(b *testing.B) (path string, again func(output string, readBack bool)) {
 	b.Helper()
 	lock, _, _ := bigLock(b)
 	out := b.TempDir()
 	st := openStore(b, filepath.Join(out, "cache"))
 	b.Cleanup(func() { _ = st.Close() })
-	again = func(output string) { pack(b, st, lock, output) }
+	again = func(output string, readBack bool) { pack(b, st, lock, output, readBack) }
 	path = filepath.Join(out, "bundle.tar")
-	again(path)
+	again(path, false)
 	return path, again
 }
 
-// BenchmarkRepack: everything is in the cache, against cp and sync of the bundle.
+// BenchmarkRepack: everything is in the cache, against cp and sync of the bundle. Both
+// write beside the old file and then take its place.
 func BenchmarkRepack(b *testing.B) {
 	path, again := packed(b)
-	compare(b, func() { again(path + ".again") }, func() {
-		copied := path + ".copy"
-		// reflink=never: a shared copy writes nothing.
-		for _, argv := range [][]string{{"cp", "--reflink=never", path, copied}, {"sync", copied}} {
-			if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-				b.Fatalf("%q: %v: %s", argv, err, out)
+	modes(b, func(b *testing.B, readBack bool) {
+		compare(b, func() { again(path+".again", readBack) }, func() {
+			copied := path + ".copy"
+			// reflink=never: a shared copy writes nothing.
+			for _, argv := range [][]string{{"cp", "--reflink=never", path, copied + ".new"}, {"sync", copied + ".new"}, {"mv", copied + ".new", copied}} {
+				if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+					b.Fatalf("%q: %v: %s", argv, err, out)
+				}
 			}
-		}
+		})
 	})
 }
 

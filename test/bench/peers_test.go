@@ -1,0 +1,249 @@
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/bundletest"
+	"github.com/offk8s/offk8s/bundle/registry"
+)
+
+// The image of the registry's benchmarks, and the size of its layer.
+const (
+	layerImage = "registry.k8s.io/layer:1"
+	layerSize  = 90 << 20
+)
+
+// need skips the benchmark if a program is missing.
+func need(b *testing.B, name string) string {
+	b.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if path, err = exec.LookPath(filepath.Join("/usr/sbin", name)); err != nil {
+			b.Skipf("skipped: no %s on this machine", name)
+		}
+	}
+	return path
+}
+
+func noise(b *testing.B, size int) []byte {
+	b.Helper()
+	content := make([]byte, size)
+	if _, err := rand.Read(content); err != nil {
+		b.Fatal(err)
+	}
+	return content
+}
+
+// sample is a bundle for the servers, and its files as others serve them.
+type sample struct {
+	path, key string // of the bundle
+	dir       string // files/large, files/small
+	layer     digest.Digest
+}
+
+func newSample(b *testing.B) sample {
+	b.Helper()
+	builder := bundletest.New(b)
+	builder.AddSmall(b)
+	layer := noise(b, layerSize)
+	builder.AddImageOf(b, layerImage, layer)
+	s := sample{dir: b.TempDir(), layer: digest.FromBytes(layer)}
+	if err := os.Mkdir(filepath.Join(s.dir, "files"), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	for name, size := range map[string]int{"large": largeSize, "small": smallSize} {
+		content := noise(b, size)
+		builder.AddFile(b, name, name, content, false)
+		if err := os.WriteFile(filepath.Join(s.dir, "files", name), content, 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	// nginx's workers are another user.
+	if err := os.Chmod(filepath.Dir(s.dir), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	s.path = builder.Seal(b)
+	s.key = keyFile(b)
+	return s
+}
+
+func keyFile(b *testing.B) string {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), "offk8s.pub")
+	if err := os.WriteFile(path, bundletest.Key(b).PublicPEM(), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	return path
+}
+
+// serve starts offk8s serve with every blob verified.
+func (s sample) serve(b *testing.B, https bool) *process {
+	b.Helper()
+	address := freeAddress(b)
+	argv := []string{program(b), "serve", "--key", s.key, "--listen", address, "--state", b.TempDir(), "--verify"}
+	url := "http://" + address
+	if https {
+		cert, key := certificateFiles(b)
+		argv, url = append(argv, "--tls-cert", cert, "--tls-key", key), "https://"+address
+	} else {
+		argv = append(argv, "--insecure-plain-http")
+	}
+	return startProcess(b, url, "/files/small", append(argv, s.path)...)
+}
+
+// nginx starts nginx with sendfile and a worker for each core.
+func (s sample) nginx(b *testing.B, https bool) *process {
+	b.Helper()
+	nginx, dir, address := need(b, "nginx"), b.TempDir(), freeAddress(b)
+	listen, scheme := address, "http://"
+	if https {
+		cert, key := certificateFiles(b)
+		listen, scheme = fmt.Sprintf("%s ssl; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.3", address, cert, key), "https://"
+	}
+	config := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes auto;
+events { worker_connections 4096; }
+http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; open_file_cache max=100;
+client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+server { listen %[2]s; root %[3]s; } }`, dir, listen, s.dir)
+	path := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	return startProcess(b, scheme+address, "/files/small", nginx, "-c", path, "-e", "stderr")
+}
+
+// distribution starts the registry, pushes the bundle to it, and returns it with the
+// repository of the layer's image.
+func (s sample) distribution(b *testing.B) (p *process, repository string) {
+	b.Helper()
+	var program string
+	if program, _ = exec.LookPath("registry"); program == "" {
+		program = need(b, "docker-registry")
+	}
+	dir, address := b.TempDir(), freeAddress(b)
+	config := filepath.Join(dir, "config.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", dir, address)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	p = startProcess(b, "http://"+address, "/v2/", program, "serve", config)
+	opened, err := bundle.Open(b.Context(), []string{s.path}, bundletest.Options(bundletest.Key(b)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer opened.Close()
+	pushed, err := registry.Push(context.WithoutCancel(b.Context()), opened, address+"/site",
+		registry.PushOptions{Options: registry.Options{Keychain: authn.NewMultiKeychain()}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, i := range pushed.Images {
+		name := strings.TrimPrefix(i.Reference, address+"/")
+		if repository, ok := strings.CutSuffix(name, "/layer:1"); ok {
+			return p, repository + "/layer"
+		}
+	}
+	b.Fatalf("no image of a layer in %v", pushed.Images)
+	return nil, ""
+}
+
+// BenchmarkNginx: files of the bundle, against nginx.
+func BenchmarkNginx(b *testing.B) {
+	need(b, "nginx")
+	s := newSample(b)
+	for _, https := range []bool{false, true} {
+		scheme := map[bool]string{false: "http", true: "https"}[https]
+		b.Run(scheme, func(b *testing.B) {
+			ours, peer := s.serve(b, https), s.nginx(b, https)
+			b.Run("large", func(b *testing.B) {
+				compareServers(b, ours, peer, func(url string) { many(b, url+"/files/large", 4, 8) })
+			})
+			for _, clients := range []int{16, 64} {
+				b.Run(fmt.Sprintf("small-%d", clients), func(b *testing.B) {
+					compareServers(b, ours, peer, func(url string) { many(b, url+"/files/small", clients, 8000/clients) })
+				})
+			}
+		})
+	}
+}
+
+// BenchmarkDistribution: an image of the bundle, against the registry of distribution.
+func BenchmarkDistribution(b *testing.B) {
+	s := newSample(b)
+	peer, repository := s.distribution(b)
+	ours := s.serve(b, false)
+	name := map[string]string{ours.url: "registry.k8s.io/layer", peer.url: repository}
+	for _, l := range []struct {
+		name, path     string
+		clients, times int
+	}{
+		{"manifest", "/manifests/1", 16, 250},
+		{"blob-90MB", "/blobs/" + s.layer.String(), 4, 4},
+	} {
+		b.Run(l.name, func(b *testing.B) {
+			compareServers(b, ours, peer, func(url string) { many(b, url+"/v2/"+name[url]+l.path, l.clients, l.times) })
+		})
+	}
+	b.Run("skopeo", func(b *testing.B) {
+		skopeo, out := need(b, "skopeo"), b.TempDir()
+		compareServers(b, ours, peer, func(url string) {
+			from := "docker://" + strings.TrimPrefix(url, "http://") + "/" + name[url] + ":1"
+			cmd := exec.Command(skopeo, "copy", "-q", "--src-tls-verify=false", from, "dir:"+out)
+			if text, err := cmd.CombinedOutput(); err != nil {
+				b.Fatalf("%q: %v\n%s", cmd.Args, err, text)
+			}
+		})
+	})
+}
+
+// BenchmarkCrowd: 200 clients that read as fast as they can, beside 500 that read a few
+// bytes now and then, against the same 200 alone.
+func BenchmarkCrowd(b *testing.B) {
+	p := newSample(b).serve(b, false)
+	fast := func() cost { return measure(func() { many(b, p.url+"/files/small", 200, 40) }, p.cpu) }
+	rounds(b, func() cost {
+		ctx, cancel := context.WithCancel(b.Context())
+		slow := make([]io.ReadCloser, 500)
+		for i := range slow {
+			r, err := client.Get(p.url + "/files/large")
+			if err != nil {
+				b.Fatal(err)
+			}
+			slow[i] = r.Body
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for piece := make([]byte, 4<<10); ctx.Err() == nil; {
+				for _, r := range slow {
+					_, _ = r.Read(piece)
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		c := fast()
+		cancel()
+		<-done
+		for _, r := range slow {
+			_ = r.Close()
+		}
+		return c
+	}, fast)
+	b.ReportMetric(p.peak(), "rss-MiB")
+}
