@@ -9,7 +9,7 @@ KEY ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure closure kills fat32 dist hooks
+.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure browser closure kills fat32 dist hooks
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ closure: ## compare the closures of random sets with apt (1,000) and dnf (2,000;
 	OFFK8S_CLOSURE_SETS=1000 $(GO) test ./bundle/apt -run AgreesWithApt -count=1 -timeout 3h -v
 	OFFK8S_CLOSURE_SETS=2000 $(GO) test ./bundle/yum -run 'AgreesWithDnf$$' -count=1 -timeout 3h -v
 	$(if $(REPOS),OFFK8S_CLOSURE_SETS=500 OFFK8S_CLOSURE_REPOS='$(REPOS)' $(GO) test ./bundle/yum -run AgreesWithDnfOnRepositories -count=1 -v)
+
+browser: ## show the mirror's page in Debian's chromium, both languages and colours (SCREENSHOTS=DIR keeps the pictures)
+	OFFK8S_TEST_BROWSER=chromium OFFK8S_TEST_SCREENSHOTS='$(SCREENSHOTS)' $(GO) test ./mirror -run Browser -count=1 -v
 
 kills: ## kill pack at 200 random moments; the next run makes the same bytes; ten minutes
 	OFFK8S_KILLS=200 $(GO) test ./cmd/offk8s -run PackKilledAnywhere -count=1 -timeout 1h -v

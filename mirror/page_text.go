@@ -22,12 +22,12 @@ var languages = map[string]texts{
 		"signature": "signature", "signer": "signed by", "unchecked": "signed, but not checked: serve has no key for it", "unsigned": "not signed",
 		"trust": "Fingerprints", "compare": "Compare them with the terminal in which offk8s serve runs: this page is as trustworthy as the server that sent it.",
 		"ca": "CA of this mirror", "clients": "Set up a client", "root0": "Run the commands as root, except where they say otherwise.",
-		"step-ca": "1. Trust the CA of this mirror", "step-offk8s": "offk8s itself", "step-yum": "Packages with dnf or yum:", "step-apt": "Packages with apt:",
+		"step-ca": "1. Trust the CA of this mirror", "step-offk8s": "offk8s itself", "step-yum": "Packages with dnf or yum: ", "step-apt": "Packages with apt: ",
 		"step-images": "Images: containerd, docker, skopeo", "step-charts": "Charts: Helm",
 		"images": "Images", "files": "Files", "packages": "Packages", "name": "name", "version": "version", "size": "size", "digest": "digest",
 		"ranges": "Sizes are those in the bundle, where programs are compressed.",
 		"image":  "images", "file": "files", "chart": "charts", "rpm": "RPMs", "deb": "debs", "metadata": "files of repositories",
-		"today": "today", "yesterday": "1 day ago", "days": "%d days ago",
+		"comma": ", ", "today": "today", "yesterday": "1 day ago", "days": "%d days ago",
 	},
 	"zh": {
 		"code": "zh-Hans", "other": "English", "otherCode": "en", "otherTag": "en",
@@ -42,7 +42,7 @@ var languages = map[string]texts{
 		"images": "镜像", "files": "文件", "packages": "软件包", "name": "名称", "version": "版本", "size": "大小", "digest": "摘要",
 		"ranges": "大小为离线包中的大小，程序以压缩形式存储。",
 		"image":  "个镜像", "file": "个文件", "chart": "个 chart", "rpm": "个 RPM", "deb": "个 deb", "metadata": "个软件源文件",
-		"today": "今天", "yesterday": "1 天前", "days": "%d 天前",
+		"comma": "，", "today": "今天", "yesterday": "1 天前", "days": "%d 天前",
 	},
 }
 

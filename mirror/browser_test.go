@@ -1,0 +1,99 @@
+package mirror
+
+import (
+	"image"
+	"image/color"
+	"image/png"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A real browser shows the home page in both languages and both colours, asks for the
+// page and its style only, and nothing is cut off in a narrow window. `make browser` runs
+// it: OFFK8S_TEST_BROWSER is a Chromium, OFFK8S_TEST_SCREENSHOTS a directory for pictures.
+func TestBrowser(t *testing.T) {
+	browser := os.Getenv("OFFK8S_TEST_BROWSER")
+	if browser == "" {
+		t.Skip("OFFK8S_TEST_BROWSER is not set")
+	}
+	dir := os.Getenv("OFFK8S_TEST_SCREENSHOTS")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	m := configured(t, Options{CA: testCA})
+	var asked sync.Map
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.URL.Path, true)
+		m.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	profile := t.TempDir()
+	run := func(args ...string) string {
+		t.Helper()
+		args = append([]string{
+			"--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--user-data-dir=" + profile,
+			"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+		}, args...)
+		out, err := exec.CommandContext(t.Context(), browser, args...).Output()
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return string(out)
+	}
+	white, black := color.RGBA{0xff, 0xff, 0xff, 0xff}, color.RGBA{0x0d, 0x11, 0x17, 0xff}
+	for _, tt := range []struct {
+		name, query, scheme, size string
+		back                      color.RGBA
+		want                      string
+	}{
+		{"wide-en-light", "?lang=en", "1", "1280,1600", white, "Set up a client"},
+		{"wide-zh-dark", "?lang=zh", "0", "1280,1600", black, "配置客户端"},
+		{"narrow-zh-light", "?lang=zh", "1", "500,2000", white, "签名者"},
+		{"narrow-en-dark", "?lang=en&q=pause", "0", "500,2000", black, "registry.k8s.io/pause:3.10"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			url := srv.URL + "/" + tt.query
+			if dom := run("--dump-dom", url); !strings.Contains(dom, tt.want) {
+				t.Errorf("no %q in the page:\n%s", tt.want, dom)
+			}
+			picture := filepath.Join(dir, tt.name+".png")
+			run("--window-size="+tt.size, "--blink-settings=preferredColorScheme="+tt.scheme, "--screenshot="+picture, url)
+			checkMargins(t, picture, tt.back)
+		})
+	}
+	asked.Range(func(path, _ any) bool {
+		if path != "/" && path != "/style.css" {
+			t.Errorf("the browser asked for %s", path)
+		}
+		return true
+	})
+}
+
+// checkMargins expects the colour back on the left and right edges of a picture: text that
+// does not fit would reach the right one.
+func checkMargins(t *testing.T, name string, back color.RGBA) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	picture, err := png.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := picture.Bounds()
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for _, p := range []image.Point{{b.Min.X, y}, {b.Max.X - 1, y}} {
+			if got := color.RGBAModel.Convert(picture.At(p.X, p.Y)); got != back {
+				t.Fatalf("%s: colour %v at %v, want %v", filepath.Base(name), got, p, back)
+			}
+		}
+	}
+}
