@@ -162,6 +162,34 @@ func TestSkopeo(t *testing.T) {
 	}
 }
 
+// podman pulls by the original name of an image, with the generated registries.conf.
+func TestPodman(t *testing.T) {
+	testenv.NeedTool(t, "podman", "curl")
+	testenv.NeedRoot(t)
+	b := bundletest.New(t)
+	b.AddSmall(t)
+	l := newLab(t, b)
+	env := []string{"CONTAINERS_REGISTRIES_CONF=" + l.config(t, "/config/registries.conf", "registries.conf"), "XDG_RUNTIME_DIR=" + l.dir}
+	podman := func(args ...string) (string, error) {
+		storage := []string{"--root", filepath.Join(l.dir, "root"), "--runroot", filepath.Join(l.dir, "run"), "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"}
+		return tryTool(t, env, "podman", append(storage, args...)...)
+	}
+	pull := func(image string) (string, error) {
+		return podman("pull", "--platform", "linux/amd64", "--cert-dir", filepath.Dir(l.ca), image)
+	}
+	if out, err := pull(bundletest.PauseImage); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := podman("images", "--format", "{{.Repository}}:{{.Tag}}"); err != nil || !strings.Contains(out, bundletest.PauseImage) {
+		t.Errorf("images: %v\n%s", err, out)
+	}
+	layer := layerOf(t, b, bundletest.CoreDNSImage)
+	l.alter("/v2/registry.k8s.io/coredns/blobs/"+layer.String(), flip)
+	if out, err := pull(bundletest.CoreDNSImage); err == nil || !strings.Contains(out, layer.String()) {
+		t.Errorf("an altered layer: %v\n%s", err, out)
+	}
+}
+
 // The commands that fetch the CA keep it only if it is the one whose fingerprint they
 // have, and no other certificate beside it.
 func TestT36CAStep(t *testing.T) {

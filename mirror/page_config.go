@@ -45,6 +45,10 @@ func (d *pageData) containerdMirrors(c clientconf.Config) string {
 	return c.ContainerdMirrors(d.registries)
 }
 
+func (d *pageData) registriesConf(c clientconf.Config) string {
+	return c.RegistriesConf(d.registries)
+}
+
 // ClientConfig returns the shell commands that configure a host for this mirror
 // at baseURL, with a comment before each. The output of serve and the home page
 // show them.
@@ -135,6 +139,10 @@ func (d *pageData) imageStep(base, curl string) string {
 	if len(d.ca) > 0 {
 		fmt.Fprintf(&b, "# images with docker, as root; for Docker Hub, daemon.json also needs the content of %s/config/docker-daemon.json\n", base)
 		fmt.Fprintf(&b, "mkdir -p '/etc/docker/certs.d/%[1]s' && cp %[2]s '/etc/docker/certs.d/%[1]s/ca.crt'\n", host, caPath)
+	}
+	fmt.Fprintf(&b, "# images with podman, buildah and CRI-O, as root\n%s --create-dirs -o /etc/containers/registries.conf.d/offk8s.conf %s/config/registries.conf\n", curl, base)
+	if len(d.ca) > 0 {
+		fmt.Fprintf(&b, "mkdir -p '/etc/containers/certs.d/%[1]s' && cp %[2]s '/etc/containers/certs.d/%[1]s/ca.crt'\n", host, caPath)
 	}
 	fmt.Fprintf(&b, "# or by name from anywhere: %s/%s\n", host, d.images[0])
 	b.WriteString("# the bundle holds one platform of an image, or a few: skopeo copy and sync without --all, ctr of containerd 2 with --skip-metadata\n")

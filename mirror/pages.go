@@ -37,6 +37,7 @@ func (d *pageData) pages() map[string]page {
 		"/style.css":                 fixed(typeCSS, style),
 		"/config/hosts.toml":         d.config(typeTOML, clientconf.Config.HostsTOML),
 		"/config/containerd-v1.toml": d.config(typeTOML, d.containerdMirrors),
+		"/config/registries.conf":    d.config(typeTOML, d.registriesConf),
 		"/config/docker-daemon.json": d.config(typeJSON, clientconf.Config.DockerDaemon),
 	}
 	if len(d.ca) > 0 {

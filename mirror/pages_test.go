@@ -45,7 +45,7 @@ func TestGeneratedConfiguration(t *testing.T) {
 	m := configured(t, Options{PublicURL: "https://dmz.example:8443/", CA: testCA})
 	for _, path := range []string{
 		"/", "/install.sh", "/config/rocky-9.repo", "/config/debian-12.sources", "/config/debian-12.apt.conf",
-		"/config/hosts.toml", "/config/containerd-v1.toml", "/config/docker-daemon.json",
+		"/config/hosts.toml", "/config/containerd-v1.toml", "/config/docker-daemon.json", "/config/registries.conf",
 	} {
 		r := get(m, "GET", path)
 		if r.StatusCode != 200 {

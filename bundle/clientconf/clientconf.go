@@ -1,5 +1,5 @@
 // Package clientconf generates the configuration that makes a client use a
-// mirror: dnf and yum, apt, containerd and docker. The mirror offers the files
+// mirror: dnf and yum, apt, containerd, podman and docker. The mirror offers the files
 // under /config/, and the installer writes them to the hosts of a cluster.
 //
 // Every function is pure and leaves every check of the client on: signatures,
@@ -149,6 +149,24 @@ func (c Config) ContainerdMirrors(registries []string) string {
 		for _, u := range c.URLs {
 			_, host, _ := strings.Cut(u, "://")
 			fmt.Fprintf(&b, "    %q = { tls = { ca_file = %q } }\n", host, c.CAFile)
+		}
+	}
+	return b.String()
+}
+
+// RegistriesConf returns a containers-registries.conf(5) for podman, buildah and CRI-O,
+// which ask the mirrors in order for images of registries. The CA belongs in
+// /etc/containers/certs.d/<mirror>/ca.crt.
+func (c Config) RegistriesConf(registries []string) string {
+	var b strings.Builder
+	for _, registry := range registries {
+		fmt.Fprintf(&b, "[[registry]]\nlocation = %q\n", registry)
+		for _, u := range c.URLs {
+			scheme, host, _ := strings.Cut(u, "://")
+			fmt.Fprintf(&b, "[[registry.mirror]]\nlocation = %q\n", host+"/"+registry)
+			if scheme == "http" {
+				b.WriteString("insecure = true\n")
+			}
 		}
 	}
 	return b.String()

@@ -157,3 +157,18 @@ func TestSeveralMirrors(t *testing.T) {
 		t.Errorf("list of one: %q", list)
 	}
 }
+
+func TestRegistriesConf(t *testing.T) {
+	c := Config{URLs: []string{"https://a:8443", "http://b"}, CAFile: "/ca.crt"}
+	const want = `[[registry]]
+location = "docker.io"
+[[registry.mirror]]
+location = "a:8443/docker.io"
+[[registry.mirror]]
+location = "b/docker.io"
+insecure = true
+`
+	if got := c.RegistriesConf([]string{"docker.io"}); got != want {
+		t.Errorf("%s, want\n%s", got, want)
+	}
+}
