@@ -45,8 +45,10 @@ type PackOptions struct {
 	HostRoot string
 	// VerifyAfterWrite reads the bundle back and verifies it before it is renamed.
 	VerifyAfterWrite bool
-	Progress         fetch.Progress // nil: none
-	Log              *slog.Logger   // nil: none
+	// ImageSigners are as those of Bundle.VerifyImages.
+	ImageSigners []ImageSigner
+	Progress     fetch.Progress // nil: none
+	Log          *slog.Logger   // nil: none
 }
 
 // PackResult describes a bundle that Pack has written.
@@ -106,6 +108,9 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	if err := fetchAll(ctx, lock, fetchers, o); err != nil {
 		return PackResult{}, err
 	}
+	if err := storedImages(lock, o.Store).verify(o.ImageSigners); err != nil {
+		return PackResult{}, err
+	}
 	slices.SortStableFunc(lock.Artifacts, manifests.CompareArtifacts)
 	metadata, err := repositories{lock, o.Store, o.Key}.write(ctx)
 	if err != nil {
@@ -145,7 +150,7 @@ func (o *PackOptions) check(lock *manifests.Lock) error {
 	if o.Output == "" {
 		return errors.New("no output file")
 	}
-	return lock.Validate()
+	return errors.Join(append(unusedSigners(lock, o.ImageSigners), lock.Validate())...)
 }
 
 // fetchAll fetches every artifact into the store, o.Parallel at a time.

@@ -35,6 +35,8 @@ type Manifest struct {
 	// Attachments is which signatures, attestations and SBOMs that hang on the images in their
 	// registries come along: all (the default) or none.
 	Attachments string `yaml:"attachments,omitempty" json:"attachments,omitempty"`
+	// Signatures are the images that need a signature by a key, of those that cosign makes.
+	Signatures []ManifestSignature `yaml:"signatures,omitempty" json:"signatures,omitempty"`
 
 	Packages []string    `yaml:"packages,omitempty" json:"packages,omitempty"` // more OS packages, for every distribution
 	Files    []ExtraFile `yaml:"files,omitempty" json:"files,omitempty"`       // more files
@@ -67,6 +69,13 @@ type ManifestAddon struct {
 	Name string `yaml:"name" json:"name"` // of an addon of the catalog, or of a set of objects of yours
 	// Files are files with YAML or JSON objects, or directories of them.
 	Files []string `yaml:"files,omitempty" json:"files,omitempty"`
+}
+
+// ManifestSignature requires signatures of images.
+type ManifestSignature struct {
+	// Images is what the names of the images begin with: a registry, or a path in one.
+	Images string `yaml:"images" json:"images"`
+	Key    string `yaml:"key" json:"key"` // file with the public key (PEM) that must have signed them, as cosign.pub
 }
 
 // ExtraFile is a file to add to a bundle.
@@ -141,6 +150,17 @@ func (m *Manifest) Validate() []strict.Problem {
 	c.Each("packages", m.Packages, func(p, s string) { c.Match(p, s, strict.IsPackageName, "the name of a package") })
 	if m.Attachments != "" {
 		c.Among("attachments", m.Attachments, AttachmentsAll, AttachmentsNone)
+	}
+	if len(m.Signatures) > 0 && m.Attachments == AttachmentsNone {
+		c.Add("signatures", "found attachments: none, which leaves the signatures out")
+	}
+	for i, s := range m.Signatures {
+		p := fmt.Sprintf("signatures[%d]", i)
+		c.Match(p+".images", s.Images, plainWord.MatchString, "a registry, or a path in one")
+		if s.Key == "" {
+			c.Add(p+".key", "no file given")
+		}
+		c.OneLine(p+".key", s.Key)
 	}
 	m.validateFiles(c)
 	m.validateCharts(c)

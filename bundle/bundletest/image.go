@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -55,6 +56,45 @@ func (b *Builder) addImage(name string, d ocispec.Descriptor, absent []digest.Di
 		Blob:   manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size},
 		Absent: absent,
 	})
+}
+
+// Attach makes a manifest with layers hang on the image called name: under its digest and
+// suffix, as cosign does, or without a suffix as a referrer.
+func (b *Builder) Attach(t testing.TB, name, suffix string, layers ...ocispec.Descriptor) {
+	t.Helper()
+	for _, a := range b.Lock.Artifacts {
+		if a.Name != name {
+			continue
+		}
+		repo := name[:strings.LastIndex(name, ":")]
+		m := ocispec.Manifest{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+			Config: oci(b.Blob(ocispec.MediaTypeEmptyJSON, []byte("{}"))), Layers: layers,
+		}
+		at := repo + ":" + a.Blob.Digest.Algorithm().String() + "-" + a.Blob.Digest.Encoded() + suffix
+		if suffix == "" {
+			subject := oci(a.Blob)
+			m.Subject = &subject
+		}
+		d := b.json(t, ocispec.MediaTypeImageManifest, m)
+		if suffix == "" {
+			at = repo + "@" + d.Digest.String()
+		}
+		b.Lock.Artifacts = append(b.Lock.Artifacts, manifests.Artifact{
+			Kind: manifests.KindAttachment, Name: at, RequiredBy: name, Requirement: "attached to it",
+			Source: manifests.Source{URL: at, Digest: d.Digest, Trust: manifests.TrustAttached},
+			Blob:   manifests.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size},
+		})
+		return
+	}
+	t.Fatalf("no image %s", name)
+}
+
+// Layer stores the content of a layer.
+func (b *Builder) Layer(mediaType string, content []byte, annotations map[string]string) ocispec.Descriptor {
+	d := oci(b.Blob(mediaType, content))
+	d.Annotations = annotations
+	return d
 }
 
 // manifest makes an image manifest with one layer of one file.

@@ -45,6 +45,7 @@ type packOptions struct {
 	private    bool
 	rate       sizeFlag
 	split      splitFlag
+	imageKeys  []string
 	base       string
 	since      string
 }
@@ -106,6 +107,7 @@ func (o *packOptions) contentFlags(cmd *cobra.Command) {
 	f.StringSliceVar(&o.manifest.Images, "image", nil, "additional images")
 	f.StringArrayVar(&o.imageLists, "images-from", nil, "file with more images: one on each line, or Kubernetes objects (YAML); - for stdin")
 	f.StringVar(&o.manifest.Attachments, "attachments", "", "signatures, attestations and SBOMs of the images that come along: all or none (default all)")
+	imageKeyFlag(cmd, &o.imageKeys)
 	f.StringSliceVar(&o.manifest.Packages, "package", nil, "additional OS packages, with their dependencies, for every distribution")
 	o.extra.flags(cmd)
 	f.StringSliceVar(&o.addons, "addon", nil, "addons of the catalog, such as metrics-server")
@@ -141,6 +143,10 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	defer src.end()
+	signers, err := imageSigners(src.manifest.Signatures)
+	if err != nil {
+		return err
+	}
 	if o.hosts {
 		return a.listHosts(src.manifest, o, src.client)
 	}
@@ -182,7 +188,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
 		Client: src.client, Store: src.store, Key: key, Unsigned: o.unsigned, Output: output, Split: split, Base: base, Parallel: o.parallel, SelfBinaries: src.self,
-		VerifyAfterWrite: o.reread, Progress: src.progress, Log: a.log(),
+		VerifyAfterWrite: o.reread, ImageSigners: signers, Progress: src.progress, Log: a.log(),
 	})
 	if err != nil {
 		return err
@@ -289,13 +295,16 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 		rewrites = append(rewrites, manifests.Rewrite{From: from, To: to})
 	}
 	m.Rewrites = append(rewrites, m.Rewrites...)
+	signatures, err := parseImageKeys(o.imageKeys)
+	m.Signatures = append(m.Signatures, signatures...)
+	errs = append(errs, err)
 	return m, errors.Join(append(errs, o.check(m)...)...)
 }
 
 // manifestFlags are the flags that set fields of the Manifest, by field.
 var manifestFlags = map[string]string{
 	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni", "runtime": "--runtime",
-	"images": "--image", "attachments": "--attachments", "packages": "--package", "charts": "--chart", "files": "--add-file", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
+	"images": "--image", "attachments": "--attachments", "signatures": "--image-key", "packages": "--package", "charts": "--chart", "files": "--add-file", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 
 // check returns all problems that can be found offline. The file was validated

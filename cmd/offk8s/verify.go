@@ -15,6 +15,7 @@ import (
 func (a *app) verifyCommand() *cobra.Command {
 	var o trustOptions
 	var content bool
+	var imageKeys []string
 	cmd := &cobra.Command{
 		Use:   "verify [BUNDLE [BASE…]]",
 		Short: "Check every byte of a bundle in place",
@@ -26,35 +27,53 @@ part, or the bundle without a suffix; a part that is missing, damaged or of anot
 bundle is named. A delta is verified with its base: name it, too.
 
 --key takes the public key, or its fingerprint: the key itself is in the bundle then.
+With --image-key, the images that begin with PREFIX must have a signature by that key
+among the attachments in the bundle, as cosign sign --key makes it: no network is needed,
+and no transparency log is asked. The longest prefix that fits an image counts; of several
+keys with it one is enough.
+
 With --insecure-allow-unsigned and no key, the result is "intact" instead of "good":
 the bytes belong together, but nothing shows who packed them.
 
-Exit status: 0 good; 2 the base of a delta is missing; 4 the bundle or its signature is bad; 5 no signature, no key to
+Exit status: 0 good; 2 the base of a delta is missing; 4 the bundle or its signature is bad; 5 no signature of the bundle or of an image, no key to
 check it with, or expired (with --require-fresh).`,
 		Example: `  offk8s verify --key offk8s.pub kubernetes-1.36.tar
   offk8s verify --key offk8s.pub kubernetes-1.36.tar.part-001
   offk8s verify --key offk8s.pub delta.tar kubernetes-1.36.tar
+  offk8s verify --key offk8s.pub --image-key registry.example.com/team=cosign.pub kubernetes-1.36.tar
   offk8s verify --key sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 kubernetes-1.36.tar`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := parseImageKeys(imageKeys)
+			if err != nil {
+				return usageError{err}
+			}
+			signers, err := imageSigners(list)
+			if err != nil {
+				return err
+			}
 			return a.withBundle(cmd.Context(), o, args, func(b *bundle.Bundle) error {
 				if err := b.Whole(); err != nil {
 					return err
 				}
-				return a.verify(cmd.Context(), b, content)
+				return a.verify(cmd.Context(), b, content, signers)
 			})
 		},
 	}
 	o.flags(cmd)
+	imageKeyFlag(cmd, &imageKeys)
 	cmd.Flags().BoolVar(&content, "content", false, "decode compressed files too, and check their content (takes several times as long)")
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, b *bundle.Bundle, content bool) error {
+func (a *app) verify(ctx context.Context, b *bundle.Bundle, content bool, signers []bundle.ImageSigner) error {
 	err := a.track("verify "+filepath.Base(b.Path()), func(progress func(done, total int64)) error {
 		return b.Verify(ctx, bundle.VerifyOptions{Progress: progress, Content: content})
 	})
 	if err != nil {
+		return err
+	}
+	if err := b.VerifyImages(signers); err != nil {
 		return err
 	}
 	m, err := newMirror([]*bundle.Bundle{b}, mirror.Options{})
