@@ -31,7 +31,7 @@ func Topologies() []Topology {
 		{"all-in-one", "one host with all roles", times(1, plane, member, worker), nil, 1, ""},
 		{"single", "a control plane, etcd on three hosts, workers", append(times(1, plane, member), times(2, member, worker)...), []Role{worker}, 3, ""},
 		{
-			"compact", "three control planes with etcd that run pods too; two of them are the load balancers",
+			"compact", "three control planes with etcd that run pods too; two are the load balancers",
 			append(times(2, plane, member, worker, balancer), []Role{plane, member, worker}),
 			[]Role{worker},
 			3, BalanceHosts,
@@ -49,7 +49,7 @@ func Topologies() []Topology {
 			9, BalanceHosts,
 		},
 		{"external", "three control planes with etcd behind a balancer of yours, workers", times(3, plane, member), []Role{worker}, 4, BalanceExternal},
-		{"node-local", "three control planes with etcd, workers; a proxy on every node instead of a balancer", times(3, plane, member), []Role{worker}, 4, BalanceNodeLocal},
+		{"node-local", "three control planes with etcd, workers; a proxy on every node, no balancer", times(3, plane, member), []Role{worker}, 4, BalanceNodeLocal},
 	}
 }
 

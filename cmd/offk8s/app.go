@@ -68,6 +68,7 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	root.SetFlagErrorFunc(flagError)
 	root.Version = version()
 	root.SetVersionTemplate(versionLine() + "\n")
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", helpWidth-wrapSlop)))
 	f := root.PersistentFlags()
 	f.StringVar(&a.format, "format", "text", "format of the result: text, json or yaml")
 	f.StringVar(&a.progress, "progress", "auto", "progress on stderr: auto, tty, plain, json or none")
@@ -85,6 +86,13 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	complete(root)
 	return root
 }
+
+// Help has lines of helpWidth columns at most. pflag lets a last word pass the width that
+// it is given by wrapSlop columns.
+const (
+	helpWidth = 100
+	wrapSlop  = 5
+)
 
 // The values of the global flags.
 var (

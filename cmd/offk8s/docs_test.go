@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -57,6 +58,27 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 		if got := strings.Join(checkCode(root, code), "; "); !strings.Contains(got, want) {
 			t.Errorf("%s: found %q, want %q", code, got, want)
 		}
+	}
+}
+
+// Help fits into a terminal of 100 columns.
+func TestHelpIsNarrow(t *testing.T) {
+	var out strings.Builder
+	root := reference(newApp(strings.NewReader(""), &out, io.Discard).command())
+	lines := 0
+	err := eachCommand(root, func(cmd *cobra.Command) error {
+		out.Reset()
+		err := cmd.Help()
+		for line := range strings.Lines(out.String()) {
+			lines++
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > helpWidth {
+				t.Errorf("%s --help: a line of %d columns:\n%s", cmd.CommandPath(), n, line)
+			}
+		}
+		return err
+	})
+	if err != nil || lines < 500 {
+		t.Errorf("%d lines of help were checked, %v", lines, err)
 	}
 }
 

@@ -34,7 +34,8 @@ of the new key carry the statement, so that verifiers who trust the old public k
 them. The old key file cannot sign after that; bundles that it has signed stay good, unless
 --until or --revoke end that.
 
-Exit status: 0 done; 1 the program of --sign-exec failed; 2 usage; 5 the old key was replaced before; 12 wrong passphrase.`,
+Exit status: 0 done; 1 the program of --sign-exec failed; 2 usage;
+5 the old key was replaced before; 12 wrong passphrase.`,
 		Example: `  offk8s keys rotate --key offk8s.key -o new.key
   offk8s keys rotate --key offk8s.key -o new.key --until 2027-06-30
   offk8s keys rotate --key stolen.key -o new.key --revoke`,
@@ -112,9 +113,11 @@ public keys, are revoked. Every bundle that it signs from now on carries that. V
 that trust the signing key and have seen such a bundle refuse the revoked keys, for old
 bundles too. The statement is written into the key file.
 
-Exit status: 0 done; 1 the program of --sign-exec failed; 2 usage; 5 the signing key was replaced; 12 wrong passphrase.`,
+Exit status: 0 done; 1 the program of --sign-exec failed; 2 usage;
+5 the signing key was replaced; 12 wrong passphrase.`,
 		Example: `  offk8s keys revoke --key offk8s.key old.pub
-  offk8s keys revoke --key offk8s.key sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
+  offk8s keys revoke --key offk8s.key \
+    sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.revokeKeys(cmd.Context(), o, args) },
 	}

@@ -32,8 +32,8 @@ its content with offk8s inspect or offk8s diff, before you sign it.
 Parts are signed as parts. Name the base of a delta after it if sign asks for it: it does
 when both have the same package repositories.
 
-Exit status: 0 done; 2 usage, the bundle is signed already, the key is newer than the bundle, or the base of a delta is missing; 4 the bundle is bad; 12 wrong
-passphrase.`,
+Exit status: 0 done; 2 usage, the bundle is signed already, the key is newer than the
+bundle, or the base of a delta is missing; 4 the bundle is bad; 12 wrong passphrase.`,
 		Example: `  offk8s pack --version 1.36 --unsigned             # on the machine with the internet
   offk8s inspect --insecure-allow-unsigned kubernetes-1.36.tar
   offk8s sign --key offk8s.key kubernetes-1.36.tar  # on the machine with the key`,

@@ -20,11 +20,12 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify [BUNDLE [BASE…]]",
 		Short: "Check every byte of a bundle in place",
 		Long: `Checks the signature over index.json against the public key, and every other byte
-against index.json: nothing altered, missing, duplicate or extra passes. Programs that are stored compressed are
-hashed as they are stored, which index.json covers; --content decodes them too.
-A bundle that offk8s serve would not start with does not pass either. Of a bundle in parts, name any
-part, or the bundle without a suffix; a part that is missing, damaged or of another
-bundle is named. A delta is verified with its base: name it, too.
+against index.json: nothing altered, missing, duplicate or extra passes. Programs that
+are stored compressed are hashed as they are stored, which index.json covers; --content
+decodes them too. A bundle that offk8s serve would not start with does not pass either.
+Of a bundle in parts, name any part, or the bundle without a suffix; a part that is
+missing, damaged or of another bundle is named. A delta is verified with its base: name
+it, too.
 
 --key takes the public key, or its fingerprint: the key itself is in the bundle then.
 With --image-key, the images that begin with PREFIX must have a signature by that key
@@ -35,13 +36,16 @@ keys with it one is enough.
 With --insecure-allow-unsigned and no key, the result is "intact" instead of "good":
 the bytes belong together, but nothing shows who packed them.
 
-Exit status: 0 good; 2 the base of a delta is missing; 4 the bundle or its signature is bad; 5 no signature of the bundle or of an image, no key to
-check it with, or expired (with --require-fresh).`,
+Exit status: 0 good; 2 the base of a delta is missing; 4 the bundle or its signature is bad;
+5 no signature of the bundle or of an image, no key to check it with, or expired (with
+--require-fresh).`,
 		Example: `  offk8s verify --key offk8s.pub kubernetes-1.36.tar
   offk8s verify --key offk8s.pub kubernetes-1.36.tar.part-001
   offk8s verify --key offk8s.pub delta.tar kubernetes-1.36.tar
-  offk8s verify --key offk8s.pub --image-key registry.example.com/team=cosign.pub kubernetes-1.36.tar
-  offk8s verify --key sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 kubernetes-1.36.tar`,
+  offk8s verify --key offk8s.pub kubernetes-1.36.tar \
+    --image-key registry.example.com/team=cosign.pub
+  offk8s verify kubernetes-1.36.tar \
+    --key sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := parseImageKeys(imageKeys)
