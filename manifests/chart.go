@@ -72,11 +72,11 @@ var chartVersion = strict.NewPattern(`^v?[0-9]+(\.[0-9]+){0,2}(-[0-9A-Za-z.-]+)?
 
 // CheckChart returns an error unless name and version can be those of a chart on the mirror.
 func CheckChart(name, version string) error {
-	if i, err := strict.ParseImage("mirror.example/" + ChartRef(name, version)); err != nil || i.Path != GroupCharts+"/"+name {
-		return fmt.Errorf("chart %q: want lower case letters, digits, dots, dashes and underscores", name)
-	}
 	if !chartVersion.MatchString(version) {
 		return fmt.Errorf("version %q of chart %q: want a full version such as 1.2.3", version, name)
+	}
+	if i, err := strict.ParseImage("mirror.example/" + ChartRef(name, version)); err != nil || i.Path != GroupCharts+"/"+name {
+		return fmt.Errorf("chart %q: want lower case letters, digits, dots, dashes and underscores", name)
 	}
 	return nil
 }

@@ -134,7 +134,7 @@ func (c *Cluster) validateHosts(ck *strict.Checks) {
 		if n := len(h.Name); n > strict.MaxNodeName {
 			ck.Add(p+".name", "%q has %d characters, want an RFC 1123 name of at most %d", h.Name, n, strict.MaxNodeName)
 		} else if !strict.IsNodeName(h.Name) {
-			ck.Add(p+".name", "found %q, want an RFC 1123 name: lower case letters, digits, dashes and dots", h.Name)
+			ck.AddHint(p+".name", nodeNameHint(h.Name), "found %q, want an RFC 1123 name: lower case letters, digits, dashes and dots", h.Name)
 		} else if j, dup := names[h.Name]; dup {
 			ck.Add(p+".name", "%q is already hosts[%d]", h.Name, j)
 		}
@@ -155,6 +155,31 @@ func (c *Cluster) validateHosts(ck *strict.Checks) {
 	}
 }
 
+// nodeNameHint suggests the name of a host that is almost the name s, "" if there is none:
+// copies from documents have long dashes and typographic quotes.
+func nodeNameHint(s string) string {
+	name := strings.ToLower(strings.NewReplacer("_", "-", " ", "-", "–", "-", "—", "-", "“", "", "”", "").Replace(strings.TrimSpace(s)))
+	if !strict.IsNodeName(name) {
+		return ""
+	}
+	return "write " + name
+}
+
+// addressHint suggests what to write for s, which is almost an address; "" if it is none.
+func addressHint(s string) string {
+	inside, bracket := strings.CutPrefix(s, "[")
+	if _, err := netip.ParseAddr(strings.TrimSuffix(inside, "]")); bracket && err == nil {
+		return "write it without brackets"
+	}
+	if strings.Contains(s, "/") {
+		return "write it without the prefix length"
+	}
+	if _, err := netip.ParseAddrPort(s); err == nil {
+		return "write the port of SSH as ssh.port"
+	}
+	return ""
+}
+
 // checkAddress checks the address of a host. The second result reports whether it
 // can be used for more checks.
 func checkAddress(ck *strict.Checks, path, s string) (netip.Addr, bool) {
@@ -163,9 +188,9 @@ func checkAddress(ck *strict.Checks, path, s string) (netip.Addr, bool) {
 	switch a = a.Unmap(); {
 	case err != nil && strict.IsDNSName(s):
 		ck.Add(path, "found the host name %q, %s", s, want)
-	case err != nil && strings.Contains(s, "/"):
-		ck.AddHint(path, "write it without the prefix length", "found %q, %s", s, want)
-	case err != nil || a.Zone() != "" || !a.IsGlobalUnicast():
+	case err != nil:
+		ck.AddHint(path, addressHint(s), "found %q, %s", s, want)
+	case a.Zone() != "" || !a.IsGlobalUnicast():
 		ck.Add(path, "found %q, %s", s, want)
 	case a.String() != s:
 		// Programs print addresses in this form, and steps look for it.

@@ -133,6 +133,9 @@ func (m *Manifest) Validate() []strict.Problem {
 	c.Each("distros", m.Distros, func(p, s string) {
 		want := "the name of a distribution such as rocky-9"
 		if lower := strings.ToLower(s); lower != s && strict.IsName(lower) {
+			if i := strings.IndexAny(lower, "0123456789"); i > 0 && lower[i-1] != '-' {
+				lower = lower[:i] + "-" + lower[i:] // Rocky9
+			}
 			want += "; did you mean " + lower + "?"
 		}
 		c.Match(p, s, strict.IsName, want)

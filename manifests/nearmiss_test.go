@@ -24,7 +24,16 @@ func TestNearMisses(t *testing.T) {
 		{"kind: Cluster", "kind: Manifest", `c.yaml:2:7: kind: found "Manifest", want "Cluster"`},
 		{"kind: Cluster\n", "kind: Manifest\nimages: [x]\nkubernetes: latest\n", `kind: found "Manifest", want "Cluster"`},
 		{"mirror:\n", "hostPreparation: {skip: [swapp]}\nmirror:\n", `did you mean "swap"?`},
-		{"name: worker-1", "name: M_3", "letters, digits, dashes"},
+		{"name: worker-1", "name: M_3", "letters, digits, dashes and dots (write m-3)"},
+		{"name: worker-1", "name: Worker-1.Example.COM", "(write worker-1.example.com)"},
+		{"name: worker-1", "name: worker–1", "(write worker-1)"},
+		{"name: worker-1", "name: “worker-1”", "(write worker-1)"},
+		{"name: worker-1", "name: worker:1", "dashes and dots"},
+		{"address: 10.0.0.21", "address: '[fd00::21]'", "(write it without brackets)"},
+		{"address: 10.0.0.21", "address: 10.0.0.21:22", "(write the port of SSH as ssh.port)"},
+		{"roles: [worker]", "roles: etcd, worker", `want a list, found "etcd, worker" (write [etcd, worker])`},
+		{"mirror:\n", "kubernetes: V1.36\nmirror:\n", `kubernetes: version "V1.36": want the form 1.36 or 1.36.3`},
+		{"mirror:\n", "kubernetes: 1.36.x\nmirror:\n", "want the form 1.36 or 1.36.3"},
 	}
 	for _, tt := range tests {
 		doc := strings.Replace(goodCluster, tt.from, tt.to, 1)
@@ -32,6 +41,34 @@ func TestNearMisses(t *testing.T) {
 		alone := err != nil && !strings.Contains(err.Error(), "\n")
 		if !alone || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s:\ngot %v\nwant %s alone", tt.to, err, tt.want)
+		}
+	}
+}
+
+// Near misses in pack.yaml get the right text to write.
+func TestNearMissesOfManifest(t *testing.T) {
+	for line, want := range map[string]string{
+		"distros: [Rocky9]":    "did you mean rocky-9?",
+		"distros: [Debian-12]": "did you mean debian-12?",
+		"distros: rocky-9":     "(write [rocky-9])",
+		"files: [{name: a, url: https://x/a, digest: abc}]":                    "want sha256: and 64 hexadecimal digits",
+		"charts: [{name: shop, version: ^1, repository: https://example.com}]": `version "^1" of chart "shop": want a full version`,
+		"kind: Manifest": `duplicate key "kind"`,
+	} {
+		doc := "apiVersion: offk8s.dev/v1\nkind: Manifest\nkubernetes: \"1.36\"\n" + line + "\n"
+		if _, err := LoadManifest("pack.yaml", []byte(doc)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s:\ngot %v\nwant %s", line, err, want)
+		}
+	}
+}
+
+// YAML would read the version 1.30 as the number 1.3, and Windows writes a mark and other
+// ends of lines: none of it changes a document.
+func TestDocumentsOfWindows(t *testing.T) {
+	text := "apiVersion: offk8s.dev/v1\nkind: Manifest\nkubernetes: 1.30\n"
+	for _, doc := range []string{text, "\ufeff" + strings.ReplaceAll(text, "\n", "\r\n")} {
+		if m, err := LoadManifest("pack.yaml", []byte(doc)); err != nil || m.Kubernetes != "1.30" {
+			t.Errorf("%q: found %+v, %v", doc, m, err)
 		}
 	}
 }

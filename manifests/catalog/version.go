@@ -16,14 +16,15 @@ type Version struct {
 // and build metadata are refused: the catalog holds releases only.
 func ParseVersion(s string) (Version, error) {
 	parts := strings.Split(strings.TrimPrefix(s, "v"), ".")
+	other := fmt.Errorf("version %q: want the form 1.36 or 1.36.3", s)
 	if len(parts) != 2 && len(parts) != 3 {
-		return Version{}, fmt.Errorf("version %q: want the form 1.36 or 1.36.3", s)
+		return Version{}, other
 	}
 	n := [3]int{0, 0, -1}
 	for i, p := range parts {
 		v, err := strconv.Atoi(p)
 		if err != nil || strconv.Itoa(v) != p || v < 0 || v > 9999 {
-			return Version{}, fmt.Errorf("version %q: %q is not a plain number", s, p)
+			return Version{}, other
 		}
 		n[i] = v
 	}

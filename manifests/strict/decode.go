@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -179,6 +180,10 @@ func (d *Document) decodeSlice(n ast.Node, v reflect.Value, path string, depth i
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
 		d.mismatch(n, path, "a list")
+		if s, scalar := scalarText(n); scalar && s != "" && v.Type().Elem().Kind() == reflect.String {
+			words := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+			d.problems[len(d.problems)-1].Hint = "write [" + strings.Join(words, ", ") + "]"
+		}
 		return
 	}
 	out := reflect.MakeSlice(v.Type(), 0, len(seq.Values))

@@ -93,7 +93,7 @@ func CheckDigest(d digest.Digest) error {
 		return nil
 	}
 	if err := d.Validate(); err != nil {
-		return fmt.Errorf("digest %q: %w", d, err)
+		return fmt.Errorf("digest %q: %w, want sha256: and 64 hexadecimal digits", d, err)
 	}
 	if a := d.Algorithm(); a != digest.SHA256 && a != digest.SHA512 {
 		return fmt.Errorf("digest %q: want sha256 or sha512", d)
