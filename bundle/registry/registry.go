@@ -78,6 +78,9 @@ func parsePlace(address string, o Options) (place, error) {
 	bad := func(format string, args ...any) (place, error) {
 		return place{}, fmt.Errorf("%w: %q: %s, want the form harbor.example/offk8s", ErrAddress, address, fmt.Sprintf(format, args...))
 	}
+	if strings.Contains(rest, "://") {
+		return bad("no scheme other than %s", Scheme)
+	}
 	if !ok || host == "" || prefix == "" {
 		return bad("no host and prefix")
 	}

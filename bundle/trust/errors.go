@@ -18,6 +18,8 @@ var (
 	ErrUnknownKey     = errors.New("signed by an unknown key")
 	// ErrSigner means that a program that was to sign did not make a good signature.
 	ErrSigner = errors.New("the signing program failed")
+	// ErrKeyMode means that others can read a key file.
+	ErrKeyMode = errors.New("others can read the key file")
 	// ErrExternal means that only a Signer can sign for a key.
 	ErrExternal = errors.New("the key file has no private key for bundles, which is in hardware or elsewhere")
 	// ErrReplaced means that another key has come after the one of a key file.

@@ -199,7 +199,7 @@ func LoadKeyFile(path string, pass func() ([]byte, error)) (*KeyPair, error) {
 	}
 	defer f.Close()
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return nil, fmt.Errorf("key file %q has mode %#o, others can read it: expected 0600", path, perm)
+		return nil, fmt.Errorf("%w: %q has mode %#o, expected 0600", ErrKeyMode, path, perm)
 	}
 	b, err := io.ReadAll(reader.Limit(f, maxKeyFile))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -193,6 +194,9 @@ func readInput(name string) ([]byte, error) {
 	}
 	defer f.Close()
 	b, err := io.ReadAll(reader.Limit(f, maxInput))
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, fmt.Errorf("%q is a directory, want a file", name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %q: %w", name, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"syscall"
@@ -59,6 +60,7 @@ var classes = []class{
 	{is(bundle.ErrOtherBase), exitUsage, "name the bundle that the delta was packed with"},
 	{is(bundle.ErrSigned), exitUsage, "offk8s verify shows whether it is signed with your key; to sign it with another one, pack it again"},
 	{is(trust.ErrSigner), exitError, "run the program of --sign-exec by itself; docs/keys.md says what it gets and what it must answer"},
+	{is(trust.ErrKeyMode), exitUsage, "chmod 600 takes the others' rights away; a public key (.pub) cannot sign, name the file without that ending"},
 	{is(trust.ErrExternal), exitUsage, "give --sign-exec PROGRAM, which signs with it"},
 	{is(trust.ErrReplaced), exitPolicy, "give the key file of the new key with --key"},
 	{is(trust.ErrRevoked), exitPolicy, "get a bundle that the current key has signed; do not use this one"},
@@ -103,6 +105,7 @@ var classes = []class{
 	{is(bundle.ErrVerify), exitVerify, "do not use this bundle; copy it again from the source"},
 	{is(selfbin.ErrDynamic), exitUsage, "build it with make build, or CGO_ENABLED=0 go build ./cmd/offk8s"},
 	{is(bundle.ErrNoSelf), exitUsage, "give --self ARCH=FILE; make dist builds the binaries of all architectures"},
+	{func(err error) bool { return is(bundle.ErrInput)(err) && is(fs.ErrNotExist)(err) }, exitUsage, "paths in pack.yaml and in flags begin at the directory in which pack runs"},
 	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it"},
 	{is(syscall.ENOSPC), exitError, "free space there, or write to another directory; finished downloads are kept"},
 	{is(syscall.EFBIG), exitError, "its file system has no files of this size: write to another one, or in parts with pack --split"},

@@ -27,7 +27,11 @@ func (a *app) initCommand() *cobra.Command {
 		ValidArgs: []string{"pack", "cluster"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
-				return errors.New("want one argument: pack or cluster")
+				err := errors.New("want one argument: pack or cluster")
+				if len(args) == 1 {
+					return withHint(usagef("offk8s init: found %q, %w", args[0], err), "%s", nearestOf(args[0], cmd.ValidArgs))
+				}
+				return err
 			}
 			return nil
 		},
@@ -38,6 +42,8 @@ func (a *app) initCommand() *cobra.Command {
 			}
 			if fill := filled.Topology != "" || len(filled.Hosts) > 0 || filled.VIP != "" || filled.Endpoint != ""; fill && args[0] == "pack" {
 				return usagef("--topology, --hosts, --vip and --endpoint are for init cluster")
+			} else if fill && filled.Topology == "" {
+				return withHint(usagef("init cluster: --hosts, --vip and --endpoint need --topology"), "offk8s init --help lists the topologies")
 			} else if fill {
 				var err error
 				if content, err = filled.Write(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -264,6 +265,8 @@ func readPublicKeys(files []string) ([]trust.PublicKey, error) {
 			err = usagef("public key: %w", err)
 			if strings.HasPrefix(name, "sha256:") {
 				err = withHint(err, "give the file: this command needs the key itself, verify, inspect and serve take its fingerprint")
+			} else if errors.Is(err, fs.ErrNotExist) {
+				err = withHint(err, "%s", missingKeyHint())
 			}
 			errs = append(errs, err)
 			continue
@@ -275,6 +278,19 @@ func readPublicKeys(files []string) ([]trust.PublicKey, error) {
 		keys = append(keys, k...)
 	}
 	return keys, errors.Join(errs...)
+}
+
+// missingKeyHint says where public keys are.
+func missingKeyHint() string {
+	if file := publicPath(defaultKey()); exists(file) {
+		return "there is one in " + file + ", which is used without --key"
+	}
+	return "copy it from the packing machine, where offk8s keys generate, or the first pack, wrote it as ~/.config/offk8s/offk8s.pub"
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // publicKeyError is the error of a file that holds no public key.

@@ -337,7 +337,9 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	if o.split > 0 && o.split < minSplit {
 		errs = append(errs, fmt.Errorf("--split %s: want at least %s", &o.split, bundle.FormatSize(minSplit)))
 	}
-	if st, err := os.Stat(filepath.Dir(o.output)); err != nil || !st.IsDir() {
+	if st, err := os.Stat(o.output); err == nil && st.IsDir() {
+		errs = append(errs, fmt.Errorf("--output %q: is a directory, want the name of a file", o.output))
+	} else if st, err := os.Stat(filepath.Dir(o.output)); err != nil || !st.IsDir() {
 		errs = append(errs, fmt.Errorf("--output %q: there is no directory %q", o.output, filepath.Dir(o.output)))
 	}
 	return errs

@@ -213,7 +213,7 @@ func TestCommandsInPagesParse(t *testing.T) {
 		"offk8s install --wait soon":                   "want a duration",
 		"offk8s init cluster --topology huge":          `--topology: "huge" is not one of`,
 		"cat x | offk8s verify --parallel many":        "unknown flag",
-		"make build && offk8s config schema something": "invalid argument",
+		"make build && offk8s config schema something": "want cluster or pack",
 	} {
 		var got []string
 		for _, words := range offk8sIn(line) {

@@ -200,7 +200,11 @@ func (o serveOptions) check() error {
 		addresses["--metrics"] = o.metrics
 	}
 	for flag, address := range addresses {
-		if _, _, err := net.SplitHostPort(address); err != nil {
+		_, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
 			errs = append(errs, withHint(usagef("%s %q: want HOST:PORT", flag, address), "for example :8443, 10.0.0.5:8443 or [fd00::5]:8443"))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,8 +25,14 @@ func flagError(cmd *cobra.Command, err error) error {
 				names = append(names, f.Name)
 			}
 		})
-		if best, near := strict.Nearest(unknown.GetSpecifiedName(), names); near && unknown.GetSpecifiedShortnames() == "" {
+		short := unknown.GetSpecifiedShortnames()
+		if best, near := strict.Nearest(unknown.GetSpecifiedName(), names); near && short == "" {
 			hint = fmt.Sprintf("did you mean --%s?", best)
+		}
+		// -version begins with the flag -v; ersion is left.
+		long := func(name string) bool { return len(short) > 1 && strings.HasSuffix(name, short) }
+		if i := slices.IndexFunc(names, long); i >= 0 {
+			hint = fmt.Sprintf("did you mean --%s?", names[i])
 		}
 	}
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
@@ -88,13 +95,33 @@ func argumentError(cmd *cobra.Command, args []string, err error) error {
 	case fmt.Sprint(cobra.MaximumNArgs(1)(cmd, args)):
 		extra = 1
 	default:
+		_, want, _ := strings.Cut(cmd.Use, " ")
+		if strings.HasPrefix(err.Error(), "accepts ") || strings.HasPrefix(err.Error(), "requires ") { // of cobra
+			return usagef("%s: found %s, want %s", cmd.CommandPath(), count(len(args), "argument"), want)
+		}
+		if len(cmd.ValidArgs) > 0 && strings.HasPrefix(err.Error(), "invalid argument") {
+			err = fmt.Errorf("found %q, want %s", args[0], strings.Join(cmd.ValidArgs, " or "))
+			return withHint(usagef("%s: %w", cmd.CommandPath(), err), "%s", nearestOf(args[0], cmd.ValidArgs))
+		}
 		return usagef("%s: %w", cmd.CommandPath(), err)
 	}
 	err = usagef("%s: unexpected argument %q", cmd.CommandPath(), args[extra])
 	if _, parse := catalog.ParseVersion(args[0]); parse == nil && cmd.Flags().Lookup("version") != nil {
 		return withHint(err, "did you mean --version %s?", args[0])
 	}
+	if cmd.Flags().Lookup(args[extra]) != nil {
+		return withHint(err, "did you mean --%s?", args[extra])
+	}
 	return err
+}
+
+// nearestOf returns the hint that names the most similar of names, "" if none is similar.
+func nearestOf(got string, names []string) string {
+	best, near := strict.Nearest(got, names)
+	if !near {
+		return ""
+	}
+	return strict.DidYouMean(best)
 }
 
 // setFromEnvironment sets the flags that the command line does not set from
