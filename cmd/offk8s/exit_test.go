@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,6 +129,76 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("stdout has %q", stdout.String())
 			}
 		})
+	}
+}
+
+// remediesInPage has the exitCases, by name, that troubleshooting.md describes with a row
+// that contains the text.
+var remediesInPage = map[string][]string{
+	"is not in the catalog":             {"input of resolve"},
+	"is dynamically linked":             {"own build is dynamic"},
+	"no binary for another":             {"no binary for an architecture"},
+	"leads into a private network":      {"redirect into a private network"},
+	"credentials of a registry":         {"Docker configuration"},
+	"the apt archive of":                {"apt archive unknown"},
+	"exit 6 from `drill`":               {"drill of a cluster with a fault", "drill without the endpoint"},
+	"exit 3 | some hosts":               {"some hosts"},
+	"exit 3, some artifacts failed":     {"some artifacts later", "some artifacts never"},
+	"exit 4, truncated, or a digest":    {"bundle altered", "bad signature", "one artifact of many altered"},
+	"exit 4, signed by an unknown":      {"unknown key"},
+	"exit 4, content of the mirror":     {"mirror altered"},
+	"image of a chart does not exist":   {"image of a chart"},
+	"the registry denies, has no TLS":   {"bad address of a registry", "registry denies", "registry without TLS", "registry away"},
+	"serve different bundles":           {"mirrors with different bundles"},
+	"another fingerprint":               {"mirror with another CA"},
+	"a repository's metadata":           {"altered repository"},
+	"signed already":                    {"signed already"},
+	"the signing program failed":        {"signing program", "key elsewhere", "replaced key"},
+	"others can read the key file":      {"others can read the key"},
+	"the key was revoked":               {"revoked key"},
+	"`bad history of keys`":             {"history of keys"},
+	"refused by `--require pinned`":     {"policy"},
+	"unsigned, or the signature is":     {"unsigned", "empty signature"},
+	"exit 5, no public key":             {"no key"},
+	"the state does not belong to":      {"credentials of another cluster"},
+	"a ticket has expired":              {"ticket of another machine", "ticket that has expired", "bundle of another ticket"},
+	"`--state` has another cluster":     {"state of another cluster", "damaged state"},
+	"a delta without its base":          {"delta without its base", "delta with another base"},
+	"a part is missing or damaged":      {"damaged part"},
+	"other component versions":          {"other versions"},
+	"an older bundle than the last one": {"rollback"},
+	"belongs to another cluster":        {"host of another cluster"},
+	"expired, or packed in the future":  {"expired", "packed in the future"},
+	"exit 6, checks failed":             {"preflight"},
+	"exit 11 | another `pack`":          {"cache locked"},
+	"exit 11 | another operator":        {"host locked"},
+	"exit 12, wrong passphrase":         {"passphrase"},
+	"sudo asks, refuses a password":     {"sudo wants a password", "sudo refused it", "requiretty", "no sudoer", "no sudo"},
+	"the key to log in is encrypted":    {"encrypted key"},
+	"the host key is unknown or":        {"host key unknown", "host key changed"},
+	"`no space left on device`":         {"disk full", "file too large"},
+}
+
+// Errors with a class of their own have a row in docs/troubleshooting.md. The message of
+// some names the place itself, or the outcome is no error.
+func TestTroubleshootingHasEveryClass(t *testing.T) {
+	page, err := os.ReadFile("../../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := map[string]bool{"any other": true, "usage": true, "document": true, "a file of pack.yaml is missing": true, "pending": true}
+	for text, names := range remediesInPage {
+		if !strings.Contains(string(page), text) {
+			t.Errorf("no row has %q", text)
+		}
+		for _, name := range names {
+			described[name] = true
+		}
+	}
+	for _, tt := range exitCases {
+		if !described[tt.name] {
+			t.Errorf("docs/troubleshooting.md has no row for %q", tt.name)
+		}
 	}
 }
 

@@ -342,6 +342,9 @@ func TestLanguagesHaveTheSameCommands(t *testing.T) {
 		if diff := cmp.Diff(allCommands(p), allCommands(chinese)); diff != "" {
 			t.Errorf("commands of %s (-) and %s (+):\n%s", name, twin, diff)
 		}
+		if a, b := shapeOf(p), shapeOf(chinese); filepath.Dir(name) == "docs" && a != b {
+			t.Errorf("%s has %s, and %s has %s", name, a, twin, b)
+		}
 		for _, pair := range [][2]page{{p, chinese}, {chinese, p}} {
 			if !slices.Contains(linksOf(pair[0]), pair[1].name) {
 				t.Errorf("%s has no link to %s", pair[0].name, pair[1].name)
@@ -353,6 +356,11 @@ func TestLanguagesHaveTheSameCommands(t *testing.T) {
 			t.Errorf("%s is not there", name)
 		}
 	}
+}
+
+// shapeOf counts the headings and the rows of tables in a page.
+func shapeOf(p page) string {
+	return fmt.Sprintf("%d headings and %d rows of tables", strings.Count(p.text, "\n#"), strings.Count(p.text, "\n|"))
 }
 
 // A page in Chinese leads to pages in Chinese, except to its own twin.
