@@ -78,17 +78,21 @@ func (k *KeyPair) MarshalEncrypted(pass []byte) ([]byte, error) {
 
 // PublicParts returns the public keys in the content of offk8s.key, which are
 // readable without the passphrase: that of bundles, and the armoured OpenPGP key of
-// repositories. ParseKeyFile checks that they belong to the private keys.
-func PublicParts(b []byte) (PublicKey, []byte, error) {
+// repositories. ParseKeyFile checks that they belong to the private keys. h is the history
+// of the key; its statements are checked.
+func PublicParts(b []byte) (k PublicKey, openPGP []byte, h History, err error) {
 	var f keyFile
 	if err := strict.DecodeJSON(b, &f); err != nil {
-		return PublicKey{}, nil, fmt.Errorf("not a key file: %w", err)
+		return k, nil, nil, fmt.Errorf("not a key file: %w", err)
 	}
 	keys, err := ParsePublicKeys([]byte(f.PublicKey))
-	if err != nil {
-		return PublicKey{}, nil, fmt.Errorf("key file: %w", err)
+	if err == nil {
+		_, err = f.History.Keys()
 	}
-	return keys[0], []byte(f.OpenPGPPublicKey), nil
+	if err != nil {
+		return k, nil, nil, fmt.Errorf("key file: %w", err)
+	}
+	return keys[0], []byte(f.OpenPGPPublicKey), f.History, nil
 }
 
 // isKeyFile reports whether b looks like the content of offk8s.key.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,79 +176,6 @@ func (a *app) showKey(k *trust.KeyPair, path string) error {
 		_, err := fmt.Fprintf(w, "key          %s\npublic key   %s\nfingerprint  %s\nopenpgp      %s\n", v["key"], v["publicKey"], v["fingerprint"], v["openPGP"])
 		return err
 	})
-}
-
-func (a *app) keysShowCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show [FILE]",
-		Short: "Print the fingerprints of a key file",
-		Long: `Prints the fingerprint of every key in FILE (default: the public key of this user):
-an offk8s.pub, an OpenPGP key such as /offk8s.asc of a mirror, or an offk8s.key, of
-which it reads the public keys only. Compare them with the packing machine's.`,
-		Example: `  offk8s keys show offk8s.pub
-  offk8s keys show offk8s.asc`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			name := publicPath(defaultKey())
-			if len(args) == 1 {
-				name = args[0]
-			}
-			keys, err := a.keysIn(name)
-			if errors.Is(err, os.ErrNotExist) {
-				return withHint(err, "offk8s keys generate writes one; so does the first offk8s pack")
-			}
-			if err != nil {
-				return err
-			}
-			return a.result(keys, func(w io.Writer) error {
-				for _, k := range keys {
-					if _, err := fmt.Fprintln(w, cmp.Or(k.Fingerprint, k.OpenPGP)); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
-	}
-}
-
-// shownKey is a key as keys show prints it, with the fingerprint of its kind.
-type shownKey struct {
-	File        string `json:"file"`
-	Fingerprint string `json:"fingerprint,omitempty"` // "sha256:<hex>" of a key that signs bundles
-	OpenPGP     string `json:"openPGP,omitempty"`     // upper-case hex of a key that signs repositories
-}
-
-// keysIn returns the keys of a file of any kind.
-func (a *app) keysIn(name string) ([]shownKey, error) {
-	content, err := reader.ReadFile(name, maxPublicKeys)
-	if err != nil {
-		return nil, usagef("public key: %w", err)
-	}
-	var shown []shownKey
-	public, err := trust.ParsePublicKeys(content)
-	openPGP := content
-	if errors.Is(err, trust.ErrPrivate) {
-		var k trust.PublicKey
-		if k, openPGP, err = trust.PublicParts(content); err != nil {
-			return nil, publicKeyError(name, trust.ErrPrivate)
-		}
-		a.warnf("%q %v; give others %q and keep this file", name, trust.ErrPrivate, publicPath(name))
-		public = []trust.PublicKey{k}
-	}
-	for _, k := range public {
-		shown = append(shown, shownKey{File: name, Fingerprint: k.Fingerprint()})
-	}
-	ring, ringErr := trust.ReadKeyring(openPGP)
-	if ringErr == nil {
-		for _, f := range ring.Fingerprints() {
-			shown = append(shown, shownKey{File: name, OpenPGP: f})
-		}
-	}
-	if len(shown) == 0 {
-		return nil, publicKeyError(name, err)
-	}
-	return shown, nil
 }
 
 // maxPublicKeys bounds a file of public keys in bytes.
