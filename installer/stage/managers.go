@@ -74,6 +74,13 @@ func networkManagers(l *list, in Input, h manifests.Host) {
 	}
 }
 
+// reloadManager makes NetworkManager read its configuration and do nothing else, which is
+// flag 1 from version 1.22 on (NetworkManager's D-Bus API, "Reload"). When systemd reloads
+// it, it writes /etc/resolv.conf too, in place of one that the administrator has written.
+const reloadManager = `systemctl -q is-active NetworkManager.service || exit 0
+busctl call org.freedesktop.NetworkManager /org/freedesktop/NetworkManager org.freedesktop.NetworkManager Reload u 1 ||
+exec systemctl reload NetworkManager.service`
+
 // unmanaged adds the steps that make NetworkManager leave interfaces alone.
 func unmanaged(l *list, names []string) {
 	for i, n := range names {
@@ -82,9 +89,8 @@ func unmanaged(l *list, names []string) {
 	l.add("unmanaged", &step.File{
 		Path: unmanagedFile, Content: written + "[keyfile]\nunmanaged-devices+=" + strings.Join(names, ";") + "\n",
 	}).Why = "NetworkManager would change the interfaces of the pod network"
-	// The verb of systemd 219, which later versions take too.
 	l.add("unmanaged-reload", &step.Command{
-		Argv: []string{"systemctl", "reload-or-try-restart", "NetworkManager.service"}, Once: true, Triggers: []string{unmanagedFile},
+		Argv: []string{"sh", "-c", reloadManager}, Once: true, Triggers: []string{unmanagedFile},
 		Text: "NetworkManager reads its configuration again",
 	})
 }

@@ -1,6 +1,10 @@
 package stage
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -72,7 +76,7 @@ func TestManagers(t *testing.T) {
 	}
 	in := testInput(t, "1.36")
 	f := in.Facts["node-1"]
-	f.System.NMCloudSetup = true
+	f.System.NMCloudSetup, f.NetworkManager = true, true
 	in.Facts["node-1"] = f
 	for _, u := range []string{"nm-cloud-setup.timer", "nm-cloud-setup.service"} {
 		it, ok := steps(t, in, "host", "node-1")["no-"+u]
@@ -104,4 +108,43 @@ func TestNoProxies(t *testing.T) {
 			t.Errorf("%q: %d of %d services do without", proxy, without, services)
 		}
 	}
+}
+
+// TestNetworkManagerReload runs the script with stand-ins: NetworkManager is asked for its
+// configuration alone, since with systemd's reload it writes /etc/resolv.conf too.
+func TestNetworkManagerReload(t *testing.T) {
+	const call = "busctl call org.freedesktop.NetworkManager /org/freedesktop/NetworkManager org.freedesktop.NetworkManager Reload u 1\n"
+	for _, tt := range []struct {
+		name            string
+		active, version bool // it runs; it has the method
+		want            string
+	}{
+		{"it runs", true, true, call},
+		{"older than 1.22", true, false, call + "systemctl reload NetworkManager.service\n"},
+		{"it does not run", false, true, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, script := range map[string]string{
+				"systemctl": fmt.Sprintf("[ $1 != -q ] || exit %d\necho systemctl \"$@\"\n", exitCode(tt.active)),
+				"busctl":    fmt.Sprintf("echo busctl \"$@\"\nexit %d\n", exitCode(tt.version)),
+			} {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.Command("sh", "-c", reloadManager)
+			cmd.Env = []string{"PATH=" + dir + ":/bin"}
+			if got, err := cmd.Output(); err != nil || string(got) != tt.want {
+				t.Errorf("%q, %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func exitCode(ok bool) int {
+	if ok {
+		return 0
+	}
+	return 3
 }
