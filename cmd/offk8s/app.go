@@ -78,7 +78,7 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors on stderr")
 	root.AddCommand(
 		a.versionsCommand(), a.initCommand(), a.explainCommand(), a.configCommand(), a.keysCommand(),
-		a.packCommand(), a.lockCommand(), a.verifyCommand(), a.inspectCommand(), a.extractCommand(), a.whyCommand(), a.diffCommand(), a.mergeCommand(), a.inventoryCommand(), a.sbomCommand(), a.signCommand(),
+		a.packCommand(), a.lockCommand(), a.verifyCommand(), a.inspectCommand(), a.extractCommand(), a.whyCommand(), a.diffCommand(), a.mergeCommand(), a.inventoryCommand(), a.sbomCommand(), a.provenanceCommand(), a.signCommand(),
 		a.serveCommand(), a.pushCommand(), a.planCommand(), a.doctorCommand(), a.installCommand(), a.ticketCommand(), a.drillCommand(), a.rotateCommand(), a.resetCommand(), a.logsCommand(), a.kubeconfigCommand(),
 		a.stateCommand(),
 		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.apiProxyCommand(), a.smokeServerCommand(), a.docsCommand(), a.releaseCommand(),

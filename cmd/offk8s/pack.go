@@ -59,7 +59,8 @@ func (a *app) packCommand() *cobra.Command {
 dependencies, container images), downloads them in parallel with resume, checks
 every digest and signature, and seals one signed bundle. It also
 writes BUNDLE.lock.json (packing with --lock and the same key gives the same bytes) and
-BUNDLE.sha256 for sha256sum -c, which shows a bad copy but not who made it.
+BUNDLE.sha256 for sha256sum -c, which shows a bad copy but not who made it, and
+BUNDLE.provenance.json, the signed record of where everything came from (offk8s provenance).
 
 With --split, a bundle that is larger than one file may be becomes BUNDLE.part-001, …
 and BUNDLE.parts.json, their signed list. All commands read the parts as they lie: name
@@ -199,6 +200,11 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	if err := writeSums(output, res.Files); err != nil {
 		return err
+	}
+	if key != nil {
+		if err := writeProvenance(output, lock, res.Root, key); err != nil {
+			return err
+		}
 	}
 	if base != nil {
 		a.notef("this is a delta of %s; it needs its base, %s", bundle.FormatSize(res.Size), base.Bundle)

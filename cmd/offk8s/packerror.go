@@ -24,8 +24,8 @@ func packError(err error) error {
 	foreign := slices.ContainsFunc([]error{bundle.ErrVerify, trust.ErrUnsigned, trust.ErrUnknownKey, trust.ErrBadSignature},
 		func(target error) bool { return errors.Is(err, target) })
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, bundle.ErrImageSignature):
+		return err
 	case errors.Is(err, metadata.ErrAltered):
 		return byHost(err)
 	case foreign:

@@ -84,6 +84,9 @@ func (a *app) sign(ctx context.Context, o signOptions, args []string) (err error
 	if err := writeSums(o.output, sealed.Files); err != nil {
 		return err
 	}
+	if err := writeProvenance(o.output, b.Lock(), sealed.Root, key); err != nil {
+		return err
+	}
 	return a.printSigned(o.output, b, sealed, key)
 }
 
