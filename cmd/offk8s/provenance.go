@@ -33,13 +33,14 @@ func (a *app) provenanceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "provenance [BUNDLE]",
 		Short: "Check and print where the content of a bundle came from",
-		Long: `Prints the provenance that pack and sign write beside a bundle, BUNDLE.provenance.json: an in-toto
-statement with the predicate of SLSA v1 in a DSSE envelope, which other tools can check with the same public
-key. It lists each artifact with its digest, each source with its address, digest and the evidence for
-it, and the version of offk8s. It must be of this bundle, and signed by the key of the bundle.
+		Long: `Prints the provenance that pack and sign write beside a bundle, BUNDLE.provenance.json:
+an in-toto statement with the predicate of SLSA v1 in a DSSE envelope, which other tools
+can check with the same public key. It lists each artifact with its digest, each source
+with its address, digest and the evidence for it, and the version of offk8s. It must be of
+this bundle, and signed by the key of the bundle.
 
-Exit status: 0 good; 2 there is no such file; 4 it is of another bundle, altered or by another key; 5 no trusted
-signature of the bundle.`,
+Exit status: 0 good; 2 there is no such file; 4 it is of another bundle, altered or by
+another key; 5 no trusted signature of the bundle.`,
 		Example: `  offk8s provenance --key offk8s.pub kubernetes-1.36.tar
   offk8s provenance --key offk8s.pub --file saved.provenance.json kubernetes-1.36.tar`,
 		Args: cobra.MaximumNArgs(1),
