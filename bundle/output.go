@@ -50,7 +50,7 @@ type output struct {
 	parts []partEntry
 
 	f     *durable.Stream // the one that is being written; nil before the first
-	sum   *hasher         // of f; its buffer is what is not in f yet
+	sum   *hasher         // of f; its buffer is not in f yet
 	n     int64           // bytes of f
 	start []byte          // the first ones of f
 }

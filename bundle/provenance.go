@@ -55,7 +55,7 @@ type ProvenancePredicate struct {
 	} `json:"runDetails"`
 }
 
-// ProvenanceParameters are what the user of pack chose.
+// ProvenanceParameters are the choices of the user of pack.
 type ProvenanceParameters struct {
 	Name       string   `json:"name"`
 	Sequence   int64    `json:"sequence"`

@@ -165,7 +165,7 @@ func nodeNameHint(s string) string {
 	return "write " + name
 }
 
-// addressHint suggests what to write for s, which is almost an address; "" if it is none.
+// addressHint returns the address that s may mean, "" if there is none.
 func addressHint(s string) string {
 	inside, bracket := strings.CutPrefix(s, "[")
 	if _, err := netip.ParseAddr(strings.TrimSuffix(inside, "]")); bracket && err == nil {

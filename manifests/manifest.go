@@ -73,7 +73,7 @@ type ManifestAddon struct {
 
 // ManifestSignature requires signatures of images.
 type ManifestSignature struct {
-	// Images is what the names of the images begin with: a registry, or a path in one.
+	// Images is the prefix of the names of the images: a registry, or a path in one.
 	Images string `yaml:"images" json:"images"`
 	Key    string `yaml:"key" json:"key"` // file with the public key (PEM) that must have signed them, as cosign.pub
 }

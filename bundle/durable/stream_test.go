@@ -40,7 +40,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestStreamElsewhere writes to what knows no sync_file_range: a pipe.
+// TestStreamElsewhere writes to a pipe, for which there is no sync_file_range.
 func TestStreamElsewhere(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Limits of what may hang on an image. Some registries have indexes for lazy pulling or
+// Limits of attachments of an image. Some registries have indexes for lazy pulling or
 // second forms of an image there, which are as large as the image.
 const (
 	maxAttachment  = 64 << 20 // bytes of each
@@ -31,7 +31,7 @@ const (
 // (sigstore/cosign specs/SIGNATURE_SPEC.md, "Tag-based Discovery").
 var cosignSuffixes = []string{".sig", ".att", ".sbom"}
 
-// attachments fetches what hangs on images, as images are fetched, with all of its content.
+// attachments fetches attachments of images as images are fetched, with all of their content.
 type attachments struct{ *images }
 
 func (*attachments) Kind() manifests.ArtifactKind { return manifests.KindAttachment }
@@ -43,7 +43,7 @@ type Attachment struct {
 	Skip   string // why it cannot be in a bundle; empty if it can
 }
 
-// Attachments returns what hangs on the image of in its repository, by name: the manifests
+// Attachments returns the attachments of the image of in its repository, by name: the manifests
 // with the tags of cosign and the referrers of distribution-spec v1.1. Their manifests are
 // put into the store. Attachments of single platforms are not looked for.
 func (e Env) Attachments(ctx context.Context, ref ImageRef, of digest.Digest) ([]Attachment, error) {

@@ -109,7 +109,7 @@ func (w ways) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // TestNothingReachable counts the requests if each of ten hosts fails in another way: one
-// for each, all at the same time, and no pause for what does not get better.
+// for each, all at the same time, and no pause if waiting cannot help.
 func TestNothingReachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64

@@ -14,7 +14,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
 )
 
-// killedWorld is a made-up upstream, and what pack makes of it when nothing disturbs it.
+// killedWorld is a made-up upstream, and the bundle that pack makes of it undisturbed.
 type killedWorld struct {
 	dir  string
 	env  []string

@@ -39,7 +39,7 @@ func (r *reloader) openPushed(ctx context.Context, address string) (*bundle.Bund
 	return r.app.acceptSigner(trust, b)
 }
 
-// askTimeout bounds the question for what a registry has.
+// askTimeout bounds the question for the bundle of a registry.
 const askTimeout = 10 * time.Second
 
 // pushedAnother reports whether a registry has another bundle than the one that was

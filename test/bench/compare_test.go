@@ -41,7 +41,7 @@ func rounds(b *testing.B, ours, peer func() cost) {
 	b.ReportMetric(slices.Max(ratios), "max-x")
 }
 
-// measure returns what f costs by the clock cpu.
+// measure returns the cost of f by the clock cpu.
 func measure(f func(), cpu func() float64) cost {
 	start, before := time.Now(), cpu()
 	f()
