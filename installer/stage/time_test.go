@@ -1,11 +1,13 @@
 package stage
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/offk8s/offk8s/installer/distro"
 	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -104,5 +106,21 @@ func TestTimeWaitOfOneOfSeveral(t *testing.T) {
 	w := timeWait(in, in.Cluster.Hosts[1])
 	if strings.Contains(line, w.Expect) || !strings.Contains(strings.Replace(line, "10.0.0.11", "10.0.0.1 ", 1), w.Expect) {
 		t.Errorf("expects %q", w.Expect)
+	}
+}
+
+// TestChronyWaitsForItsConfiguration: the package of Debian would start it with servers on
+// the internet.
+func TestChronyWaitsForItsConfiguration(t *testing.T) {
+	in := testInput(t, "1.36")
+	for _, h := range in.Cluster.Hosts {
+		d, err := in.distro(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, ok := steps(t, in, "time", h.Name)["package"].Step.(*step.Packages)
+		if !ok || !slices.Equal(p.Masked, []string{d.Chrony.Unit}) {
+			t.Errorf("%s: %+v, want %s to stay down", h.Name, p, d.Chrony.Unit)
+		}
 	}
 }
