@@ -284,21 +284,22 @@ func (p *Packages) aptInstall(ctx context.Context, env *Env, names []string) err
 			return err
 		}
 	}
-	for _, u := range p.Masked {
-		if err := env.systemctl(ctx, "mask", "--runtime", "--", u); err != nil {
-			return err
-		}
+	if err := p.mask(ctx, env, "mask"); err != nil {
+		return err
 	}
 	// The mask stays if this fails or is interrupted: a Unit step removes it.
 	if err := transaction(ctx, env, Cmd{Argv: slices.Concat(get, install), Env: environ}); err != nil {
 		return err
 	}
-	for _, u := range p.Masked {
-		if err := env.systemctl(ctx, "unmask", "--runtime", "--", u); err != nil {
-			return err
-		}
+	return p.mask(ctx, env, "unmask")
+}
+
+// mask masks the units of Masked until the next boot, or unmasks them.
+func (p *Packages) mask(ctx context.Context, env *Env, verb string) error {
+	if len(p.Masked) == 0 {
+		return nil
 	}
-	return nil
+	return env.systemctl(ctx, slices.Concat([]string{verb, "--runtime", "--"}, p.Masked)...)
 }
 
 // aptConf returns the configuration, see apt.conf(5). apt reads APT_CONFIG first, so
