@@ -28,18 +28,14 @@ func TestClosureAgreesWithApt(t *testing.T) {
 	for _, s := range a.suites {
 		whole.repository(t, s.Name, a.indexOf(s.Packages))
 	}
-	sets, long := os.LookupEnv("OFFK8S_CLOSURE_SETS")
-	if !long {
-		sets = "10"
-	}
 	installs := whole.installs
-	if long {
+	if _, long := os.LookupEnv("OFFK8S_CLOSURE_SETS"); long {
 		installs = whole.library(t)
 	}
 	x := newIndex(a.suites, ClosureOptions{Arch: "amd64"})
-	first := number(t, os.Getenv("OFFK8S_CLOSURE_SEED"))
+	sets, first := testenv.Number(t, "OFFK8S_CLOSURE_SETS", 10), testenv.Number(t, "OFFK8S_CLOSURE_SEED", 0)
 	var installable, refused, gaveUp int
-	for seed := first; seed < first+number(t, sets); seed++ {
+	for seed := first; seed < first+sets; seed++ {
 		names := a.set(uint64(seed))
 		packages, err := x.closure(t.Context(), names)
 		whole := installs(t, names)
@@ -60,15 +56,6 @@ func TestClosureAgreesWithApt(t *testing.T) {
 		}
 	}
 	t.Logf("from set %d: %d installable (apt gave up on %d of them in the whole archive), %d refused by both", first, installable, gaveUp, refused)
-}
-
-func number(t *testing.T, s string) int {
-	t.Helper()
-	n, err := strconv.Atoi("0" + s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // archive is a Debian archive as the lists of this machine's apt have it.

@@ -38,7 +38,7 @@ type answer struct{ Whole, Closed string }
 // to begin.
 func TestClosureAgreesWithDnf(t *testing.T) {
 	needDnfLibrary(t)
-	sets, first := setting(t, "OFFK8S_CLOSURE_SETS", 60), setting(t, "OFFK8S_CLOSURE_SEED", 0)
+	sets, first := testenv.Number(t, "OFFK8S_CLOSURE_SETS", 60), testenv.Number(t, "OFFK8S_CLOSURE_SEED", 0)
 	var questions []question
 	for seed := first; seed < first+sets/10; seed++ {
 		r := rand.New(rand.NewPCG(uint64(seed), 1))
@@ -76,28 +76,15 @@ func TestClosureAgreesWithDnfOnRepositories(t *testing.T) {
 		}
 		repos = append(repos, repo)
 	}
-	first := setting(t, "OFFK8S_CLOSURE_SEED", 0)
+	first := testenv.Number(t, "OFFK8S_CLOSURE_SEED", 0)
 	r := rand.New(rand.NewPCG(uint64(first), 2))
-	compare(t, first, []question{ask(t, r, setting(t, "OFFK8S_CLOSURE_SETS", 60), repos, list...)})
+	compare(t, first, []question{ask(t, r, testenv.Number(t, "OFFK8S_CLOSURE_SETS", 60), repos, list...)})
 }
 
 func needDnfLibrary(t *testing.T) {
 	t.Helper()
 	testenv.NeedTool(t, "dnf")
 	testenv.NeedRoot(t)
-}
-
-func setting(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	text, ok := os.LookupEnv(name)
-	if !ok {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // ask draws n sets of packages and closes over them.

@@ -7,11 +7,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
+	"github.com/offk8s/offk8s/test/testenv"
 )
 
 // killedWorld is a made-up upstream, and the bundle that pack makes of it undisturbed.
@@ -30,7 +30,7 @@ type killedWorld struct {
 // file. OFFK8S_KILLS is how many runs are killed, OFFK8S_KILLS_SEED where to begin.
 func TestPackKilledAnywhere(t *testing.T) {
 	t.Parallel()
-	kills, first := number(t, "OFFK8S_KILLS", 8), number(t, "OFFK8S_KILLS_SEED", 0)
+	kills, first := testenv.Number(t, "OFFK8S_KILLS", 8), testenv.Number(t, "OFFK8S_KILLS_SEED", 0)
 	w := newKilledWorld(t)
 	forms := []string{"one file", "parts", "over an older bundle"}
 	killed, seed := 0, first
@@ -73,19 +73,6 @@ func TestPackKilledAnywhere(t *testing.T) {
 	if killed < kills {
 		t.Errorf("%d runs were killed before they ended, want %d", killed, kills)
 	}
-}
-
-func number(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	text, ok := os.LookupEnv(name)
-	if !ok {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 func newKilledWorld(t *testing.T) *killedWorld {

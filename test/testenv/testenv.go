@@ -9,6 +9,7 @@ package testenv
 import (
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 )
 
@@ -31,6 +32,20 @@ func NeedRoot(t testing.TB) {
 	if os.Geteuid() != 0 {
 		miss(t, "needs root")
 	}
+}
+
+// Number returns the number in the variable name, or otherwise if it is not set.
+func Number(t testing.TB, name string, otherwise int) int {
+	t.Helper()
+	text, ok := os.LookupEnv(name)
+	if !ok {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
 
 func miss(t testing.TB, why string) {
