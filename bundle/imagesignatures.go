@@ -158,7 +158,7 @@ type foundSignature struct {
 // referrers. Whether they are of the image is in their content.
 func (v imageVerifier) signatures(a manifests.Artifact) ([]foundSignature, error) {
 	repo := repositoryOf(&a)
-	tag := repo + ":" + a.Blob.Digest.Algorithm().String() + "-" + a.Blob.Digest.Encoded() + ".sig"
+	tag := repo + ":" + image.ReferrersTag(a.Blob.Digest) + ".sig"
 	var out []foundSignature
 	for _, x := range v.lock.Artifacts {
 		if x.Kind != manifests.KindAttachment || x.Name != tag && !strings.HasPrefix(x.Name, repo+"@") {

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -71,7 +72,7 @@ func (b *Builder) Attach(t testing.TB, name, suffix string, layers ...ocispec.De
 			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 			Config: oci(b.Blob(ocispec.MediaTypeEmptyJSON, []byte("{}"))), Layers: layers,
 		}
-		at := repo + ":" + a.Blob.Digest.Algorithm().String() + "-" + a.Blob.Digest.Encoded() + suffix
+		at := repo + ":" + image.ReferrersTag(a.Blob.Digest) + suffix
 		if suffix == "" {
 			subject := oci(a.Blob)
 			m.Subject = &subject

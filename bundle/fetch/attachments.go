@@ -52,7 +52,7 @@ func (e Env) Attachments(ctx context.Context, ref ImageRef, of digest.Digest) ([
 		return nil, err
 	}
 	a := attached{Env: e, registries: newRegistries(e.Client), repo: repo, of: of, seen: map[digest.Digest]bool{}}
-	stem := of.Algorithm().String() + "-" + of.Encoded()
+	stem := image.ReferrersTag(of)
 	for _, suffix := range cosignSuffixes {
 		body, _, err := a.registries.manifest(ctx, repo.Tag(stem+suffix))
 		if IsMissing(err) {
@@ -136,8 +136,7 @@ func (r *registries) referrers(ctx context.Context, repo name.Repository, of dig
 		return nil, err
 	}
 	address := fmt.Sprintf("%s://%s/v2/%s/referrers/%s", repo.Scheme(), repo.RegistryStr(), repo.RepositoryStr(), of)
-	supported := true
-	for page := 0; address != "" && supported; page++ {
+	for page := 0; address != ""; page++ {
 		if page == maxPages {
 			return nil, fmt.Errorf("more than %d pages", maxPages)
 		}
@@ -148,8 +147,7 @@ func (r *registries) referrers(ctx context.Context, repo name.Repository, of dig
 			return false, registryError(err)
 		})
 		if errors.Is(err, errNoReferrers) {
-			supported = false
-			break
+			return r.taggedReferrers(ctx, repo, of)
 		}
 		if err != nil {
 			return nil, refused(err, s.note)
@@ -160,10 +158,12 @@ func (r *registries) referrers(ctx context.Context, repo name.Repository, of dig
 		}
 		list, address = append(list, doc.Manifests...), next
 	}
-	if supported {
-		return list, nil
-	}
-	body, _, err := r.manifest(ctx, repo.Tag(of.Algorithm().String()+"-"+of.Encoded()))
+	return list, nil
+}
+
+// taggedReferrers returns the manifests that the fallback tag lists.
+func (r *registries) taggedReferrers(ctx context.Context, repo name.Repository, of digest.Digest) ([]ocispec.Descriptor, error) {
+	body, _, err := r.manifest(ctx, repo.Tag(image.ReferrersTag(of)))
 	if IsMissing(err) {
 		return nil, nil
 	}

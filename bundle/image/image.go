@@ -58,6 +58,10 @@ func IsIndex(mediaType string) bool {
 // must ignore (image-spec v1.1.1, image-index.md, "manifests").
 func Known(mediaType string) bool { return IsIndex(mediaType) || isManifest(mediaType) }
 
+// ReferrersTag returns the tag of the referrers of d in a registry without the referrers API
+// (distribution-spec v1.1, "Referrers Tag Schema"). cosign's tags are this one and a suffix.
+func ReferrersTag(d digest.Digest) string { return d.Algorithm().String() + "-" + d.Encoded() }
+
 func isManifest(mediaType string) bool {
 	return mediaType == ocispec.MediaTypeImageManifest || mediaType == MediaTypeDockerManifest
 }
