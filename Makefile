@@ -17,11 +17,18 @@ help: ## list the targets
 build: ## build bin/offk8s, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/offk8s ./cmd/offk8s
 
+# Of a package that failed, the last 100 lines; go test prints one package after the other.
+define failures
+/^(ok|FAIL|\?|---) *\t/ { if (/^FAIL/) { for (i = n > 100 ? n - 100 : 0; i < n; i++) print line[i]; print }; n = 0; next }
+!/^ *(=== |--- PASS)/ { line[n++] = $$0 }
+endef
+export failures
+
 test: ## run the tests; lists what was skipped for want of root or a program
 	@set -o pipefail; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	$(GO) test -v -timeout 20m $(PKGS) >"$$log" 2>&1; rc=$$?; \
 	grep -aE '^(ok|FAIL|panic:)|^ *--- FAIL' "$$log" || true; \
-	if [ $$rc != 0 ]; then cat "$$log" | grep -avE '^ *(=== |--- PASS|ok|\?)' | tail -n 200; fi; \
+	if [ $$rc != 0 ]; then awk "$$failures" "$$log"; fi; \
 	grep -a -B1 -E '^ *--- SKIP' "$$log" | grep -aE '^ *--- SKIP|_test\.go:[0-9]+:' | sed 's/^ */skipped: /' || true; \
 	p=$$(grep -acE '^ *--- PASS' "$$log"); f=$$(grep -acE '^ *--- FAIL' "$$log"); s=$$(grep -acE '^ *--- SKIP' "$$log"); \
 	echo "$$p passed, $$f failed, $$s skipped"; exit $$rc
