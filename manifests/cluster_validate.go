@@ -39,7 +39,7 @@ func (c *Cluster) Validate() []strict.Problem {
 	if e := c.ControlPlane.Endpoint; e != "" {
 		ck.Match("controlPlane.endpoint", e, isHostPort, "host:port")
 	}
-	ck.Each("controlPlane.sans", c.ControlPlane.SANs, func(p, s string) { ck.Match(p, s, isSAN, "a DNS name in lower case, *.NAME or an address") })
+	ck.Each("controlPlane.sans", c.ControlPlane.SANs, func(p, s string) { ck.Match(p, s, IsSAN, "a DNS name in lower case, *.NAME or an address") })
 	for p, d := range c.components() {
 		for _, k := range slices.Sorted(maps.Keys(d.Args)) {
 			ck.Flag(strict.JoinPath(p+".args", k), k, d.Args[k])
@@ -299,9 +299,9 @@ func isJump(s string) bool {
 // jdoe@corp.example.com or CORP\jdoe.
 func isUser(s string) bool { return len(s) <= 256 && userName.MatchString(s) }
 
-// isSAN reports a name for a certificate, as kubeadm takes it: a DNS name, also
+// IsSAN reports a name for a certificate, as kubeadm takes it: a DNS name, also
 // with the wildcard * as its first label, or an IP address.
-func isSAN(s string) bool {
+func IsSAN(s string) bool {
 	name, wildcard := strings.CutPrefix(s, "*.")
 	return isHost(s) || wildcard && strict.IsDNSName(name)
 }

@@ -23,10 +23,11 @@ var (
 // pageTemplates are the pages for browsers, without scripts or anything from other
 // servers. html/template escapes every value, since names come from the bundle.
 var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
-	"size": bundle.FormatSize,
-	"path": func(name string) string { return escaped("/" + name) },
-	"join": func(list []string) string { return strings.Join(list, ", ") },
-	"date": func(t time.Time) string { return t.Format("2006-01-02 15:04 MST") },
+	"size":  bundle.FormatSize,
+	"count": texts.count,
+	"path":  func(name string) string { return escaped("/" + name) },
+	"join":  func(list []string) string { return strings.Join(list, ", ") },
+	"date":  func(t time.Time) string { return t.Format("2006-01-02 15:04 MST") },
 }).ParseFS(web, "web/pages.html"))
 
 // view is the data of the templates.

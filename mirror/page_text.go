@@ -26,7 +26,8 @@ var languages = map[string]texts{
 		"step-images": "Images: containerd, docker, podman, skopeo", "step-charts": "Charts: Helm",
 		"images": "Images", "files": "Files", "packages": "Packages", "name": "name", "version": "version", "size": "size", "digest": "digest",
 		"ranges": "Sizes are those in the bundle, where programs are compressed.",
-		"image":  "images", "file": "files", "chart": "charts", "rpm": "RPMs", "deb": "debs", "metadata": "files of repositories",
+		"image":  "images", "file": "files", "attachment": "attachments of images", "chart": "charts", "rpm": "RPMs", "deb": "debs", "metadata": "files of repositories",
+		"image1": "image", "file1": "file", "attachment1": "attachment of an image", "chart1": "chart", "rpm1": "RPM", "deb1": "deb", "metadata1": "file of repositories",
 		"comma": ", ", "today": "today", "yesterday": "1 day ago", "days": "%d days ago",
 	},
 	"zh": {
@@ -41,7 +42,7 @@ var languages = map[string]texts{
 		"step-images": "镜像：containerd、docker、podman、skopeo", "step-charts": "Chart：Helm",
 		"images": "镜像", "files": "文件", "packages": "软件包", "name": "名称", "version": "版本", "size": "大小", "digest": "摘要",
 		"ranges": "大小为离线包中的大小，程序以压缩形式存储。",
-		"image":  "个镜像", "file": "个文件", "chart": "个 chart", "rpm": "个 RPM", "deb": "个 deb", "metadata": "个软件源文件",
+		"image":  "个镜像", "file": "个文件", "attachment": "个镜像附件", "chart": "个 chart", "rpm": "个 RPM", "deb": "个 deb", "metadata": "个软件源文件",
 		"comma": "，", "today": "今天", "yesterday": "1 天前", "days": "%d 天前",
 	},
 }
@@ -68,6 +69,15 @@ func language(r *http.Request) (t texts, chosen string) {
 		}
 	}
 	return languages[best], ""
+}
+
+// count returns a number of artifacts of a kind in words.
+func (t texts) count(n int, kind string) string {
+	word := t[kind]
+	if one := t[kind+"1"]; n == 1 && one != "" {
+		word = one
+	}
+	return fmt.Sprint(n, " ", word)
 }
 
 // age returns how long ago something was, in days.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,16 +185,20 @@ func signerOf(b *bundle.Bundle) string {
 
 // checkTarball returns an error unless name is a regular file.
 func checkTarball(name string) error {
+	const stream = "write it to a file first: offk8s reads a bundle at any offset, which a pipe does not allow"
 	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) && name == "-" {
+		return withHint(usagef("bundle %q: standard input is no regular file", name), "%s", stream)
+	}
 	if err != nil {
 		return usagef("bundle: %w", err)
 	}
 	if err := reader.Regular(info); err != nil {
-		err = usagef("bundle %q: %w", name, err)
+		hint := stream
 		if info.IsDir() {
-			err = withHint(err, "name the tarball: offk8s reads it in place, do not unpack it")
+			hint = "name the tarball: offk8s reads it in place, do not unpack it"
 		}
-		return err
+		return withHint(usagef("bundle %q: %w", name, err), "%s", hint)
 	}
 	return nil
 }

@@ -107,6 +107,8 @@ var classes = []class{
 	{is(bundle.ErrNoSelf), exitUsage, "give --self ARCH=FILE; make dist builds the binaries of all architectures"},
 	{func(err error) bool { return is(bundle.ErrInput)(err) && is(fs.ErrNotExist)(err) }, exitUsage, "paths in pack.yaml and in flags begin at the directory in which pack runs"},
 	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it"},
+	{is(syscall.ENOTDIR), exitUsage, "a directory is needed there: give another path, or move the file away"},
+	{is(syscall.EISDIR), exitUsage, "a file is needed there: give the path of one"},
 	{is(syscall.ENOSPC), exitError, "free space there, or write to another directory; finished downloads are kept"},
 	{is(syscall.EFBIG), exitError, "its file system has no files of this size: write to another one, or in parts with pack --split"},
 	{partial(fetch.Temporary), exitPartial, "run the same command again; finished downloads are kept"},

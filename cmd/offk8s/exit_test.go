@@ -108,6 +108,8 @@ var exitCases = []struct {
 	{"encrypted key", &host.LockedKeyError{Files: []string{"id"}, Err: errors.New("no key")}, 1, "ssh-add"},
 	{"host key unknown", host.ErrUnknownHost, 1, "ssh.hostKey"},
 	{"host key changed", host.ErrChangedHost, 1, "changed"},
+	{"a file for a directory", &fs.PathError{Op: "mkdir", Path: "b.tar", Err: syscall.ENOTDIR}, 2, "a directory is needed"},
+	{"a directory for a file", &fs.PathError{Op: "open", Path: "dir", Err: syscall.EISDIR}, 2, "a file is needed"},
 	{"disk full", &fs.PathError{Op: "write", Path: "b.tar", Err: syscall.ENOSPC}, 1, "free space"},
 	{"file too large", &fs.PathError{Op: "write", Path: "b.tar", Err: syscall.EFBIG}, 1, "--split"},
 }

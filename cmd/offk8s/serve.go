@@ -231,6 +231,7 @@ func (o serveOptions) check() error {
 			errs = append(errs, usagef("--from %q: want %sREGISTRY/PREFIX", address, registry.Scheme))
 		}
 	}
+	errs = append(errs, o.checkNames())
 	if o.stopTimeout <= 0 {
 		errs = append(errs, usagef("--stop-timeout %s: want more than 0", o.stopTimeout))
 	}

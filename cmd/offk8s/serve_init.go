@@ -22,6 +22,9 @@ made on another machine and be carried to the mirror.`,
 		Example: `  offk8s serve init --state /var/lib/offk8s-mirror --name mirror.example`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if err := o.checkNames(); err != nil {
+				return err
+			}
 			own, err := o.mirrorCA(&net.TCPAddr{})
 			if err != nil {
 				return err

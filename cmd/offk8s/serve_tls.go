@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/offk8s/offk8s/installer/pki"
+	"github.com/offk8s/offk8s/manifests"
 )
 
 // serverCert is the TLS configuration of the mirror.
@@ -107,6 +108,22 @@ func (o serveOptions) mirrorCA(addr net.Addr) (pki.MirrorTLS, error) {
 	return own, nil
 }
 
+// checkNames returns an error for a --name that no certificate can have.
+func (o serveOptions) checkNames() error {
+	var errs []error
+	for _, name := range o.names {
+		if !manifests.IsSAN(bare(name)) {
+			errs = append(errs, withHint(usagef("--name %q: want a DNS name, *.NAME or an address", name),
+				"without scheme and port, for example mirror.example or 10.0.0.5"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bare returns a name of --name as certificates have it: in lower case, and without the
+// brackets of an IPv6 literal.
+func bare(name string) string { return strings.ToLower(strings.Trim(name, "[]")) }
+
 // readPool reads the certificates of a PEM file.
 func readPool(name string) (*x509.CertPool, error) {
 	b, err := readInput(name)
@@ -137,7 +154,7 @@ func privateFile(name string) error {
 func serverNames(addr net.Addr, extra []string) ([]string, error) {
 	names := []string{"localhost", "127.0.0.1"}
 	for _, name := range extra {
-		names = append(names, strings.Trim(name, "[]")) // of an IPv6 literal
+		names = append(names, bare(name))
 	}
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)
