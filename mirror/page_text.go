@@ -28,6 +28,11 @@ var languages = map[string]texts{
 		"ranges": "Sizes are those in the bundle, where programs are compressed.",
 		"image":  "images", "file": "files", "attachment": "attachments of images", "chart": "charts", "rpm": "RPMs", "deb": "debs", "metadata": "files of repositories",
 		"image1": "image", "file1": "file", "attachment1": "attachment of an image", "chart1": "chart", "rpm1": "RPM", "deb1": "deb", "metadata1": "file of repositories",
+		"now": "now", "host": "host", "allHosts": "all hosts", "began": "began", "client": "client", "sent": "sent", "transfers": "Transfers",
+		"noTransfer": "Nobody downloads anything at the moment.", "noRun": "There is no run yet.",
+		"moreHosts": "%d more hosts have done their part or wait.", "moreTransfers": "%d more transfers.",
+		"run-done": "done", "run-failed": "failed with exit status %d", "run-silent": "no event for %d minutes", "run-work": "running",
+		"cell-done": "done", "cell-work": "running", "cell-fail": "failed", "cell-steps": "steps: %d, changed: %d",
 		"comma": ", ", "today": "today", "yesterday": "1 day ago", "days": "%d days ago",
 	},
 	"zh": {
@@ -43,6 +48,12 @@ var languages = map[string]texts{
 		"images": "镜像", "files": "文件", "packages": "软件包", "name": "名称", "version": "版本", "size": "大小", "digest": "摘要",
 		"ranges": "大小为离线包中的大小，程序以压缩形式存储。",
 		"image":  "个镜像", "file": "个文件", "attachment": "个镜像附件", "chart": "个 chart", "rpm": "个 RPM", "deb": "个 deb", "metadata": "个软件源文件",
+		"image1": "个镜像", "file1": "个文件", "attachment1": "个镜像附件", "chart1": "个 chart", "rpm1": "个 RPM", "deb1": "个 deb", "metadata1": "个软件源文件",
+		"now": "当前", "host": "主机", "allHosts": "所有主机", "began": "开始于", "client": "客户端", "sent": "已发送", "transfers": "传输",
+		"noTransfer": "目前没有下载。", "noRun": "还没有运行。",
+		"moreHosts": "另有 %d 台主机已完成或在等待。", "moreTransfers": "另有 %d 个传输。",
+		"run-done": "已完成", "run-failed": "失败，退出码 %d", "run-silent": "%d 分钟没有新事件", "run-work": "运行中",
+		"cell-done": "已完成", "cell-work": "运行中", "cell-fail": "失败", "cell-steps": "步骤：%d，更改：%d",
 		"comma": "，", "today": "今天", "yesterday": "1 天前", "days": "%d 天前",
 	},
 }
@@ -73,11 +84,10 @@ func language(r *http.Request) (t texts, chosen string) {
 
 // count returns a number of artifacts of a kind in words.
 func (t texts) count(n int, kind string) string {
-	word := t[kind]
-	if one := t[kind+"1"]; n == 1 && one != "" {
-		word = one
+	if n == 1 {
+		kind += "1"
 	}
-	return fmt.Sprint(n, " ", word)
+	return fmt.Sprint(n, " ", t[kind])
 }
 
 // age returns how long ago something was, in days.
