@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/offk8s/offk8s/bundle/durable"
-	"github.com/offk8s/offk8s/bundle/trust"
 )
 
 // partialSuffix marks a file that is being written. The next run replaces it.
@@ -48,6 +48,7 @@ type output struct {
 	limit int64 // bytes of a file; 0: none
 	files []string
 	parts []partEntry
+	check func(ctx context.Context, path string) error // as SealInput.Check
 
 	f     *durable.Stream // the one that is being written; nil before the first
 	sum   *hasher         // of f; its buffer is not in f yet
@@ -169,19 +170,41 @@ func (o *output) discard() error {
 	return errors.Join(errs...)
 }
 
+// present calls check with a path in a directory of its own, in which links have the
+// names of the bundle's files.
+func (o *output) present(ctx context.Context, list []byte) (err error) {
+	dir, err := os.MkdirTemp("", "offk8s-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	for _, name := range o.files {
+		at, err := filepath.Abs(name)
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(at, filepath.Join(dir, strings.TrimSuffix(filepath.Base(name), partialSuffix))); err != nil {
+			return err
+		}
+	}
+	path := filepath.Join(dir, filepath.Base(o.path))
+	if list != nil {
+		if err := os.WriteFile(path+partsSuffix, list, 0o600); err != nil {
+			return err
+		}
+	}
+	return o.check(ctx, path)
+}
+
 // commit gives the files their names and removes the other form of the bundle that
 // they replace. While the files of a bundle in parts get their names, there is no
 // list of them, so that no mixture passes for a bundle.
-func (o *output) commit(root digest.Digest, key *trust.KeyPair) ([]SealedFile, error) {
+func (o *output) commit(list []byte) ([]SealedFile, error) {
 	if len(o.files) == 1 {
 		if err := durable.Rename(o.files[0], o.path); err != nil {
 			return nil, err
 		}
 		return []SealedFile{{o.path, o.parts[0].Size, o.parts[0].Digest}}, removeParts(o.path, 0)
-	}
-	list, err := encodePartList(root, o.parts, key)
-	if err != nil {
-		return nil, err
 	}
 	if err := removeParts(o.path, len(o.files)); err != nil {
 		return nil, err

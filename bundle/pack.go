@@ -45,6 +45,8 @@ type PackOptions struct {
 	HostRoot string
 	// VerifyAfterWrite reads the bundle back and verifies it before it is renamed.
 	VerifyAfterWrite bool
+	// Check is as in SealInput.
+	Check func(ctx context.Context, path string) error
 	// ImageSigners are as those of Bundle.VerifyImages.
 	ImageSigners []ImageSigner
 	Progress     fetch.Progress // nil: none
@@ -118,7 +120,7 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	}
 	task := o.Progress.Start("seal "+o.Output, 0)
 	sealed, err := SealFile(ctx, o.Output, SealInput{
-		Lock: lock, Metadata: metadata, Key: o.Key, Split: o.Split, Base: o.Base, ReadBack: o.VerifyAfterWrite,
+		Lock: lock, Metadata: metadata, Key: o.Key, Split: o.Split, Base: o.Base, ReadBack: o.VerifyAfterWrite, Check: o.Check,
 		Open: func(d digest.Digest) (io.ReadCloser, error) { return o.Store.Get(d) },
 	})
 	task.Done(err)

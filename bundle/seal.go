@@ -37,6 +37,9 @@ type SealInput struct {
 	// Split is the largest size of a file that SealFile writes, in bytes; 0 means one
 	// file. Seal ignores it.
 	Split int64
+	// Check, if it is set, is called by SealFile with a path at which Open finds the
+	// finished bundle, before its files get their names; an error keeps them from it.
+	Check func(ctx context.Context, path string) error
 	// expect is called with the size of the tar before anything is written; nil: not at all.
 	expect func(size int64) error
 	// ReadBack makes SealFile verify the bundle before it is renamed, and not while it

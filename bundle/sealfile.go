@@ -25,13 +25,13 @@ type Sealed struct {
 // one or the whole new one. The parts of a bundle get their list last, and a list that
 // was there is removed first: in between there is no bundle.
 // If in.ReadBack is set, the bundle is read back from the device and verified
-// before the files are renamed. After an error the partial files are removed.
+// before the files are renamed; then in.Check decides. After an error the partial files are removed.
 func SealFile(ctx context.Context, path string, in SealInput) (Sealed, error) {
 	out, err := newOutput(path, in.Split)
 	if err != nil {
 		return Sealed{}, fmt.Errorf("seal: %w", err)
 	}
-	in.expect, in.later = out.expect, in.ReadBack
+	in.expect, in.later, out.check = out.expect, in.ReadBack, in.Check
 	return out.finish(ctx, in.ReadBack, in.Key, func() (digest.Digest, error) { return Seal(ctx, out, in) })
 }
 
@@ -81,7 +81,8 @@ func (b *Bundle) merge(ctx context.Context, w io.Writer, progress func(done, tot
 	return t.Close()
 }
 
-// finish lets write fill the output, reads it back if readBack is set, and commits it.
+// finish lets write fill the output, reads it back if readBack is set, lets o.check decide,
+// and commits it.
 func (o *output) finish(ctx context.Context, readBack bool, key *trust.KeyPair, write func() (digest.Digest, error)) (s Sealed, err error) {
 	defer func() {
 		if err != nil {
@@ -99,7 +100,18 @@ func (o *output) finish(ctx context.Context, readBack bool, key *trust.KeyPair, 
 			return s, fmt.Errorf("read back: %w", err)
 		}
 	}
-	if s.Files, err = o.commit(s.Root, key); err != nil {
+	var list []byte
+	if len(o.files) > 1 {
+		if list, err = encodePartList(s.Root, o.parts, key); err != nil {
+			return s, fmt.Errorf("seal: %w", err)
+		}
+	}
+	if o.check != nil {
+		if err := o.present(ctx, list); err != nil {
+			return s, err
+		}
+	}
+	if s.Files, err = o.commit(list); err != nil {
 		return s, fmt.Errorf("seal: %w", err)
 	}
 	return s, nil

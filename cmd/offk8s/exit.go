@@ -60,6 +60,8 @@ var classes = []class{
 	{is(bundle.ErrOtherBase), exitUsage, "name the bundle that the delta was packed with"},
 	{is(bundle.ErrSigned), exitUsage, "offk8s verify shows whether it is signed with your key; to sign it with another one, pack it again"},
 	{is(trust.ErrSigner), exitError, "run the program of --sign-exec by itself; docs/keys.md says what it gets and what it must answer"},
+	{is(errRefused), exitPolicy, "its output above says why; leave out or update what it found, or change its rules"},
+	{is(errScan), exitError, "run the program of --scan-exec by itself; docs/own-content.md says what it gets. --scan-timeout gives it more time"},
 	{is(trust.ErrKeyMode), exitUsage, "chmod 600 takes the others' rights away; a public key (.pub) cannot sign, name the file without that ending"},
 	{is(trust.ErrExternal), exitUsage, "give --sign-exec PROGRAM, which signs with it"},
 	{is(trust.ErrReplaced), exitPolicy, "give the key file of the new key with --key"},

@@ -33,6 +33,7 @@ type packOptions struct {
 	catalog    string
 	lock       string
 	signer     signerOptions
+	scan       scanOptions
 	unsigned   bool
 	output     string
 	cache      string
@@ -70,6 +71,9 @@ With --base OLD, the bundle is a delta without the content that OLD has: all com
 take DELTA OLD, and offk8s merge makes the whole bundle of them. --since FILE does the
 same where OLD is not at hand; offk8s inventory OLD writes the file.
 
+With --scan-exec, a program of yours, which may run trivy or clamscan, looks at the finished
+bundle before it gets its name; if the program refuses it, no bundle is left.
+
 With --unsigned, no signing key is needed here: offk8s sign signs the bundle on another
 machine.
 
@@ -79,7 +83,7 @@ tried again after a pause, as long as the server asks for, with a line on stderr
 
 Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 4 an artifact or the metadata of a repository does not match its digest or signature;
-5 refused by --require; 11 cache in use; 12 wrong passphrase.`,
+5 refused by --require or by the program of --scan-exec; 11 cache in use; 12 wrong passphrase.`,
 		Example: `  offk8s pack --version 1.36
   offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
   offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s
@@ -87,6 +91,7 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
   offk8s pack --version 1.36 -o delta.tar --base kubernetes-1.36.tar --sequence 2
   offk8s pack --version 1.36 --image docker.io/library/nginx:1.29 \
     --chart https://kubernetes.github.io/ingress-nginx/ingress-nginx:4.13.3
+  offk8s pack --version 1.36 --scan-exec ./scan.sh
   offk8s pack --version 1.36 --list-hosts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.pack(cmd.Context(), o)) },
@@ -128,6 +133,7 @@ func (o *packOptions) sealFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.lock, "lock", "", "pack exactly this Lock instead of resolving")
 	o.signer.flags(cmd)
+	o.scan.flags(cmd)
 	f.BoolVar(&o.unsigned, "unsigned", false, "do not sign the bundle; offk8s sign does it later")
 	f.StringVarP(&o.output, "output", "o", "", "bundle to write (default ./NAME.tar)")
 	f.StringVar(&o.base, "base", "", "write a delta: leave out what this earlier bundle has, signed by the same key")
@@ -190,7 +196,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
 		Client: src.client, Store: src.store, Key: key, Unsigned: o.unsigned, Output: output, Split: split, Base: base, Parallel: o.parallel, SelfBinaries: src.self,
-		VerifyAfterWrite: o.reread, ImageSigners: signers, Progress: src.progress, Log: a.log(),
+		Check: o.scan.checkFunc(key, o.base, a.outputBeside(src.progress)), VerifyAfterWrite: o.reread, ImageSigners: signers, Progress: src.progress, Log: a.log(),
 	})
 	if err != nil {
 		return err
@@ -343,6 +349,7 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	if o.split > 0 && o.split < minSplit {
 		errs = append(errs, fmt.Errorf("--split %s: want at least %s", &o.split, bundle.FormatSize(minSplit)))
 	}
+	errs = append(errs, o.scan.check())
 	if st, err := os.Stat(o.output); err == nil && st.IsDir() {
 		errs = append(errs, fmt.Errorf("--output %q: is a directory, want the name of a file", o.output))
 	} else if st, err := os.Stat(filepath.Dir(o.output)); err != nil || !st.IsDir() {

@@ -57,6 +57,14 @@ func (a *app) newProgress() (fetch.Progress, func()) {
 	}
 }
 
+// outputBeside returns where the output of a program goes while progress is shown.
+func (a *app) outputBeside(progress fetch.Progress) io.Writer {
+	if p, ok := progress.(interface{ Output() io.Writer }); ok {
+		return p.Output()
+	}
+	return a.stderr
+}
+
 // track shows the progress of work as the task name. The bytes that work reports are
 // those done so far, and all.
 func (a *app) track(name string, work func(progress func(done, total int64)) error) error {
@@ -104,6 +112,9 @@ type bars struct{ p *mpb.Progress }
 
 // Waiting writes a line above the bars.
 func (b bars) Waiting(host, text string) { fmt.Fprintf(b.p, "waiting   %s: %s\n", host, text) }
+
+// Output returns where lines are written above the bars.
+func (b bars) Output() io.Writer { return b.p }
 
 func (b bars) Start(name string, size int64) fetch.Task {
 	bar := b.p.AddBar(size, mpb.BarRemoveOnComplete(),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"io"
 	"os"
 
@@ -54,12 +53,7 @@ another key; 5 no trusted signature of the bundle.`,
 				if err != nil {
 					return err
 				}
-				return a.result(p, func(w io.Writer) error {
-					enc := json.NewEncoder(w)
-					enc.SetIndent("", "  ")
-					enc.SetEscapeHTML(false)
-					return enc.Encode(p)
-				})
+				return a.result(p, func(w io.Writer) error { return writeDocument(w, p) })
 			})
 		},
 	}

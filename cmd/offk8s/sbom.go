@@ -28,16 +28,19 @@ the image, which offk8s extract writes.`,
 				if spdx {
 					v = bundle.SBOM(b).SPDX()
 				}
-				return a.result(v, func(w io.Writer) error {
-					enc := json.NewEncoder(w)
-					enc.SetIndent("", "  ")
-					enc.SetEscapeHTML(false)
-					return enc.Encode(v)
-				})
+				return a.result(v, func(w io.Writer) error { return writeDocument(w, v) })
 			})
 		},
 	}
 	o.flags(cmd)
 	cmd.Flags().BoolVar(&spdx, "spdx", false, "SPDX 2.3 instead of CycloneDX 1.6")
 	return cmd
+}
+
+// writeDocument writes a document for other programs as JSON.
+func writeDocument(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }

@@ -20,28 +20,45 @@ const maxProgramSignature = 4 << 10
 // or base64 of that.
 func (a *app) signProgram(ctx context.Context, o signerOptions, fingerprint string) trust.Signer {
 	return func(message []byte) ([]byte, error) {
-		running, cancel := context.WithTimeout(ctx, o.timeout)
-		defer cancel()
-		cmd := exec.CommandContext(running, o.exec, fingerprint)
-		cmd.Stdin, cmd.Stderr = bytes.NewReader(message), a.stderr
-		cmd.WaitDelay = time.Second // for children that hold its stdout
 		out := &limitedBuffer{limit: maxProgramSignature}
-		cmd.Stdout = out
-		err := cmd.Run()
+		err := program{o.exec, o.timeout}.run(ctx, func(cmd *exec.Cmd) {
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(message), out, a.stderr
+		}, fingerprint)
 		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case running.Err() != nil:
-			return nil, fmt.Errorf("%q did not end within %s", o.exec, o.timeout)
 		case out.full:
 			return nil, fmt.Errorf("%q wrote more than %d bytes, expected a signature", o.exec, maxProgramSignature)
 		case err != nil:
-			return nil, fmt.Errorf("%q: %w", o.exec, err)
+			return nil, err
 		case len(out.content) == 0:
 			return nil, fmt.Errorf("%q wrote nothing, expected a signature", o.exec)
 		}
 		return decodeSignature(out.content), nil
 	}
+}
+
+// program is a program of the user, which is started without a shell.
+type program struct {
+	path    string
+	timeout time.Duration
+}
+
+// run runs the program with these arguments, after set has completed the command.
+func (p program) run(ctx context.Context, set func(*exec.Cmd), args ...string) error {
+	running, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	cmd := exec.CommandContext(running, p.path, args...)
+	cmd.WaitDelay = time.Second // for children that hold its output
+	set(cmd)
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case running.Err() != nil:
+		return fmt.Errorf("%q did not end within %s", p.path, p.timeout)
+	case err != nil:
+		return fmt.Errorf("%q: %w", p.path, err)
+	}
+	return nil
 }
 
 // decodeSignature returns b, or its content if it is base64: a signature in DER does not

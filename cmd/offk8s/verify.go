@@ -15,6 +15,7 @@ import (
 func (a *app) verifyCommand() *cobra.Command {
 	var o trustOptions
 	var content bool
+	var scan scanOptions
 	var imageKeys []string
 	cmd := &cobra.Command{
 		Use:   "verify [BUNDLE [BASE…]]",
@@ -33,17 +34,21 @@ among the attachments in the bundle, as cosign sign --key makes it: no network i
 and no transparency log is asked. The longest prefix that fits an image counts; of several
 keys with it one is enough.
 
+With --scan-exec, a program of yours looks at the bundle when all is checked, such as a
+scanner with newer data than at pack.
+
 With --insecure-allow-unsigned and no key, the result is "intact" instead of "good":
 the bytes belong together, but nothing shows who packed them.
 
 Exit status: 0 good; 2 the base of a delta is missing; 4 the bundle or its signature is bad;
-5 no signature of the bundle or of an image, no key to check it with, or expired (with
---require-fresh).`,
+5 no signature of the bundle or of an image, no key to check it with, expired (with
+--require-fresh), or refused by the program of --scan-exec.`,
 		Example: `  offk8s verify --key offk8s.pub kubernetes-1.36.tar
   offk8s verify --key offk8s.pub kubernetes-1.36.tar.part-001
   offk8s verify --key offk8s.pub delta.tar kubernetes-1.36.tar
   offk8s verify --key offk8s.pub kubernetes-1.36.tar \
     --image-key registry.example.com/team=cosign.pub
+  offk8s verify --key offk8s.pub --scan-exec ./scan.sh kubernetes-1.36.tar
   offk8s verify kubernetes-1.36.tar \
     --key sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
 		Args: cobra.ArbitraryArgs,
@@ -56,16 +61,32 @@ Exit status: 0 good; 2 the base of a delta is missing; 4 the bundle or its signa
 			if err != nil {
 				return err
 			}
-			return a.withBundle(cmd.Context(), o, args, func(b *bundle.Bundle) error {
+			if err := scan.check(); err != nil {
+				return usageError{err}
+			}
+			paths, err := findBundle(args)
+			if err != nil {
+				return err
+			}
+			return a.withBundle(cmd.Context(), o, paths, func(b *bundle.Bundle) error {
 				if err := b.Whole(); err != nil {
 					return err
 				}
-				return a.verify(cmd.Context(), b, content, signers)
+				if err := a.verify(cmd.Context(), b, content, signers); err != nil {
+					return err
+				}
+				if scan.path != "" {
+					if err := scan.scan(cmd.Context(), b, paths, a.stderr); err != nil {
+						return err
+					}
+				}
+				return a.printVerified(b)
 			})
 		},
 	}
 	o.flags(cmd)
 	imageKeyFlag(cmd, &imageKeys)
+	scan.flags(cmd)
 	cmd.Flags().BoolVar(&content, "content", false, "decode compressed files too, and check their content (takes several times as long)")
 	return cmd
 }
@@ -84,7 +105,10 @@ func (a *app) verify(ctx context.Context, b *bundle.Bundle, content bool, signer
 	if err != nil {
 		return err
 	}
-	defer m.Close()
+	return m.Close()
+}
+
+func (a *app) printVerified(b *bundle.Bundle) error {
 	s, err := bundle.Inspect(b)
 	if err != nil {
 		return err
