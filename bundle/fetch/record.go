@@ -10,7 +10,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -51,7 +50,8 @@ func (e Env) recall(a *manifests.Artifact) (record, bool) {
 	return r, f.Close() == nil
 }
 
-// remember writes a record after its content was stored.
+// remember writes a record after its content was stored. It is not synced: after a power
+// loss it may be gone or no JSON, and then recall does not know it.
 func (e Env) remember(r record) error {
 	r.Encoding = e.Encoding
 	b, err := json.Marshal(r)
@@ -61,10 +61,26 @@ func (e Env) remember(r record) error {
 	path := e.recordPath(r.Source, r.Member)
 	err = os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
-		err = durable.WriteFile(path, append(b, '\n'), 0o644)
+		err = e.replace(path, append(b, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("remember %q: %w", r.Source, err)
+	}
+	return nil
+}
+
+// replace puts b into the file at path, as a whole or, if the process ends, not at all.
+func (e Env) replace(path string, b []byte) error {
+	f, err := e.Store.Temp()
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }

@@ -14,8 +14,8 @@
 //	partial/<algorithm>-<hex> unfinished downloads, kept for resuming
 //	tmp/                      files being written; emptied by Open
 //
-// A blob is written to tmp, hashed on the way, synced and renamed, and its
-// directory is synced. Blobs are never changed. Verify finds bit rot; Open
+// A blob is written to tmp, hashed on the way, synced and renamed; Close syncs the
+// directories. Blobs are never changed. Verify finds bit rot; Open
 // notices a wrong size; Has looks at the name only.
 //
 // The store knows neither upstreams nor bundles, and it keeps no index: the Lock

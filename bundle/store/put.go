@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -106,20 +104,16 @@ func (s *Store) spool(ctx context.Context, r io.Reader) (path string, n int64, e
 	return f.Name(), n, nil
 }
 
-// publish turns a synced file into a blob.
+// publish turns a synced file into a blob. Close makes its name durable: until then a power
+// loss can take the blob away, but not leave a part of it.
 func publish(path, dest string) error {
 	if err := os.Chmod(path, 0o444); err != nil {
 		return err
 	}
-	dir := filepath.Dir(dest)
-	err := os.Mkdir(dir, 0o755)
-	if err == nil {
-		err = durable.SyncDir(filepath.Dir(dir))
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
 		return err
 	}
-	return durable.Rename(path, dest)
+	return os.Rename(path, dest)
 }
 
 func partialDigest(name string) string {

@@ -65,8 +65,28 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Close releases the lock. Files that Get returned stay readable.
-func (s *Store) Close() error { return s.unlock() }
+// Close makes the names of new blobs durable and releases the lock. Files that Get
+// returned stay readable.
+func (s *Store) Close() error { return errors.Join(s.sync(), s.unlock()) }
+
+// sync syncs the directories of blobs, once for all blobs: one sync for each would take
+// longer than the content of small ones.
+func (s *Store) sync() error {
+	blobs := filepath.Join(s.dir, blobsDir)
+	algorithms, err := os.ReadDir(blobs)
+	if err != nil {
+		return err
+	}
+	for _, a := range algorithms {
+		if !a.IsDir() {
+			continue
+		}
+		if err := durable.SyncDir(filepath.Join(blobs, a.Name())); err != nil {
+			return err
+		}
+	}
+	return durable.SyncDir(blobs)
+}
 
 // Dir returns the directory of the store.
 func (s *Store) Dir() string { return s.dir }
