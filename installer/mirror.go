@@ -62,7 +62,7 @@ func OpenMirror(ctx context.Context, m manifests.ClusterMirror, b agent.Bundle) 
 	var away []error
 	for i, err := range errs {
 		switch {
-		case errors.Is(err, agent.ErrVerify), errors.Is(err, agent.ErrPolicy), errors.Is(err, agent.ErrRequest), err != nil && ctx.Err() != nil:
+		case errors.Is(err, agent.ErrVerify), errors.Is(err, agent.ErrPolicy), errors.Is(err, agent.ErrRequest), errors.Is(err, agent.ErrAccess), err != nil && ctx.Err() != nil:
 			return nil, err
 		case err != nil:
 			away = append(away, fmt.Errorf("%s: %w", urls[i], err))
@@ -115,7 +115,7 @@ func fetchCA(ctx context.Context, mirror, fingerprint string) ([]byte, error) {
 	defer tr.CloseIdleConnections()
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
-		return nil, fmt.Errorf("mirror: %w", err)
+		return nil, fmt.Errorf("mirror: %w", agent.ExplainTLS(err))
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err = errors.Join(err, resp.Body.Close()); err != nil {

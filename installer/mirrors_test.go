@@ -1,7 +1,9 @@
 package installer_test
 
 import (
+	"crypto/tls"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -55,10 +57,23 @@ func TestOpenSeveralMirrors(t *testing.T) {
 	if _, err := open(two.URL, other.URL); !errors.Is(err, installer.ErrMirrorsDiffer) || !errors.Is(err, agent.ErrPolicy) {
 		t.Errorf("error %v, want ErrMirrorsDiffer", err)
 	}
+	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	defer closed.Close()
+	if _, err := open(closed.URL, two.URL); !errors.Is(err, agent.ErrAccess) || !strings.Contains(err.Error(), closed.URL+": ") || !strings.Contains(err.Error(), "it wants a password") {
+		t.Errorf("a mirror with passwords: error %v", err)
+	}
 	strange := "sha256:" + strings.Repeat("0", 64)
-	tls := httptest.NewTLSServer(two.Config.Handler)
-	defer tls.Close()
-	if _, err := installer.OpenMirror(t.Context(), manifests.ClusterMirror{URLs: []string{gone.URL, tls.URL}, CAFingerprint: strange}, agent.Bundle{PublicKeys: keys}); err == nil {
+	secure := httptest.NewTLSServer(two.Config.Handler)
+	defer secure.Close()
+	if _, err := installer.OpenMirror(t.Context(), manifests.ClusterMirror{URLs: []string{gone.URL, secure.URL}, CAFingerprint: strange}, agent.Bundle{PublicKeys: keys}); err == nil {
 		t.Error("a mirror without the CA is accepted")
+	}
+	members := httptest.NewUnstartedServer(two.Config.Handler)
+	members.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	members.StartTLS()
+	defer members.Close()
+	_, err = installer.OpenMirror(t.Context(), manifests.ClusterMirror{URLs: []string{members.URL}, CAFingerprint: strange}, agent.Bundle{PublicKeys: keys})
+	if !errors.Is(err, agent.ErrAccess) || !strings.Contains(err.Error(), "it wants a client certificate") {
+		t.Errorf("a mirror with client certificates: error %v", err)
 	}
 }

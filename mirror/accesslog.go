@@ -53,7 +53,8 @@ func (r *responseWriter) Unwrap() http.ResponseWriter { return r.ResponseWriter 
 func (m *Mirror) logRequest(w *responseWriter, r *http.Request, took time.Duration, err error) {
 	m.metrics.observe(classOf(r.URL.Path), w.status, w.bytes, took)
 	level := slog.LevelInfo
-	if w.status == http.StatusNotFound || w.status >= http.StatusInternalServerError {
+	_, _, tried := r.BasicAuth()
+	if w.status == http.StatusUnauthorized && tried || w.status == http.StatusNotFound || w.status >= http.StatusInternalServerError {
 		level = slog.LevelWarn // an operator looks for these first
 	}
 	if err != nil {

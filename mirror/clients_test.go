@@ -24,6 +24,7 @@ type lab struct {
 	// altered changes the body of an answer, as a dishonest mirror would:
 	// func([]byte) []byte by path.
 	altered sync.Map
+	mirror  *Mirror
 }
 
 func (l *lab) alter(path string, change func([]byte) []byte) { l.altered.Store(path, change) }
@@ -42,7 +43,7 @@ func newLabOn(t *testing.T, b *bundletest.Builder, addr string) *lab {
 	}
 	caPEM, _, cert := testCertificate(t)
 	m := mirrorOf(t, Options{CA: caPEM}, openBundle(t, b))
-	l := &lab{dir: t.TempDir()}
+	l := &lab{dir: t.TempDir(), mirror: m}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		change, ok := l.altered.Load(r.URL.Path)
 		if !ok {
@@ -78,7 +79,7 @@ func (l *lab) write(t *testing.T, name, content string) string {
 // replaces only the paths of the CA and the keyring.
 func (l *lab) config(t *testing.T, path, name string) string {
 	t.Helper()
-	text := runTool(t, nil, "curl", "-fsS", "--cacert", l.ca, l.url+path)
+	text := runTool(t, []string{"HOME=" + l.dir}, "curl", "-n", "-fsS", "--cacert", l.ca, l.url+path)
 	text = strings.ReplaceAll(text, caPath, l.ca)
 	text = strings.ReplaceAll(text, keyringPath, filepath.Join(l.dir, "offk8s.asc"))
 	return l.write(t, name, text)

@@ -50,6 +50,15 @@ func TestDocker(t *testing.T) {
 	if out, err := docker("pull", host+"/"+bundletest.CoreDNSImage); err == nil || !strings.Contains(out, "verification failed for digest "+layer.String()) {
 		t.Errorf("an altered layer: %v\n%s", err, out)
 	}
+	l.lock(t)
+	if out, err := docker("pull", names[1]); err == nil || !strings.Contains(out, "no basic auth credentials") {
+		t.Errorf("without the password: %v\n%s", err, out)
+	}
+	for _, args := range [][]string{{"login", "--username", testUser, "--password", testPassword, host}, {"pull", names[1]}} {
+		if out, err := docker(args...); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
 }
 
 // startDocker runs a docker with the generated daemon.json until the test ends. Its /etc

@@ -27,6 +27,8 @@ type Options struct {
 	// CA is the certificate (PEM) that verifies the mirror, served as /ca.crt; nil
 	// if clients trust the issuer of the server certificate already.
 	CA []byte
+	// Passwords are the users that get answers; nil answers everybody.
+	Passwords *Passwords
 	// ScrubRate bounds the background hashing in bytes per second; 0 means 100 MiB.
 	ScrubRate int64
 	// ScrubEvery is the time from the end of one pass to the next; 0 means a day.
@@ -152,6 +154,9 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		oci.Unsupported(w)
+		return nil
+	}
+	if !m.authorized(w, r) {
 		return nil
 	}
 	if status := checkPath(r.URL); status != 0 {

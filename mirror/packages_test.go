@@ -226,7 +226,7 @@ func (l *lab) apt(t *testing.T) (string, error) {
 	t.Helper()
 	sources := l.config(t, "/config/debian-12.sources", "etc/sources.list.d/offk8s.sources")
 	l.config(t, "/config/debian-12.apt.conf", "etc/apt.conf.d/90offk8s")
-	l.write(t, "offk8s.asc", runTool(t, nil, "curl", "-fsS", "--cacert", l.ca, l.url+"/offk8s.asc"))
+	l.config(t, "/offk8s.asc", "offk8s.asc")
 	state := t.TempDir()
 	for _, dir := range []string{"state/lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(state, dir), 0o755); err != nil {

@@ -3,6 +3,7 @@ package mirror
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/offk8s/offk8s/bundle/clientconf"
@@ -100,6 +101,10 @@ mkdir -p /etc/offk8s && %[2]s %[3]s/ca.crt | openssl x509 -out %[4]s
 openssl x509 -in %[4]s -outform der | openssl dgst -sha256 -r | grep -q '^%[5]s' || { rm -f %[4]s; echo 'wrong fingerprint: the CA was removed' >&2; }
 `, d.fingerprint(), ask, base, caPath, strings.TrimPrefix(d.fingerprint(), "sha256:"))
 	}
+	if d.passwords {
+		curl += " -n"
+		add("step-password", "", "%s", passwordStep(base))
+	}
 	if len(d.binaries) > 0 {
 		add("step-offk8s", "", "# offk8s itself, into the current directory; needs no root\n%s %s/install.sh | sh -eu\n", curl, base)
 	}
@@ -125,6 +130,28 @@ mkdir -p /etc/apt/keyrings
 		add("step-charts", "", "%s", d.chartStep(base))
 	}
 	return steps
+}
+
+// passwordStep returns the set-up of clients of a mirror that wants a password. curl, wget
+// and install.sh take it from ~/.netrc, whose format apt has too.
+func passwordStep(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return "" // baseURL returns URLs
+	}
+	return fmt.Sprintf(`# this mirror wants a user and a password; write this line into ~/.netrc, with yours, for the commands below:
+# machine %[1]s login USER password PASSWORD
+chmod 600 ~/.netrc
+# apt, as root: install -D -m 600 ~/.netrc /etc/apt/auth.conf.d/offk8s.conf
+# dnf and yum: username=USER and password=PASSWORD in offk8s.repo, chmod 600
+# containerd: at the end of hosts.toml, chmod 600, both with the output of: printf %%s USER:PASSWORD | base64
+#   [header]
+#   Authorization = "Basic OUTPUT"
+#   [host.%[2]q.header]
+#   Authorization = "Basic OUTPUT"
+# docker, podman, skopeo: login %[3]s; docker uses it for names with that prefix, and not for registry-mirrors
+# helm: registry login %[3]s, and repo add with --username and --password-stdin
+`, u.Hostname(), base, u.Host)
 }
 
 // onlyOffk8s makes apt-get read the sources of the mirror and no others.

@@ -31,6 +31,7 @@ type pageData struct {
 	charts     []manifests.Artifact
 	ca         []byte // PEM, certificates only
 	openPGP    []byte // armoured
+	passwords  bool   // clients need one
 
 	keys      []openPGPKey             // of openPGP and of vendorKeys
 	summaries []bundle.Summary         // of the bundles, in their order
@@ -56,6 +57,7 @@ func newPageData(m *Mirror, charts []manifests.Artifact) (*pageData, error) {
 		yumKeys:    make(map[string][]string),
 		ca:         certificates(m.options.CA),
 		openPGP:    m.bundles[0].OpenPGPKey(),
+		passwords:  m.options.Passwords != nil,
 		charts:     charts,
 		now:        time.Now,
 	}

@@ -18,7 +18,7 @@ var installTemplate = template.Must(template.New("install.sh").Parse(installText
 func (d *pageData) installScript(base string, _ *http.Request) (string, []byte) {
 	var b bytes.Buffer
 	err := installTemplate.Execute(&b, map[string]any{
-		"Base": base, "Binaries": d.binaries, "CA": string(d.ca),
+		"Base": base, "Binaries": d.binaries, "CA": string(d.ca), "Passwords": d.passwords,
 	})
 	if err != nil {
 		return typeScript, []byte("echo 'install.sh: the mirror cannot write this script' >&2; exit 1\n")

@@ -80,6 +80,7 @@ var classes = []class{
 	{is(agent.ErrDowngrade), exitPolicy, "serve the newer bundle, or give --allow-downgrade to install the older one"},
 	{is(installer.ErrMirrorsDiffer), exitPolicy, "serve the same bundle on all mirrors of mirror.urls, or take the others out"},
 	{is(agent.ErrPolicy), exitPolicy, ""},
+	{is(agent.ErrAccess), exitUsage, "hosts have no credentials for a mirror: run another offk8s serve for them, without --htpasswd and --client-ca, on an address that only they reach"},
 	{as[*installer.MirrorCAError], exitVerify, "compare it with the fingerprint that offk8s serve prints now: without its old --state directory it has made a new CA, and mirror.caFingerprint must change; if they differ, someone may be intercepting the connection; several mirrors have one CA if all have a copy of the same --state directory"},
 	{is(agent.ErrVerify), exitVerify, "run offk8s verify with this public key on the mirror's tarball; if it is good, run the same command again"},
 	{is(installer.ErrPartial), exitPartial, "fix the cause and run the same command again; it continues where it stopped"},

@@ -253,7 +253,11 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func fromMirror(ts *testscript.TestScript, path string) (status int, body string) {
+func fromMirror(ts *testscript.TestScript, at string) (status int, body string) {
+	user, path, ok := strings.Cut(at, "@")
+	if !ok {
+		user, path = "", at
+	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(ts.ReadFile("state/mirror-ca.crt")))
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
@@ -262,6 +266,9 @@ func fromMirror(ts *testscript.TestScript, path string) (status int, body string
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, ts.Getenv("MIRROR")+path, nil)
 	ts.Check(err)
+	if name, password, ok := strings.Cut(user, ":"); ok {
+		req.SetBasicAuth(name, password)
+	}
 	res, err := (&http.Client{Transport: tr}).Do(req)
 	ts.Check(err)
 	defer res.Body.Close()

@@ -31,6 +31,7 @@ type serveOptions struct {
 	certFile    string
 	keyFile     string
 	clientCA    string
+	htpasswd    string
 	plainHTTP   bool
 	verify      bool
 	watch       bool
@@ -64,8 +65,8 @@ read, not served. If two have different
 content under one name, serve names it and ends. On SIGHUP, serve opens tarballs that
 were replaced (mv new.tar b.tar); --watch does so by itself. Clients that pull from the
 old one get all of it. A tarball that cannot be served is logged and ignored. SIGHUP
-also loads the certificate again, which --tls-cert does whenever its file changes, and
-opens the access log again.
+also loads --htpasswd and the certificate again, which --tls-cert does whenever its file
+changes, and opens the access log again.
 
 TLS is on by default. The first start creates a CA for this mirror in --state and
 prints its fingerprint, for cluster.yaml. Without a BUNDLE, serve uses the only one
@@ -99,6 +100,7 @@ key, or it has expired (with --require-fresh).`,
 	f.StringVar(&o.certFile, "tls-cert", "", "serve with this certificate instead of one by the mirror's CA")
 	f.StringVar(&o.keyFile, "tls-key", "", "private key of --tls-cert")
 	f.StringVar(&o.clientCA, "client-ca", "", "answer only clients with a certificate of this CA")
+	f.StringVar(&o.htpasswd, "htpasswd", "", "answer only clients with a user and password of this file (htpasswd -B)")
 	f.BoolVar(&o.plainHTTP, "insecure-plain-http", false, "serve without TLS")
 	f.BoolVar(&o.verify, "verify", false, "hash every blob before the first request")
 	f.BoolVar(&o.watch, "watch", false, "serve a bundle that takes the place of an open one, without SIGHUP")
@@ -166,7 +168,11 @@ func (r *reloader) serveOn(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		return err
 	}
-	r.mirror = mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Log: a.log(), AccessLog: access}
+	passwords, reread, err := o.passwords()
+	if err != nil {
+		return err
+	}
+	r.mirror = mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Passwords: passwords, Log: a.log(), AccessLog: access}
 	if r.current.mirror, err = newMirror(r.current.bundles, r.mirror); err != nil {
 		return err
 	}
@@ -185,7 +191,7 @@ func (r *reloader) serveOn(ctx context.Context, l net.Listener) error {
 	if err := a.announce(r.current, baseURL(o, l.Addr()), cert.fingerprint); err != nil {
 		return err
 	}
-	err = r.during(ctx, []func() error{cert.reload, reopen}, server.Run)
+	err = r.during(ctx, []func() error{cert.reload, reopen, reread}, server.Run)
 	if err == nil {
 		a.notef("stopped")
 	}
@@ -220,7 +226,7 @@ func (o serveOptions) check() error {
 		errs = append(errs, usagef("--tls-key needs --tls-cert, its certificate"))
 	}
 	if o.plainHTTP {
-		for flag, value := range map[string]string{"--tls-cert": o.certFile, "--client-ca": o.clientCA} {
+		for flag, value := range map[string]string{"--tls-cert": o.certFile, "--client-ca": o.clientCA, "--htpasswd": o.htpasswd} {
 			if value != "" {
 				errs = append(errs, usagef("%s and --insecure-plain-http exclude each other", flag))
 			}

@@ -60,6 +60,9 @@ func TestUnit(t *testing.T) {
 			"serve --state=/var/lib/offk8s-mirror --cache=/var/cache/offk8s-mirror --cache-size=2147483648 --from=oci://h/p --from-ca=/etc/h.crt --key=/k.pub\n",
 			"\nCacheDirectory=offk8s-mirror\n",
 		}},
+		{"passwords", []string{"--key", "/k.pub", "--htpasswd", "/etc/offk8s/users", "/b.tar"}, []string{
+			"--htpasswd=${CREDENTIALS_DIRECTORY}/htpasswd", "\nLoadCredential=htpasswd:/etc/offk8s/users\n",
+		}},
 		{"address", []string{"--key", "/k.pub", "--listen", "[fd00::5]:https", "/b.tar"}, []string{"\nListenStream=[fd00::5]:443\n"}},
 		{"log", []string{"--key", "/k.pub", "--access-log", "/var/log/offk8s-mirror/a.json", "/b.tar"}, []string{"\nLogsDirectory=offk8s-mirror\n"}},
 	}

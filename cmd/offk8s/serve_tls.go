@@ -17,6 +17,7 @@ import (
 
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/mirror"
 )
 
 // serverCert is the TLS configuration of the mirror.
@@ -76,7 +77,7 @@ func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
 
 // userCertificate loads the files of --tls-cert and --tls-key.
 func (o serveOptions) userCertificate() (tls.Certificate, error) {
-	if err := privateFile(o.keyFile); err != nil {
+	if err := privateFile("--tls-key", o.keyFile); err != nil {
 		return tls.Certificate{}, err
 	}
 	c, err := tls.LoadX509KeyPair(o.certFile, o.keyFile)
@@ -137,14 +138,37 @@ func readPool(name string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// privateFile returns an error if others can read the file.
-func privateFile(name string) error {
+// passwords returns the users of --htpasswd, nil without it, and a function that reads
+// the file again.
+func (o serveOptions) passwords() (*mirror.Passwords, func() error, error) {
+	if o.htpasswd == "" {
+		return nil, func() error { return nil }, nil
+	}
+	p := mirror.NewPasswords()
+	read := func() error {
+		if err := privateFile("--htpasswd", o.htpasswd); err != nil {
+			return err
+		}
+		text, err := readInput(o.htpasswd)
+		if err == nil {
+			err = p.Load(text)
+		}
+		if err != nil {
+			return withHint(usagef("--htpasswd %q: %w", o.htpasswd, err), "htpasswd -B -c FILE USER makes one")
+		}
+		return nil
+	}
+	return p, read, read()
+}
+
+// privateFile returns an error if others can read the file of flag.
+func privateFile(flag, name string) error {
 	st, err := os.Stat(name)
 	if err != nil {
-		return usagef("--tls-key: %w", err)
+		return usagef("%s: %w", flag, err)
 	}
 	if st.Mode().Perm()&0o077 != 0 {
-		return withHint(usagef("--tls-key %q: mode %#o lets others read it", name, st.Mode().Perm()), "chmod 600 %s", name)
+		return withHint(usagef("%s %q: mode %#o lets others read it", flag, name, st.Mode().Perm()), "chmod 600 %s", name)
 	}
 	return nil
 }

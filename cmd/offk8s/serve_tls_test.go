@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"github.com/offk8s/offk8s/installer/pki"
 )
 
@@ -133,5 +135,36 @@ func TestClientCA(t *testing.T) {
 				t.Errorf("handshake: %v, want success: %v", err, tt.good)
 			}
 		})
+	}
+}
+
+// SIGHUP reads the file of --htpasswd again, and a broken one leaves the users before it.
+func TestPasswordsAreReadAgain(t *testing.T) {
+	o := serveOptions{htpasswd: filepath.Join(t.TempDir(), "users")}
+	write := func(text string) {
+		if err := os.WriteFile(o.htpasswd, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("one:" + string(hash))
+	passwords, reread, err := o.passwords()
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := func(name string) bool { return passwords.Allow(t.Context(), name, "secret") }
+	if !allowed("one") || allowed("two") {
+		t.Error("the users of the file are not those that are allowed")
+	}
+	write("two:plain")
+	if err := reread(); err == nil || !allowed("one") {
+		t.Errorf("a broken file: %v, or the users before it are gone", err)
+	}
+	write("two:" + string(hash))
+	if err := reread(); err != nil || allowed("one") || !allowed("two") {
+		t.Errorf("a new file: %v, or its users do not count", err)
 	}
 }

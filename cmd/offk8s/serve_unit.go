@@ -143,10 +143,11 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 			u.files = append(u.files, value)
 		case "cache-size":
 			value = strconv.FormatInt(int64(o.cacheSize), 10)
-		case "tls-key": // for root alone
+		case "tls-key", "htpasswd": // for root alone
+			credential := strings.ReplaceAll(name, "-", ".")
 			value, err = filepath.Abs(value)
-			u.Credentials = append(u.Credentials, "tls.key:"+unitWord(value))
-			value = "${CREDENTIALS_DIRECTORY}/tls.key"
+			u.Credentials = append(u.Credentials, credential+":"+unitWord(value))
+			value = "${CREDENTIALS_DIRECTORY}/" + credential
 		}
 		words = append(words, "--"+name+"="+value)
 	}

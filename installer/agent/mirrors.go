@@ -126,10 +126,13 @@ func (m *mirrors) sendTo(ctx context.Context, base *url.URL, method, path string
 	resp, err := m.client.Do(req)
 	if err != nil {
 		cancel(nil)
-		return nil, fmt.Errorf("mirror: %w", explainTime(err))
+		return nil, fmt.Errorf("mirror: %w", ExplainTLS(err))
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer cancel(nil)
+		if resp.StatusCode == http.StatusUnauthorized {
+			return nil, errors.Join(fmt.Errorf("mirror: %s: %w: it wants a password", base, ErrAccess), resp.Body.Close())
+		}
 		return nil, errors.Join(fmt.Errorf("mirror: %s: %s", u.String(), resp.Status), resp.Body.Close())
 	}
 	return struct {
@@ -179,11 +182,18 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 }
 
-// explainTime adds the host's clock to an error about an expired or not yet valid
-// certificate: the clock of a new machine is often wrong.
-func explainTime(err error) error {
+// ErrAccess means that the mirror answers only clients with a password or a certificate.
+// Hosts have none.
+var ErrAccess = errors.New("the mirror does not answer every host")
+
+// ExplainTLS adds the reason to an error of a TLS handshake. For an expired or not yet
+// valid certificate it is often the host's clock: that of a new machine is often wrong.
+func ExplainTLS(err error) error {
 	if bad, ok := errors.AsType[x509.CertificateInvalidError](err); ok && bad.Reason == x509.Expired {
 		return fmt.Errorf("%w; this host's clock says %s, is that right?", err, time.Now().UTC().Format(time.RFC3339))
+	}
+	if err != nil && strings.HasSuffix(err.Error(), "remote error: tls: certificate required") { // crypto/tls has no value for it
+		return fmt.Errorf("%w: it wants a client certificate: %w", ErrAccess, err)
 	}
 	return err
 }

@@ -13,6 +13,7 @@ const (
 	codeManifestUnknown = "MANIFEST_UNKNOWN"
 	codeNameInvalid     = "NAME_INVALID"
 	codeNameUnknown     = "NAME_UNKNOWN"
+	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnsupported     = "UNSUPPORTED"
 	codePagination      = "PAGINATION_NUMBER_INVALID" // of distribution; the specification has none for it
 )
@@ -58,4 +59,12 @@ func Unsupported(w http.ResponseWriter) {
 	w.Header().Set("Allow", "GET, HEAD")
 	e := apiError{status: http.StatusMethodNotAllowed, code: codeUnsupported, message: "the mirror is read-only: only GET and HEAD are answered"}
 	e.write(w, false)
+}
+
+// Unauthorized answers a request without a right password with status 401. The caller
+// sets WWW-Authenticate.
+func Unauthorized(w http.ResponseWriter, head bool) {
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	e := apiError{status: http.StatusUnauthorized, code: codeUnauthorized, message: "this mirror wants a user and a password"}
+	e.write(w, head)
 }
