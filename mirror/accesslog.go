@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,12 +15,16 @@ import (
 type responseWriter struct {
 	http.ResponseWriter
 	status int
-	bytes  int64
+	bytes  atomic.Int64 // sent
+	length atomic.Int64 // of the body, once it is known
 }
 
 func (r *responseWriter) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
+		if n, err := strconv.ParseInt(r.Header().Get("Content-Length"), 10, 64); err == nil {
+			r.length.Store(n)
+		}
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
@@ -28,7 +34,7 @@ func (r *responseWriter) Write(b []byte) (int, error) {
 		r.status = http.StatusOK
 	}
 	n, err := r.ResponseWriter.Write(b)
-	r.bytes += int64(n)
+	r.bytes.Add(int64(n))
 	return n, err
 }
 
@@ -42,7 +48,7 @@ func (r *responseWriter) ReadFrom(src io.Reader) (n int64, err error) {
 	} else {
 		n, err = io.Copy(struct{ io.Writer }{r.ResponseWriter}, src)
 	}
-	r.bytes += n
+	r.bytes.Add(n)
 	return n, err
 }
 
@@ -51,7 +57,7 @@ func (r *responseWriter) Unwrap() http.ResponseWriter { return r.ResponseWriter 
 
 // logRequest counts and logs a request after its response.
 func (m *Mirror) logRequest(w *responseWriter, r *http.Request, took time.Duration, err error) {
-	m.metrics.observe(classOf(r.URL.Path), w.status, w.bytes, took)
+	m.metrics.observe(classOf(r.URL.Path), w.status, w.bytes.Load(), took)
 	level := slog.LevelInfo
 	_, _, tried := r.BasicAuth()
 	if w.status == http.StatusUnauthorized && tried || w.status == http.StatusNotFound || w.status >= http.StatusInternalServerError {
@@ -69,7 +75,7 @@ func (m *Mirror) logRequest(w *responseWriter, r *http.Request, took time.Durati
 		slog.String("method", r.Method),
 		slog.String("path", r.URL.Path),
 		slog.Int("status", w.status),
-		slog.Int64("bytes", w.bytes),
+		slog.Int64("bytes", w.bytes.Load()),
 		slog.Duration("took", took),
 		slog.String("remote", r.RemoteAddr),
 	}

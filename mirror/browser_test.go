@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"bytes"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A real browser shows the home page in both languages and both colours, asks for the
@@ -26,7 +29,11 @@ func TestBrowser(t *testing.T) {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	m := configured(t, Options{CA: testCA})
+	runs := t.TempDir()
+	if err := os.WriteFile(filepath.Join(runs, "run.jsonl"), browserRun(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := configured(t, Options{CA: testCA, Runs: []string{runs}})
 	var asked sync.Map
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Store(r.URL.Path, true)
@@ -48,17 +55,20 @@ func TestBrowser(t *testing.T) {
 	}
 	white, black := color.RGBA{0xff, 0xff, 0xff, 0xff}, color.RGBA{0x0d, 0x11, 0x17, 0xff}
 	for _, tt := range []struct {
-		name, query, scheme, size string
-		back                      color.RGBA
-		want                      string
+		name, page, scheme, size string
+		back                     color.RGBA
+		want                     string
 	}{
-		{"wide-en-light", "?lang=en", "1", "1280,1600", white, "Set up a client"},
-		{"wide-zh-dark", "?lang=zh", "0", "1280,1600", black, "配置客户端"},
-		{"narrow-zh-light", "?lang=zh", "1", "500,2000", white, "签名者"},
-		{"narrow-en-dark", "?lang=en&q=pause", "0", "500,2000", black, "registry.k8s.io/pause:3.10"},
+		{"wide-en-light", "/?lang=en", "1", "1280,1600", white, "Set up a client"},
+		{"wide-zh-dark", "/?lang=zh", "0", "1280,1600", black, "配置客户端"},
+		{"narrow-zh-light", "/?lang=zh", "1", "500,2000", white, "签名者"},
+		{"narrow-en-dark", "/?lang=en&q=pause", "0", "500,2000", black, "registry.k8s.io/pause:3.10"},
+		{"now-wide-en-light", "/now?lang=en", "1", "1280,900", white, "controlplane"},
+		{"now-wide-zh-dark", "/now?lang=zh", "0", "1280,900", black, "运行中"},
+		{"now-narrow-en-dark", "/now?lang=en", "0", "500,1600", black, "worker-3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			url := srv.URL + "/" + tt.query
+			url := srv.URL + tt.page
 			if dom := run("--dump-dom", url); !strings.Contains(dom, tt.want) {
 				t.Errorf("no %q in the page:\n%s", tt.want, dom)
 			}
@@ -68,11 +78,40 @@ func TestBrowser(t *testing.T) {
 		})
 	}
 	asked.Range(func(path, _ any) bool {
-		if path != "/" && path != "/style.css" {
+		if path != "/" && path != "/now" && path != "/style.css" {
 			t.Errorf("the browser asked for %s", path)
 		}
 		return true
 	})
+}
+
+// browserRun is the log of a run on six hosts that has reached the stage runtime.
+func browserRun() []byte {
+	var b bytes.Buffer
+	line := func(format string, args ...any) {
+		fmt.Fprintf(&b, `{"time":%q,`+format+"}\n", append([]any{time.Now().UTC().Format(time.RFC3339)}, args...)...)
+	}
+	line(`"event":"run","command":"install","cluster":"production"`)
+	stages := strings.Fields("connect facts preflight mirror host time packages pki etcd loadbalancer runtime images controlplane")
+	for i, stage := range stages {
+		line(`"event":"stage","stage":%q,"title":"stage of the test","hosts":6`, stage)
+		for h, host := range []string{"cp-1", "cp-2", "cp-3", "worker-1", "worker-2", "worker-3.site.example"} {
+			switch {
+			case i < 4 || stage == "etcd" && h > 2:
+			case i < len(stages)-1:
+				line(`"event":"host","stage":%q,"host":%q,"type":"step","id":"a","state":"changed"`, stage, host)
+				line(`"event":"host","stage":%q,"host":%q,"type":"end"`, stage, host)
+			case h == 1:
+				line(`"event":"host","stage":%q,"host":%q,"type":"step","id":"apiserver","state":"failed"`, stage, host)
+			default:
+				line(`"event":"host","stage":%q,"host":%q,"type":"start","id":"apiserver"`, stage, host)
+			}
+		}
+		if i < len(stages)-1 {
+			line(`"event":"stageEnd","stage":%q`, stage)
+		}
+	}
+	return b.Bytes()
 }
 
 // checkMargins expects the colour back on the left and right edges of a picture: text that

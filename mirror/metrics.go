@@ -55,12 +55,13 @@ func classOf(path string) class {
 
 // metrics are the counters of a Mirror, and of those that it replaces in a Server.
 type metrics struct {
-	requests [classes][600]atomic.Int64 // by status
-	bytes    [classes]atomic.Int64
-	nanos    [classes]atomic.Int64
-	inFlight atomic.Int64
-	storage  atomic.Int64 // requests that failed because of the bundle
-	aborted  atomic.Int64 // bodies that the client did not read to the end
+	requests  [classes][600]atomic.Int64 // by status
+	bytes     [classes]atomic.Int64
+	nanos     [classes]atomic.Int64
+	inFlight  atomic.Int64
+	transfers transfers
+	storage   atomic.Int64 // requests that failed because of the bundle
+	aborted   atomic.Int64 // bodies that the client did not read to the end
 }
 
 func (m *metrics) observe(c class, status int, bytes int64, took time.Duration) {

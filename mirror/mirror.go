@@ -35,6 +35,9 @@ type Options struct {
 	ScrubEvery time.Duration
 	// WriteTimeout is how long a client may take for 4 MiB of a body; 0 means a minute.
 	WriteTimeout time.Duration
+	// Runs are directories with logs of runs of install; the page /now shows the newest
+	// run of each.
+	Runs []string
 	// Log gets one line per request and every bad blob; nil discards. Requests are
 	// at the level Info, those that an operator looks for first at Warn.
 	Log *slog.Logger
@@ -136,6 +139,8 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &responseWriter{ResponseWriter: w}
 	m.metrics.inFlight.Add(1)
 	defer m.metrics.inFlight.Add(-1)
+	m.metrics.transfers.enter(rec, r.RemoteAddr, r.URL.Path, start)
+	defer m.metrics.transfers.leave(rec)
 	rec.Header().Set("X-Content-Type-Options", "nosniff")
 	// A long body extends the deadline with every piece. Ignore writers without
 	// deadlines (tests).

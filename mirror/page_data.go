@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/pem"
+	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -38,6 +39,9 @@ type pageData struct {
 	artifacts []bundle.ArtifactSummary // of all bundles, each once, by kind and name
 	roots     []string                 // of the listings
 	now       func() time.Time
+	transfers func() []transfer // that are under way
+	runs      []*runReader
+	log       *slog.Logger
 }
 
 // openPGPKey is a key that package managers ask about.
@@ -60,6 +64,11 @@ func newPageData(m *Mirror, charts []manifests.Artifact) (*pageData, error) {
 		passwords:  m.options.Passwords != nil,
 		charts:     charts,
 		now:        time.Now,
+		transfers:  func() []transfer { return m.metrics.transfers.list() },
+		log:        m.log,
+	}
+	for _, dir := range m.options.Runs {
+		d.runs = append(d.runs, &runReader{dir: dir})
 	}
 	for _, b := range m.bundles {
 		for _, f := range b.Files() {

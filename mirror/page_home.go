@@ -47,6 +47,8 @@ type view struct {
 	Packages      []distroPackages
 	Found         int
 
+	Now *nowView // of the page /now
+
 	// of a directory
 	Path    string
 	Entries []entry

@@ -33,6 +33,7 @@ type page func(base string, r *http.Request) (mediaType string, body []byte)
 func (d *pageData) pages() map[string]page {
 	p := map[string]page{
 		"/":                          d.home,
+		"/now":                       d.current,
 		"/healthz":                   fixed(typeText, "ok\n"),
 		"/style.css":                 fixed(typeCSS, style),
 		"/config/hosts.toml":         d.config(typeTOML, clientconf.Config.HostsTOML),

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/host"
@@ -25,6 +28,7 @@ import (
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/mirror"
 )
 
 func siteReport() *installer.Report {
@@ -106,6 +110,48 @@ func TestClosingOfAFailedRun(t *testing.T) {
 		if strings.Contains(stdout.String(), not) {
 			t.Errorf("%q in\n%s", not, stdout.String())
 		}
+	}
+}
+
+// The mirror's page shows the log of a run as this program writes it.
+func TestRunOnTheMirrorsPage(t *testing.T) {
+	dir := t.TempDir()
+	builder := bundletest.New(t)
+	builder.AddSmall(t)
+	opened, err := bundle.Open(t.Context(), []string{builder.Seal(t)}, bundletest.Options(builder.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	m, err := newMirror([]*bundle.Bundle{opened}, mirror.Options{Runs: []string{filepath.Join(dir, "runs")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	a := newApp(nil, io.Discard, io.Discard)
+	a.progress = "none"
+	run := a.startRun("install", "site")
+	a.keepLog(run, dir)
+	run.StageStart("etcd", "etcd members", 2)
+	run.Event("etcd", "cp-1", agent.Event{Type: agent.EventStart, ID: "etcd"})
+	run.Event("etcd", "cp-1", agent.Event{Type: agent.EventStep, ID: "etcd", State: step.Changed})
+	run.Event("etcd", "cp-1", agent.Event{Type: agent.EventEnd})
+	run.Event("etcd", "cp-2", agent.Event{Type: agent.EventStep, ID: "etcd", State: step.Failed, Reason: "hidden"})
+	run.StageEnd(installer.StageReport{Name: "etcd", Failed: []string{"cp-2"}})
+	page := func() string {
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, httptest.NewRequest("GET", "/now", nil))
+		return w.Body.String()
+	}
+	got := page()
+	for _, want := range []string{"install site", ": running", "etcd           ✗ 1  etcd members", "cp-1: etcd ✓", "cp-2: etcd ✗"} {
+		if !strings.Contains(got, want) || strings.Contains(got, "hidden") {
+			t.Errorf("no %q on the page:\n%s", want, got)
+		}
+	}
+	a.finishRun(run, "", installer.ErrPartial)
+	if got := page(); !strings.Contains(got, "failed with exit status 3") {
+		t.Errorf("at the end:\n%s", got)
 	}
 }
 

@@ -36,6 +36,7 @@ type serveOptions struct {
 	verify      bool
 	watch       bool
 	accessLog   string
+	runs        []string
 	from        []string // addresses in registries
 	registry    registryOptions
 	cache       string
@@ -73,8 +74,10 @@ prints its fingerprint, for cluster.yaml. Without a BUNDLE, serve uses the only 
 in the current directory.
 
 Requests with status 404 and 5xx are logged on stderr, with -v all; --access-log has
-all as JSON. /healthz answers while the process runs, /readyz while the bundles can be
-read. docs/serve.md has more, for example serve as a service.
+all as JSON. The page /now shows the transfers, and with --runs, to everybody who
+reaches the mirror, the hosts and stages of a run of install. /healthz answers while
+the process runs, /readyz while the bundles can be read. docs/serve.md has more, for
+example serve as a service.
 
 Exit status: 0 stopped by a signal; 4 the bundle is bad; 5 it is not signed by a known
 key, or it has expired (with --require-fresh).`,
@@ -105,6 +108,7 @@ key, or it has expired (with --require-fresh).`,
 	f.BoolVar(&o.verify, "verify", false, "hash every blob before the first request")
 	f.BoolVar(&o.watch, "watch", false, "serve a bundle that takes the place of an open one, without SIGHUP")
 	f.StringVar(&o.accessLog, "access-log", "", "append every request as JSON to this file, - for stdout")
+	f.StringArrayVar(&o.runs, "runs", nil, "show the newest run on the page /now: directory runs/ in --state of install, or a copy")
 	f.DurationVar(&o.stopTimeout, "stop-timeout", 30*time.Second, "how long transfers may go on after SIGTERM")
 	f.StringArrayVar(&o.from, "from", nil, "oci://REGISTRY/PREFIX[@ROOT]: serve a bundle that offk8s push wrote there")
 	_ = cmd.RegisterFlagCompletionFunc("from", cobra.NoFileCompletions) // of other commands it is a host
@@ -172,7 +176,7 @@ func (r *reloader) serveOn(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		return err
 	}
-	r.mirror = mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Passwords: passwords, Log: a.log(), AccessLog: access}
+	r.mirror = mirror.Options{PublicURL: o.publicURL, CA: cert.ca, Passwords: passwords, Log: a.log(), AccessLog: access, Runs: o.runs}
 	if r.current.mirror, err = newMirror(r.current.bundles, r.mirror); err != nil {
 		return err
 	}
@@ -230,6 +234,11 @@ func (o serveOptions) check() error {
 			if value != "" {
 				errs = append(errs, usagef("%s and --insecure-plain-http exclude each other", flag))
 			}
+		}
+	}
+	for _, dir := range o.runs {
+		if st, err := os.Stat(dir); err == nil && !st.IsDir() {
+			errs = append(errs, usagef("--runs %q: want a directory", dir))
 		}
 	}
 	for _, address := range o.from {

@@ -135,7 +135,7 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 	}
 	add := func(name, value string) {
 		switch name {
-		case "key", "client-ca", "tls-cert", "from-ca":
+		case "key", "runs", "client-ca", "tls-cert", "from-ca":
 			if name == "key" && strings.HasPrefix(value, "sha256:") {
 				break // a fingerprint is no file
 			}
