@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,7 +94,7 @@ func keyFile(b *testing.B) string {
 }
 
 // serve starts offk8s serve with every blob verified.
-func (s sample) serve(b *testing.B, https bool) *process {
+func (s sample) serve(b *testing.B, https bool, flags ...string) *process {
 	b.Helper()
 	address := freeAddress(b)
 	argv := []string{program(b), "serve", "--key", s.key, "--listen", address, "--state", b.TempDir(), "--verify"}
@@ -104,7 +105,7 @@ func (s sample) serve(b *testing.B, https bool) *process {
 	} else {
 		argv = append(argv, "--insecure-plain-http")
 	}
-	return startProcess(b, url, "/files/small", append(argv, s.path)...)
+	return startProcess(b, url, "/files/small", append(append(argv, flags...), s.path)...)
 }
 
 // nginx starts nginx with sendfile and a worker for each core.
@@ -213,9 +214,28 @@ func BenchmarkDistribution(b *testing.B) {
 }
 
 // BenchmarkCrowd: 200 clients that read as fast as they can, beside 500 that read a few
-// bytes now and then, against the same 200 alone.
+// bytes now and then, against the same 200 alone. At the end no goroutine of them is left
+// and no descriptor, except files that wait for the next transfer.
 func BenchmarkCrowd(b *testing.B) {
-	p := newSample(b).serve(b, false)
+	metrics := freeAddress(b)
+	p := newSample(b).serve(b, false, "--metrics", metrics)
+	left := func() (goroutines, descriptors int) {
+		client.CloseIdleConnections()
+		r, err := http.Get("http://" + metrics + "/debug/pprof/goroutine?debug=1")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer r.Body.Close()
+		if _, err := fmt.Fscanf(r.Body, "goroutine profile: total %d", &goroutines); err != nil {
+			b.Fatal(err)
+		}
+		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.pid))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return goroutines, len(list)
+	}
+	goroutines, descriptors := left()
 	fast := func() cost { return measure(func() { many(b, p.url+"/files/small", 200, 40) }, p.cpu) }
 	rounds(b, func() cost {
 		ctx, cancel := context.WithCancel(b.Context())
@@ -246,4 +266,14 @@ func BenchmarkCrowd(b *testing.B) {
 		return c
 	}, fast)
 	b.ReportMetric(p.peak(), "rss-MiB")
+	const waiting = 64 // files
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		g, d := left()
+		if g <= goroutines && d <= descriptors+waiting {
+			return
+		}
+		if time.Now().After(end) {
+			b.Fatalf("%d goroutines and %d descriptors are left, %d and %d before", g, d, goroutines, descriptors)
+		}
+	}
 }
