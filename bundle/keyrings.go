@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
@@ -71,7 +71,7 @@ const userKeyring = "keyring-of-manifest.asc"
 // for a distribution whose keys are not in the catalog or an in-house mirror
 // that signs packages again.
 func addUserKeyring(d *catalog.Distro, path string) error {
-	b, err := os.ReadFile(path)
+	b, err := reader.ReadFile(path, maxDocument)
 	if err != nil {
 		return err
 	}

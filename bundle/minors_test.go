@@ -169,7 +169,7 @@ func TestMinorsPinned(t *testing.T) {
 	}
 }
 
-func requirePinned(o *bundle.ResolveOptions) { o.RequirePinned = true }
+func requirePinned(o *bundle.ResolveOptions) { o.Require = bundle.RequirePinned }
 
 // artifactErrors returns the errors of artifacts that are joined in err.
 func artifactErrors(err error) []*bundle.ArtifactError {

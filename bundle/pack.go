@@ -49,8 +49,10 @@ type PackOptions struct {
 	Check func(ctx context.Context, path string) error
 	// ImageSigners are as those of Bundle.VerifyImages.
 	ImageSigners []ImageSigner
-	Progress     fetch.Progress // nil: none
-	Log          *slog.Logger   // nil: none
+	// Require is as in ResolveOptions; for a Lock that was resolved without it.
+	Require  Require
+	Progress fetch.Progress // nil: none
+	Log      *slog.Logger   // nil: none
 }
 
 // PackResult describes a bundle that Pack has written.
@@ -152,7 +154,8 @@ func (o *PackOptions) check(lock *manifests.Lock) error {
 	if o.Output == "" {
 		return errors.New("no output file")
 	}
-	return errors.Join(append(unusedSigners(lock, o.ImageSigners), lock.Validate())...)
+	errs := append(unusedSigners(lock, o.ImageSigners), o.Require.refusals(lock, o.ImageSigners)...)
+	return errors.Join(append(errs, lock.Validate())...)
 }
 
 // fetchAll fetches every artifact into the store, o.Parallel at a time.

@@ -53,7 +53,7 @@ func TestT20FirstUseIsRecorded(t *testing.T) {
 			t.Errorf("recorded as %+v", a.Source)
 		}
 	}
-	if _, err := p.resolve(m, func(o *bundle.ResolveOptions) { o.RequirePinned = true }); !errors.Is(err, bundle.ErrPolicy) {
+	if _, err := p.resolve(m, func(o *bundle.ResolveOptions) { o.Require = bundle.RequirePinned }); !errors.Is(err, bundle.ErrPolicy) {
 		t.Errorf("with pins required: %v", err)
 	}
 	// What was seen at resolve counts at pack.

@@ -33,9 +33,10 @@ type ResolveOptions struct {
 	SelfBinaries map[string]string
 	// Offk8sVersion names them and the smoke image ("0.1.0").
 	Offk8sVersion string
-	// RequirePinned refuses artifacts without a pinned digest or a signature
-	// (first use) with an error of class ErrPolicy.
-	RequirePinned bool
+	// Require refuses artifacts without this evidence with errors of class ErrPolicy.
+	Require Require
+	// ImageSigners are as in PackOptions.
+	ImageSigners []ImageSigner
 	// MetadataOnly leaves out the download of files whose digest only a download shows.
 	// Pack cannot use the Lock then.
 	MetadataOnly bool
@@ -59,7 +60,7 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 	r.planImages()
 	r.planExtraFiles()
 	r.planCharts()
-	r.checkPins()
+	r.errs = append(r.errs, r.o.Require.refusals(r.lock, r.o.ImageSigners)...)
 	if err := r.failed(ctx); err != nil {
 		return nil, inputFailure(err)
 	}
@@ -69,6 +70,7 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 		return nil, err
 	}
 	r.charts(ctx)
+	r.errs = append(r.errs, r.o.Require.refusals(r.lock, r.o.ImageSigners)...) // of their images
 	r.firstUse(ctx)
 	r.attachments(ctx)
 	r.smokeImage(ctx)

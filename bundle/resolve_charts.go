@@ -24,7 +24,7 @@ var ErrChartImage = errors.New("cannot tell the images of a chart")
 // planCharts checks the charts without the network.
 func (r *resolver) planCharts() {
 	for _, c := range r.m.Charts {
-		if r.o.RequirePinned && c.Digest == "" && c.File == "" {
+		if r.o.Require != "" && c.Digest == "" && c.File == "" {
 			r.fail(c.Label(), policyFailure(errors.New("no digest is given for it")))
 		}
 		if c.File != "" {
@@ -254,7 +254,7 @@ func (r *resolver) foundImage(ctx context.Context, s string) (string, error) {
 		r.addImage(catalog.Image{Ref: s})
 		return ref.Name, nil
 	}
-	if r.o.RequirePinned {
+	if r.o.Require != "" {
 		return "", policyFailure(errors.New("no digest is pinned for it"))
 	}
 	d, err := r.o.Client.ResolveImage(ctx, ref)

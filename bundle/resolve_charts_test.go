@@ -109,8 +109,8 @@ func TestResolveChartsRefuses(t *testing.T) {
 		"no such version":            {manifests.ManifestChart{Repository: upstreamtest.ChartRepository, Name: "shop", Version: "1.2.4"}, nil, nil, "which has 1.2.3"},
 		"another digest":             {pinned, nil, bundle.ErrVerify, wrong},
 		"another digest of a file":   {manifests.ManifestChart{File: lost, Digest: wrong}, nil, bundle.ErrVerify, wrong},
-		"no digest, pinned demanded": {fromRepo, func(o *bundle.ResolveOptions) { o.RequirePinned = true }, bundle.ErrPolicy, `"chart shop 1.2.3": no digest`},
-		"image without a digest":     {manifests.ManifestChart{File: lost}, func(o *bundle.ResolveOptions) { o.RequirePinned = true }, bundle.ErrPolicy, `no digest is pinned`},
+		"no digest, pinned demanded": {fromRepo, func(o *bundle.ResolveOptions) { o.Require = bundle.RequirePinned }, bundle.ErrPolicy, `"chart shop 1.2.3": no digest`},
+		"image without a digest":     {manifests.ManifestChart{File: lost}, func(o *bundle.ResolveOptions) { o.Require = bundle.RequirePinned }, bundle.ErrPolicy, `no digest is pinned`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := wanted("debian-12")

@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -145,18 +144,6 @@ func localSource(f manifests.ExtraFile, local string) (manifests.Source, error) 
 	}
 	// The path is private to this machine and does not go into the Lock.
 	return manifests.Source{URL: "file:" + f.Name, Digest: d, Size: size, Trust: manifests.TrustLocal}, nil
-}
-
-// checkPins refuses first uses before the network is used.
-func (r *resolver) checkPins() {
-	if !r.o.RequirePinned {
-		return
-	}
-	for _, a := range r.lock.Artifacts {
-		if a.Source.Trust == manifests.TrustFirstUse {
-			r.fail(a.Name, policyFailure(errors.New("no digest is pinned for it in the catalog")))
-		}
-	}
 }
 
 // firstUse looks up digests that the catalog does not pin, and stores files of

@@ -104,7 +104,7 @@ func TestResolveReportsEveryProblem(t *testing.T) {
 
 func TestT20PinsAreDemanded(t *testing.T) {
 	p := newPacker(t, startUpstream(t))
-	_, err := p.resolve(wanted("rocky-9"), func(o *bundle.ResolveOptions) { o.RequirePinned = true })
+	_, err := p.resolve(wanted("rocky-9"), func(o *bundle.ResolveOptions) { o.Require = bundle.RequirePinned })
 	if !errors.Is(err, bundle.ErrPolicy) || !strings.Contains(err.Error(), "flannel") {
 		t.Errorf("got %v, want a refusal of the images without digest", err)
 	}

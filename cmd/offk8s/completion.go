@@ -24,6 +24,7 @@ var completions = map[string]func(*cobra.Command) []string{
 	"version":     fromCatalog(versionNames),
 	"os":          fromCatalog((*catalog.Catalog).DistroNames),
 	"cni":         fromCatalog((*catalog.Catalog).CNINames),
+	"require":     fixed(requirements...),
 	"split":       fixed(splitAuto, "4GiB", "700MiB"),
 	"kind":        fixed(kinds...),
 	"topology":    topologyNames,

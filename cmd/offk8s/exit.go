@@ -94,7 +94,7 @@ var classes = []class{
 	{as[*host.LockedKeyError], exitError, "on a terminal offk8s asks for the passphrase; without one, start ssh-agent and add the key (ssh-add)"},
 	{is(trust.ErrPassphrase), exitPassphrase, "check the passphrase; without it nobody can open what it protects"},
 	{is(store.ErrLocked), exitLocked, "another pack uses this cache; wait for it, or give --cache-dir"},
-	{is(bundle.ErrPolicy), exitPolicy, "pin its digest in a catalog of yours (--catalog), or pack without --require pinned"},
+	{is(bundle.ErrPolicy), exitPolicy, "pin its digest in a catalog of yours (--catalog), name the key of a signed image (--image-key), or pack without --require pinned or signed"},
 	{is(manifests.ErrExpired), exitPolicy, "pack a newer one; without --require-fresh, offk8s only warns"},
 	{is(manifests.ErrClock), exitPolicy, "set this machine's clock; without --require-fresh, offk8s only warns"},
 	{is(fetch.ErrPrivate), exitError, "--allow-private-upstreams follows such redirects; a --rewrite to that host does too"},

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,7 +36,7 @@ func imageSigners(list []manifests.ManifestSignature) ([]bundle.ImageSigner, err
 	var out []bundle.ImageSigner
 	var errs []error
 	for _, s := range list {
-		text, err := os.ReadFile(s.Key)
+		text, err := readInput(s.Key)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("key of the images of %q: %w", s.Images, err))
 			continue

@@ -23,6 +23,7 @@ Exit status: 0 done; 2 usage or configuration; 4 the metadata of a repository do
 match its signature; 5 refused by --require; 11 cache in use.`,
 		Example: `  offk8s lock --version 1.36 -o kubernetes-1.36.lock.json
   offk8s lock -f pack.yaml --require pinned -o -
+  offk8s lock -f pack.yaml --require signed --image-key registry.example.com=cosign.pub
   offk8s pack --lock kubernetes-1.36.lock.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return packError(a.lock(cmd.Context(), o)) },

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,7 +125,7 @@ func (o *packOptions) contentFlags(cmd *cobra.Command) {
 	f.StringVar(&o.catalog, "catalog", "", "directory with catalog entries that add to or override the built-in ones")
 	f.StringVar(&o.cache, "cache-dir", "", "directory of the download cache (default $XDG_CACHE_HOME/offk8s)")
 	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for another architecture than this machine's")
-	f.StringVar(&o.require, "require", "", `"pinned" refuses artifacts without a known digest or signature`)
+	f.StringVar(&o.require, "require", "", `"pinned": refuse artifacts without a known digest or a vendor's signature; "signed": also images outside the catalog that no --image-key vouches for`)
 	f.Var(&o.rate, "limit-rate", "download at most this many bytes a second in all, such as 2M")
 }
 
@@ -151,10 +152,6 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		return err
 	}
 	defer src.end()
-	signers, err := imageSigners(src.manifest.Signatures)
-	if err != nil {
-		return err
-	}
 	if o.hosts {
 		return a.listHosts(src.manifest, o, src.client)
 	}
@@ -196,7 +193,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
 		Client: src.client, Store: src.store, Key: key, Unsigned: o.unsigned, Output: output, Split: split, Base: base, Parallel: o.parallel, SelfBinaries: src.self,
-		Check: o.scan.checkFunc(key, o.base, a.outputBeside(src.progress)), VerifyAfterWrite: o.reread, ImageSigners: signers, Progress: src.progress, Log: a.log(),
+		Check: o.scan.checkFunc(key, o.base, a.outputBeside(src.progress)), VerifyAfterWrite: o.reread, ImageSigners: src.signers, Require: bundle.Require(o.require), Progress: src.progress, Log: a.log(),
 	})
 	if err != nil {
 		return err
@@ -320,6 +317,9 @@ var manifestFlags = map[string]string{
 	"images": "--image", "attachments": "--attachments", "signatures": "--image-key", "packages": "--package", "charts": "--chart", "files": "--add-file", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 
+// requirements are the values of --require.
+var requirements = []string{string(bundle.RequirePinned), string(bundle.RequireSigned)}
+
 // check returns all problems that can be found offline. The file was validated
 // when it was loaded, so the problems of m come from flags.
 func (o packOptions) check(m manifests.Manifest) []error {
@@ -334,8 +334,8 @@ func (o packOptions) check(m manifests.Manifest) []error {
 		}
 		errs = append(errs, fmt.Errorf("%s: %s", cmp.Or(manifestFlags[field], p.Path), p.Message))
 	}
-	if o.require != "" && o.require != "pinned" {
-		errs = append(errs, fmt.Errorf("--require %q: want pinned", o.require))
+	if o.require != "" && !slices.Contains(requirements, o.require) {
+		errs = append(errs, fmt.Errorf("--require %q: want %s", o.require, strings.Join(requirements, " or ")))
 	}
 	if o.base != "" && o.since != "" {
 		errs = append(errs, errors.New("--base and --since exclude each other"))

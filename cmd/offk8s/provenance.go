@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -45,7 +44,7 @@ another key; 5 no trusted signature of the bundle.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withBundle(cmd.Context(), o, args, func(b *bundle.Bundle) error {
-				envelope, err := os.ReadFile(cmp.Or(file, b.Path()+provenanceSuffix))
+				envelope, err := readInput(cmp.Or(file, b.Path()+provenanceSuffix))
 				if err != nil {
 					return withHint(usageError{err}, "pack and sign write it beside the bundle; name it with --file if it is elsewhere")
 				}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -25,7 +24,7 @@ func (o registryOptions) options() (registry.Options, error) {
 		return out, nil
 	}
 	var err error
-	out.CA, err = os.ReadFile(o.ca)
+	out.CA, err = readInput(o.ca)
 	return out, asUsage(err)
 }
 

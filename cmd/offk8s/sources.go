@@ -17,6 +17,7 @@ import (
 type sources struct {
 	app      *app
 	manifest manifests.Manifest
+	signers  []bundle.ImageSigner
 	self     map[string]string // offk8s binaries by architecture
 	client   *fetch.Client
 	store    *store.Store // set by lock
@@ -26,15 +27,16 @@ type sources struct {
 
 func (a *app) openSources(o packOptions) (*sources, error) {
 	s := &sources{app: a}
-	var err, selfErr, clientErr error
+	var err, signersErr, selfErr, clientErr error
 	s.manifest, err = a.buildManifest(o)
+	s.signers, signersErr = imageSigners(s.manifest.Signatures)
 	s.self, selfErr = selfBinaries(o.self)
 	s.progress, s.end = a.newProgress()
 	s.client, clientErr = fetch.NewClient(fetch.Options{
 		Rewrites: s.manifest.Rewrites, UserAgent: "offk8s/" + version(), Log: a.log(), Waiting: waiting(s.progress),
 		AllowPrivate: o.private, LimitRate: int64(o.rate),
 	})
-	if err := errors.Join(err, selfErr, clientErr); err != nil {
+	if err := errors.Join(err, signersErr, selfErr, clientErr); err != nil {
 		s.end()
 		return nil, usageError{err}
 	}
@@ -50,7 +52,7 @@ func (s *sources) lock(ctx context.Context, o packOptions) (*manifests.Lock, err
 	}
 	lock, err := s.app.loadOrResolve(ctx, o, s.manifest, bundle.ResolveOptions{
 		Client: s.client, Store: s.store, Created: created(), SelfBinaries: s.self, Offk8sVersion: version(),
-		RequirePinned: o.require == "pinned", MetadataOnly: o.dryRun, Progress: s.progress, Log: s.app.log(),
+		Require: bundle.Require(o.require), ImageSigners: s.signers, MetadataOnly: o.dryRun, Progress: s.progress, Log: s.app.log(),
 	})
 	if err != nil {
 		_ = s.store.Close() // packError looks at the parts of err
