@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/offk8s/offk8s/bundle/image"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/manifests"
@@ -51,7 +52,7 @@ func (b *Bundle) ExtractFile(ctx context.Context, dir *os.Root, f FileEntry, mod
 // slashes and colons of the name are underscores. All content is verified. It
 // returns the name of the file.
 func (b *Bundle) ExtractImage(ctx context.Context, dir *os.Root, e ImageEntry) (string, error) {
-	name := strings.NewReplacer("/", "_", ":", "_", "@", "_").Replace(e.Name) + ".tar"
+	name := imageFile(e) + ".tar"
 	set := newBlobSet(b.readDocument)
 	if err := set.addImage(e); err != nil {
 		return name, badArtifact("extract", e.Name, err)
@@ -75,6 +76,50 @@ func (b *Bundle) ExtractImage(ctx context.Context, dir *os.Root, e ImageEntry) (
 		}
 		return t.Close()
 	})
+	return name, extractError(e.Name, err)
+}
+
+// imageFile returns the name of an image as that of a file.
+func imageFile(e ImageEntry) string {
+	return strings.NewReplacer("/", "_", ":", "_", "@", "_").Replace(e.Name)
+}
+
+// ExtractImageDir writes an image byte for byte to a directory <name> below dir, in the
+// form of containers-transports(5), "dir:". skopeo reads images in Docker's format from it,
+// which it refuses in an OCI image layout. All content is verified; the manifest is
+// written last. It returns the name of the directory.
+func (b *Bundle) ExtractImageDir(ctx context.Context, dir *os.Root, e ImageEntry) (string, error) {
+	name := imageFile(e)
+	set := newBlobSet(b.readDocument)
+	if err := set.addImage(e); err != nil {
+		return name, badArtifact("extract", e.Name, err)
+	}
+	write := func(d digest.Digest, file string) error {
+		return writeBelow(dir, name+"/"+file, 0o644, func(w io.Writer) error {
+			r, err := b.Blob(d)
+			if err == nil {
+				_, err = io.Copy(w, reader.Verify(reader.Context(ctx, r), d, r.Size()))
+			}
+			return err
+		})
+	}
+	err := writeBelow(dir, name+"/version", 0o644, func(w io.Writer) error {
+		_, err := io.WriteString(w, "Directory Transport Version: 1.1\n")
+		return err
+	})
+	for _, d := range set.sorted() {
+		if err != nil {
+			break
+		}
+		file := d.Encoded()
+		if image.Known(set.blobs[d].MediaType) {
+			file += ".manifest.json"
+		}
+		err = write(d, file)
+	}
+	if err == nil {
+		err = write(e.Descriptor.Digest, "manifest.json")
+	}
 	return name, extractError(e.Name, err)
 }
 

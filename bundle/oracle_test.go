@@ -145,3 +145,49 @@ func TestSkopeo(t *testing.T) {
 		t.Errorf("skopeo finds an image that is not there: %s", out)
 	}
 }
+
+// skopeo refuses images in Docker's format in the layout of a bundle, and reads them from
+// the directory of extract, with their digest.
+func TestSkopeoDockerFormat(t *testing.T) {
+	testenv.NeedTool(t, "skopeo")
+	const name = "k8s.gcr.io/pause:3.1"
+	builder := bundletest.New(t)
+	builder.AddDockerImage(t, name)
+	builder.AddImage(t, bundletest.CoreDNSImage, "amd64")
+	path := builder.Seal(t)
+	b, err := bundle.Open(t.Context(), []string{path}, bundletest.Options(builder.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	skopeo := func(from, to string) (string, error) {
+		return run(t, "", "skopeo", "--override-os=linux", "--override-arch=amd64", "--insecure-policy", "copy", from, to)
+	}
+	if out, err := skopeo("oci-archive:"+path+":"+name, "dir:"+t.TempDir()); err == nil {
+		t.Errorf("skopeo reads Docker's format from a layout now; the help of extract says that it does not: %s", out)
+	}
+	for _, image := range b.Images() {
+		got, err := b.ExtractImageDir(t.Context(), root, image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := run(t, "", "sha256sum", filepath.Join(dir, got, "manifest.json"))
+		if err != nil || !strings.HasPrefix(out, image.Descriptor.Digest.Encoded()) {
+			t.Errorf("%s: manifest %s, want %s: %v", image.Name, out, image.Descriptor.Digest, err)
+		}
+		copied := t.TempDir()
+		if out, err := skopeo("dir:"+filepath.Join(dir, got), "dir:"+copied); err != nil {
+			t.Errorf("%s: %v: %s", image.Name, err, out)
+			continue
+		}
+		if names, err := filepath.Glob(filepath.Join(copied, "*")); err != nil || len(names) != 4 {
+			t.Errorf("%s: %v, want version, manifest, config and layer", image.Name, names)
+		}
+	}
+}

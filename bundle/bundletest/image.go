@@ -50,6 +50,28 @@ func (b *Builder) AddIndex(t testing.TB, name string, arches, absent []string) {
 	b.addImage(name, b.json(t, ocispec.MediaTypeImageIndex, index), missing)
 }
 
+// AddDockerImage adds an image in Docker's format (schema 2): a list of platforms with
+// amd64, and without the manifest of arm64.
+func (b *Builder) AddDockerImage(t testing.TB, name string) {
+	t.Helper()
+	plain, layer := layerTar(t, "hello from "+name)
+	var config ocispec.Image
+	config.Architecture, config.OS = "amd64", "linux"
+	config.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(plain)}}
+	amd64 := b.json(t, image.MediaTypeDockerManifest, ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: image.MediaTypeDockerManifest,
+		Config: b.json(t, "application/vnd.docker.container.image.v1+json", config),
+		Layers: []ocispec.Descriptor{oci(b.Blob("application/vnd.docker.image.rootfs.diff.tar.gzip", layer))},
+	})
+	arm64 := amd64
+	arm64.Digest = digest.FromString(name)
+	amd64.Platform = &ocispec.Platform{OS: "linux", Architecture: "amd64"}
+	arm64.Platform = &ocispec.Platform{OS: "linux", Architecture: "arm64"}
+	b.addImage(name, b.json(t, image.MediaTypeDockerIndex, ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: image.MediaTypeDockerIndex, Manifests: []ocispec.Descriptor{amd64, arm64},
+	}), []digest.Digest{arm64.Digest})
+}
+
 func (b *Builder) addImage(name string, d ocispec.Descriptor, absent []digest.Digest) {
 	b.Lock.Artifacts = append(b.Lock.Artifacts, manifests.Artifact{
 		Kind: manifests.KindImage, Name: name, Version: "1",
