@@ -43,7 +43,8 @@ type road struct {
 	booted       []string // hosts and namespaces that were made
 	fingerprint  string   // of the mirror's CA
 	watch        watcher
-	mirror       *exec.Cmd // offk8s serve
+	mirror       *exec.Cmd   // offk8s serve, at mirrorAddr
+	servers      []*exec.Cmd // that run beside it
 	captures     []*capture
 }
 
@@ -88,7 +89,7 @@ func (r *road) travel(t *testing.T) {
 		{"hosts", r.bootHosts, true},
 		{"verify", r.verify, r.ci},
 		{"serve", r.serve, true},
-		{"clients", r.clients, r.ci},
+		{"clients", r.clients, r.ci || r.plan.replicas},
 		{"refused", r.refused, r.plan.refused != ""},
 		{"conditions", r.conditions, r.plan.bare},
 		{"managers", r.managers, r.plan.managed},
@@ -96,6 +97,7 @@ func (r *road) travel(t *testing.T) {
 		{"dry run", r.dryRun, true},
 		{"cut transaction", r.cutTransaction, r.main || long && len(r.families()) == 2},
 		{"killed install", r.killedInstall, r.main || long},
+		{"killed replica", r.killedReplica, r.plan.replicas},
 		{"install", r.install, !r.plan.tickets},
 		{"tickets", r.tickets, r.plan.tickets},
 		{"silence", r.silence, r.plan.managed || r.ci},
@@ -105,6 +107,7 @@ func (r *road) travel(t *testing.T) {
 		{"etcd", r.etcd, true},
 		{"hardened", r.hardened, true},
 		{"second run", r.secondRun, true},
+		{"registry away", r.registryAway, r.plan.replicas},
 		{"reboot", r.reboot, r.plan.managed},
 		{"rotate", r.rotate, long},
 		{"join again", r.joinAgain, long},
@@ -258,18 +261,27 @@ func (r *road) verify(t *testing.T) {
 
 func (r *road) pub() string { return filepath.Join(r.work, "dmz", "offk8s.pub") }
 
-// serve starts the mirror in the DMZ's namespace and reads the fingerprint it prints.
+// serve starts the mirror in the DMZ's namespace, or replicas on a registry there.
 func (r *road) serve(t *testing.T) {
-	log, err := os.Create(filepath.Join(r.work, "serve.log"))
+	if r.plan.replicas {
+		r.serveReplicas(t)
+		return
+	}
+	r.mirror, r.fingerprint = r.startMirror(t, "serve", mirrorAddr, "--state", filepath.Join(r.work, "dmz", "state"), r.bundle)
+}
+
+// startMirror starts offk8s serve in the DMZ's namespace, waits until it answers, and returns
+// the fingerprint it prints. Its output goes to NAME.log.
+func (r *road) startMirror(t *testing.T, name, addr string, args ...string) (cmd *exec.Cmd, fingerprint string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(r.work, name+".log"))
 	must(t, err)
-	argv := in("dmz", r.bin, "serve", "--key", r.pub(), "--listen", mirrorAddr,
-		"--state", filepath.Join(r.work, "dmz", "state"), r.bundle)
-	cmd := exec.Command(argv[0], argv[1:]...)
+	argv := in("dmz", append([]string{r.bin, "serve", "--key", r.pub(), "--listen", addr}, args...)...)
+	cmd = exec.Command(argv[0], argv[1:]...)
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	r.mirror = cmd
 	lines := bufio.NewScanner(stdout)
 	print := regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 	found := make(chan string, 1)
@@ -285,25 +297,33 @@ func (r *road) serve(t *testing.T) {
 		}
 	}()
 	select {
-	case r.fingerprint = <-found:
+	case fingerprint = <-found:
 	case <-time.After(3 * time.Minute):
+		end(cmd)
 		b, _ := os.ReadFile(log.Name())
 		t.Fatalf("serve printed no fingerprint:\n%s", b)
 	}
 	eventually(t, time.Minute, "the mirror answers", func() error {
-		_, err := try(t, 10*time.Second, in("operator", "curl", "-fsSk", "https://"+mirrorAddr+"/healthz")...)
+		_, err := try(t, 10*time.Second, in("operator", "curl", "-fsSk", "https://"+addr+"/healthz")...)
 		return err
 	})
+	return cmd, fingerprint
 }
 
-// stop ends the mirror.
+// stop ends the mirror and what it stands on.
 func (r *road) stop() {
-	if r.mirror == nil {
-		return
+	for _, cmd := range append([]*exec.Cmd{r.mirror}, r.servers...) {
+		end(cmd)
 	}
-	_ = r.mirror.Process.Signal(syscall.SIGTERM)
-	_ = r.mirror.Wait() // its exit does not matter any more
-	r.mirror = nil
+	r.mirror, r.servers = nil, nil
+}
+
+// end ends a process, if there is one.
+func end(cmd *exec.Cmd) {
+	if cmd != nil {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait() // its exit does not matter any more
+	}
 }
 
 func (r *road) clusterFile() string { return filepath.Join(r.work, "cluster.yaml") }
@@ -316,7 +336,7 @@ kind: Cluster
 name: lab
 kubernetes: "{{.Minor}}"
 mirror:
-  url: https://{{.Mirror}}
+  {{.Mirror}}
   caFingerprint: "{{.Fingerprint}}"
 ssh:
   user: root
@@ -377,7 +397,7 @@ func (r *road) fill(t *testing.T, file string, hosts []host, vip, extra string) 
 		plugin = "" // the lab's runc does it
 	}
 	must(t, clusterYAML.Execute(f, map[string]any{
-		"Minor": r.minor, "Mirror": mirrorAddr, "Fingerprint": r.fingerprint, "Dir": r.dir, "VIP": vip,
+		"Minor": r.minor, "Mirror": r.mirrors(), "Fingerprint": r.fingerprint, "Dir": r.dir, "VIP": vip,
 		"Hosts": lines, "Plugin": plugin, "FailCgroupV1": r.failCgroupV1, "Extra": extra, "KubeBench": os.Getenv("E2E_KUBE_BENCH") != "",
 	}))
 }

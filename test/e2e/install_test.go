@@ -56,6 +56,12 @@ const unchanged = "test ! -e /etc/kubernetes && test ! -e /etc/offk8s && test ! 
 // killedInstall kills the operator's process in the middle of the control plane
 // stage; the install after it must find its way from there.
 func (r *road) killedInstall(t *testing.T) {
+	_ = r.atControlPlane(t, func(install *exec.Cmd) { must(t, install.Process.Kill()) }) // it was killed
+}
+
+// atControlPlane runs install, and calls f once, when it has changed a control plane.
+func (r *road) atControlPlane(t *testing.T, f func(install *exec.Cmd)) error {
+	t.Helper()
 	argv := in("operator", r.bin, "install", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--progress", "plain")
 	cmd := exec.Command(argv[0], argv[1:]...)
 	stderr, err := cmd.StderrPipe()
@@ -67,15 +73,16 @@ func (r *road) killedInstall(t *testing.T) {
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		fmt.Fprintln(os.Stderr, lines.Text())
 		fmt.Fprintln(&r.watch, lines.Text())
-		if strings.Contains(lines.Text(), "changed") && strings.Contains(lines.Text(), "controlplane/") {
+		if !reached && strings.Contains(lines.Text(), "changed") && strings.Contains(lines.Text(), "controlplane/") {
 			reached = true
-			must(t, cmd.Process.Kill())
+			f(cmd)
 		}
 	}
-	_ = cmd.Wait() // it was killed
+	err = cmd.Wait()
 	if !reached {
-		t.Fatal("install never came to the control plane")
+		t.Fatalf("install never came to the control plane: %v", err)
 	}
+	return err
 }
 
 // free waits until no agent works on a host.

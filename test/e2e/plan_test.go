@@ -48,6 +48,8 @@ type plan struct {
 	refused string   // what the preflight checks say instead of an install
 	managed bool     // others manage the hosts too: firewalls, NetworkManager, cloud-init
 	bare    bool     // nothing is installed: conditions of hosts alone
+
+	replicas bool // two mirrors stand on a registry
 }
 
 // plans are the shapes that the lab tries. In each of several hosts both families are mixed.
@@ -95,6 +97,7 @@ func init() {
 			p.hosts[0].way = "host1"
 		}),
 		derived("three", "conditions", func(p *plan) { p.bare = true }),
+		derived("three", "replicas", func(p *plan) { p.replicas = true }),
 		derived("three", "docker", func(p *plan) { p.docker = true }),
 		derived("three", "isolated", func(p *plan) {
 			p.cni = "flannel-kube-router"
@@ -156,6 +159,7 @@ var lines = []line{
 	{version: "1.36", plan: "host-gw-nftables", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "ipvs"},
 	{version: "1.36", plan: "conditions"},
+	{version: "1.36", plan: "replicas"},
 	{version: "1.36", plan: "managed", odd: "node-1", way: "none"},
 	{version: "1.36", plan: "isolated"},
 	{version: "1.36", plan: "kube-router"},
