@@ -194,7 +194,10 @@ func TestTroubleshootingHasEveryClass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	described := map[string]bool{"any other": true, "usage": true, "document": true, "a file of pack.yaml is missing": true, "pending": true}
+	described := map[string]bool{
+		"any other": true, "usage": true, "document": true, "a file of pack.yaml is missing": true, "pending": true,
+		"a file for a directory": true, "a directory for a file": true,
+	}
 	for text, names := range remediesInPage {
 		if !strings.Contains(string(page), text) {
 			t.Errorf("no row has %q", text)
