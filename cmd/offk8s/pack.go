@@ -198,10 +198,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := durable.WriteFile(output+".lock.json", lock.Encode(), 0o644); err != nil {
-		return err
-	}
-	if err := writeSums(output, res.Files); err != nil {
+	if err := writeBeside(output, lock, res.Files); err != nil {
 		return err
 	}
 	if key != nil {
@@ -213,6 +210,14 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		a.notef("this is a delta of %s; it needs its base, %s", bundle.FormatSize(res.Size), base.Bundle)
 	}
 	return a.printPacked(res, key)
+}
+
+// writeBeside writes the Lock and the checksums of a bundle beside it.
+func writeBeside(path string, lock *manifests.Lock, files []bundle.SealedFile) error {
+	if err := durable.WriteFile(path+".lock.json", lock.Encode(), 0o644); err != nil {
+		return err
+	}
+	return writeSums(path, files)
 }
 
 // writeSums writes the file beside a bundle that sha256sum -c reads.
