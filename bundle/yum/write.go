@@ -5,7 +5,7 @@ import (
 	"cmp"
 	"encoding/xml"
 	"fmt"
-	"io"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,28 +88,35 @@ func addPart(md *writer, out map[string][]byte, kind string, content []byte, o M
 
 // compress packs deterministically: fixed level, no names or times.
 func compress(b []byte, kind string) ([]byte, error) {
-	var out bytes.Buffer
-	var w io.WriteCloser
-	var err error
 	switch kind {
 	case "gz":
-		w, err = gzip.NewWriterLevel(&out, gzip.BestCompression)
+		var out bytes.Buffer
+		w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(b); err != nil {
+			return nil, err
+		}
+		if err := w.Close(); err != nil {
+			return nil, err
+		}
+		return out.Bytes(), nil
 	case "zst":
-		w, err = zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
-	default:
-		err = fmt.Errorf("compression %q, want gz or zst", kind)
+		// Memory for a window beyond the content costs more time than the compression.
+		window := min(max(1<<bits.Len(uint(len(b))), zstd.MinWindowSize), maxWindow)
+		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
+			zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			return nil, err
+		}
+		return w.EncodeAll(b, nil), w.Close()
 	}
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(b); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return nil, fmt.Errorf("compression %q, want gz or zst", kind)
 }
+
+// maxWindow is the window that every decoder must support (RFC 8878, 3.1.1.1.2).
+const maxWindow = 8 << 20
 
 const (
 	nsRepo      = "http://linux.duke.edu/metadata/repo"
@@ -133,10 +140,28 @@ func newWriter() *writer {
 }
 
 func (w *writer) start(name string, attributes []string) {
-	w.WriteString(strings.Repeat("  ", w.depth) + "<" + name)
+	w.indent()
+	w.WriteString("<")
+	w.WriteString(name)
 	for i := 0; i+1 < len(attributes); i += 2 {
-		w.WriteString(" " + attributes[i] + `="` + escapeAttribute(attributes[i+1]) + `"`)
+		w.WriteString(" ")
+		w.WriteString(attributes[i])
+		w.WriteString(`="`)
+		w.WriteString(escapeAttribute(attributes[i+1]))
+		w.WriteString(`"`)
 	}
+}
+
+func (w *writer) indent() {
+	for range w.depth {
+		w.WriteString("  ")
+	}
+}
+
+func (w *writer) end(name string) {
+	w.WriteString("</")
+	w.WriteString(name)
+	w.WriteString(">\n")
 }
 
 func (w *writer) open(name string, attributes ...string) {
@@ -147,7 +172,8 @@ func (w *writer) open(name string, attributes ...string) {
 
 func (w *writer) close(name string) {
 	w.depth--
-	w.WriteString(strings.Repeat("  ", w.depth) + "</" + name + ">\n")
+	w.indent()
+	w.end(name)
 }
 
 func (w *writer) empty(name string, attributes ...string) {
@@ -161,7 +187,9 @@ func (w *writer) text(name, value string, attributes ...string) {
 		w.WriteString("/>\n")
 		return
 	}
-	w.WriteString(">" + escape(value) + "</" + name + ">\n")
+	w.WriteString(">")
+	w.WriteString(escape(value))
+	w.end(name)
 }
 
 // encoding/xml escapes more than createrepo_c does.
@@ -172,6 +200,9 @@ var (
 
 // escapeAttribute makes text safe inside double quotes.
 func escapeAttribute(s string) string {
+	if plain(s) {
+		return s
+	}
 	var b strings.Builder
 	if err := xml.EscapeText(&b, []byte(s)); err != nil { // a Builder never fails
 		return ""
@@ -181,5 +212,18 @@ func escapeAttribute(s string) string {
 
 // escape makes text safe between tags; line ends, tabs and quotes stay as they are.
 func escape(s string) string {
+	if plain(s) {
+		return s
+	}
 	return textEscapes.Replace(escapeAttribute(s))
+}
+
+// plain reports whether s has only printable ASCII that needs no escape, as most text.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '&' || c == '<' || c == '>' || c == '"' || c == '\'' {
+			return false
+		}
+	}
+	return true
 }
