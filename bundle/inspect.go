@@ -32,6 +32,9 @@ type Summary struct {
 	Distros    []string `json:"distros"`
 	CNI        string   `json:"cni"`
 	Runtime    string   `json:"runtime"`
+	// AssumeInstalled is manifests.AssumeMinimal if the bundle lacks the packages of a
+	// minimal installation.
+	AssumeInstalled string `json:"assumeInstalled,omitempty"`
 
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"` // of all blobs as stored, each once
@@ -71,7 +74,7 @@ func Inspect(b *Bundle) (Summary, error) {
 	s := Summary{
 		Name: c.Name, Sequence: c.Sequence, Created: c.Created, Expires: c.Expires, Previous: c.Previous,
 		Root: b.root, Base: b.base, Signed: b.head[MemberSignature] != nil,
-		Kubernetes: l.Kubernetes, Arches: l.Arches, Distros: l.Distros, CNI: l.CNI, Runtime: l.Runtime,
+		Kubernetes: l.Kubernetes, Arches: l.Arches, Distros: l.Distros, CNI: l.CNI, Runtime: l.Runtime, AssumeInstalled: l.AssumeInstalled,
 		ClaimedSigner: b.ClaimedSigner(), Blobs: len(b.blobs),
 	}
 	if signer, ok := b.Signer(); ok {

@@ -180,6 +180,9 @@ func (r *resolver) settle(cat *catalog.Catalog) {
 	l.Arches = sortedOr(arches, release.Defaults.Arches)
 	l.Distros = sortedOr(r.m.Distros, release.Defaults.Distros)
 	l.CNI, l.Runtime = r.m.CNI, r.m.Runtime
+	if r.m.AssumeInstalled == manifests.AssumeMinimal {
+		l.AssumeInstalled = manifests.AssumeMinimal
+	}
 	if l.CNI == "" {
 		l.CNI = release.Defaults.CNI
 	}
@@ -227,6 +230,9 @@ func (r *resolver) settleDistro(cat *catalog.Catalog, name string) {
 	if len(distroArches(d, r.lock.Arches)) == 0 {
 		r.fail(name, fmt.Errorf("has packages for %s only, the bundle is for %s",
 			strings.Join(d.Arches, ", "), strings.Join(r.lock.Arches, ", ")))
+	}
+	if r.lock.AssumeInstalled != "" && len(d.Minimal) == 0 {
+		r.fail(name, fmt.Errorf("the catalog does not name the packages of a %s installation of it", r.lock.AssumeInstalled))
 	}
 	r.lock.DistroData[name] = d
 }

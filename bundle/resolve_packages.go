@@ -57,6 +57,14 @@ func (r *resolver) closeOver(ctx context.Context, client *fetch.Client, d catalo
 	return errors.New("the catalog names no package source")
 }
 
+// present names the packages that every host of the distribution has.
+func (r *resolver) present(d catalog.Distro) []string {
+	if r.lock.AssumeInstalled == "" {
+		return nil
+	}
+	return d.Minimal
+}
+
 func (r *resolver) closeYum(ctx context.Context, client *fetch.Client, d catalog.Distro, arch string, names []string) error {
 	yumArch := manifests.RPMArch(arch)
 	var repos []*yum.Repo
@@ -79,7 +87,7 @@ func (r *resolver) closeYum(ctx context.Context, client *fetch.Client, d catalog
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	packages, err := yum.Closure(ctx, repos, names, yum.ClosureOptions{Arch: yumArch, Exclude: d.Exclude})
+	packages, err := yum.Closure(ctx, repos, names, yum.ClosureOptions{Arch: yumArch, Exclude: d.Exclude, Present: r.present(d)})
 	if err != nil {
 		return err
 	}
@@ -127,7 +135,7 @@ func (r *resolver) closeApt(ctx context.Context, client *fetch.Client, d catalog
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	packages, err := apt.Closure(ctx, suites, names, apt.ClosureOptions{Arch: arch, Exclude: d.Exclude})
+	packages, err := apt.Closure(ctx, suites, names, apt.ClosureOptions{Arch: arch, Exclude: d.Exclude, Present: r.present(d)})
 	if err != nil {
 		return err
 	}

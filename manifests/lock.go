@@ -57,6 +57,9 @@ type Lock struct {
 	Distros    []string `json:"distros"`
 	CNI        string   `json:"cni"`
 	Runtime    string   `json:"runtime"`
+	// AssumeInstalled is AssumeMinimal if the bundle lacks the packages of the distributions'
+	// smallest installations.
+	AssumeInstalled string `json:"assumeInstalled,omitempty"`
 
 	// Release, CNIRelease and DistroData are the catalog entries that the bundle
 	// was resolved from, so that install needs no catalog.

@@ -41,6 +41,11 @@ type Manifest struct {
 	Packages []string    `yaml:"packages,omitempty" json:"packages,omitempty"` // more OS packages, for every distribution
 	Files    []ExtraFile `yaml:"files,omitempty" json:"files,omitempty"`       // more files
 
+	// AssumeInstalled is which OS packages every host has already, so that they and all that
+	// they need are left out: none (the default), or minimal, those of the distribution's
+	// smallest installation.
+	AssumeInstalled string `yaml:"assumeInstalled,omitempty" json:"assumeInstalled,omitempty"`
+
 	// Charts are Helm charts, which come with the images that they name.
 	Charts []ManifestChart `yaml:"charts,omitempty" json:"charts,omitempty"`
 
@@ -62,6 +67,12 @@ type Manifest struct {
 const (
 	AttachmentsAll  = "all"
 	AttachmentsNone = "none"
+)
+
+// Values of Manifest.AssumeInstalled; empty is as AssumeNone.
+const (
+	AssumeNone    = "none"
+	AssumeMinimal = "minimal"
 )
 
 // ManifestAddon is an addon of the catalog or, with Files, Kubernetes objects of the user.
@@ -153,6 +164,9 @@ func (m *Manifest) Validate() []strict.Problem {
 	c.Each("packages", m.Packages, func(p, s string) { c.Match(p, s, strict.IsPackageName, "the name of a package") })
 	if m.Attachments != "" {
 		c.Among("attachments", m.Attachments, AttachmentsAll, AttachmentsNone)
+	}
+	if m.AssumeInstalled != "" {
+		c.Among("assumeInstalled", m.AssumeInstalled, AssumeNone, AssumeMinimal)
 	}
 	if len(m.Signatures) > 0 && m.Attachments == AttachmentsNone {
 		c.Add("signatures", "found attachments: none, which leaves the signatures out")

@@ -21,6 +21,9 @@ import (
 type ClosureOptions struct {
 	Arch    string   // "amd64" or "arm64": only this and all are taken; if empty, every one
 	Exclude []string // globs (path.Match) on package names that are never taken
+	// Present names packages that a host has, with all that they need: these are left out
+	// unless they are asked for by name. A name that no repository has does not count.
+	Present []string
 }
 
 // Closure returns names and everything they depend on or pre-depend on, sorted
@@ -41,15 +44,11 @@ func Closure(ctx context.Context, suites []*Suite, names []string, o ClosureOpti
 			return nil, fmt.Errorf("exclude %q: %w", glob, err)
 		}
 	}
-	return newIndex(suites, o).closure(ctx, names)
+	return newIndex(suites, o).closure(ctx, names, o.Present)
 }
 
-func (x *index) closure(ctx context.Context, names []string) ([]Package, error) {
-	var list []closure.Need[*Package]
-	for _, name := range names {
-		list = append(list, closure.Need[*Package]{Text: name, Any: x.candidates(dependency.Possibility{Name: name})})
-	}
-	choices, err := closure.Solve(ctx, x, list)
+func (x *index) closure(ctx context.Context, names, present []string) ([]Package, error) {
+	choices, err := closure.SolveBeside(ctx, x, x.wanted(names), x.wanted(present))
 	if err != nil {
 		return nil, x.explain(err)
 	}
@@ -65,6 +64,15 @@ func (x *index) closure(ctx context.Context, names []string) ([]Package, error) 
 		return cmp.Or(strings.Compare(a.Name, b.Name), version.Compare(a.version, b.version))
 	})
 	return out, nil
+}
+
+// wanted returns a need for each name that the caller gave.
+func (x *index) wanted(names []string) []closure.Need[*Package] {
+	var list []closure.Need[*Package]
+	for _, name := range names {
+		list = append(list, closure.Need[*Package]{Text: name, Any: x.candidates(dependency.Possibility{Name: name})})
+	}
+	return list
 }
 
 // index finds the packages of suites by name.

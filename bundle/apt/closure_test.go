@@ -50,9 +50,14 @@ func TestClosure(t *testing.T) {
 		second   []string // of another suite
 		want     string   // names asked for
 		exclude  []string
+		present  []string
 		got      string
 		err      string
 	}{
+		{name: "present with what it needs", packages: []string{"a 1; Depends: b, d", "b 1; Depends: c", "c 1", "d 1; Depends: c"}, want: "a", present: []string{"b"}, got: "a 1, d 1"},
+		{name: "present but asked for", packages: []string{"a 1; Depends: b", "b 1; Depends: c", "c 1"}, want: "a b", present: []string{"b"}, got: "a 1, b 1"},
+		{name: "the present alternative", packages: []string{"a 1; Depends: x | b", "x 1; Conflicts: b", "b 1"}, want: "a", present: []string{"b", "nix"}, got: "a 1"},
+		{name: "not beside what is present", packages: []string{"a 1; Conflicts: b", "b 1"}, want: "a", present: []string{"b"}, err: together(`"a 1 amd64" excludes "b 1 amd64"`, `the list of packages has "a"`, `the list of packages has "b"`)},
 		{name: "depends and pre-depends", packages: []string{"a 1; Depends: b (>= 1), c; Pre-Depends: d", "b 1", "c 1; Depends: a", "d 1", "e 1"}, want: "a", got: "a 1, b 1, c 1, d 1"},
 		{name: "recommends are not taken", packages: []string{"a 1; Recommends: b; Suggests: b", "b 1"}, want: "a", got: "a 1"},
 		{name: "newest over suites", packages: []string{"a 1; Depends: b", "b 1"}, second: []string{"b 2"}, want: "a", got: "a 1, b 2"},
@@ -91,7 +96,7 @@ func TestClosure(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			suites := []*Suite{suiteOf(t, "one", tc.packages...), suiteOf(t, "two", tc.second...)}
-			out, err := Closure(t.Context(), suites, strings.Fields(tc.want), ClosureOptions{Arch: "amd64", Exclude: tc.exclude})
+			out, err := Closure(t.Context(), suites, strings.Fields(tc.want), ClosureOptions{Arch: "amd64", Exclude: tc.exclude, Present: tc.present})
 			text := ""
 			if err != nil {
 				text = err.Error()
@@ -107,7 +112,7 @@ func TestClosure(t *testing.T) {
 			if diff := cmp.Diff(tc.got, strings.Join(got, ", ")); diff != "" {
 				t.Fatalf("packages (-want +got):\n%s", diff)
 			}
-			again, err := Closure(t.Context(), suites, names, ClosureOptions{Arch: "amd64", Exclude: tc.exclude})
+			again, err := Closure(t.Context(), suites, names, ClosureOptions{Arch: "amd64", Exclude: tc.exclude, Present: tc.present})
 			if tc.err == "" && (err != nil || len(again) < len(out)) {
 				t.Fatalf("closure of the closure: %v, %v", again, err)
 			}

@@ -37,7 +37,7 @@ func TestClosureAgreesWithApt(t *testing.T) {
 	var installable, refused, gaveUp int
 	for seed := first; seed < first+sets; seed++ {
 		names := a.set(uint64(seed))
-		packages, err := x.closure(t.Context(), names)
+		packages, err := x.closure(t.Context(), names, nil)
 		whole := installs(t, names)
 		if err != nil {
 			refused++

@@ -65,18 +65,37 @@ type Miss[P comparable] struct {
 // Solve returns the chosen packages in the order in which they were needed. The
 // error is a *Failure, or that of ctx.
 func Solve[P comparable](ctx context.Context, rules Rules[P], list []Need[P]) ([]Choice[P], error) {
+	return SolveBeside(ctx, rules, list, nil)
+}
+
+// SolveBeside is Solve for a host that has the packages of base and everything that they
+// need: of those it returns only packages that list asks for itself. The choice is one that
+// can be installed beside them. A need of base that no package satisfies does not count.
+func SolveBeside[P comparable](ctx context.Context, rules Rules[P], list, base []Need[P]) ([]Choice[P], error) {
+	base = slices.DeleteFunc(slices.Clone(base), func(n Need[P]) bool { return len(n.Any) == 0 })
 	s := &solver[P]{rules: rules, ids: map[P]int{}, vars: make([]variable[P], 1)}
-	solved, err := s.solve(ctx, list)
+	all := slices.Concat(list, base)
+	solved, err := s.solve(ctx, all)
 	switch {
 	case err != nil:
 		return nil, err
 	case solved:
-		return s.choices(list), nil
+		return s.beside(list, base), nil
 	}
-	if missing := missing(rules, list); len(missing) > 0 {
+	if missing := missing(rules, all); len(missing) > 0 {
 		return nil, &Failure[P]{Missing: missing}
 	}
 	return nil, &Failure[P]{Against: s.explain()}
+}
+
+// beside returns the choices for list without those for base.
+func (s *solver[P]) beside(list, base []Need[P]) []Choice[P] {
+	var none P
+	have := map[P]bool{}
+	for _, c := range s.choices(base) {
+		have[c.Package] = true
+	}
+	return slices.DeleteFunc(s.choices(list), func(c Choice[P]) bool { return c.By != none && have[c.Package] })
 }
 
 // choices walks from the list over the needs of the solution, so that nothing is

@@ -18,6 +18,9 @@ import (
 type ClosureOptions struct {
 	Arch    string   // "x86_64" or "aarch64": only packages that run there are taken; if empty, all
 	Exclude []string // globs (path.Match) on package names that are never taken
+	// Present names packages that a host has, with all that they need: these are left out
+	// unless they are asked for by name. A name that no repository has does not count.
+	Present []string
 }
 
 // Closure returns the packages that names stand for and everything they
@@ -45,11 +48,7 @@ func Closure(ctx context.Context, repos []*Repo, names []string, o ClosureOption
 		}
 	}
 	x := newIndex(ctx, repos, o)
-	var list []closure.Need[*Package]
-	for _, name := range names {
-		list = append(list, closure.Need[*Package]{Text: name, Any: x.wanted(name)})
-	}
-	choices, err := closure.Solve(ctx, x, list)
+	choices, err := closure.SolveBeside(ctx, x, x.wanted(names), x.wanted(o.Present))
 	if err := errors.Join(x.err, x.explain(err)); err != nil {
 		return nil, err
 	}
@@ -96,8 +95,17 @@ func runsOn(arch, host string) bool {
 
 func is32bit(arch string) bool { return len(arch) == 4 && arch[0] == 'i' && arch[2:] == "86" }
 
-// wanted returns the packages for a name that the caller gave.
-func (x *index) wanted(name string) []*Package {
+// wanted returns a need for each name that the caller gave.
+func (x *index) wanted(names []string) []closure.Need[*Package] {
+	var list []closure.Need[*Package]
+	for _, name := range names {
+		list = append(list, closure.Need[*Package]{Text: name, Any: x.candidates(name)})
+	}
+	return list
+}
+
+// candidates returns the packages for a name that the caller gave.
+func (x *index) candidates(name string) []*Package {
 	candidates := slices.Clone(x.called(name))
 	// A package that replaces it under another name and still provides the name.
 	for _, p := range x.providers(Relation{Name: name}) {

@@ -34,9 +34,12 @@ func TestClosure(t *testing.T) {
 		second   []pkg // of a repository of worse priority
 		want     string
 		exclude  []string
+		present  []string
 		got      string
 		err      string
 	}{
+		{name: "present with requires", packages: []pkg{p("a-1-1", "b", "d"), p("b-1-1", "c"), p("c-1-1"), p("d-1-1", "c")}, want: "a", present: []string{"b", "nix"}, got: "a-1-1 d-1-1"},
+		{name: "present but asked for", packages: []pkg{p("a-1-1", "b"), p("b-1-1", "c"), p("c-1-1")}, want: "a b", present: []string{"b"}, got: "a-1-1 b-1-1"},
 		{name: "requires of requires", packages: []pkg{p("a-1-1", "b", "rpmlib(X) <= 1"), p("b-1-1", "a"), p("c-1-1")}, want: "a", got: "a-1-1 b-1-1"},
 		{name: "newest", packages: []pkg{p("a-1-1", "b"), p("b-1-1"), p("b-1:0-1"), p("b-2-1")}, want: "a", got: "a-1-1 b-1:0-1"},
 		{name: "exact older version", packages: []pkg{p("a-1-1", "b = 1-1"), p("b-1-1"), p("b-2-1")}, want: "a", got: "a-1-1 b-1-1"},
@@ -90,7 +93,7 @@ func TestClosure(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			repos := []*Repo{repoOf(t, "one", 0, tc.packages...), repoOf(t, "two", 200, tc.second...)}
-			o := ClosureOptions{Arch: "x86_64", Exclude: tc.exclude}
+			o := ClosureOptions{Arch: "x86_64", Exclude: tc.exclude, Present: tc.present}
 			out, err := Closure(t.Context(), repos, strings.Fields(tc.want), o)
 			text := ""
 			if err != nil {

@@ -59,6 +59,9 @@ func writeSummary(w io.Writer, s bundle.Summary, signer string, wide bool) error
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(tw, "name\t%s\nsequence\t%d\ncreated\t%s\nkubernetes\t%s\nroot\t%s\nsigner\t%s\n",
 		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, signer)
+	if s.AssumeInstalled != "" {
+		fmt.Fprintf(tw, "assumes\t%s installation of %s\n", s.AssumeInstalled, strings.Join(s.Distros, ", "))
+	}
 	if s.Base != nil {
 		fmt.Fprintf(tw, "base\t%s\n", s.Base)
 	}

@@ -117,6 +117,7 @@ func (o *packOptions) contentFlags(cmd *cobra.Command) {
 	f.StringVar(&o.manifest.Attachments, "attachments", "", "signatures, attestations and SBOMs of the images that come along: all or none (default all)")
 	imageKeyFlag(cmd, &o.imageKeys)
 	f.StringSliceVar(&o.manifest.Packages, "package", nil, "additional OS packages, with their dependencies, for every distribution")
+	f.StringVar(&o.manifest.AssumeInstalled, "assume-installed", "", "OS packages that all hosts have and pack leaves out: none or minimal (default none)")
 	o.extra.flags(cmd)
 	f.StringSliceVar(&o.addons, "addon", nil, "addons of the catalog, such as metrics-server")
 	f.Int64Var(&o.manifest.Sequence, "sequence", 0, "number that grows with every bundle of this name (default 1)")
@@ -286,6 +287,7 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 		m.Distros = o.manifest.Distros
 	}
 	m.Attachments = cmp.Or(o.manifest.Attachments, m.Attachments)
+	m.AssumeInstalled = cmp.Or(o.manifest.AssumeInstalled, m.AssumeInstalled)
 	m.Images = append(m.Images, o.manifest.Images...)
 	m.Packages = append(m.Packages, o.manifest.Packages...)
 	for _, file := range o.imageLists {
@@ -319,7 +321,7 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 // manifestFlags are the flags that set fields of the Manifest, by field.
 var manifestFlags = map[string]string{
 	"kubernetes": "--version", "name": "--name", "arches": "--arch", "distros": "--os", "cni": "--cni", "runtime": "--runtime",
-	"images": "--image", "attachments": "--attachments", "signatures": "--image-key", "packages": "--package", "charts": "--chart", "files": "--add-file", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
+	"images": "--image", "attachments": "--attachments", "signatures": "--image-key", "packages": "--package", "assumeInstalled": "--assume-installed", "charts": "--chart", "files": "--add-file", "addons": "--addon", "sequence": "--sequence", "rewrites": "--rewrite",
 }
 
 // requirements are the values of --require.

@@ -33,6 +33,9 @@ type Distro struct {
 	MetadataCompression string `yaml:"metadataCompression" json:"metadataCompression"`
 	// Exclude lists packages to leave out of the closure (globs on the name).
 	Exclude []string `yaml:"exclude,omitempty" json:"exclude,omitempty"`
+	// Minimal names packages that every installation of the distribution has. Pack leaves
+	// them and all that they need out of the closure when asked to (assumeInstalled).
+	Minimal []string `yaml:"minimal,omitempty" json:"-"`
 	// Keys are the armoured OpenPGP public keys that KeyFiles of the sources
 	// name, by file name; read when the catalog is loaded.
 	Keys map[string]string `yaml:"-" json:"keys"`
