@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // pageData is the content of the bundles as the pages present it. All lists are
@@ -180,7 +180,7 @@ func (d *pageData) addKeys(lock *manifests.Lock) {
 	}
 }
 
-var shellPattern = regexp.MustCompile(`^[A-Za-z0-9./_+~@-]+$`)
+var shellPattern = strict.NewPattern(`^[A-Za-z0-9./_+~@-]+$`)
 
 // shellSafe reports whether no shell gives a character of s a special meaning.
 func shellSafe(s string) bool { return shellPattern.MatchString(s) }

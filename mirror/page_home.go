@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/offk8s/offk8s/bundle"
@@ -21,14 +22,17 @@ var (
 )
 
 // pageTemplates are the pages for browsers, without scripts or anything from other
-// servers. html/template escapes every value, since names come from the bundle.
-var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
-	"size":  bundle.FormatSize,
-	"count": texts.count,
-	"path":  func(name string) string { return escaped("/" + name) },
-	"join":  func(list []string) string { return strings.Join(list, ", ") },
-	"date":  func(t time.Time) string { return t.Format("2006-01-02 15:04 MST") },
-}).ParseFS(web, "web/pages.html"))
+// servers. html/template escapes every value, since names come from the bundle. They
+// are parsed for the first page, since every start of the program would pay for it.
+var pageTemplates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"size":  bundle.FormatSize,
+		"count": texts.count,
+		"path":  func(name string) string { return escaped("/" + name) },
+		"join":  func(list []string) string { return strings.Join(list, ", ") },
+		"date":  func(t time.Time) string { return t.Format("2006-01-02 15:04 MST") },
+	}).ParseFS(web, "web/pages.html"))
+})
 
 // view is the data of the templates.
 type view struct {
@@ -123,7 +127,7 @@ func containsAll(text string, words []string) bool {
 // render executes a template.
 func (d *pageData) render(name string, v view) (string, []byte) {
 	var out bytes.Buffer
-	if err := pageTemplates.ExecuteTemplate(&out, name, v); err != nil {
+	if err := pageTemplates().ExecuteTemplate(&out, name, v); err != nil {
 		return typeText, []byte("the page cannot be written\n")
 	}
 	return typeHTML, out.Bytes()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"net/http"
+	"sync"
 	"text/template"
 )
 
@@ -13,11 +14,13 @@ var installText string
 // installTemplate is /install.sh. Its values have no special meaning within
 // single quotes: validBase checked base, shellSafe the paths, and the CA was
 // encoded again.
-var installTemplate = template.Must(template.New("install.sh").Parse(installText))
+var installTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("install.sh").Parse(installText))
+})
 
 func (d *pageData) installScript(base string, _ *http.Request) (string, []byte) {
 	var b bytes.Buffer
-	err := installTemplate.Execute(&b, map[string]any{
+	err := installTemplate().Execute(&b, map[string]any{
 		"Base": base, "Binaries": d.binaries, "CA": string(d.ca), "Passwords": d.passwords,
 	})
 	if err != nil {

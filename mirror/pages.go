@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/offk8s/offk8s/bundle/clientconf"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Content types of pages.
@@ -94,7 +94,7 @@ func (m *Mirror) servePage(w http.ResponseWriter, r *http.Request, p page) {
 	}
 }
 
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+var hostPattern = strict.NewPattern(`^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
 // CheckURL returns an error unless s consists of a scheme, a host and an optional
 // port, "https://dmz:8443" or "https://[fd00::5]:8443"; a slash may follow.

@@ -34,7 +34,7 @@ const (
 
 // serviceTemplate is the service of --install-unit. With User= beside DynamicUser=, a
 // systemd too old for it refuses to start the unit and does not run it as root.
-var serviceTemplate = template.Must(template.New("service").Parse(`[Unit]
+const serviceTemplate = `[Unit]
 Description=offk8s mirror
 Requires={{.Name}}.socket
 After={{.Name}}.socket network-online.target
@@ -84,11 +84,11 @@ SystemCallFilter=@system-service
 [Install]
 WantedBy=multi-user.target
 Also={{.Name}}.socket
-`))
+`
 
 // socketTemplate is the socket of --install-unit: clients wait while serve restarts, and
 // no port needs a capability. FreeBind= is for an address that the host gets later.
-var socketTemplate = template.Must(template.New("socket").Parse(`[Unit]
+const socketTemplate = `[Unit]
 Description=port of the offk8s mirror
 
 [Socket]
@@ -99,7 +99,7 @@ Backlog=4096
 
 [Install]
 WantedBy=sockets.target
-`))
+`
 
 // unit is a systemd unit that runs serve with the flags and bundles of the command
 // line.
@@ -294,12 +294,12 @@ type unitFile struct{ path, text string }
 // texts returns the files of the unit, the service first.
 func (u unit) texts() ([]unitFile, error) {
 	var out []unitFile
-	for _, t := range []*template.Template{serviceTemplate, socketTemplate} {
+	for _, t := range []struct{ kind, text string }{{"service", serviceTemplate}, {"socket", socketTemplate}} {
 		var text strings.Builder
-		if err := t.Execute(&text, u); err != nil {
+		if err := template.Must(template.New(t.kind).Parse(t.text)).Execute(&text, u); err != nil {
 			return nil, err
 		}
-		out = append(out, unitFile{"etc/systemd/system/" + u.Name + "." + t.Name(), text.String()})
+		out = append(out, unitFile{"etc/systemd/system/" + u.Name + "." + t.kind, text.String()})
 	}
 	return out, nil
 }

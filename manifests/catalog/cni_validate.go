@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,14 +13,14 @@ import (
 
 var (
 	// linkName is the name of an interface, or a prefix of two characters or more and *.
-	linkName     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,14}|[A-Za-z0-9._-]{1,13}\*)$`)
-	portName     = regexp.MustCompile(`^[1-9][0-9]{0,4}/(tcp|udp)$`)
-	protocolName = regexp.MustCompile(`^(ipip|gre|esp|ah)$`)
+	linkName     = strict.NewPattern(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,14}|[A-Za-z0-9._-]{1,13}\*)$`)
+	portName     = strict.NewPattern(`^[1-9][0-9]{0,4}/(tcp|udp)$`)
+	protocolName = strict.NewPattern(`^(ipip|gre|esp|ah)$`)
 	// chainPrefix ends with a separator, so that it never matches a built-in chain.
-	chainPrefix   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{1,25}[_-]$`)
-	setPrefix     = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{3,26}$`)
-	commentPrefix = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_:.-]{2,63}$`)
-	moduleName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+	chainPrefix   = strict.NewPattern(`^[A-Za-z][A-Za-z0-9_-]{1,25}[_-]$`)
+	setPrefix     = strict.NewPattern(`^[A-Za-z][A-Za-z0-9_-]{3,26}$`)
+	commentPrefix = strict.NewPattern(`^[A-Za-z][A-Za-z0-9_:.-]{2,63}$`)
+	moduleName    = strict.NewPattern(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
 )
 
 func (n CNI) validate(name string) []strict.Problem {
@@ -98,7 +97,7 @@ func (r CNIRelease) validateHosts(c *strict.Checks, p string) {
 	for _, x := range []struct {
 		field  string
 		values []string
-		form   *regexp.Regexp
+		form   strict.Pattern
 		want   string
 	}{
 		{"ports", r.Ports, portName, "the form 8472/udp"},
