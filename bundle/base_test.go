@@ -100,18 +100,62 @@ func TestDelta(t *testing.T) {
 			t.Errorf("%q: %v", paths, err)
 		}
 		merged := filepath.Join(t.TempDir(), "merged.tar")
-		if _, err := bundle.Merge(t.Context(), b, merged, func(done, total int64) {}); err != nil {
+		if _, err := bundle.Merge(t.Context(), b, bundle.WriteOptions{Output: merged, Progress: func(done, total int64) {}}); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(read(t, merged), read(t, whole)) {
 			t.Errorf("%q: the merged bundle differs from the whole one", paths)
 		}
 	}
-	if _, err := bundle.Merge(t.Context(), alone, filepath.Join(t.TempDir(), "x.tar"), nil); err == nil {
+	if _, err := bundle.Merge(t.Context(), alone, bundle.WriteOptions{Output: filepath.Join(t.TempDir(), "x.tar")}); err == nil {
 		t.Error("merged a delta without its base")
 	}
 	if !bytes.Equal(read(t, third), read(t, delta(t, g[2], second))) {
 		t.Error("the delta differs when it is packed again")
+	}
+}
+
+// TestMergeInParts writes the parts that pack of the whole bundle writes, with the key of the
+// bundle only.
+func TestMergeInParts(t *testing.T) {
+	g := generations(t)
+	first := g[0].Seal(t)
+	b := openPaths(t, delta(t, g[1], first), first)
+	want := filepath.Join(t.TempDir(), "b.tar")
+	files := split(t, g[1], want, 8000)
+	o := bundle.WriteOptions{Output: filepath.Join(t.TempDir(), "b.tar"), Split: 8000, Progress: func(done, total int64) {}}
+	stranger, err := trust.GenerateKeys(bundletest.Created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]*trust.KeyPair{"no key": nil, "a stranger's key": stranger} {
+		o.Key = key
+		if _, err := bundle.Merge(t.Context(), b, o); !errors.Is(err, bundle.ErrOtherKey) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Dir(o.Output)); err != nil || len(left) > 0 {
+		t.Errorf("refused, and left %v, %v", left, err)
+	}
+	o.Key = g[1].Key
+	sealed, err := bundle.Merge(t.Context(), b, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sealed.Files) != len(files) || len(files) < 3 || sealed.Size() != b.MergedSize() {
+		t.Errorf("%d files of %d bytes, want %d of %d", len(sealed.Files), sealed.Size(), len(files), b.MergedSize())
+	}
+	for _, f := range sealed.Files {
+		if !bytes.Equal(read(t, f.Path), read(t, filepath.Join(filepath.Dir(want), filepath.Base(f.Path)))) {
+			t.Errorf("%q differs from that of the whole bundle", f.Path)
+		}
+	}
+	if err := openPaths(t, o.Output).Verify(t.Context(), bundle.VerifyOptions{}); err != nil {
+		t.Error(err)
+	}
+	o.Key, o.Split = nil, b.MergedSize()
+	if sealed, err := bundle.Merge(t.Context(), b, o); err != nil || len(sealed.Files) != 1 {
+		t.Errorf("what fits in one file: %v, %v", sealed.Files, err)
 	}
 }
 

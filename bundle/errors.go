@@ -22,6 +22,9 @@ var (
 	// ErrOtherBase means that a bundle was given as a base and is not the one that the
 	// delta names.
 	ErrOtherBase = errors.New("is not the base")
+	// ErrOtherKey means that a key was to sign for a bundle and is not the one that made
+	// the signature of the bundle.
+	ErrOtherKey = errors.New("not the key of the bundle")
 	// ErrInput means that Resolve was called with a Manifest that the catalog
 	// cannot satisfy or that contradicts itself. The network was not used.
 	ErrInput = errors.New("wrong input")

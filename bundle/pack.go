@@ -230,12 +230,7 @@ func heal(ctx context.Context, s *store.Store, cause error) error {
 }
 
 func result(lock *manifests.Lock, output string, sealed Sealed) PackResult {
-	r := PackResult{Path: output, Root: sealed.Root, Files: sealed.Files, Counts: map[manifests.ArtifactKind]int{}}
-	for _, f := range sealed.Files {
-		if f.Path != output+partsSuffix {
-			r.Size += f.Size
-		}
-	}
+	r := PackResult{Path: output, Root: sealed.Root, Size: sealed.Size(), Files: sealed.Files, Counts: map[manifests.ArtifactKind]int{}}
 	for _, a := range lock.Artifacts {
 		r.Counts[a.Kind]++
 		if a.Source.Trust == manifests.TrustFirstUse {

@@ -62,7 +62,7 @@ func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error)
 	}
 	blobs := slices.DeleteFunc(s.blobs.sorted(), s.leftOut)
 	if in.expect != nil {
-		if err := in.expect(s.size(head, blobs)); err != nil {
+		if err := in.expect(sizeOf(head, blobs, s.blobs.blobs)); err != nil {
 			return "", fmt.Errorf("seal: %w", err)
 		}
 	}
@@ -94,14 +94,14 @@ type headMember struct {
 	content []byte
 }
 
-// size returns the size of the tar with these members.
-func (s *sealer) size(head []headMember, blobs []digest.Digest) int64 {
+// sizeOf returns the size of the tar with these members; sizes has those of the blobs.
+func sizeOf(head []headMember, blobs []digest.Digest, sizes map[digest.Digest]ocispec.Descriptor) int64 {
 	var members []tarfile.Member
 	for _, m := range head {
 		members = append(members, tarfile.Member{Name: m.name, Size: int64(len(m.content))})
 	}
 	for _, d := range blobs {
-		members = append(members, tarfile.Member{Name: blobName(d), Size: s.blobs.blobs[d].Size})
+		members = append(members, tarfile.Member{Name: blobName(d), Size: sizes[d].Size})
 	}
 	return tarfile.SizeOf(members)
 }

@@ -19,6 +19,19 @@ type Sealed struct {
 	Files []SealedFile
 }
 
+// Size returns the size of the bundle in bytes, without a list of parts.
+func (s Sealed) Size() int64 {
+	files := s.Files
+	if n := len(files); n > 1 {
+		files = files[:n-1]
+	}
+	var size int64
+	for _, f := range files {
+		size += f.Size
+	}
+	return size
+}
+
 // SealFile writes the bundle to the file path, or to parts beside it if in.Split is
 // smaller than the bundle. It writes names that end in ".partial", syncs them, renames
 // them and syncs the directory, so that a bundle in one file is at any time the old
@@ -35,36 +48,65 @@ func SealFile(ctx context.Context, path string, in SealInput) (Sealed, error) {
 	return out.finish(ctx, in.ReadBack, in.Key, func() (digest.Digest, error) { return Seal(ctx, out, in) })
 }
 
-// Merge writes a bundle that was opened with its bases, or from parts, to the file
-// path as SealFile does: the same bytes as those of the whole bundle. It calls progress
-// with the bytes that are written so far and the total.
-func Merge(ctx context.Context, b *Bundle, path string, progress func(done, total int64)) (Sealed, error) {
+// Merge writes a bundle that was opened with its bases, or from parts, to o.Output as
+// SealFile does: the same bytes as those of the whole bundle. It calls o.Progress
+// with the bytes that are written so far and the total. If the output is in parts and the
+// bundle is signed, or if o.Key is set, o.Key must be the key of the bundle; the error is
+// of class ErrOtherKey otherwise.
+func Merge(ctx context.Context, b *Bundle, o WriteOptions) (Sealed, error) {
 	if err := b.Whole(); err != nil {
 		return Sealed{}, err
 	}
-	out, err := newOutput(path, 0)
+	size := b.MergedSize()
+	if parts := o.Split > 0 && size > o.Split; parts || o.Key != nil {
+		if err := b.checkKey(o.Key); err != nil {
+			return Sealed{}, fmt.Errorf("merge: %w", err)
+		}
+	}
+	out, err := newOutput(o.Output, o.Split)
 	if err != nil {
 		return Sealed{}, fmt.Errorf("merge: %w", err)
 	}
-	var total int64
-	for _, d := range b.blobs {
-		total += d.Size
-	}
-	if err := out.expect(total); err != nil {
+	if err := out.expect(size); err != nil {
 		return Sealed{}, fmt.Errorf("merge: %w", err)
 	}
-	return out.finish(ctx, true, nil, func() (digest.Digest, error) { return b.root, b.merge(ctx, out, progress) })
+	return out.finish(ctx, true, o.Key, func() (digest.Digest, error) { return b.root, b.merge(ctx, out, o.Progress) })
 }
 
-func (b *Bundle) merge(ctx context.Context, w io.Writer, progress func(done, total int64)) error {
-	t := tarfile.NewWriter(w)
+// MergedSize returns the size of what Merge writes in bytes, without a list of parts.
+func (b *Bundle) MergedSize() int64 { return sizeOf(b.wholeHead(), b.Blobs(), b.blobs) }
+
+// wholeHead returns the members before the blobs of the whole bundle.
+func (b *Bundle) wholeHead() []headMember {
 	var head []headMember
 	for _, h := range headLimits {
 		if content := b.head[h.name]; content != nil && h.name != MemberBase {
 			head = append(head, headMember{h.name, content})
 		}
 	}
-	if err := addHead(t, head); err != nil {
+	return head
+}
+
+// checkKey returns an error unless key made the signature of b; nil is the key of an
+// unsigned bundle.
+func (b *Bundle) checkKey(key *trust.KeyPair) error {
+	const none = "none"
+	want, got := none, none
+	if b.maker != nil {
+		want = b.maker.Fingerprint()
+	}
+	if key != nil {
+		got = key.Fingerprint()
+	}
+	if got != want {
+		return fmt.Errorf("bundle %q: signing key %s, expected %s: %w", b.Path(), got, want, ErrOtherKey)
+	}
+	return nil
+}
+
+func (b *Bundle) merge(ctx context.Context, w io.Writer, progress func(done, total int64)) error {
+	t := tarfile.NewWriter(w)
+	if err := addHead(t, b.wholeHead()); err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
 	var done, total int64

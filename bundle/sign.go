@@ -21,8 +21,9 @@ import (
 // ErrSigned means that a bundle has a signature already.
 var ErrSigned = errors.New("signed already")
 
-// SignOptions are the key and the output of Sign.
-type SignOptions struct {
+// WriteOptions are the key and the output of Sign and Merge.
+type WriteOptions struct {
+	// Key signs; Merge needs it only for the list of parts of a signed bundle.
 	Key *trust.KeyPair
 	// Output and Split are as in PackOptions; Output may be the path of the bundle.
 	Output string
@@ -35,7 +36,7 @@ type SignOptions struct {
 // SealFile does: the same bytes as those of Pack with the same key. Everything that it
 // reads is verified. A delta stays one; it needs its base only if both have the same
 // metadata of a repository, or else the error is a *BaseError.
-func Sign(ctx context.Context, b *Bundle, o SignOptions) (Sealed, error) {
+func Sign(ctx context.Context, b *Bundle, o WriteOptions) (Sealed, error) {
 	if b.head[MemberSignature] != nil {
 		return Sealed{}, fmt.Errorf("sign bundle %q: %w", b.Path(), ErrSigned)
 	}

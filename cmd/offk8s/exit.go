@@ -58,6 +58,7 @@ var classes = []class{
 	{is(agent.ErrUpgrade), exitPolicy, "serve the bundle that the cluster was installed from; offk8s cannot upgrade a cluster yet"},
 	{as[*bundle.BaseError], exitUsage, "name the base after the bundle, for example: offk8s verify DELTA BASE"},
 	{is(bundle.ErrOtherBase), exitUsage, "name the bundle that the delta was packed with"},
+	{is(bundle.ErrOtherKey), exitUsage, "name the key file of the key that signed the bundle; offk8s keys show shows the fingerprint of one, offk8s inspect that of a bundle's signer"},
 	{is(bundle.ErrSigned), exitUsage, "offk8s verify shows whether it is signed with your key; to sign it with another one, pack it again"},
 	{is(trust.ErrSigner), exitError, "run the program of --sign-exec by itself; docs/keys.md says what it gets and what it must answer"},
 	{is(errRefused), exitPolicy, "its output above says why; leave out or update what it found, or change its rules"},
@@ -113,7 +114,7 @@ var classes = []class{
 	{is(syscall.ENOTDIR), exitUsage, "a directory is needed there: give another path, or move the file away"},
 	{is(syscall.EISDIR), exitUsage, "a file is needed there: give the path of one"},
 	{is(syscall.ENOSPC), exitError, "free space there, or write to another directory; finished downloads are kept"},
-	{is(syscall.EFBIG), exitError, "its file system has no files of this size: write to another one, or in parts with pack --split"},
+	{is(syscall.EFBIG), exitError, "its file system has no files of this size: write to another one, or in parts with --split"},
 	{partial(fetch.Temporary), exitPartial, "run the same command again; finished downloads are kept"},
 	{as[*bundle.PartialError], exitPartial, "trying again does not help; correct what is named above in pack.yaml, the flags or the catalog; finished downloads are kept"},
 }

@@ -68,6 +68,7 @@ var exitCases = []struct {
 	{"mirror with another CA", &installer.MirrorCAError{}, 4, "offk8s serve prints"},
 	{"altered repository", metadata.ErrAltered, 4, "--rewrite"},
 	{"signed already", bundle.ErrSigned, 2, "pack it again"},
+	{"signs for another's bundle", bundle.ErrOtherKey, 2, "offk8s inspect"},
 	{"image signed by another", fmt.Errorf("%w: %w", bundle.ErrVerify, bundle.ErrImageSignature), 4, "who signed it"},
 	{"unsigned image", fmt.Errorf("%w: %w", bundle.ErrPolicy, bundle.ErrImageUnsigned), 5, "cosign sign"},
 	{"no such image", bundle.ErrNoImage, 2, "--kind image"},

@@ -237,7 +237,12 @@ type signerOptions struct {
 }
 
 func (o *signerOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.key, "key", "", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, which pack generates on first use)")
+	o.flagsFor(cmd, "key", "signing key (default $XDG_CONFIG_HOME/offk8s/offk8s.key, which pack generates on first use)")
+}
+
+// flagsFor is flags with another name for --key.
+func (o *signerOptions) flagsFor(cmd *cobra.Command, name, usage string) {
+	cmd.Flags().StringVar(&o.key, name, "", usage)
 	o.pass.flags(cmd)
 	cmd.Flags().StringVar(&o.exec, "sign-exec", "", "program that signs for a key in hardware: bytes on stdin, signature on stdout (docs/keys.md)")
 	cmd.Flags().DurationVar(&o.timeout, "sign-timeout", 5*time.Minute, "how long the program of --sign-exec may take for a signature")

@@ -353,16 +353,18 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	if o.parallel < 1 {
 		errs = append(errs, fmt.Errorf("--parallel %d: want 1 or more", o.parallel))
 	}
-	if o.split > 0 && o.split < minSplit {
-		errs = append(errs, fmt.Errorf("--split %s: want at least %s", &o.split, bundle.FormatSize(minSplit)))
+	return append(errs, o.scan.check(), checkOutput(o.output))
+}
+
+// checkOutput returns an error unless a file with the name of --output can be written.
+func checkOutput(output string) error {
+	if st, err := os.Stat(output); err == nil && st.IsDir() {
+		return fmt.Errorf("--output %q: is a directory, want the name of a file", output)
 	}
-	errs = append(errs, o.scan.check())
-	if st, err := os.Stat(o.output); err == nil && st.IsDir() {
-		errs = append(errs, fmt.Errorf("--output %q: is a directory, want the name of a file", o.output))
-	} else if st, err := os.Stat(filepath.Dir(o.output)); err != nil || !st.IsDir() {
-		errs = append(errs, fmt.Errorf("--output %q: there is no directory %q", o.output, filepath.Dir(o.output)))
+	if st, err := os.Stat(filepath.Dir(output)); err != nil || !st.IsDir() {
+		return fmt.Errorf("--output %q: there is no directory %q", output, filepath.Dir(output))
 	}
-	return errs
+	return nil
 }
 
 // created returns the time of a new Lock: SOURCE_DATE_EPOCH if it is set, else now.
@@ -393,26 +395,36 @@ func selfBinaries(flags []string) (map[string]string, error) {
 	return self, nil
 }
 
+// writtenFiles describes the files of a bundle in results.
+type writtenFiles struct {
+	SHA256 string              `json:"sha256,omitempty"` // of the file
+	Parts  []bundle.SealedFile `json:"parts,omitempty"`  // and the list of them
+}
+
+// written describes files, and tells the user of parts.
+func (a *app) written(files []bundle.SealedFile) writtenFiles {
+	n := len(files)
+	if n == 1 {
+		return writtenFiles{SHA256: files[0].Digest.Encoded()}
+	}
+	a.notef("the bundle is in %s; carry all of them and %s", count(n-1, "part"), filepath.Base(files[n-1].Path))
+	return writtenFiles{Parts: files}
+}
+
 // printPacked prints path and digest of the bundle, and the artifacts trusted on first use.
 func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 	if n := len(res.FirstUse); n > 0 {
 		a.notef("%s had no pinned digest; the Lock records what was seen now: %s", count(n, "artifact"), strings.Join(res.FirstUse, ", "))
 	}
-	sum, parts := res.Files[0].Digest.Encoded(), []bundle.SealedFile(nil)
-	if n := len(res.Files); n > 1 {
-		sum, parts = "", res.Files
-		a.notef("the bundle is in %s; carry all of them and %s", count(n-1, "part"), filepath.Base(parts[n-1].Path))
-	}
 	v := struct {
-		Path        string                         `json:"path"`
-		Root        string                         `json:"root"`
-		Size        int64                          `json:"size"`
-		SHA256      string                         `json:"sha256,omitempty"` // of the file
-		Parts       []bundle.SealedFile            `json:"parts,omitempty"`  // and the list of them
+		Path string `json:"path"`
+		Root string `json:"root"`
+		Size int64  `json:"size"`
+		writtenFiles
 		Counts      map[manifests.ArtifactKind]int `json:"counts"`
 		FirstUse    []string                       `json:"firstUse,omitempty"`
 		Fingerprint string                         `json:"fingerprint,omitempty"` // of the key; none with --unsigned
-	}{Path: res.Path, Root: res.Root.String(), Size: res.Size, SHA256: sum, Parts: parts, Counts: res.Counts, FirstUse: res.FirstUse}
+	}{Path: res.Path, Root: res.Root.String(), Size: res.Size, writtenFiles: a.written(res.Files), Counts: res.Counts, FirstUse: res.FirstUse}
 	if key == nil {
 		a.notef("the bundle is not signed: no mirror serves it before offk8s sign has signed it")
 	} else {

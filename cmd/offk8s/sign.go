@@ -75,7 +75,7 @@ func (a *app) sign(ctx context.Context, o signOptions, args []string) (err error
 	}
 	var sealed bundle.Sealed
 	err = a.track("sign "+o.output, func(progress func(done, total int64)) (err error) {
-		sealed, err = bundle.Sign(ctx, b, bundle.SignOptions{Key: key, Output: o.output, Split: split, Progress: progress})
+		sealed, err = bundle.Sign(ctx, b, bundle.WriteOptions{Key: key, Output: o.output, Split: split, Progress: progress})
 		return err
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -63,6 +64,9 @@ func (f *splitFlag) Set(s string) (err error) {
 	var n int64
 	if s != splitAuto {
 		n, err = parseSize(s)
+		if err == nil && n < minSplit {
+			err = fmt.Errorf("want at least %s", bundle.FormatSize(minSplit))
+		}
 	}
 	*f = splitFlag(n)
 	return err
