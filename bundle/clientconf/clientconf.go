@@ -23,6 +23,9 @@ type Config struct {
 	// CAFile is the path on the client of the certificate (PEM) that verifies the
 	// mirrors. If it is empty, the client uses the certificates of its system.
 	CAFile string
+	// Peer is the URL of a registry on the client that has images of other clients, or "". containerd
+	// asks it before the mirrors, and for digests alone: names are for the mirrors to resolve.
+	Peer string
 }
 
 // with returns the URLs with a path after each.
@@ -118,6 +121,9 @@ func (c Config) HostsTOML() string {
 	}
 	// %q is a TOML string here: a URL and a path hold no control characters.
 	var inline, tables strings.Builder
+	if c.Peer != "" {
+		fmt.Fprintf(&tables, "\n[host.%q]\ncapabilities = [\"pull\"]\ndial_timeout = \"200ms\"\n", c.Peer)
+	}
 	for _, u := range c.URLs {
 		if strings.Contains(u, "[") {
 			// containerd 1.x cannot parse a table whose name has a bracket, ignores

@@ -50,11 +50,11 @@ func TestApt(t *testing.T) {
 		name, want string
 		config     Config
 	}{
-		{"port", "Acquire::https::dmz::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{[]string{"https://dmz:8443"}, ca}},
-		{"no port", "Acquire::https::dmz.example::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{[]string{"https://dmz.example"}, ca}},
-		{"IPv6", "Acquire::https::fd00::5::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{[]string{"https://[fd00::5]:8443"}, ca}},
+		{"port", "Acquire::https::dmz::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{URLs: []string{"https://dmz:8443"}, CAFile: ca}},
+		{"no port", "Acquire::https::dmz.example::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{URLs: []string{"https://dmz.example"}, CAFile: ca}},
+		{"IPv6", "Acquire::https::fd00::5::CAInfo \"/etc/offk8s/ca.crt\";\n", Config{URLs: []string{"https://[fd00::5]:8443"}, CAFile: ca}},
 		{"no CA", none, Config{URLs: []string{"https://dmz"}}},
-		{"http", none, Config{[]string{"http://dmz"}, ca}},
+		{"http", none, Config{URLs: []string{"http://dmz"}, CAFile: ca}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.config.AptConf(); got != tt.want {
@@ -75,7 +75,7 @@ ca = "/etc/offk8s/ca.crt"
 [host."https://dmz:8443"]
 capabilities = ["pull", "resolve"]
 ca = "/etc/offk8s/ca.crt"
-`, Config{[]string{"https://dmz:8443"}, ca}},
+`, Config{URLs: []string{"https://dmz:8443"}, CAFile: ca}},
 		{"no CA", `server = "http://10.0.0.3"
 
 [host."http://10.0.0.3"]
@@ -86,7 +86,18 @@ ca = "/etc/offk8s/ca.crt"
 
 [host]
 "https://[fd00::5]:8443" = { capabilities = ["pull", "resolve"], ca = "/etc/offk8s/ca.crt" }
-`, Config{[]string{"https://[fd00::5]:8443"}, ca}},
+`, Config{URLs: []string{"https://[fd00::5]:8443"}, CAFile: ca}},
+		{"peer", `server = "https://dmz:8443"
+ca = "/etc/offk8s/ca.crt"
+
+[host."http://10.0.0.11:30020"]
+capabilities = ["pull"]
+dial_timeout = "200ms"
+
+[host."https://dmz:8443"]
+capabilities = ["pull", "resolve"]
+ca = "/etc/offk8s/ca.crt"
+`, Config{URLs: []string{"https://dmz:8443"}, CAFile: ca, Peer: "http://10.0.0.11:30020"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, tt.config.HostsTOML()); diff != "" {
@@ -105,7 +116,7 @@ func TestContainerdMirrors(t *testing.T) {
   [plugins.cri.registry.configs]
     "dmz:8443" = { tls = { ca_file = "/etc/offk8s/ca.crt" } }
 `
-	got := Config{[]string{"https://dmz:8443"}, ca}.ContainerdMirrors([]string{"docker.io", "registry.k8s.io"})
+	got := Config{URLs: []string{"https://dmz:8443"}, CAFile: ca}.ContainerdMirrors([]string{"docker.io", "registry.k8s.io"})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -116,7 +127,7 @@ func TestContainerdReadsMirrors(t *testing.T) {
 	testenv.NeedTool(t, "containerd")
 	for _, host := range []string{"dmz:8443", "[fd00::5]:8443"} {
 		file := filepath.Join(t.TempDir(), "config.toml")
-		text := Config{[]string{"https://" + host}, ca}.ContainerdMirrors([]string{"docker.io"})
+		text := Config{URLs: []string{"https://" + host}, CAFile: ca}.ContainerdMirrors([]string{"docker.io"})
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +149,7 @@ func TestDockerDaemon(t *testing.T) {
 
 // Several mirrors are alternatives: no client takes them for several repositories.
 func TestSeveralMirrors(t *testing.T) {
-	c := Config{[]string{"https://one:8443", "https://two"}, ca}
+	c := Config{URLs: []string{"https://one:8443", "https://two"}, CAFile: ca}
 	for name, tt := range map[string]struct{ got, want string }{
 		"yum":        {c.YumRepo(YumRepo{Distro: "rocky-9", Arch: "x86_64"}), "baseurl=https://one:8443/yum/rocky-9/x86_64\n       https://two/yum/rocky-9/x86_64\n"},
 		"apt":        {c.AptSources("debian-12", "/k", "/etc/list"), "URIs: mirror+file:/etc/list\n"},

@@ -3,7 +3,9 @@ package stage
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/step"
@@ -48,6 +50,17 @@ func (in Input) podDNS(clusterDNS string) string {
 		}
 	}
 	return clusterDNS
+}
+
+// peer returns the URL at which a host answers for images of other nodes, or "". As long as no pod does, its
+// connections are refused and containerd goes on to the mirrors.
+func (in Input) peer(h manifests.Host) string {
+	for _, a := range in.addons() {
+		if a.Release.PeerPort != 0 {
+			return "http://" + net.JoinHostPort(h.Address, strconv.Itoa(a.Release.PeerPort))
+		}
+	}
+	return ""
 }
 
 // addonSteps returns the steps that apply the addons and then wait for the pods of each. The prune

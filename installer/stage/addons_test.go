@@ -27,6 +27,12 @@ func addonInput(t *testing.T, minor, network string) Input {
 			t.Fatal(err)
 		}
 		r, err := a.For(minor)
+		if name == "spegel" && in.Lock.Release.Features.ContainerdConfig < 3 {
+			if err == nil || !strings.Contains(err.Error(), "only for 1.33 to the newest") {
+				t.Errorf("%s has a containerd that is too old for Spegel: %v", minor, err)
+			}
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,6 +110,35 @@ func TestNodeLocalDNS(t *testing.T) {
 	c := steps(t, addonInput(t, "1.36", "flannel"), "runtime", "node-1")["cleanup"].Step.(*step.Cleanup)
 	if !slices.Contains(c.Interfaces, "nodelocaldns") || !slices.Contains(c.RuleComments, "NodeLocal") {
 		t.Errorf("reset leaves the cache: %+v", c)
+	}
+}
+
+// With Spegel, containerd asks the node itself first, and only for digests; every registry of the bundle has the mirror
+// after it. Without the addon nothing of it stays.
+func TestSpegel(t *testing.T) {
+	in := addonInput(t, "1.36", "flannel")
+	with := steps(t, in, "runtime", "node-1")
+	in.Cluster.Addons = []string{"metrics-server"}
+	without := steps(t, in, "runtime", "node-1")
+	seen := 0
+	for name, item := range with {
+		if !strings.HasPrefix(name, "registry-") {
+			continue
+		}
+		seen++
+		file, plain := item.Step.(*step.File), without[name].Step.(*step.File)
+		peer := "\n[host.\"http://10.0.0.12:30020\"]\ncapabilities = [\"pull\"]\ndial_timeout = \"200ms\"\n"
+		if before, after, ok := strings.Cut(file.Content, peer); !ok || strings.Contains(before, "[host.") || before+after != plain.Content {
+			t.Errorf("%s: not the peer and then what is there without it:\n%s\n%s", file.Path, file.Content, plain.Content)
+		}
+	}
+	if seen < 2 || len(with) != len(without) {
+		t.Errorf("%d registries, %d steps with Spegel and %d without", seen, len(with), len(without))
+	}
+	objects, err := json.Marshal(steps(t, addonInput(t, "1.36", "flannel"), "addons", "cp-1")["spegel"].Step.(*kube.Apply).Objects)
+	if err != nil || strings.Contains(string(objects), "certs.d") || strings.Contains(string(objects), `"/var/lib/spegel","type"`) ||
+		!strings.Contains(string(objects), "--dns-bootstrap-domain=spegel-bootstrap.kube-system.svc.cluster.local.") {
+		t.Errorf("Spegel writes to hosts, or finds no peers: %v %s", err, objects)
 	}
 }
 

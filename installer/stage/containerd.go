@@ -49,11 +49,13 @@ func (containerd) directories(l *list, in Input) {
 	}
 }
 
-func (containerd) service(l *list, in Input) {
+func (containerd) service(l *list, in Input, h manifests.Host) {
 	l.add("folder", &step.Directory{Path: containerdDir, Purge: true})
+	mirrors := in.clientConf()
+	mirrors.Peer = in.peer(h)
 	for _, reg := range registries(in) {
 		l.add("registry-"+reg, &step.File{
-			Path: step.CertsDir + "/" + reg + "/hosts.toml", Content: in.clientConf().HostsTOML(),
+			Path: step.CertsDir + "/" + reg + "/hosts.toml", Content: mirrors.HostsTOML(),
 		}).Why = "its images come from the mirror"
 	}
 	conf, err := containerdConfig(in)

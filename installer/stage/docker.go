@@ -80,7 +80,7 @@ func (docker) directories(l *list, in Input) {
 	l.add("data-shim", &step.Directory{Path: "/var/lib/dockershim", Purge: true})
 }
 
-func (docker) service(l *list, in Input) {
+func (docker) service(l *list, in Input, _ manifests.Host) {
 	l.add("containerd-folder", &step.Directory{Path: containerdDir, Purge: true})
 	// No kubelet connects to it. Every version of containerd in docker reads this form.
 	l.add("containerd-config", &step.File{Path: containerdCfg, Content: "disabled_plugins = [\"cri\"]\n"})

@@ -38,7 +38,7 @@ type containerRuntime interface {
 	// directories adds the steps for directories whose content the runtime makes.
 	directories(l *list, in Input)
 	// service adds the steps for configuration and units.
-	service(l *list, in Input)
+	service(l *list, in Input, h manifests.Host)
 	// cleanup adds to what reset ends and removes.
 	cleanup(c *step.Cleanup)
 }
@@ -90,7 +90,7 @@ func runtimeSteps(in Input, h manifests.Host) ([]step.Item, error) {
 		l.add("log-"+d, &step.Directory{Path: "/var/log/" + d, Purge: true})
 	}
 	labelDirectories(l, in, h, rt)
-	rt.service(l, in)
+	rt.service(l, in, h)
 	pods := cleanup(in)
 	l.add("cleanup", &pods)
 	return l.done()

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -30,6 +31,9 @@ type AddonRelease struct {
 	Objects  string `yaml:"-" json:"objects,omitempty"`
 	// NodeDNS marks a DNS cache on every node, which gets the addresses of ObjectData.LocalDNS.
 	NodeDNS bool `yaml:"nodeDNS,omitempty" json:"nodeDNS,omitempty"`
+	// PeerPort is the port of each node at which the addon answers for images that other nodes have, 0 if it does not.
+	// containerd asks it by digest alone, before the mirrors.
+	PeerPort int `yaml:"peerPort,omitempty" json:"peerPort,omitempty"`
 	// Reset removes the interfaces, and iptables rules by the prefix of their comment.
 	Interfaces   []string `yaml:"interfaces,omitempty" json:"interfaces,omitempty"`
 	RuleComments []string `yaml:"ruleComments,omitempty" json:"ruleComments,omitempty"`
@@ -44,7 +48,11 @@ func (a Addon) For(minor string) (AddonRelease, error) {
 			return r, nil
 		}
 	}
-	return AddonRelease{}, fmt.Errorf("addon %q has no version for kubernetes %s", a.Name, minor)
+	var has []string
+	for _, r := range a.Releases {
+		has = append(has, r.From+" to "+cmp.Or(r.To, "the newest"))
+	}
+	return AddonRelease{}, fmt.Errorf("addon %q has no version for kubernetes %s, only for %s", a.Name, minor, strings.Join(has, ", "))
 }
 
 // Addon returns the addon called name.
@@ -82,6 +90,9 @@ func (r AddonRelease) validate(c *strict.Checks, p string) {
 	c.Each(p+".ruleComments", r.RuleComments, func(p, v string) {
 		c.Match(p, v, commentPrefix.MatchString, "a prefix of comments without spaces")
 	})
+	if r.PeerPort != 0 && !strings.Contains(r.Objects, fmt.Sprintf("hostPort: %d\n", r.PeerPort)) {
+		c.Add(p+".peerPort", "no hostPort of %q is %d", r.Template, r.PeerPort)
+	}
 	roles := slices.Sorted(maps.Keys(r.Images))
 	for _, role := range roles {
 		checkImage(c, strict.JoinPath(p+".images", role), r.Images[role])
