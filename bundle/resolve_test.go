@@ -296,6 +296,11 @@ func TestResolveAddons(t *testing.T) {
 			}
 		}
 	}
+	m.Addons = []manifests.ManifestAddon{{Name: "spegel"}}
+	m.Kubernetes = "1.32"
+	if _, err := p.resolve(m); !errors.Is(err, bundle.ErrInput) || !strings.Contains(err.Error(), "only for 1.33 to the newest") {
+		t.Errorf("an addon that the minor does not have: %v", err)
+	}
 	m.Addons = []manifests.ManifestAddon{{Name: "nothing"}, {Name: "shop", Files: []string{objects + ".gone"}}}
 	if _, err := p.resolve(m); !errors.Is(err, bundle.ErrInput) || !strings.Contains(err.Error(), `"nothing" is not in the catalog, which has metrics-server, node-local-dns`) ||
 		!strings.Contains(err.Error(), "shop.yaml.gone") {
