@@ -113,6 +113,7 @@ var exitCases = []struct {
 	{"host key changed", host.ErrChangedHost, 1, "changed"},
 	{"a file for a directory", &fs.PathError{Op: "mkdir", Path: "b.tar", Err: syscall.ENOTDIR}, 2, "a directory is needed"},
 	{"a directory for a file", &fs.PathError{Op: "open", Path: "dir", Err: syscall.EISDIR}, 2, "a file is needed"},
+	{"a mirror with passwords", agent.ErrAccess, 2, "without --htpasswd"},
 	{"disk full", &fs.PathError{Op: "write", Path: "b.tar", Err: syscall.ENOSPC}, 1, "free space"},
 	{"file too large", &fs.PathError{Op: "write", Path: "b.tar", Err: syscall.EFBIG}, 1, "--split"},
 }
@@ -166,6 +167,8 @@ var remediesInPage = map[string][]string{
 	"unsigned, or the signature is":     {"unsigned", "empty signature"},
 	"exit 5, no public key":             {"no key"},
 	"the signature of an image is by":   {"image signed by another"},
+	"not the key of the bundle":         {"signs for another's bundle"},
+	"wants a password or a client":      {"a mirror with passwords"},
 	"an image has no signature":         {"unsigned image"},
 	"the prefix of `--image-key`":       {"no such image"},
 	"the state does not belong to":      {"credentials of another cluster"},
