@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	"pault.ag/go/debian/version"
 
@@ -65,7 +64,7 @@ func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte
 	for _, arch := range arches {
 		name := "main/binary-" + arch + "/Packages"
 		index[name] = writePackages(packages, arch)
-		packed, err := gzipped(index[name])
+		packed, err := metadata.Gzip(index[name])
 		if err != nil {
 			return nil, fmt.Errorf("write apt metadata: %w", err)
 		}
@@ -146,19 +145,4 @@ func writeRelease(index map[string][]byte, arches []string, o MetadataOptions) [
 	}
 	writeField(&out, "SHA256", sums.String())
 	return out.Bytes()
-}
-
-func gzipped(b []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(b); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
@@ -90,18 +89,7 @@ func addPart(md *writer, out map[string][]byte, kind string, content []byte, o M
 func compress(b []byte, kind string) ([]byte, error) {
 	switch kind {
 	case "gz":
-		var out bytes.Buffer
-		w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(b); err != nil {
-			return nil, err
-		}
-		if err := w.Close(); err != nil {
-			return nil, err
-		}
-		return out.Bytes(), nil
+		return metadata.Gzip(b)
 	case "zst":
 		// Memory for a window beyond the content costs more time than the compression.
 		window := min(max(1<<bits.Len(uint(len(b))), zstd.MinWindowSize), maxWindow)
