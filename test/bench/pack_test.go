@@ -212,14 +212,14 @@ func packed(b *testing.B) (path string, again func(output string, readBack bool)
 }
 
 // BenchmarkRepack: everything is in the cache, against cp and sync of the bundle. Both
-// write beside the old file and then take its place.
+// write beside the old file, then take its place, and sync that.
 func BenchmarkRepack(b *testing.B) {
 	path, again := packed(b)
 	modes(b, func(b *testing.B, readBack bool) {
 		compare(b, func() { again(path+".again", readBack) }, func() {
 			copied := path + ".copy"
 			// reflink=never: a shared copy writes nothing.
-			for _, argv := range [][]string{{"cp", "--reflink=never", path, copied + ".new"}, {"sync", copied + ".new"}, {"mv", copied + ".new", copied}} {
+			for _, argv := range [][]string{{"cp", "--reflink=never", path, copied + ".new"}, {"sync", copied + ".new"}, {"mv", copied + ".new", copied}, {"sync", filepath.Dir(copied)}} {
 				if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 					b.Fatalf("%q: %v: %s", argv, err, out)
 				}
