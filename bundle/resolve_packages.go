@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 
 	"github.com/offk8s/offk8s/bundle/apt"
 	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/yum"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
+
+// maxOSRelease is the longest os-release file in bytes.
+const maxOSRelease = 64 << 10
 
 // packages adds the packages of every distro and architecture with their
 // dependencies.
@@ -202,7 +205,7 @@ func withHostArchives(client *fetch.Client, lock *manifests.Lock, root string) (
 
 // runs reports whether the machine below root runs d.
 func runs(root string, d catalog.Distro) bool {
-	b, err := os.ReadFile(filepath.Join(root, "etc/os-release"))
+	b, err := reader.ReadFile(filepath.Join(root, "etc/os-release"), maxOSRelease)
 	if err != nil {
 		return false
 	}

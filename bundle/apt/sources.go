@@ -10,7 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
+
+// maxSources is the longest file of sources in bytes.
+const maxSources = 4 << 20
 
 // HostSource is one archive of a machine's apt configuration.
 type HostSource struct {
@@ -45,7 +50,7 @@ func SourcesFromHost(root string) ([]HostSource, error) {
 		default:
 			continue
 		}
-		b, err := os.ReadFile(name)
+		b, err := reader.ReadFile(name, maxSources)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -142,7 +147,7 @@ func inlineKey(value string) string {
 // archiveURL returns a source's URL without a trailing slash, when it is http(s).
 func archiveURL(root, uri string) (string, bool) {
 	if list, ok := strings.CutPrefix(uri, "mirror+file:"); ok {
-		b, err := os.ReadFile(filepath.Join(root, list))
+		b, err := reader.ReadFile(filepath.Join(root, list), maxSources)
 		if err != nil {
 			return "", false
 		}

@@ -1,8 +1,11 @@
 package apt
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,6 +102,25 @@ func TestArchiveURLAmongVendors(t *testing.T) {
 	} {
 		if got, ok := ArchiveURL(tc.sources, "debian", "bookworm", []string{"main"}); got != tc.want || ok != (tc.want != "") {
 			t.Errorf("%s: %q, %t; want %q", tc.name, got, ok, tc.want)
+		}
+	}
+}
+
+// TestSourcesOfAnotherKind refuses what is no file of sources, without waiting for it.
+func TestSourcesOfAnotherKind(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"a named pipe": func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"too large": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxSources+1))
+		},
+	} {
+		root := t.TempDir()
+		dir := filepath.Join(root, "etc/apt/sources.list.d")
+		if err := errors.Join(os.MkdirAll(dir, 0o755), make(filepath.Join(dir, "a.list"))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := SourcesFromHost(root); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
