@@ -110,7 +110,7 @@ func TestArchiveURLAmongVendors(t *testing.T) {
 func TestSourcesOfAnotherKind(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
 		"a named pipe": func(path string) error { return syscall.Mkfifo(path, 0o600) },
-		"too large": func(path string) error {
+		"has more than": func(path string) error {
 			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxSources+1))
 		},
 	} {
