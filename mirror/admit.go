@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // parallelCheck is the size in bytes from which a check of a request counts
@@ -49,6 +51,26 @@ var (
 	errDamaged  = errors.New("damaged, as an earlier check found")
 	errChanging = errors.New("the bundle file keeps changing")
 )
+
+// hold keeps b on this machine until release is called, so that neither its check nor the
+// requests that send it have to get it twice. One that a check found bad is not fetched again.
+func (m *Mirror) hold(ctx context.Context, b *blob) (release func(), err error) {
+	if b.local {
+		return func() {}, nil
+	}
+	generation, err := m.watch.look()
+	if err == nil && b.known(generation) == bad {
+		err = errDamaged
+	}
+	if err != nil {
+		return nil, b.failure(err)
+	}
+	release, err = reader.Hold(ctx, b.data, 0)
+	if err != nil && ctx.Err() == nil {
+		err = b.judge(generation, err)
+	}
+	return release, err
+}
 
 // admit returns when b may be sent: after a check found it good, with no change
 // of a bundle file since. It waits for this check, which goes before the

@@ -50,6 +50,19 @@ func (b *blob) record(generation int64, state blobState) {
 	b.result.Store(generation*int64(blobStates) + int64(state))
 }
 
+// judge records that all of b was read in this generation, with the result err, and returns
+// the error for it.
+func (b *blob) judge(generation int64, err error) error {
+	switch {
+	case err == nil:
+		b.record(generation, good)
+		return nil
+	case !errors.Is(err, reader.ErrUnavailable): // else nothing is known about the blob
+		b.record(generation, bad)
+	}
+	return b.failure(err)
+}
+
 // failure returns the error for a blob that must not be sent.
 func (b *blob) failure(err error) error {
 	if errors.Is(err, reader.ErrUnavailable) {

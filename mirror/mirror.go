@@ -199,7 +199,12 @@ func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) 
 	if b == nil {
 		return m.sender.Serve(w, r, c) // not from the bundle file
 	}
-	unchanged, err := m.admit(r.Context(), b)
+	var unchanged func() error
+	release, err := m.hold(r.Context(), b)
+	if err == nil {
+		defer release()
+		unchanged, err = m.admit(r.Context(), b)
+	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(m.options.WriteTimeout))
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -208,7 +213,7 @@ func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) 
 		refuse(w, http.StatusServiceUnavailable)
 		return err
 	case errors.Is(err, reader.ErrUnavailable):
-		http.Error(w, files.Unavailable, http.StatusServiceUnavailable)
+		files.Unavailable(w, err)
 		return err
 	case err != nil:
 		http.Error(w, "this file is damaged in the bundle; see the mirror's log", http.StatusInternalServerError)

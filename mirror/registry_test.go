@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"bytes"
+	"context"
 	"io"
 	"log"
 	"maps"
@@ -8,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -18,6 +21,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/bundletest"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/registry"
 )
 
@@ -27,6 +31,16 @@ type pushed struct {
 	options registry.Options
 	away    atomic.Bool
 	altered atomic.Value // string: the digest of a blob that gets other bytes
+	fetched sync.Map     // *atomic.Int64: how often each path was asked for
+}
+
+// count returns how often the blob with this digest came from the registry.
+func (p *pushed) count(d digest.Digest) int64 {
+	n, ok := p.fetched.Load("/v2/offk8s/bundle/blobs/" + d.String())
+	if !ok {
+		return 0
+	}
+	return n.(*atomic.Int64).Load()
 }
 
 func pushBundle(t *testing.T, b *bundle.Bundle) *pushed {
@@ -35,6 +49,10 @@ func pushBundle(t *testing.T, b *bundle.Bundle) *pushed {
 	p.altered.Store("none")
 	next := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			n, _ := p.fetched.LoadOrStore(r.URL.Path, new(atomic.Int64))
+			n.(*atomic.Int64).Add(1)
+		}
 		switch {
 		case p.away.Load():
 			panic(http.ErrAbortHandler)
@@ -162,6 +180,83 @@ func TestRegistryAltersBlob(t *testing.T) {
 			t.Errorf("%v: %+v, want status 500", header, got)
 		}
 	}
+}
+
+// A blob comes from the registry once while it is sent, also if all blobs that are sent at
+// that time are more than the cache holds, and a bad one is not fetched for each request.
+func TestSentBlobsStayInTheCache(t *testing.T) {
+	const large, other = 256 << 10, 100 << 10
+	builder := bundletest.New(t)
+	builder.AddSmall(t)
+	for name, size := range map[string]int{"large": large, "one": other, "two": other} {
+		builder.AddFile(t, name, name, bytes.Repeat([]byte(name), size)[:size], false)
+	}
+	b := openBundle(t, builder)
+	p := pushBundle(t, b)
+	m := p.replica(t, large+other+other/2)
+	digestOf := func(name string) digest.Digest { return m.routes.paths["/files/"+name].Digest }
+	w := &interrupted{ResponseRecorder: httptest.NewRecorder(), during: func() {
+		for _, name := range []string{"one", "two", "one", "two"} {
+			if got := answerOf(t, m, "GET", "/files/"+name); got.Status != http.StatusOK || len(got.Body) != other {
+				t.Errorf("%s: status %d, %d bytes", name, got.Status, len(got.Body))
+			}
+		}
+	}}
+	m.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/files/large", nil))
+	if w.Code != http.StatusOK || w.Body.Len() != large {
+		t.Errorf("status %d, %d bytes", w.Code, w.Body.Len())
+	}
+	if n := p.count(digestOf("large")); n != 1 {
+		t.Errorf("the blob that was sent meanwhile came %d times, want 1", n)
+	}
+	if n := p.count(digestOf("two")); n != 2 {
+		t.Errorf("a blob that had to leave for another one came %d times, want 2", n)
+	}
+
+	p.altered.Store(digestOf("one").String())
+	fresh, before := p.replica(t, large+other), p.count(digestOf("one"))
+	for range 3 {
+		if got := answerOf(t, fresh, "GET", "/files/one"); got.Status != http.StatusInternalServerError {
+			t.Errorf("%+v, want status 500", got)
+		}
+	}
+	if n := p.count(digestOf("one")) - before; n != 1 {
+		t.Errorf("a bad blob came %d times for 3 requests, want 1", n)
+	}
+}
+
+// A cache that is full of what is being sent is status 503 with the reason.
+func TestFullCache(t *testing.T) {
+	builder := bundletest.New(t)
+	builder.AddSmall(t)
+	tar := fullCache{bytes.NewReader(builder.Bytes(t))}
+	b, err := bundle.OpenReader(t.Context(), tar, tar.Size(), bundletest.Options(builder.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mirrorOf(t, Options{}, b)
+	got := answerOf(t, m, "GET", "/files/"+bundletest.PlainPath)
+	if got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "cache of this mirror is full") || got.Header.Get("Retry-After") == "" {
+		t.Errorf("%+v, want status 503", got)
+	}
+}
+
+type fullCache struct{ *bytes.Reader }
+
+func (fullCache) Hold(context.Context, int64) (func(), error) { return nil, reader.ErrBusy }
+
+// interrupted calls during before the second piece of an answer.
+type interrupted struct {
+	*httptest.ResponseRecorder
+	during func()
+	pieces int
+}
+
+func (w *interrupted) Write(b []byte) (int, error) {
+	if w.pieces++; w.pieces == 2 {
+		w.during()
+	}
+	return w.ResponseRecorder.Write(b)
 }
 
 func largestOf(b *bundle.Bundle) (size int64, of digest.Digest) {

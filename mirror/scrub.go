@@ -101,18 +101,15 @@ func (m *Mirror) check(ctx context.Context, b *blob, rate int64) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if errors.Is(err, reader.ErrUnavailable) {
-		return b.failure(err) // nothing is known about the blob
-	}
-	if err != nil {
-		b.record(generation, bad)
-		return b.failure(err)
-	}
-	b.record(generation, good)
-	return nil
+	return b.judge(generation, err)
 }
 
 func (m *Mirror) hash(ctx context.Context, b *blob, rate int64) error {
+	release, err := reader.Hold(ctx, b.data, 0)
+	if err != nil {
+		return err
+	}
+	defer release()
 	size := b.data.Size()
 	r := reader.Verify(io.NewSectionReader(b.data, 0, size), b.digest, size)
 	for buf := make([]byte, 256<<10); ; {

@@ -93,6 +93,11 @@ func Latest(ctx context.Context, address string, o Options) (digest.Digest, erro
 	return digest.Digest(d.Digest.String()), nil
 }
 
+// Hold implements reader.Holder: a blob stays in the cache.
+func (t *Tarball) Hold(ctx context.Context, off int64) (release func(), err error) {
+	return reader.Hold(ctx, t.ReaderAt, off)
+}
+
 // compose describes the tarball that the layers of m are.
 func (t *Tarball) compose(m ocispec.Manifest) error {
 	var parts []tarfile.Part
@@ -187,8 +192,19 @@ type blob struct {
 	size   int64
 }
 
+func (b blob) fetch(f *os.File) error { return b.t.fetch(b.digest, b.size, f) }
+
 func (b blob) ReadAt(p []byte, off int64) (int, error) {
-	return b.t.cache.readAt(b.digest, b.size, p, off, func(f *os.File) error { return b.t.fetch(b.digest, b.size, f) })
+	return b.t.cache.readAt(b.digest, b.size, p, off, b.fetch)
+}
+
+// Hold implements reader.Holder: the blob stays in the cache.
+func (b blob) Hold(ctx context.Context, _ int64) (release func(), err error) {
+	e, err := b.t.cache.pin(ctx, b.digest, b.size, b.fetch)
+	if err != nil {
+		return nil, err
+	}
+	return func() { b.t.cache.unpin(e) }, nil
 }
 
 // IsAddress reports whether the name of a bundle is an address in a registry.

@@ -2,9 +2,12 @@ package tarfile
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"sort"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 // Part is a member of a container that Compose puts together.
@@ -15,7 +18,8 @@ type Part struct {
 }
 
 // Compose returns the container that a Writer writes of these members, and its size in
-// bytes, without reading any content before it is needed.
+// bytes, without reading any content before it is needed. reader.Hold of it holds the
+// content of a member.
 func Compose(parts []Part) (io.ReaderAt, int64, error) {
 	c := &composed{}
 	for _, p := range parts {
@@ -57,7 +61,7 @@ func (c *composed) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("read at offset %d", off)
 	}
 	n := 0
-	for i := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].offset+c.segments[i].size > off }); n < len(p); i++ {
+	for i := c.at(off); n < len(p); i++ {
 		if i >= len(c.segments) {
 			return n, io.EOF
 		}
@@ -73,6 +77,21 @@ func (c *composed) ReadAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// at returns the index of the segment with the byte at off, len(c.segments) if it is behind
+// the end.
+func (c *composed) at(off int64) int {
+	return sort.Search(len(c.segments), func(i int) bool { return c.segments[i].offset+c.segments[i].size > off })
+}
+
+// Hold implements reader.Holder.
+func (c *composed) Hold(ctx context.Context, off int64) (release func(), err error) {
+	i := c.at(off)
+	if i >= len(c.segments) {
+		return func() {}, nil
+	}
+	return reader.Hold(ctx, c.segments[i].content, off-c.segments[i].offset)
 }
 
 // zeroes is content of any size.

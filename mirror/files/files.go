@@ -188,8 +188,15 @@ func unsatisfiable(w http.ResponseWriter, size int64) error {
 	return nil
 }
 
-// Unavailable is the text of status 503: the registry of the bundle does not answer.
-const Unavailable = "the registry behind this mirror does not answer; try again later"
+// Unavailable answers with status 503: the bytes may be readable later.
+func Unavailable(w http.ResponseWriter, err error) {
+	text := "the registry behind this mirror does not answer; try again later"
+	if errors.Is(err, reader.ErrBusy) {
+		text = "the cache of this mirror is full of files that are being sent; try again later"
+	}
+	w.Header().Set("Retry-After", "5")
+	plainError(w, http.StatusServiceUnavailable, text)
+}
 
 // storageError answers with status 500, or 503 if the bytes may be readable later, and
 // returns ErrStorage. The header must not have been written.
@@ -200,7 +207,7 @@ func storageError(w http.ResponseWriter, err error) error {
 	}
 	h.Set("Cache-Control", "no-store")
 	if errors.Is(err, reader.ErrUnavailable) {
-		plainError(w, http.StatusServiceUnavailable, Unavailable)
+		Unavailable(w, err)
 	} else {
 		plainError(w, http.StatusInternalServerError, "the bundle cannot be read; see the mirror's log")
 	}
