@@ -66,8 +66,8 @@ read, not served. If two have different
 content under one name, serve names it and ends. On SIGHUP, serve opens tarballs that
 were replaced (mv new.tar b.tar); --watch does so by itself. Clients that pull from the
 old one get all of it. A tarball that cannot be served is logged and ignored. SIGHUP
-also loads --htpasswd and the certificate again, which --tls-cert does whenever its file
-changes, and opens the access log again.
+also loads --htpasswd, --client-ca and the certificate again, which --tls-cert does
+whenever its file changes, and opens the access log again.
 
 TLS is on by default. The first start creates a CA for this mirror in --state and
 prints its fingerprint, for cluster.yaml. Without a BUNDLE, serve uses the only one
@@ -195,7 +195,7 @@ func (r *reloader) serveOn(ctx context.Context, l net.Listener) error {
 	if err := a.announce(r.current, baseURL(o, l.Addr()), cert.fingerprint); err != nil {
 		return err
 	}
-	err = r.during(ctx, []func() error{cert.reload, reopen, reread}, server.Run)
+	err = r.during(ctx, []func() error{cert.reload, cert.clients, reopen, reread}, server.Run)
 	if err == nil {
 		a.notef("stopped")
 	}

@@ -26,25 +26,23 @@ type serverCert struct {
 	ca          []byte      // PEM of the mirror's CA
 	fingerprint string
 	reload      func() error // loads or issues the certificate again
+	clients     func() error // loads --client-ca again
 }
 
 // tls loads the certificate of --tls-cert, or opens the mirror's CA, which the
 // first start creates.
 func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
 	if o.plainHTTP {
-		return serverCert{reload: func() error { return nil }}, nil
+		return serverCert{reload: nothing, clients: nothing}, nil
 	}
 	var current atomic.Pointer[tls.Certificate]
 	c := serverCert{config: &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current.Load(), nil },
 	}}
-	if o.clientCA != "" {
-		pool, err := readPool(o.clientCA)
-		if err != nil {
-			return serverCert{}, usagef("--client-ca: %w", err)
-		}
-		c.config.ClientCAs, c.config.ClientAuth = pool, tls.RequireAndVerifyClientCert
+	c.clients = o.clientAuthority(c.config)
+	if err := c.clients(); err != nil {
+		return serverCert{}, err
 	}
 	if o.certFile != "" {
 		c.reload = func() error {
@@ -73,6 +71,32 @@ func (o serveOptions) tls(addr net.Addr) (serverCert, error) {
 		return err
 	}
 	return c, nil
+}
+
+// nothing reloads what is not there.
+func nothing() error { return nil }
+
+// clientAuthority makes config want a certificate of --client-ca, if it is given, and returns a
+// function that loads its file: the first time, and again for the handshakes after it.
+func (o serveOptions) clientAuthority(config *tls.Config) func() error {
+	if o.clientCA == "" {
+		return nothing
+	}
+	var current atomic.Pointer[tls.Config]
+	base := config.Clone()
+	base.ClientAuth = tls.RequireAndVerifyClientCert
+	// A connection that resumes an earlier one is verified with these authorities too.
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }
+	return func() error {
+		pool, err := readPool(o.clientCA)
+		if err != nil {
+			return usagef("--client-ca: %w", err)
+		}
+		next := base.Clone()
+		next.ClientCAs = pool
+		current.Store(next)
+		return nil
+	}
 }
 
 // userCertificate loads the files of --tls-cert and --tls-key.
@@ -142,7 +166,7 @@ func readPool(name string) (*x509.CertPool, error) {
 // the file again.
 func (o serveOptions) passwords() (*mirror.Passwords, func() error, error) {
 	if o.htpasswd == "" {
-		return nil, func() error { return nil }, nil
+		return nil, nothing, nil
 	}
 	p := mirror.NewPasswords()
 	read := func() error {

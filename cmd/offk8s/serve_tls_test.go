@@ -85,16 +85,23 @@ func clientCertificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// With --client-ca only clients with a certificate of that CA are answered.
+// With --client-ca only clients with a certificate of that CA are answered. SIGHUP loads the
+// file again, also for clients that resume a session; a broken file leaves the CA before it.
 func TestClientCA(t *testing.T) {
 	dir := t.TempDir()
 	authority(t, dir)
-	known := clientCertificate(t)
+	first, second := clientCertificate(t), clientCertificate(t)
 	o := serveOptions{state: dir, clientCA: filepath.Join(dir, "clients.pem")}
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: known.Certificate[0]})
-	if err := os.WriteFile(o.clientCA, text, 0o600); err != nil {
-		t.Fatal(err)
+	trust := func(content []byte) {
+		t.Helper()
+		if err := os.WriteFile(o.clientCA, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
+	pemOf := func(c tls.Certificate) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})
+	}
+	trust(pemOf(first))
 	c, err := o.tls(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -103,39 +110,62 @@ func TestClientCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tt := range []struct {
-		name string
-		cert []tls.Certificate
-		good bool
-	}{
-		{"no certificate", nil, false},
-		{"a stranger's", []tls.Certificate{clientCertificate(t)}, false},
-		{"one of the CA", []tls.Certificate{known}, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			l, err := tls.Listen("tcp", "127.0.0.1:0", c.config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			shaken := make(chan error, 1)
-			go func() {
-				s, err := l.Accept()
-				if err == nil {
-					err = s.(*tls.Conn).Handshake()
-					_ = s.Close()
-				}
-				shaken <- err
-			}()
-			client, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: pool, Certificates: tt.cert})
-			if err == nil {
-				defer client.Close()
-			}
-			if err := <-shaken; (err == nil) != tt.good {
-				t.Errorf("handshake: %v, want success: %v", err, tt.good)
-			}
-		})
+	client := func(cert ...tls.Certificate) *tls.Config {
+		return &tls.Config{RootCAs: pool, Certificates: cert, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 	}
+	none, one, other := client(), client(first), client(second)
+	expect := func(step string, config *tls.Config, good, resumed bool) {
+		t.Helper()
+		state, err := shake(t, c.config, config)
+		if (err == nil) != good || state.DidResume != resumed {
+			t.Errorf("%s: handshake %v, want success: %v; resumed: %v", step, err, good, state.DidResume)
+		}
+	}
+	expect("no certificate", none, false, false)
+	expect("a stranger's", other, false, false)
+	expect("one of the CA", one, true, false)
+	expect("one of the CA again", one, true, true)
+	trust(pemOf(second))
+	expect("before the reload", one, true, true)
+	if err := c.clients(); err != nil {
+		t.Fatal(err)
+	}
+	expect("one of the CA before it", one, false, false)
+	expect("one of the new CA", other, true, false)
+	trust([]byte("half"))
+	if err := c.clients(); err == nil {
+		t.Error("a broken file was loaded")
+	}
+	expect("after a broken file", other, true, true)
+}
+
+// shake makes a connection and sends a byte over it, so that the client gets its ticket. It
+// returns the server's state of it.
+func shake(t *testing.T, server, client *tls.Config) (state tls.ConnectionState, err error) {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	shaken := make(chan error, 1)
+	go func() {
+		s, err := l.Accept()
+		if err == nil {
+			defer s.Close()
+			if err = s.(*tls.Conn).Handshake(); err == nil {
+				state = s.(*tls.Conn).ConnectionState()
+				_, err = s.Write([]byte("x"))
+			}
+		}
+		shaken <- err
+	}()
+	if c, err := tls.Dial("tcp", l.Addr().String(), client); err == nil {
+		defer c.Close()
+		_, _ = c.Read(make([]byte, 1)) // fails if the server refuses the client
+	}
+	err = <-shaken
+	return state, err
 }
 
 // SIGHUP reads the file of --htpasswd again, and a broken one leaves the users before it.
