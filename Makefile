@@ -9,7 +9,7 @@ KEY ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure browser closure kills fat32 dist hooks
+.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure browser clients closure kills fat32 dist hooks
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,11 @@ closure: ## compare the closures of random sets with apt (1,000) and dnf (2,000;
 
 browser: ## show the mirror's page in Debian's chromium, both languages and colours (SCREENSHOTS=DIR keeps the pictures)
 	OFFK8S_TEST_BROWSER=chromium OFFK8S_TEST_SCREENSHOTS='$(SCREENSHOTS)' $(GO) test ./mirror -run Browser -count=1 -v
+
+clients: ## real clients that Debian lacks: containerd 2 and helm pull from the mirror (root; the first run builds them)
+	c=$$(test/lab/components/build.sh containerd helm) && \
+	OFFK8S_TEST_CONTAINERD=$$(awk '$$1 == "containerd" {print $$2}' <<<"$$c") OFFK8S_TEST_HELM=$$(awk '$$1 == "helm" {print $$2}' <<<"$$c")/helm \
+	  $(GO) test ./mirror -run 'Containerd|Helm' -count=1 -v
 
 kills: ## kill pack at 200 random moments; the next run makes the same bytes; ten minutes
 	OFFK8S_KILLS=200 $(GO) test ./cmd/offk8s -run PackKilledAnywhere -count=1 -timeout 1h -v

@@ -179,48 +179,57 @@ func TestChartPage(t *testing.T) {
 	}
 }
 
-// Helm itself pulls the charts in both ways. It is not in Debian: OFFK8S_TEST_HELM names a program.
+// Helm itself pulls the charts in both ways. It is not in Debian: OFFK8S_TEST_HELM names a program (make clients).
 func TestChartsWithHelm(t *testing.T) {
 	helm := os.Getenv("OFFK8S_TEST_HELM")
 	if helm == "" {
 		t.Skip("OFFK8S_TEST_HELM is not set")
 	}
-	server := httptest.NewServer(mirrorOf(t, Options{}, newSample(t, withCharts(t)).Bundle))
-	t.Cleanup(server.Close)
-	dir := t.TempDir()
-	run := func(args ...string) string {
-		t.Helper()
+	b := bundletest.New(t)
+	b.AddSmall(t)
+	withCharts(t)(b)
+	l := newLab(t, b)
+	dir, host := t.TempDir(), strings.TrimPrefix(l.url, "https://")
+	try := func(args ...string) (string, error) {
 		cmd := exec.Command(helm, args...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+dir+"/cache", "HELM_CONFIG_HOME="+dir+"/config", "HELM_DATA_HOME="+dir+"/data")
 		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := try(args...)
 		if err != nil {
 			t.Fatalf("helm %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
-		return string(out)
+		return out
 	}
-	host := strings.TrimPrefix(server.URL, "http://")
-	run("repo", "add", "offk8s", server.URL+"/charts")
+	run("repo", "add", "offk8s", l.url+"/charts", "--ca-file", l.ca)
 	if out := run("search", "repo", "offk8s/", "--versions"); !strings.Contains(out, "1.2.3") || !strings.Contains(out, "3.1") || !strings.Contains(out, "2.0.0+b1") {
 		t.Error(out)
 	}
 	for _, version := range []string{"1.2.3", "2.0.0+b1"} {
 		file := filepath.Join(dir, "shop-"+version+".tgz")
-		for _, args := range [][]string{
-			{"pull", "offk8s/shop", "--version", version},
-			{"pull", "oci://" + host + "/charts/shop", "--version", version, "--plain-http"},
-		} {
-			run(args...)
+		for _, chart := range []string{"offk8s/shop", "oci://" + host + "/charts/shop"} {
+			run("pull", chart, "--version", version, "--ca-file", l.ca)
 			got, err := os.ReadFile(file)
 			if err != nil || !bytes.Equal(got, shopArchive(t, version)) {
-				t.Errorf("%q: %d bytes, %v", args, len(got), err)
+				t.Errorf("%q: %d bytes, %v", chart, len(got), err)
 			}
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if out := run("show", "chart", "oci://"+host+"/charts/shop", "--version", "1.2.3", "--plain-http"); !slices.Contains(strings.Split(out, "\n"), "name: shop") {
+	oci := "oci://" + host + "/charts/shop"
+	if out := run("show", "chart", oci, "--version", "1.2.3", "--ca-file", l.ca); !slices.Contains(strings.Split(out, "\n"), "name: shop") {
 		t.Error(out)
 	}
+	archive := digest.FromBytes(shopArchive(t, "1.2.3"))
+	l.alter("/v2/charts/shop/blobs/"+archive.String(), flip)
+	if out, err := try("pull", oci, "--version", "1.2.3", "--ca-file", l.ca); err == nil || !strings.Contains(out, "mismatch") {
+		t.Errorf("an altered chart: %v\n%s", err, out)
+	}
+	// Of the repository Helm 3 compares nothing: docs/own-content.md sends people to oci://.
 }

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/bundletest"
 	"github.com/offk8s/offk8s/test/testenv"
@@ -46,12 +49,15 @@ func newLabOn(t *testing.T, b *bundletest.Builder, addr string) *lab {
 	l := &lab{dir: t.TempDir(), mirror: m}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		change, ok := l.altered.Load(r.URL.Path)
-		if !ok {
+		if !ok || r.Method == http.MethodHead {
 			m.ServeHTTP(w, r)
 			return
 		}
 		good := httptest.NewRecorder()
 		m.ServeHTTP(good, r)
+		maps.Copy(w.Header(), good.Header())
+		w.Header().Del("Content-Length")
+		w.WriteHeader(good.Code)
 		_, _ = w.Write(change.(func([]byte) []byte)(good.Body.Bytes()))
 	}))
 	_ = server.Listener.Close()
@@ -146,7 +152,8 @@ func TestCurl(t *testing.T) {
 
 func TestSkopeo(t *testing.T) {
 	testenv.NeedTool(t, "skopeo")
-	l := smallLab(t)
+	b := smallBundle(t)
+	l := newLab(t, b)
 	host := strings.TrimPrefix(l.url, "https://")
 	for _, image := range []string{bundletest.PauseImage, bundletest.CoreDNSImage} {
 		runTool(t, nil, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-cert-dir", filepath.Dir(l.ca),
@@ -161,14 +168,68 @@ func TestSkopeo(t *testing.T) {
 	if err == nil || !strings.Contains(out, "left out of the bundle") {
 		t.Errorf("a platform that was left out: %v, %s", err, out)
 	}
+	for image, altered := range l.alterImages(t, b, "/v2/registry.k8s.io/") {
+		out, err := tryTool(t, nil, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-cert-dir", filepath.Dir(l.ca),
+			"--override-arch", "amd64", "docker://"+host+"/"+image, "dir:"+filepath.Join(l.dir, "altered"))
+		if err == nil || !strings.Contains(out, altered) {
+			t.Errorf("%s with other bytes of %s: %v\n%s", image, altered, err, out)
+		}
+	}
+}
+
+// etcdImage is pulled for the first time when its manifest has other bytes.
+const etcdImage = "registry.k8s.io/etcd:3.6"
+
+// smallBundle is the small one with etcdImage.
+func smallBundle(t *testing.T) *bundletest.Builder {
+	t.Helper()
+	b := bundletest.New(t)
+	b.AddSmall(t)
+	b.AddIndex(t, etcdImage, []string{"amd64"}, nil)
+	return b
+}
+
+// alterImages gives other bytes to a layer of one image and to a manifest of another
+// one. prefix is the path of requests up to the name of an image without its registry. It
+// returns for each image the digest that its client must miss.
+func (l *lab) alterImages(t *testing.T, b *bundletest.Builder, prefix string) map[string]string {
+	t.Helper()
+	_, layer := digestsOf(t, b, bundletest.CoreDNSImage)
+	manifest, _ := digestsOf(t, b, etcdImage)
+	l.alter(prefix+"coredns/blobs/"+layer.String(), flip)
+	l.alter(prefix+"etcd/manifests/"+manifest.String(), flip)
+	return map[string]string{bundletest.CoreDNSImage: layer.String(), etcdImage: manifest.String()}
+}
+
+// digestsOf returns the manifest and the layer of an image of b for amd64.
+func digestsOf(t *testing.T, b *bundletest.Builder, image string) (manifest, layer digest.Digest) {
+	t.Helper()
+	s := &sample{Bundle: openBundle(t, b)}
+	for _, i := range s.Images() {
+		if i.Name != image {
+			continue
+		}
+		manifest = i.Descriptor.Digest
+		var m struct {
+			Manifests []struct{ Digest digest.Digest }
+			Layers    []struct{ Digest digest.Digest }
+		}
+		s.decode(t, manifest, &m)
+		if len(m.Manifests) > 0 {
+			manifest = m.Manifests[0].Digest
+			s.decode(t, manifest, &m)
+		}
+		return manifest, m.Layers[0].Digest
+	}
+	t.Fatalf("%s is not in the bundle", image)
+	return "", ""
 }
 
 // podman pulls by the original name of an image, with the generated registries.conf.
 func TestPodman(t *testing.T) {
 	testenv.NeedTool(t, "podman", "curl")
 	testenv.NeedRoot(t)
-	b := bundletest.New(t)
-	b.AddSmall(t)
+	b := smallBundle(t)
 	l := newLab(t, b)
 	env := []string{"CONTAINERS_REGISTRIES_CONF=" + l.config(t, "/config/registries.conf", "registries.conf"), "XDG_RUNTIME_DIR=" + l.dir}
 	podman := func(args ...string) (string, error) {
@@ -184,10 +245,33 @@ func TestPodman(t *testing.T) {
 	if out, err := podman("images", "--format", "{{.Repository}}:{{.Tag}}"); err != nil || !strings.Contains(out, bundletest.PauseImage) {
 		t.Errorf("images: %v\n%s", err, out)
 	}
-	layer := layerOf(t, b, bundletest.CoreDNSImage)
-	l.alter("/v2/registry.k8s.io/coredns/blobs/"+layer.String(), flip)
-	if out, err := pull(bundletest.CoreDNSImage); err == nil || !strings.Contains(out, layer.String()) {
-		t.Errorf("an altered layer: %v\n%s", err, out)
+	for image, altered := range l.alterImages(t, b, "/v2/registry.k8s.io/") {
+		if out, err := pull(image); err == nil || !strings.Contains(out, altered) {
+			t.Errorf("%s with other bytes of %s: %v\n%s", image, altered, err, out)
+		}
+	}
+}
+
+// curl and wget download what a directory lists, and sha256sum finds the file that has
+// other bytes.
+func TestChecksums(t *testing.T) {
+	testenv.NeedTool(t, "curl", "wget", "sha256sum", "sh")
+	for _, fetch := range []string{`curl -fsSO --cacert "$CA"`, `wget -q --ca-certificate="$CA"`} {
+		name, _, _ := strings.Cut(fetch, " ")
+		t.Run(name, func(t *testing.T) {
+			l := smallLab(t)
+			script := "cd \"$DIR\" && for f in SHA256SUMS kubelet cni.conf; do rm -f $f; " + fetch + " \"$URL/files/amd64/$f\" || exit 9; done; sha256sum -c SHA256SUMS"
+			run := func() (string, error) {
+				return tryTool(t, []string{"CA=" + l.ca, "URL=" + l.url, "DIR=" + l.dir}, "sh", "-c", script)
+			}
+			if out, err := run(); err != nil || !strings.Contains(out, "kubelet: OK") || !strings.Contains(out, "cni.conf: OK") {
+				t.Errorf("%v\n%s", err, out)
+			}
+			l.alter("/files/"+bundletest.PlainPath, flip)
+			if out, err := run(); err == nil || !strings.Contains(out, "cni.conf: FAILED") || !strings.Contains(out, "kubelet: OK") {
+				t.Errorf("an altered file: %v\n%s", err, out)
+			}
+		})
 	}
 }
 

@@ -1,8 +1,11 @@
 package mirror
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,11 +24,10 @@ import (
 func TestContainerd(t *testing.T) {
 	testenv.NeedTool(t, "containerd", "ctr", "curl")
 	testenv.NeedRoot(t)
-	c := startContainerd(t, "", t.TempDir())
+	c := startContainerd(t, noCRI, t.TempDir())
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(addr, func(t *testing.T) {
-			b := bundletest.New(t)
-			b.AddSmall(t)
+			b := smallBundle(t)
 			l := newLabOn(t, b, addr)
 			l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
 			fetch := func(image string) (string, error) { return c.fetch(l, image) }
@@ -44,44 +46,104 @@ func TestContainerd(t *testing.T) {
 			if out, err := c.ctr("images", "rm", "--sync", bundletest.PauseImage); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
-			layer := layerOf(t, b, bundletest.CoreDNSImage)
-			l.alter("/v2/coredns/blobs/"+layer.String(), flip)
-			if out, err := fetch(bundletest.CoreDNSImage); err == nil || !strings.Contains(out, "expected "+layer.String()) {
-				t.Errorf("an altered layer: %v\n%s", err, out)
+			for image, altered := range l.alterImages(t, b, "/v2/") {
+				if out, err := fetch(image); err == nil || !strings.Contains(out, "expected "+altered) {
+					t.Errorf("%s with other bytes of %s: %v\n%s", image, altered, err, out)
+				}
 			}
 		})
 	}
 }
 
-// The kubelet's way to pull takes the platform of the host and nothing of those that
-// the bundle leaves out. OFFK8S_TEST_CRI is a list of directories with a containerd and
-// crictl: Debian has no crictl, and its containerd is 1.6.
+// The kubelet's way to pull, with hosts.toml and with the settings from before it. It takes the platform of the host and nothing of those that the bundle leaves
+// out. OFFK8S_TEST_CONTAINERD is a list of directories with other containerds than Debian's (make clients).
 func TestContainerdCRI(t *testing.T) {
-	programs := os.Getenv("OFFK8S_TEST_CRI")
-	if programs == "" {
-		t.Skip("OFFK8S_TEST_CRI is not set")
-	}
+	testenv.NeedTool(t, "containerd", "curl")
 	testenv.NeedRoot(t)
-	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
-	b := bundletest.New(t)
-	b.AddSmall(t)
-	l := newLab(t, b)
-	l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
-	c := startContainerd(t, filepath.Join(l.dir, "certs.d"), t.TempDir())
-	pull := func(image string) (string, error) {
-		return tryTool(t, nil, "crictl", "--timeout", "60s", "--runtime-endpoint", "unix://"+c.socket, "--image-endpoint", "unix://"+c.socket, "pull", image)
+	path := os.Getenv("PATH")
+	for _, dir := range append([]string{""}, filepath.SplitList(os.Getenv("OFFK8S_TEST_CONTAINERD"))...) {
+		if dir != "" {
+			t.Setenv("PATH", dir+":"+path)
+		}
+		version := strings.Fields(runTool(t, nil, "containerd", "--version"))[2]
+		t.Run(version+" hosts.toml", func(t *testing.T) {
+			b := smallBundle(t)
+			l := newLab(t, b)
+			l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
+			c := l.criPulls(t, b, "/v2/", criConfig+fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = %q\n", filepath.Join(l.dir, "certs.d")))
+			if err := c.pull(t, "registry.k8s.io/pause:1.0"); err == nil || !strings.Contains(err.Error(), "not found") {
+				t.Errorf("an image that the bundle lacks: %v", err)
+			}
+		})
+		t.Run(version+" mirrors", func(t *testing.T) {
+			b := smallBundle(t)
+			l := newLab(t, b)
+			text, err := os.ReadFile(l.config(t, "/config/containerd-v1.toml", "containerd.toml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := "[plugins.cri.containerd]\nsnapshotter = \"native\"\n" + string(text)
+			if !strings.HasPrefix(strings.TrimPrefix(version, "v"), "1.") { // they have another name there
+				config = "version = 2\n" + strings.ReplaceAll(config, "plugins.cri.", "plugins.\"io.containerd.grpc.v1.cri\".")
+			}
+			l.criPulls(t, b, "/v2/registry.k8s.io/", config)
+		})
 	}
-	if out, err := pull(bundletest.PauseImage); err != nil {
-		t.Errorf("%v\n%s", err, out)
+}
+
+// criConfig is a configuration of containerd with CRI; containerd 2 reads version 2 too.
+const criConfig = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\n"
+
+// criPulls expects that a containerd with config pulls what the bundle has, and nothing with
+// other bytes.
+func (l *lab) criPulls(t *testing.T, b *bundletest.Builder, prefix, config string) *containerd {
+	t.Helper()
+	c := startContainerd(t, config, t.TempDir())
+	if err := c.pull(t, bundletest.PauseImage); err != nil {
+		t.Error(err)
 	}
-	layer := layerOf(t, b, bundletest.CoreDNSImage)
-	l.alter("/v2/coredns/blobs/"+layer.String(), flip)
-	if out, err := pull(bundletest.CoreDNSImage); err == nil || !strings.Contains(out, "expected "+layer.String()) {
-		t.Errorf("an altered layer: %v\n%s", err, out)
+	for image, altered := range l.alterImages(t, b, prefix) {
+		if err := c.pull(t, image); err == nil || !strings.Contains(err.Error(), "expected "+altered) {
+			t.Errorf("%s with other bytes of %s: %v", image, altered, err)
+		}
 	}
-	if out, err := pull("registry.k8s.io/pause:1.0"); err == nil || !strings.Contains(out, "not found") {
-		t.Errorf("an image that the bundle lacks: %v\n%s", err, out)
+	return c
+}
+
+// pull asks the image service of CRI for an image, in gRPC, as the kubelet does.
+func (c *containerd) pull(t *testing.T, image string) error {
+	t.Helper()
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", c.socket)
+	}}
+	defer transport.CloseIdleConnections()
+	field := func(b string) string { return "\x0a" + string(rune(len(b))) + b } // number 1, shorter than 128 bytes
+	message := field(field(image))                                              // PullImageRequest.image.image
+	head := []byte{0, 0, 0, 0, byte(len(message))}                              // not compressed, and its length
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://containerd/runtime.v1.ImageService/PullImage", strings.NewReader(string(head)+message))
+	if err != nil {
+		t.Fatal(err)
 	}
+	r.Header.Set("Content-Type", "application/grpc")
+	r.Header.Set("Te", "trailers")
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		t.Fatal(err)
+	}
+	status := answer.Trailer
+	if answer.Header.Get("Grpc-Status") != "" { // an answer without a message has it in front
+		status = answer.Header
+	}
+	if status.Get("Grpc-Status") != "0" {
+		return fmt.Errorf("pull %s: status %s: %s", image, status.Get("Grpc-Status"), status.Get("Grpc-Message"))
+	}
+	return nil
 }
 
 // containerd is a daemon that runs until the test ends.
@@ -99,19 +161,13 @@ func (c *containerd) fetch(l *lab, image string) (string, error) {
 	return c.ctr(append(args, image)...)
 }
 
-// startContainerd runs a containerd with CRI if certs, the directory of its hosts.toml,
-// is not "". Its files are in dir.
-func startContainerd(t *testing.T, certs, dir string) *containerd {
+// noCRI is a configuration of containerd without CRI.
+const noCRI = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
+
+// startContainerd runs a containerd with a configuration. Its files are in dir.
+func startContainerd(t *testing.T, text, dir string) *containerd {
 	t.Helper()
 	config, socket := filepath.Join(dir, "config.toml"), filepath.Join(dir, "s")
-	// containerd 2.x reads version 2 too.
-	text := "version = 2\n"
-	if certs == "" {
-		text += "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
-	} else {
-		text += fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\n"+
-			"[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = %q\n", certs)
-	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -139,26 +195,4 @@ func startContainerd(t *testing.T, certs, dir string) *containerd {
 	return &containerd{socket, func(args ...string) (string, error) {
 		return tryTool(t, nil, "ctr", append([]string{"--address", socket, "--connect-timeout", "60s"}, args...)...)
 	}}
-}
-
-// layerOf returns the layer of an image of b for amd64.
-func layerOf(t *testing.T, b *bundletest.Builder, image string) digest.Digest {
-	t.Helper()
-	s := &sample{Bundle: openBundle(t, b)}
-	for _, i := range s.Images() {
-		if i.Name != image {
-			continue
-		}
-		var m struct {
-			Manifests []struct{ Digest digest.Digest }
-			Layers    []struct{ Digest digest.Digest }
-		}
-		s.decode(t, i.Descriptor.Digest, &m)
-		if len(m.Manifests) > 0 {
-			s.decode(t, m.Manifests[0].Digest, &m)
-		}
-		return m.Layers[0].Digest
-	}
-	t.Fatalf("%s is not in the bundle", image)
-	return ""
 }

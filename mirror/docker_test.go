@@ -18,8 +18,7 @@ func TestDocker(t *testing.T) {
 	testenv.NeedTool(t, "dockerd", "docker", "containerd", "ctr", "curl", "unshare", "mount")
 	testenv.NeedRoot(t)
 	const hub = "docker.io/library/shell:1"
-	b := bundletest.New(t)
-	b.AddSmall(t)
+	b := smallBundle(t)
 	b.AddImage(t, hub, "amd64")
 	// docker 20.10 does not verify the certificate of a registry on 127.0.0.0/8, so the
 	// mirror is on ::1. A name takes its place, because names of images hold no IPv6.
@@ -45,10 +44,10 @@ func TestDocker(t *testing.T) {
 	if out, err := docker("images", "--format", "{{.Repository}}:{{.Tag}}"); err != nil || len(strings.Fields(out)) != len(names) {
 		t.Errorf("images: %v\n%s", err, out)
 	}
-	layer := layerOf(t, b, bundletest.CoreDNSImage)
-	l.alter("/v2/registry.k8s.io/coredns/blobs/"+layer.String(), flip)
-	if out, err := docker("pull", host+"/"+bundletest.CoreDNSImage); err == nil || !strings.Contains(out, "verification failed for digest "+layer.String()) {
-		t.Errorf("an altered layer: %v\n%s", err, out)
+	for image, altered := range l.alterImages(t, b, "/v2/registry.k8s.io/") {
+		if out, err := docker("pull", host+"/"+image); err == nil || !strings.Contains(out, "verification failed for digest "+altered) {
+			t.Errorf("%s with other bytes of %s: %v\n%s", image, altered, err, out)
+		}
 	}
 	l.lock(t)
 	if out, err := docker("pull", names[1]); err == nil || !strings.Contains(out, "no basic auth credentials") {
@@ -76,7 +75,7 @@ func startDocker(t *testing.T, l *lab) func(args ...string) (string, error) {
 	if err := os.Mkdir(dir("containerd"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	c := startContainerd(t, "", dir("containerd"))
+	c := startContainerd(t, noCRI, dir("containerd"))
 	output, err := os.Create(dir("dockerd.log"))
 	if err != nil {
 		t.Fatal(err)

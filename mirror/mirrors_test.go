@@ -42,7 +42,7 @@ func TestFirstMirrorIsDown(t *testing.T) {
 		l := smallLab(t)
 		l.alter("/config/hosts.toml", func([]byte) []byte { return []byte(both(l).HostsTOML()) })
 		l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
-		if out, err := startContainerd(t, "", t.TempDir()).fetch(l, bundletest.PauseImage); err != nil {
+		if out, err := startContainerd(t, noCRI, t.TempDir()).fetch(l, bundletest.PauseImage); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})

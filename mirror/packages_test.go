@@ -140,6 +140,12 @@ func TestT36Dnf(t *testing.T) {
 	}
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	repo := "/yum/rocky-9/" + arch
+	primary := ""
+	for path := range l.mirror.routes.paths {
+		if strings.HasPrefix(path, repo) && strings.Contains(path, "primary.xml") {
+			primary = path
+		}
+	}
 	tests := []struct {
 		name, path string
 		alter      func([]byte) []byte
@@ -147,6 +153,7 @@ func TestT36Dnf(t *testing.T) {
 	}{
 		{"altered repomd.xml", repo + "/repodata/repomd.xml", replace("<revision>", "<revision>1"), "Bad GPG signature"},
 		{"no signature of repomd.xml", repo + "/repodata/repomd.xml.asc", func([]byte) []byte { return nil }, "GPG signature verification error"},
+		{"altered primary", primary, flip, "checksum doesn't match"},
 		{"altered RPM", repo + "/Packages/o/offk8s-hello-1.0-1.noarch.rpm", flip, "checksum doesn't match"},
 		{"another key of the bundle", "/offk8s.asc", func([]byte) []byte { return []byte(key) }, "Bad GPG signature"},
 	}

@@ -19,7 +19,7 @@ export GOWORK=off GOFLAGS=-buildvcs=false
 # The longest first, so that none is left to run alone at the end.
 modules="kubernetes-1.36 kubernetes-1.16 coredns containerd coredns-1.8 etcd flannel cfssl cni-plugins flannel-cni"
 debs="runc etcd-3.4 containerd-1.6"
-more_modules="kubernetes-1.34 kubernetes-1.29 kube-router etcd-3.5"
+more_modules="helm kubernetes-1.34 kubernetes-1.29 kube-router etcd-3.5"
 more_debs="docker"
 
 say() { echo "lab: components: $*" >&2; }
@@ -35,6 +35,7 @@ main() {
     containerd) echo github.com/containerd/containerd/v2 ;;
     cni-plugins | flannel-cni) echo github.com/containernetworking/plugins ;;
     flannel) echo github.com/flannel-io/flannel ;;
+    helm) echo helm.sh/helm/v3 ;;
     kube-router) echo github.com/cloudnativelabs/kube-router/v2 ;;
     coredns | coredns-*) echo github.com/coredns/coredns ;;
     kubernetes-*) echo k8s.io/kubernetes ;;
