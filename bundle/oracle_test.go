@@ -120,8 +120,12 @@ func TestSpecifiedCommands(t *testing.T) {
 // TestSkopeo copies the images out of a bundle with skopeo.
 func TestSkopeo(t *testing.T) {
 	testenv.NeedTool(t, "skopeo")
-	path, _ := bundletest.Small(t)
-	for _, name := range []string{bundletest.PauseImage, bundletest.CoreDNSImage} {
+	const big = "registry.k8s.io/big:1" // its layer begins at a multiple of 4096 bytes
+	builder := bundletest.New(t)
+	builder.AddSmall(t)
+	builder.AddImageOf(t, big, noisy(100_000, 1))
+	path := builder.Seal(t)
+	for _, name := range []string{bundletest.PauseImage, bundletest.CoreDNSImage, big} {
 		dest := filepath.Join(t.TempDir(), "image")
 		out, err := run(t, "", "skopeo", "--override-os=linux", "--override-arch=amd64", "--insecure-policy",
 			"copy", "oci-archive:"+path+":"+name, "dir:"+dest)

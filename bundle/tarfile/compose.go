@@ -29,7 +29,7 @@ func Compose(parts []Part) (io.ReaderAt, int64, error) {
 		if p.Size < 0 {
 			return nil, 0, fmt.Errorf("member %q: negative size %d", p.Name, p.Size)
 		}
-		header := encodeHeader(p.Name, p.Size)
+		header := encodeHeader(p.Name, p.Size, c.size)
 		c.add(bytes.NewReader(header), int64(len(header)))
 		c.add(p.Content, p.Size)
 		c.add(zeroes{}, padding(p.Size))

@@ -10,8 +10,8 @@ import (
 
 // Compose gives the bytes of a Writer, at every offset and in pieces of every size.
 func TestComposeIsWhatWriterWrites(t *testing.T) {
-	members := map[string]string{"oci-layout": "{}", "empty": "", "blobs/" + strings.Repeat("x", 120): strings.Repeat("y", 700), "block": strings.Repeat("z", 512)}
-	names := []string{"oci-layout", "empty", "blobs/" + strings.Repeat("x", 120), "block"}
+	members := map[string]string{"oci-layout": "{}", "empty": "", "blobs/" + strings.Repeat("x", 120): strings.Repeat("y", 700), "block": strings.Repeat("z", 512), "large": strings.Repeat("y", 100_000)}
+	names := []string{"oci-layout", "empty", "blobs/" + strings.Repeat("x", 120), "block", "large"}
 	var want bytes.Buffer
 	w := NewWriter(&want)
 	var parts []Part

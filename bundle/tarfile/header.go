@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -14,9 +15,15 @@ const (
 	maxOctal = 1<<33 - 1
 	// maxUstarName is the length of the name field; the prefix field stays empty.
 	maxUstarName = 100
-	// maxHeader is the length of the longest encoded header: pax header, one
-	// block of records, header.
-	maxHeader = 3 * blockSize
+	// contentUnit is where the content of a large member begins: at a multiple of it, in
+	// bytes. File systems that share blocks between files share such content.
+	contentUnit = 4096
+	// alignFrom is the size of a large member in bytes. Its header grows by nine blocks at
+	// most, 7 percent of the smallest; to share less would not pay for that.
+	alignFrom = 64 << 10
+	// maxHeader is the length of the longest encoded header: pax header, records of
+	// up to a unit, header.
+	maxHeader = contentUnit + 2*blockSize
 
 	typeRegular = '0'
 	typePax     = 'x'
@@ -40,9 +47,24 @@ const (
 	offMinor = 337
 )
 
-// encodeHeader returns the one to three blocks that stand before the content
-// of a member: the only encoding of (name, size) that the index accepts.
-func encodeHeader(name string, size int64) []byte {
+// encodeHeader returns the blocks that stand before the content of a member if they
+// begin at offset off: the only encoding of (name, size, off) that the Writer writes. The
+// content of a large member begins at a unit.
+func encodeHeader(name string, size, off int64) []byte {
+	unit := int64(blockSize)
+	if size >= alignFrom {
+		unit = contentUnit
+	}
+	return encodeAt(name, size, off, unit)
+}
+
+// encodeOld returns the blocks of a container that has no content at units, as the Writer of
+// older offk8s wrote it.
+func encodeOld(name string, size int64) []byte { return encodeAt(name, size, 0, blockSize) }
+
+// encodeAt ends the blocks at a multiple of unit: the last record is a comment of spaces
+// that fills the blocks up.
+func encodeAt(name string, size, off, unit int64) []byte {
 	var records []byte
 	ustarName, ustarSize := name, size
 	if len(name) > maxUstarName {
@@ -53,14 +75,19 @@ func encodeHeader(name string, size int64) []byte {
 		records = append(records, paxRecord("size", strconv.FormatInt(size, 10))...)
 		ustarSize = 0
 	}
-	if records == nil {
-		return encodeBlock(ustarName, ustarSize, typeRegular)
+	last := encodeBlock(ustarName, ustarSize, typeRegular)
+	rest := func(blocks int64) int64 { return -(off + blocks*blockSize) & (unit - 1) }
+	switch {
+	case records == nil && rest(1) == 0:
+		return last
+	case records == nil || rest(3) != 0:
+		records = append(records, paxComment(blockSize+int(rest(3))-len(records))...)
 	}
 	b := make([]byte, 0, maxHeader)
 	b = append(b, encodeBlock(paxName, int64(len(records)), typePax)...)
 	b = append(b, records...)
 	b = append(b, make([]byte, padding(int64(len(records))))...)
-	return append(b, encodeBlock(ustarName, ustarSize, typeRegular)...)
+	return append(b, last...)
 }
 
 func encodeBlock(name string, size int64, typeflag byte) []byte {
@@ -95,6 +122,14 @@ func paxRecord(key, value string) string {
 	return fmt.Sprintf("%d %s=%s\n", total, key, value)
 }
 
+// paxComment returns a record of n bytes, at least 100, that readers ignore: POSIX.1-2017
+// pax, "pax Extended Header", keyword comment.
+func paxComment(n int) string {
+	const key, end = " comment=", "\n"
+	length := strconv.Itoa(n)
+	return length + key + strings.Repeat(" ", n-len(length)-len(key)-len(end)) + end
+}
+
 // padding returns the number of zero bytes after size bytes of content.
 func padding(size int64) int64 { return -size & (blockSize - 1) }
 
@@ -123,12 +158,13 @@ func decodeOctal(s string) (int64, bool) {
 	return n, true
 }
 
-// decodePax reads the records of an extended header: path and size, each at
-// most once, in this order.
+// decodePax reads the records of an extended header: path, size and comment, each at
+// most once, in this order. The value of the comment is left to the re-encoding.
 func decodePax(b []byte) (path, size string, ok bool) {
+	last := ""
 	for len(b) > 0 {
 		sp := bytes.IndexByte(b, ' ')
-		if sp < 1 || sp > 3 {
+		if sp < 1 || sp > 4 {
 			return "", "", false
 		}
 		n, err := strconv.Atoi(string(b[:sp]))
@@ -137,16 +173,17 @@ func decodePax(b []byte) (path, size string, ok bool) {
 		}
 		key, value, found := bytes.Cut(bytes.TrimSuffix(b[sp+1:n], []byte("\n")), []byte("="))
 		switch {
-		case !found:
+		case !found || len(value) == 0:
 			return "", "", false
-		case string(key) == "path" && path == "" && size == "":
+		case string(key) == "path" && last == "":
 			path = string(value)
-		case string(key) == "size" && size == "":
+		case string(key) == "size" && (last == "" || last == "path"):
 			size = string(value)
+		case string(key) == "comment" && last != "comment":
 		default:
 			return "", "", false
 		}
-		b = b[n:]
+		last, b = string(key), b[n:]
 	}
-	return path, size, path != "" || size != ""
+	return path, size, last != ""
 }

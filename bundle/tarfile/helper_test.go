@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -14,6 +16,8 @@ var sample = []file{
 	{"empty", ""},
 	{"blobs/sha256/" + hex64, string(bytes.Repeat([]byte("x"), blockSize))},
 	{"blobs/sha512/" + hex64 + hex64, "a name over 100 bytes"},
+	{"large", strings.Repeat("z", alignFrom+1)},
+	{"blobs/sha512/" + hex64 + "1" + hex64[1:], strings.Repeat("a large one with a long name", alignFrom/20)},
 	{"last", string(bytes.Repeat([]byte("y"), blockSize+1))},
 }
 
@@ -33,6 +37,16 @@ func build(t testing.TB, files []file) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// buildOld writes a container of files as older offk8s did.
+func buildOld(files []file) []byte {
+	var b []byte
+	for _, f := range files {
+		size := int64(len(f.content))
+		b = slices.Concat(b, encodeOld(f.name, size), []byte(f.content), make([]byte, padding(size)))
+	}
+	return append(b, make([]byte, trailerSize)...)
 }
 
 func index(t testing.TB, b []byte) (*Index, error) {

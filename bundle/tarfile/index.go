@@ -51,7 +51,7 @@ func (x *Index) Lookup(name string) (Member, bool) {
 // bytes in r, not the contents. Errors are ErrTruncated, ErrFormat or ErrName
 // with the place, or an error of r.
 func ReadIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
-	s := scanner{r: r, size: size, names: nameSet{}}
+	s := scanner{r: r, size: size, names: nameSet{}, aligned: true, old: true}
 	x := &Index{byName: map[string]int{}}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -79,7 +79,10 @@ type scanner struct {
 	off   int64 // of the next byte to look at: padding of the last member, then a header
 	pad   int64 // bytes of padding at off
 	names nameSet
-	buf   [blockSize + maxHeader]byte
+	// All headers so far are as encodeHeader, or as encodeOld, returns them: both may be
+	// true, until the first large member.
+	aligned, old bool
+	buf          [blockSize + maxHeader]byte
 }
 
 // next returns the next member, or end when the trailer was found in its place.
@@ -116,7 +119,7 @@ func (s *scanner) next() (m Member, end bool, err error) {
 }
 
 // header decodes the header at off, demands that encoding it again gives the
-// same bytes, and moves past it.
+// same bytes, in the form of those before it, and moves past it.
 func (s *scanner) header() (name string, size int64, err error) {
 	b, err := s.read(blockSize)
 	if err != nil {
@@ -128,10 +131,10 @@ func (s *scanner) header() (name string, size int64, err error) {
 	var path, sizeText string
 	if b[offType] == typePax {
 		n, ok := decodeOctal(field(b, offSize, 12))
-		if !ok || n == 0 || n > blockSize {
+		if !ok || n == 0 || n > contentUnit {
 			return "", 0, s.format("pax header of unknown shape")
 		}
-		if b, err = s.read(maxHeader); err != nil {
+		if b, err = s.read(2*blockSize + n + padding(n)); err != nil {
 			return "", 0, err
 		}
 		if path, sizeText, ok = decodePax(b[blockSize : blockSize+n]); !ok {
@@ -153,7 +156,9 @@ func (s *scanner) header() (name string, size int64, err error) {
 	if !ok {
 		return "", 0, s.format("member %q: size is no plain number", name)
 	}
-	if !bytes.Equal(b, encodeHeader(name, size)) {
+	s.aligned = s.aligned && bytes.Equal(b, encodeHeader(name, size, s.off))
+	s.old = s.old && bytes.Equal(b, encodeOld(name, size))
+	if !s.aligned && !s.old {
 		return "", 0, s.format("header of member %q is not in its canonical form", name)
 	}
 	s.off += int64(len(b))

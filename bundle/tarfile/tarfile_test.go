@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -80,19 +81,88 @@ func TestStandardReaders(t *testing.T) {
 		t.Errorf("at the end: %v", err)
 	}
 
-	testenv.NeedTool(t, "tar")
-	cmd := exec.Command("tar", "-tf", "-")
-	cmd.Stdin = bytes.NewReader(b)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("tar: %v: %s", err, out)
+	path, dir := filepath.Join(t.TempDir(), "x.tar"), t.TempDir()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	var names []string
-	for _, f := range sample {
-		names = append(names, f.name)
+	for name, argv := range map[string][]string{
+		"GNU tar": {"tar", "-xf", path, "-C"},
+		"bsdtar":  {"bsdtar", "-xf", path, "-C"},
+		"Python":  {"python3", "-c", "import tarfile, sys; tarfile.open(sys.argv[1]).extractall(sys.argv[2])", path},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testenv.NeedTool(t, argv[0])
+			to := filepath.Join(dir, argv[0])
+			if err := os.Mkdir(to, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), argv[0], append(argv[1:], to)...).CombinedOutput()
+			if err != nil || len(out) > 0 {
+				t.Fatalf("%q: %v: %s", argv, err, out)
+			}
+			for _, f := range sample {
+				if got, err := os.ReadFile(filepath.Join(to, f.name)); err != nil || string(got) != f.content {
+					t.Errorf("%q has %d bytes, want %d (%v)", f.name, len(got), len(f.content), err)
+				}
+			}
+		})
 	}
-	if diff := cmp.Diff(names, strings.Fields(string(out))); diff != "" {
-		t.Errorf("tar -t (-want +got):\n%s", diff)
+}
+
+// TestAlignment: the content of a large member begins at a unit, wherever its header
+// begins, and no header is longer than it has to be.
+func TestAlignment(t *testing.T) {
+	long := "blobs/sha512/" + hex64 + hex64
+	for _, name := range []string{"short", long} {
+		for _, size := range []int64{0, alignFrom - 1, alignFrom, maxOctal + 1} {
+			for off := int64(0); off < contentUnit; off += blockSize {
+				h := encodeHeader(name, size, off)
+				n, least := int64(len(h)), int64(len(encodeOld(name, size)))
+				switch {
+				case size < alignFrom && n != least:
+					t.Errorf("%q, %d bytes, at %d: header of %d bytes, want %d", name, size, off, n, least)
+				case size >= alignFrom && (off+n)%contentUnit != 0:
+					t.Errorf("%q, %d bytes, at %d: content at %d", name, size, off, off+n)
+				case n > maxHeader || n >= 3*blockSize+contentUnit || n > least && (off+least)%contentUnit == 0:
+					t.Errorf("%q, %d bytes, at %d: header of %d bytes", name, size, off, n)
+				}
+				got, err := tar.NewReader(bytes.NewReader(h)).Next()
+				if err != nil || got.Name != name || got.Size != size {
+					t.Errorf("%q, %d bytes, at %d: archive/tar reads %+v, %v", name, size, off, got, err)
+				}
+			}
+		}
+	}
+}
+
+// TestOldForm: a container without aligned content is read as before, but no mixture.
+func TestOldForm(t *testing.T) {
+	large := strings.Repeat("x", alignFrom)
+	for name, files := range map[string][]file{"sample": sample, "one large": {{"large", large}}, "none large": sample[:4]} {
+		old, aligned := buildOld(files), build(t, files)
+		if (name == "none large") != bytes.Equal(old, aligned) {
+			t.Errorf("%s: both forms are the same, or differ", name)
+		}
+		x, err := index(t, old)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for i, m := range x.Members() {
+			if m.Name != files[i].name || string(old[m.Offset:m.Offset+m.Size]) != files[i].content {
+				t.Errorf("%s: member %d is %+v", name, i, m)
+			}
+		}
+	}
+	two := []file{{"a", large}, {"b", large}}
+	old, aligned := buildOld(two[:1]), build(t, two[:1])
+	old, aligned = old[:len(old)-trailerSize], aligned[:len(aligned)-trailerSize]
+	for name, b := range map[string][]byte{
+		"old, then aligned": slices.Concat(old, encodeHeader("b", alignFrom, int64(len(old))), []byte(large)),
+		"aligned, then old": slices.Concat(aligned, encodeOld("b", alignFrom), []byte(large)),
+	} {
+		if _, err := index(t, withTrailer(b)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -108,7 +178,7 @@ func TestHeaderIsUstar(t *testing.T) {
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want.Bytes(), encodeHeader(f.name, f.size)); diff != "" {
+		if diff := cmp.Diff(want.Bytes(), encodeHeader(f.name, f.size, contentUnit-blockSize)); diff != "" {
 			t.Errorf("header of %q (-archive/tar +ours):\n%s", f.name, diff)
 		}
 	}
@@ -117,12 +187,21 @@ func TestHeaderIsUstar(t *testing.T) {
 // TestHugeMembers indexes members around and over the 8 GiB that a ustar header
 // can say, in a file that nobody has to store.
 func TestHugeMembers(t *testing.T) {
+	for form, encode := range map[string]func(string, int64, int64) []byte{
+		"aligned": encodeHeader,
+		"old":     func(name string, size, _ int64) []byte { return encodeOld(name, size) },
+	} {
+		t.Run(form, func(t *testing.T) { testHugeMembers(t, encode) })
+	}
+}
+
+func testHugeMembers(t *testing.T, encode func(name string, size, off int64) []byte) {
 	sizes := []int64{maxOctal, maxOctal + 1, 5 << 40, 3}
 	s := sparse{pieces: map[int64][]byte{}}
 	var want []Member
 	for i, size := range sizes {
 		name := string(rune('a'+i)) + strings.Repeat("x", 60*i)
-		h := encodeHeader(name, size)
+		h := encode(name, size, s.size)
 		s.pieces[s.size] = h
 		s.size += int64(len(h))
 		want = append(want, Member{name, s.size, size})
@@ -190,7 +269,7 @@ func TestOpenFileRefuses(t *testing.T) {
 
 // TestParts cuts a container at every place where a header or a member may be cut.
 func TestParts(t *testing.T) {
-	b := build(t, sample)
+	b := build(t, sample[:5])
 	whole, err := ReadIndex(t.Context(), bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		t.Fatal(err)

@@ -8,11 +8,11 @@ import (
 
 // SizeOf returns the length of the container with these members in bytes.
 func SizeOf(members []Member) int64 {
-	n := int64(trailerSize)
+	var n int64
 	for _, m := range members {
-		n += int64(len(encodeHeader(m.Name, m.Size))) + m.Size + padding(m.Size)
+		n += int64(len(encodeHeader(m.Name, m.Size, n))) + m.Size + padding(m.Size)
 	}
-	return n
+	return n + trailerSize
 }
 
 // ErrSize reports content that is shorter or longer than announced.
@@ -22,6 +22,7 @@ var ErrSize = errors.New("unexpected size")
 // bytes. It is not safe for concurrent use.
 type Writer struct {
 	w     io.Writer
+	off   int64 // of the next header
 	names nameSet
 	buf   []byte
 	err   error // sticky: after a failed write the container is worthless
@@ -52,7 +53,9 @@ func (w *Writer) add(name string, size int64, r io.Reader) error {
 	if err := w.names.add(name); err != nil {
 		return err
 	}
-	if _, err := w.w.Write(encodeHeader(name, size)); err != nil {
+	header := encodeHeader(name, size, w.off)
+	w.off += int64(len(header)) + size + padding(size)
+	if _, err := w.w.Write(header); err != nil {
 		return fmt.Errorf("write header of %q: %w", name, err)
 	}
 	// One byte more than expected shows a content that is too long. The wrapper
