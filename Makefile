@@ -103,7 +103,7 @@ measure: ## the tree's shape: lines, lengths, exports, words of comments
 dist: ## release archives for amd64 and arm64 with SBOMs and SHA256SUMS, signed with KEY=FILE; the same bytes from the same commit
 	@rm -rf dist && mkdir -p dist
 	@for a in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$a $(GO) build -trimpath -ldflags '-s -w' -o dist/offk8s-linux-$$a ./cmd/offk8s; done
-	@dist/offk8s-linux-$$($(GO) env GOHOSTARCH) docs dist/docs
+	@CGO_ENABLED=0 $(GO) test -count=1 ./cmd/offk8s -run '^TestReleaseDocs$$' -release-docs $(CURDIR)/dist/docs
 	@dist/offk8s-linux-$$($(GO) env GOHOSTARCH) release sbom dist
 	@for a in amd64 arm64; do d=dist/offk8s-linux-$$a.d; mkdir $$d && cp dist/offk8s-linux-$$a $$d/offk8s && cp dist/offk8s-linux-$$a.cdx.json $$d/sbom.cdx.json && \
 	  cp -r dist/docs/* LICENSE README.md README.zh-CN.md CHANGELOG.md docs $$d && chmod -R u=rwX,go=rX $$d && \

@@ -65,7 +65,7 @@ func newOutput(path string, limit int64) (*output, error) {
 	}
 	for _, e := range entries {
 		name, partial := strings.CutSuffix(e.Name(), partialSuffix)
-		if partial && partSuffix.MatchString(name) && partSuffix.ReplaceAllString(name, "") == base {
+		if partial && partSuffix.MatchString(name) && partSuffix.Regexp().ReplaceAllString(name, "") == base {
 			if err := os.Remove(dir + e.Name()); err != nil {
 				return nil, err
 			}

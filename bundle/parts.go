@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/offk8s/offk8s/bundle/tarfile"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 )
 
 // partSuffix matches the end of the name of a part.
-var partSuffix = regexp.MustCompile(`\.part-[0-9]{3}$`)
+var partSuffix = strict.NewPattern(`\.part-[0-9]{3}$`)
 
 // partName returns the path of part n, counted from 1, of the bundle at path.
 func partName(path string, n int) string { return fmt.Sprintf("%s.part-%03d", path, n) }
@@ -62,7 +62,7 @@ type partEntry struct {
 // with that of a part or of the list of parts. The files may be incomplete; Open
 // reports those that are missing.
 func Locate(name string) (path string, files []string, err error) {
-	path = partSuffix.ReplaceAllString(strings.TrimSuffix(name, partsSuffix), "")
+	path = partSuffix.Regexp().ReplaceAllString(strings.TrimSuffix(name, partsSuffix), "")
 	if path == name {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 			return name, []string{name}, nil

@@ -15,7 +15,6 @@ import (
 	"io"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -176,12 +175,12 @@ func (a *Archive) readMetadata(data []byte) error {
 	return nil
 }
 
-var numberField = regexp.MustCompile(`(?m)^(version|appVersion):[ \t]+([0-9][0-9.eE+_]*)[ \t]*(?:#.*)?\r?$`)
+var numberField = strict.NewPattern(`(?m)^(version|appVersion):[ \t]+([0-9][0-9.eE+_]*)[ \t]*(?:#.*)?\r?$`)
 
 // numberOf returns the number of a field of Chart.yaml as it is written, "" if the field
 // is no number.
 func numberOf(data []byte, field string) string {
-	for _, m := range numberField.FindAllSubmatch(data, -1) {
+	for _, m := range numberField.Regexp().FindAllSubmatch(data, -1) {
 		if string(m[1]) == field {
 			return string(m[2])
 		}

@@ -3,9 +3,10 @@ package chart
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Image is an image that a chart names.
@@ -191,18 +192,18 @@ func withTag(ref, tag string) string {
 	return ref + ":" + tag
 }
 
-var plainRef = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$`)
+var plainRef = strict.NewPattern(`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$`)
 
 // isRef reports whether s may be an image reference: it has no expression, scheme or space.
 func isRef(s string) bool { return plainRef.MatchString(s) && !strings.Contains(s, "://") }
 
 // imageLine is a line of YAML that names an image.
-var imageLine = regexp.MustCompile(`(?m)^[ \t]*(?:-[ \t]+)?["']?image["']?:[ \t]*["']?([^\s"'#{}]+)["']?[ \t]*(?:#.*)?\r?$`)
+var imageLine = strict.NewPattern(`(?m)^[ \t]*(?:-[ \t]+)?["']?image["']?:[ \t]*["']?([^\s"'#{}]+)["']?[ \t]*(?:#.*)?\r?$`)
 
 // literals returns the images that lines of a template or a list name without an expression.
 func literals(text []byte) []string {
 	var out []string
-	for _, m := range imageLine.FindAllSubmatch(text, -1) {
+	for _, m := range imageLine.Regexp().FindAllSubmatch(text, -1) {
 		if ref := string(m[1]); isRef(ref) {
 			out = append(out, ref)
 		}

@@ -102,18 +102,18 @@ func entries(index []byte, name string) ([]entry, error) {
 }
 
 var (
-	entriesLine = regexp.MustCompile(`(?m)^entries:[ \t]*\r?\n`)
-	indented    = regexp.MustCompile(`^ +`)
+	entriesLine = strict.NewPattern(`(?m)^entries:[ \t]*\r?\n`)
+	indented    = strict.NewPattern(`^ +`)
 )
 
 // section returns index with the entries of one chart alone, or all of index if it has
 // another form than Helm writes. Reading the YAML of a large repository takes minutes.
 func section(index []byte, name string) []byte {
-	at := entriesLine.FindIndex(index)
+	at := entriesLine.Regexp().FindIndex(index)
 	if at == nil {
 		return index
 	}
-	indent := indented.Find(index[at[1]:])
+	indent := indented.Regexp().Find(index[at[1]:])
 	begin := regexp.MustCompile(`(?m)^` + string(indent) + `["']?` + regexp.QuoteMeta(name) + `["']?:[ \t]*\r?\n`).FindIndex(index[at[1]:])
 	if len(indent) == 0 || begin == nil {
 		return index

@@ -6,11 +6,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // ErrCredentials means that the configuration with the credentials for
@@ -19,7 +20,7 @@ var ErrCredentials = errors.New("credentials cannot be read")
 
 // missingHelper matches the error of the library for a credential helper that
 // cannot be run; it has no type.
-var missingHelper = regexp.MustCompile(`exec: "(docker-credential-[^"]+)"|fork/exec \S*?(docker-credential-[^:]+): `)
+var missingHelper = strict.NewPattern(`exec: "(docker-credential-[^"]+)"|fork/exec \S*?(docker-credential-[^:]+): `)
 
 // credentials returns the login for repo. A helper that cannot be run, such as
 // that of another machine, gives no credentials and a note.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -55,7 +54,7 @@ type Statement struct {
 type History []Statement
 
 // fingerprintForm matches the result of PublicKey.Fingerprint.
-var fingerprintForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+var fingerprintForm = strict.NewPattern(`^sha256:[0-9a-f]{64}$`)
 
 // payload returns the bytes that are signed.
 func (s Statement) payload() ([]byte, error) {

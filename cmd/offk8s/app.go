@@ -81,7 +81,7 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 		a.packCommand(), a.lockCommand(), a.verifyCommand(), a.inspectCommand(), a.extractCommand(), a.whyCommand(), a.diffCommand(), a.mergeCommand(), a.inventoryCommand(), a.sbomCommand(), a.provenanceCommand(), a.signCommand(),
 		a.serveCommand(), a.pushCommand(), a.planCommand(), a.doctorCommand(), a.installCommand(), a.ticketCommand(), a.drillCommand(), a.rotateCommand(), a.resetCommand(), a.logsCommand(), a.kubeconfigCommand(),
 		a.stateCommand(),
-		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.apiProxyCommand(), a.smokeServerCommand(), a.docsCommand(), a.releaseCommand(),
+		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.apiProxyCommand(), a.smokeServerCommand(), a.releaseCommand(),
 	)
 	checkArguments(root)
 	complete(root)

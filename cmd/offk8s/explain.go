@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"text/tabwriter"
 
@@ -108,12 +107,12 @@ func (a *app) explainAll() error {
 }
 
 // indices matches what explain ignores in a path: "[]", "[0]".
-var indices = regexp.MustCompile(`\[\d*\]`)
+var indices = strict.NewPattern(`\[\d*\]`)
 
 // findField returns the field with a path such as "hosts[0].address", "hosts.address",
 // "cluster.hosts" or "pack.images".
 func findField(path string) (manifests.Field, error) {
-	path = indices.ReplaceAllString(path, "")
+	path = indices.Regexp().ReplaceAllString(path, "")
 	d := documents[0]
 	for _, x := range documents {
 		rest, ok := strings.CutPrefix(path, x.name+".")
@@ -127,7 +126,7 @@ func findField(path string) (manifests.Field, error) {
 	var found manifests.Field
 	var names []string
 	eachField(d.fields(), func(f manifests.Field) {
-		name := indices.ReplaceAllString(f.Path, "")
+		name := indices.Regexp().ReplaceAllString(f.Path, "")
 		names = append(names, name)
 		if name == path {
 			found = f
@@ -176,7 +175,7 @@ func completeFields(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 	var names []string
 	for i, d := range documents {
 		eachField(d.fields(), func(f manifests.Field) {
-			name := indices.ReplaceAllString(f.Path, "")
+			name := indices.Regexp().ReplaceAllString(f.Path, "")
 			if i > 0 {
 				name = d.name + "." + name
 			}

@@ -5,16 +5,16 @@ import (
 	"bytes"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // imageField is the line of a Kubernetes object that names an image. Lists of images are
 // lines of YAML too, so no object has to be understood.
-var imageField = regexp.MustCompile(`^\s*(?:-\s+)?["']?image["']?:\s*["']?([^\s"'#]+)["']?\s*(?:#.*)?$`)
+var imageField = strict.NewPattern(`^\s*(?:-\s+)?["']?image["']?:\s*["']?([^\s"'#]+)["']?\s*(?:#.*)?$`)
 
 // imagesFrom returns the images that a file of --images-from names, sorted, each once: one
 // on each line, or those of Kubernetes objects. Lines that are empty or begin with # are

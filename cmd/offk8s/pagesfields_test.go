@@ -153,10 +153,10 @@ func checkField(code string) (isField bool, err error) {
 	var tops []string
 	for _, d := range documents {
 		for _, f := range d.fields() {
-			tops = append(tops, indices.ReplaceAllString(f.Path, ""))
+			tops = append(tops, indices.Regexp().ReplaceAllString(f.Path, ""))
 		}
 	}
-	path := indices.ReplaceAllString(m[1], "")
+	path := indices.Regexp().ReplaceAllString(m[1], "")
 	top, _, _ := strings.Cut(strings.TrimPrefix(path, "pack."), ".")
 	if isFile.MatchString(path) {
 		return false, nil

@@ -13,7 +13,10 @@ import (
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
-var update = flag.Bool("update", false, "rewrite the reference pages in docs")
+var (
+	update      = flag.Bool("update", false, "rewrite the reference pages in docs")
+	releaseDocs = flag.String("release-docs", "", "write the man pages and completions of a release into this directory")
+)
 
 // The reference pages are those of the commands and the types.
 func TestReferencePages(t *testing.T) {
@@ -51,12 +54,16 @@ func TestReleaseDocs(t *testing.T) {
 	for i := range trees {
 		dir := t.TempDir()
 		a := newApp(strings.NewReader(""), io.Discard, io.Discard)
-		root := a.command()
-		root.SetArgs([]string{"docs", dir})
-		if err := root.Execute(); err != nil {
+		if err := writeReleaseDocs(dir, a.command()); err != nil {
 			t.Fatal(err)
 		}
 		trees[i] = dir
+	}
+	if *releaseDocs != "" {
+		a := newApp(strings.NewReader(""), io.Discard, io.Discard)
+		if err := writeReleaseDocs(*releaseDocs, a.command()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	testenv.NeedTool(t, "diff")
 	if out, err := exec.Command("diff", "-r", trees[0], trees[1]).CombinedOutput(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // clusterState is the state directory of a cluster on this machine.
@@ -26,7 +26,7 @@ type clusterState struct {
 
 // Two clusters may have the same name. The state of the first one is in the directory
 // NAME, that of any other in NAME-XXXXXXXX, after the cluster's UID.
-var sibling = regexp.MustCompile(`^-[0-9a-f]{8}$`)
+var sibling = strict.NewPattern(`^-[0-9a-f]{8}$`)
 
 // stateDirs returns the directories below base that may have the state of clusters with
 // the name: NAME, whether it exists or not, and its siblings.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 const lockFile = StateDir + "/lock"
@@ -110,12 +110,12 @@ func holder(req Request) string {
 	return fmt.Sprintf("%s since %s, process %d on %s", cmp.Or(req.Operator, "an operator"), since.UTC().Format(time.RFC3339), os.Getpid(), host)
 }
 
-var holderProcess = regexp.MustCompile(`(?m), process ([0-9]+) on [^,\n]*$`)
+var holderProcess = strict.NewPattern(`(?m), process ([0-9]+) on [^,\n]*$`)
 
 // endAgent sends SIGTERM to the process that a lock names, if it is an agent. At the
 // signal, an agent begins no other step, and waits for the transaction of a package manager.
 func endAgent(line []byte) error {
-	m := holderProcess.FindSubmatch(line)
+	m := holderProcess.Regexp().FindSubmatch(line)
 	if m == nil {
 		return errors.New("its process is not known")
 	}

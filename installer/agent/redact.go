@@ -6,13 +6,13 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // redactor replaces secrets in text that leaves the host. The zero value knows no
@@ -28,7 +28,7 @@ const hidden = "***"
 
 // opaque matches keys and tokens inside larger secrets, such as lines of PEM or fields
 // of a kubeconfig.
-var opaque = regexp.MustCompile(`[A-Za-z0-9+/=_.-]{16,}`)
+var opaque = strict.NewPattern(`[A-Za-z0-9+/=_.-]{16,}`)
 
 // add hides the values of secrets too. Certificates are public. It hides every opaque word
 // of a value, since programs quote single lines.
@@ -41,7 +41,7 @@ func (r *redactor) add(secrets map[string][]byte) {
 		}
 		quoted := strconv.Quote(text) // as %q prints it, PEM on one line
 		words = append(words, text, quoted[1:len(quoted)-1], base64.StdEncoding.EncodeToString(v))
-		for _, w := range opaque.FindAllString(text, -1) {
+		for _, w := range opaque.Regexp().FindAllString(text, -1) {
 			if strings.ContainsAny(w, "0123456789") {
 				words = append(words, w)
 			}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // StopLimit is the longest time for which ModeStop stops units. It is longer than the
@@ -24,7 +24,7 @@ const (
 	startLimit = 90 * time.Second
 )
 
-var serviceName = regexp.MustCompile(`^[a-z0-9][a-z0-9@._-]*\.service$`)
+var serviceName = strict.NewPattern(`^[a-z0-9][a-z0-9@._-]*\.service$`)
 
 // stopUnits stops units of a host of the cluster. Before, it makes systemd start them
 // after StopLimit: a transient timer works without this process and without the operator,

@@ -9,12 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 const (
@@ -53,12 +53,12 @@ func (k encryptionKey) number() int {
 	return n
 }
 
-var encryptionLines = regexp.MustCompile(`(?m)^ +- name: (key[0-9]{1,6})\n +secret: (\S+)$`)
+var encryptionLines = strict.NewPattern(`(?m)^ +- name: (key[0-9]{1,6})\n +secret: (\S+)$`)
 
 // encryptionKeys returns the keys of a configuration in order.
 func encryptionKeys(config []byte) []encryptionKey {
 	var out []encryptionKey
-	for _, m := range encryptionLines.FindAllSubmatch(config, -1) {
+	for _, m := range encryptionLines.Regexp().FindAllSubmatch(config, -1) {
 		out = append(out, encryptionKey{string(m[1]), string(m[2])})
 	}
 	return out

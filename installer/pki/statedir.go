@@ -8,11 +8,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // stateDir is a directory of secrets.
@@ -83,7 +83,7 @@ func isState(name string) bool {
 	return name == encryptionFile || name == vrrpFile || name == uidFile || credentialFile.MatchString(name)
 }
 
-var credentialFile = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*\.(crt|key|pub)$`)
+var credentialFile = strict.NewPattern(`^[a-z0-9][a-z0-9.-]*\.(crt|key|pub)$`)
 
 // readSecret reads a file, unless other users can read it. It returns nil and no
 // error if the file does not exist.

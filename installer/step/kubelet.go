@@ -11,10 +11,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // KubeletJoin makes a kubelet join again that cannot come back by itself. A kubelet
@@ -119,17 +120,17 @@ func (k *KubeletJoin) Apply(ctx context.Context, env *Env) (Result, error) {
 }
 
 // serverLine is the address of the API in a kubeconfig.
-var serverLine = regexp.MustCompile(`(?m)^(\s+server: *)"?(https://[^\s"]+)"?$`)
+var serverLine = strict.NewPattern(`(?m)^(\s+server: *)"?(https://[^\s"]+)"?$`)
 
 // moved returns the address of the API in the kubelet's kubeconfig, if it is another than
 // Server, and the kubeconfig with Server instead.
 func (k *KubeletJoin) moved(env *Env) (old, conf string) {
 	b, err := env.ReadFile(k.Kubeconfig)
-	m := serverLine.FindSubmatch(b)
+	m := serverLine.Regexp().FindSubmatch(b)
 	if err != nil || m == nil || string(m[2]) == k.Server {
 		return "", ""
 	}
-	return string(m[2]), string(serverLine.ReplaceAll(b, []byte("${1}"+k.Server)))
+	return string(m[2]), string(serverLine.Regexp().ReplaceAll(b, []byte("${1}"+k.Server)))
 }
 
 // removeCertificates removes the kubeconfig last: while it exists, the step is not done.

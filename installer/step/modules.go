@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // Modules are kernel modules to load now and after a reboot. A built-in module counts
@@ -20,7 +21,7 @@ type Modules struct {
 	File string `json:"file,omitempty"`
 }
 
-var moduleRE = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var moduleRE = strict.NewPattern(`^[A-Za-z0-9_-]+$`)
 
 func (m *Modules) Kind() string { return "modules" }
 

@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // SELinux sets the security types of paths if SELinux is enabled. Where the policy has
@@ -28,7 +29,7 @@ type Label struct {
 	Below bool `json:"below,omitempty"`
 }
 
-var seTypeRE = regexp.MustCompile(`^[a-z0-9_]+_t$`)
+var seTypeRE = strict.NewPattern(`^[a-z0-9_]+_t$`)
 
 func (s *SELinux) Kind() string { return "selinux" }
 

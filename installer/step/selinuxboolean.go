@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"strings"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // SELinuxBoolean switches a boolean of the SELinux policy, now and after a restart, if
@@ -17,7 +18,7 @@ type SELinuxBoolean struct {
 	Value bool   `json:"value"`
 }
 
-var seBooleanRE = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+var seBooleanRE = strict.NewPattern(`^[a-z][a-z0-9_]*$`)
 
 func (s *SELinuxBoolean) Kind() string { return "selinux-boolean" }
 

@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
+
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // User is a system user, and a group of its name, for a daemon that needs none of root's
@@ -16,7 +17,7 @@ type User struct {
 	Home string `json:"home"` // not created
 }
 
-var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
+var userName = strict.NewPattern(`^[a-z_][a-z0-9_-]{0,30}$`)
 
 func (u *User) Kind() string { return "user" }
 

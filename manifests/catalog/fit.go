@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -97,7 +96,7 @@ func checkKernel(c *strict.Checks, p, s string) {
 }
 
 // spelling takes a name such as "CentOS 7.9", "rocky9" or "ubuntu-22.04" apart.
-var spelling = regexp.MustCompile(`^([A-Za-z]+)[-_ ]*([0-9.]*)`)
+var spelling = strict.NewPattern(`^([A-Za-z]+)[-_ ]*([0-9.]*)`)
 
 // aliases are os-release IDs by what people write.
 var aliases = map[string]string{"redhat": "rhel", "oracle": "ol", "oraclelinux": "ol", "alma": "almalinux"}

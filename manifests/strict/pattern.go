@@ -23,3 +23,6 @@ func (p Pattern) FindStringSubmatch(s string) []string { return p.compiled().Fin
 
 // Split returns the parts of s between the matches.
 func (p Pattern) Split(s string) []string { return p.compiled().Split(s, -1) }
+
+// Regexp returns the compiled pattern.
+func (p Pattern) Regexp() *regexp.Regexp { return p.compiled() }

@@ -15,38 +15,29 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// docsCommand writes what a release has beside the program.
-func (a *app) docsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:    "docs DIR",
-		Short:  "Write man pages and completions into a directory (for releases)",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			man, shells := filepath.Join(args[0], "man"), filepath.Join(args[0], "completions")
-			for _, dir := range []string{man, shells} {
-				if err := os.MkdirAll(dir, 0o755); err != nil {
-					return err
-				}
-			}
-			root := reference(cmd.Root())
-			// A date would make each build differ.
-			header := &doc.GenManHeader{Section: "1", Source: "offk8s", Manual: "offk8s", Date: &time.Time{}}
-			if err := doc.GenManTree(root, header, man); err != nil {
-				return err
-			}
-			for file, write := range map[string]func(string) error{
-				"offk8s.bash": func(f string) error { return root.GenBashCompletionFileV2(f, true) },
-				"_offk8s":     root.GenZshCompletionFile,
-				"offk8s.fish": func(f string) error { return root.GenFishCompletionFile(f, true) },
-			} {
-				if err := write(filepath.Join(shells, file)); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
+// writeReleaseDocs writes what a release has beside the program: man pages and completions.
+func writeReleaseDocs(dir string, root *cobra.Command) error {
+	man, shells := filepath.Join(dir, "man"), filepath.Join(dir, "completions")
+	for _, dir := range []string{man, shells} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
+	// A date would make each build differ.
+	header := &doc.GenManHeader{Section: "1", Source: "offk8s", Manual: "offk8s", Date: &time.Time{}}
+	if err := doc.GenManTree(reference(root), header, man); err != nil {
+		return err
+	}
+	for file, write := range map[string]func(string) error{
+		"offk8s.bash": func(f string) error { return root.GenBashCompletionFileV2(f, true) },
+		"_offk8s":     root.GenZshCompletionFile,
+		"offk8s.fish": func(f string) error { return root.GenFishCompletionFile(f, true) },
+	} {
+		if err := write(filepath.Join(shells, file)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reference prepares the command tree for pages that must not depend on the build.
