@@ -1,9 +1,11 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/offk8s/offk8s/bundle/durable"
+	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/bundle/tarfile"
 )
 
 // partialSuffix marks a file that is being written. The next run replaces it.
@@ -50,14 +54,18 @@ type output struct {
 	parts []partEntry
 	check func(ctx context.Context, path string) error // as SealInput.Check
 
-	f     *durable.Stream // the one that is being written; nil before the first
-	sum   *hasher         // of f; its buffer is not in f yet
-	n     int64           // bytes of f
-	start []byte          // the first ones of f
+	// readBack leaves the digests of parts and blobs to verifyWritten.
+	readBack bool
+
+	f    *durable.Stream // the one that is being written; nil before the first
+	n    int64           // bytes of f, with those that are held
+	next *block          // its first bytes are held: they are not in f yet
+	held int
+	sum  *partSum // of f; nil if it is read back
 }
 
 // newOutput removes the parts that an interrupted run has left.
-func newOutput(path string, limit int64) (*output, error) {
+func newOutput(path string, limit int64, readBack bool) (*output, error) {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Clean(dir))
 	if err != nil {
@@ -71,48 +79,152 @@ func newOutput(path string, limit int64) (*output, error) {
 			}
 		}
 	}
-	return &output{path: path, limit: limit}, nil
+	return &output{path: path, limit: limit, readBack: readBack}, nil
 }
 
 // expect returns an error of class syscall.ENOSPC if size bytes do not fit beside the
-// files that are there, one of which the output may replace only at its end.
-func (o *output) expect(size int64) error {
-	free, _, err := Space(filepath.Dir(o.path))
-	if err == nil && size > free {
-		err = fmt.Errorf("%q needs %s, free are %s: %w", o.path, FormatSize(size), FormatSize(free), unix.ENOSPC)
+// files that are there, one of which the output may replace only at its end. The members
+// in stored are files in the directory from, with which the output may share them.
+func (o *output) expect(size int64, stored []tarfile.Member, from string) error {
+	dir := filepath.Dir(o.path)
+	free, _, err := Space(dir)
+	if err != nil || size <= free {
+		return err
 	}
-	return err
+	if from != "" && durable.Shares(from, dir) {
+		size -= o.shareable(stored)
+	}
+	if size > free {
+		return fmt.Errorf("%q needs %s, free are %s: %w", o.path, FormatSize(size), FormatSize(free), unix.ENOSPC)
+	}
+	return nil
 }
 
-func (o *output) Write(p []byte) (written int, err error) {
-	for len(p) > 0 {
+// shareable returns how many bytes of the members need no space on a file system that
+// shares blocks: less 1 percent, for its own records.
+func (o *output) shareable(members []tarfile.Member) int64 {
+	if o.limit%durable.ShareUnit != 0 {
+		return 0 // content is at other places in the parts
+	}
+	var n int64
+	for _, m := range members {
+		if m.Size >= kernelLeast && m.Offset%durable.ShareUnit == 0 {
+			n += m.Size &^ (durable.ShareUnit - 1)
+		}
+	}
+	return n - n/100
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.WriteContent(bytes.NewReader(p), int64(len(p)))
+	return int(n), err
+}
+
+// WriteContent implements tarfile.ContentWriter: content that lies in a file is copied
+// inside the kernel as far as that can be done.
+func (o *output) WriteContent(r io.Reader, size int64) (n int64, err error) {
+	src, ok := r.(*source)
+	if !ok {
+		src = &source{r: r}
+	}
+	for n < size && err == nil {
 		if o.f == nil || o.limit > 0 && o.n == o.limit {
-			if err := o.next(); err != nil {
-				return written, err
+			if err := o.begin(); err != nil {
+				return n, err
 			}
 		}
-		piece := p
+		left := size - n
 		if o.limit > 0 {
-			piece = p[:min(int64(len(p)), o.limit-o.n)]
+			left = min(left, o.limit-o.n)
 		}
-		n := o.sum.fill(piece)
-		o.start = append(o.start, piece[:min(n, partStart-len(o.start))]...)
-		o.n += int64(n)
-		written += n
-		p = p[n:]
-		if len(o.sum.buf) < cap(o.sum.buf) {
-			continue
+		var k int64
+		if src.file != nil && left >= kernelLeast {
+			k, err = o.inKernel(src, min(left, kernelStep))
 		}
-		if _, err := o.f.Write(o.sum.buf); err != nil {
-			return written, o.failure(err)
+		if k == 0 && err == nil {
+			k, err = o.read(src, left)
 		}
-		o.sum.next()
+		n += k
 	}
-	return written, nil
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
 }
 
-// next ends the file that is being written and begins another one.
-func (o *output) next() error {
+const (
+	// kernelLeast is from how many bytes on the kernel is asked to copy: fewer are
+	// cheaper to read.
+	kernelLeast = 64 << 10
+	// kernelStep is how many it copies until the context is asked again.
+	kernelStep = 16 << 20
+)
+
+// inKernel appends at most size bytes of src without reading them, except for their
+// digests. It returns 0 if the kernel cannot do that.
+func (o *output) inKernel(src *source, size int64) (int64, error) {
+	if err := o.flush(); err != nil {
+		return 0, err
+	}
+	shared := o.f.Share(src.file, src.at(), size)
+	if o.sum == nil {
+		n, err := o.f.Copy(src.file, src.at()+shared, size-shared)
+		o.n += shared + n
+		return shared + n, errors.Join(o.failure(err), src.skip(shared+n))
+	}
+	for n := int64(0); n < shared; {
+		k, err := o.take(src, shared-n)
+		if err != nil {
+			return n, fmt.Errorf("hash what was copied: %w", reader.Whole(err))
+		}
+		n += k
+		if o.held == hashBuffer || n == shared {
+			o.drop()
+		}
+	}
+	return shared, nil
+}
+
+// read appends at most size bytes of src.
+func (o *output) read(src *source, size int64) (int64, error) {
+	k, err := o.take(src, size)
+	if o.held == hashBuffer {
+		if err := o.flush(); err != nil {
+			return k, err
+		}
+	}
+	return k, err
+}
+
+// take reads and hashes bytes of src, which are held then.
+func (o *output) take(src *source, size int64) (int64, error) {
+	p := o.next.b[o.held:min(hashBuffer, int64(o.held)+size)]
+	k, err := src.r.Read(p)
+	src.sum.add(o.next, p[:k])
+	o.sum.add(o.next, p[:k])
+	o.held += k
+	o.n += int64(k)
+	return int64(k), err
+}
+
+// flush writes the bytes that are held.
+func (o *output) flush() error {
+	if o.held == 0 {
+		return nil
+	}
+	_, err := o.f.Write(o.next.b[:o.held])
+	o.drop()
+	return o.failure(err)
+}
+
+// drop forgets the bytes that are held.
+func (o *output) drop() {
+	o.next.release()
+	o.next, o.held = newBlock(), 0
+}
+
+// begin ends the file that is being written and begins another one.
+func (o *output) begin() error {
 	if err := o.end(); err != nil {
 		return err
 	}
@@ -128,7 +240,10 @@ func (o *output) next() error {
 		return err
 	}
 	o.files = append(o.files, f.Name())
-	o.f, o.sum, o.n, o.start = &durable.Stream{File: f}, newHasher(digest.SHA256), 0, nil
+	o.f, o.n, o.next, o.held = &durable.Stream{File: f}, 0, newBlock(), 0
+	if !o.readBack {
+		o.sum = newPartSum()
+	}
 	return nil
 }
 
@@ -137,23 +252,35 @@ func (o *output) end() error {
 	if o.f == nil {
 		return nil
 	}
-	f := o.f
-	o.f = nil
-	_, err := f.Write(o.sum.buf)
-	sum := o.sum.digest()
-	if err := errors.Join(err, f.Sync()); err != nil {
-		return errors.Join(o.failure(err), f.Close())
+	err := o.flush()
+	f, entry := o.close()
+	if err == nil {
+		err = o.failure(f.Sync())
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
 	}
 	// Best effort: otherwise the read back would come from memory, not the device.
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-	if err := f.Close(); err != nil {
-		return o.failure(err)
+	o.parts = append(o.parts, entry)
+	return o.failure(f.Close())
+}
+
+// close ends the hashing of the file that is being written, and returns the file.
+func (o *output) close() (*durable.Stream, partEntry) {
+	f, entry := o.f, partEntry{Size: o.n}
+	if o.sum != nil {
+		entry = o.sum.entry()
 	}
-	o.parts = append(o.parts, partEntry{Size: o.n, Digest: sum, Start: digest.FromBytes(o.start)})
-	return nil
+	o.next.release()
+	o.f, o.sum = nil, nil
+	return f, entry
 }
 
 func (o *output) failure(err error) error {
+	if err == nil {
+		return nil
+	}
 	return fmt.Errorf("seal: write %q: %w", o.files[len(o.files)-1], err)
 }
 
@@ -161,8 +288,8 @@ func (o *output) failure(err error) error {
 func (o *output) discard() error {
 	var errs []error
 	if o.f != nil {
-		o.sum.digest() // ends it
-		errs = append(errs, o.f.Close())
+		f, _ := o.close()
+		errs = append(errs, f.Close())
 	}
 	for _, name := range o.files {
 		errs = append(errs, removeFile(name))

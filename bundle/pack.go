@@ -123,7 +123,8 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	task := o.Progress.Start("seal "+o.Output, 0)
 	sealed, err := SealFile(ctx, o.Output, SealInput{
 		Lock: lock, Metadata: metadata, Key: o.Key, Split: o.Split, Base: o.Base, ReadBack: o.VerifyAfterWrite, Check: o.Check,
-		Open: func(d digest.Digest) (io.ReadCloser, error) { return o.Store.Get(d) },
+		Open:   func(d digest.Digest) (io.ReadCloser, error) { return o.Store.Get(d) },
+		stored: o.Store.Dir(),
 	})
 	task.Done(err)
 	if err != nil {

@@ -57,6 +57,31 @@ type partEntry struct {
 	Start  digest.Digest `json:"start"` // of the first 64 KiB
 }
 
+// partSum makes the entry of a part while its bytes pass. A nil one does nothing.
+type partSum struct {
+	partEntry
+	start []byte
+	sum   *hasher
+}
+
+func newPartSum() *partSum { return &partSum{sum: newHasher(digest.SHA256)} }
+
+// add takes b, which is a part of a block.
+func (p *partSum) add(of *block, b []byte) {
+	if p == nil {
+		return
+	}
+	p.start = append(p.start, b[:min(len(b), partStart-len(p.start))]...)
+	p.Size += int64(len(b))
+	p.sum.add(of, b)
+}
+
+// entry ends the part.
+func (p *partSum) entry() partEntry {
+	p.Digest, p.Start = p.sum.digest(), digest.FromBytes(p.start)
+	return p.partEntry
+}
+
 // Locate returns the path of the bundle that name leads to, and its files. name is
 // the path of a bundle in one file, or of a bundle in parts: without a suffix, or
 // with that of a part or of the list of parts. The files may be incomplete; Open

@@ -30,7 +30,8 @@ type SealInput struct {
 	Key *trust.KeyPair
 	// Open returns the content of a blob, which is verified. It is called once
 	// for each blob: first for image manifests and indexes, then in the order of
-	// the tar.
+	// the tar. If it is an *os.File from its start, or has the methods of an io.SectionReader
+	// of one, the kernel copies the content.
 	Open func(digest.Digest) (io.ReadCloser, error)
 	// Base, if it is set, makes a delta: content that Base has is left out.
 	Base *Inventory
@@ -40,8 +41,11 @@ type SealInput struct {
 	// Check, if it is set, is called by SealFile with a path at which Open finds the
 	// finished bundle, before its files get their names; an error keeps them from it.
 	Check func(ctx context.Context, path string) error
-	// expect is called with the size of the tar before anything is written; nil: not at all.
-	expect func(size int64) error
+	// expect is called before anything is written with the size of the tar and the members
+	// whose content Open returns; nil: not at all.
+	expect func(size int64, opened []tarfile.Member) error
+	// stored is the directory with the files that Open returns, "" if it returns others.
+	stored string
 	// ReadBack makes SealFile verify the bundle before it is renamed, and not while it
 	// is written; Seal ignores it.
 	ReadBack bool
@@ -62,7 +66,14 @@ func Seal(ctx context.Context, w io.Writer, in SealInput) (digest.Digest, error)
 	}
 	blobs := slices.DeleteFunc(s.blobs.sorted(), s.leftOut)
 	if in.expect != nil {
-		if err := in.expect(sizeOf(head, blobs, s.blobs.blobs)); err != nil {
+		members, size := place(head, blobs, s.blobs.blobs)
+		var opened []tarfile.Member
+		for i, d := range blobs {
+			if _, document := s.docs[d]; !document {
+				opened = append(opened, members[i])
+			}
+		}
+		if err := in.expect(size, opened); err != nil {
 			return "", fmt.Errorf("seal: %w", err)
 		}
 	}
@@ -94,8 +105,9 @@ type headMember struct {
 	content []byte
 }
 
-// sizeOf returns the size of the tar with these members; sizes has those of the blobs.
-func sizeOf(head []headMember, blobs []digest.Digest, sizes map[digest.Digest]ocispec.Descriptor) int64 {
+// place returns the blobs as members of the tar that has head before them, and the size
+// of the tar; sizes has those of the blobs.
+func place(head []headMember, blobs []digest.Digest, sizes map[digest.Digest]ocispec.Descriptor) ([]tarfile.Member, int64) {
 	var members []tarfile.Member
 	for _, m := range head {
 		members = append(members, tarfile.Member{Name: m.name, Size: int64(len(m.content))})
@@ -103,7 +115,8 @@ func sizeOf(head []headMember, blobs []digest.Digest, sizes map[digest.Digest]oc
 	for _, d := range blobs {
 		members = append(members, tarfile.Member{Name: blobName(d), Size: sizes[d].Size})
 	}
-	return tarfile.SizeOf(members)
+	size := tarfile.Place(members)
+	return members[len(head):], size
 }
 
 // leftOut reports whether a delta leaves out a blob. It has all documents, so that it
@@ -305,13 +318,13 @@ func (s *sealer) copyBlob(ctx context.Context, t *tarfile.Writer, d ocispec.Desc
 		return &ArtifactError{"seal", label, err}
 	}
 	defer r.Close()
-	content, found := reader.Context(ctx, r), d.Digest
-	if s.in.later {
-		err = t.Add(blobName(d.Digest), d.Size, content)
-	} else {
-		sum := newHasher(d.Digest.Algorithm())
-		err = t.Add(blobName(d.Digest), d.Size, io.TeeReader(content, sum))
-		found = sum.digest()
+	content, found := newSource(ctx, r), d.Digest
+	if !s.in.later {
+		content.sum = newHasher(d.Digest.Algorithm())
+	}
+	err = t.Add(blobName(d.Digest), d.Size, content)
+	if content.sum != nil {
+		found = content.sum.digest()
 	}
 	switch {
 	case err == nil && found != d.Digest:

@@ -59,10 +59,15 @@ func Sign(ctx context.Context, b *Bundle, o WriteOptions) (Sealed, error) {
 		}
 		done += r.Size()
 		o.Progress(done, total)
-		return io.NopCloser(r), nil
+		return section{r}, nil
 	}
 	return SealFile(ctx, o.Output, in)
 }
+
+// section is a part of the bundle, which stays open.
+type section struct{ *io.SectionReader }
+
+func (section) Close() error { return nil }
 
 // PartSize returns the size of the parts of b, except for the last, in bytes; 0 if b is
 // in one file.

@@ -147,15 +147,12 @@ func (v *verifier) counting(r io.Reader) io.Reader {
 	})
 }
 
-// hashBuffers are large because USB sticks are slow at small reads.
-var hashBuffers = sync.Pool{New: func() any { return new([hashBuffer]byte) }}
-
 // drain reads r to its end.
 func drain(r io.Reader) error {
-	b := hashBuffers.Get().(*[hashBuffer]byte)
-	defer hashBuffers.Put(b)
+	b := newBlock()
+	defer b.release()
 	// The wrapper hides ReadFrom, which would not use the buffer.
-	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, b[:])
+	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, b.b[:])
 	return err
 }
 

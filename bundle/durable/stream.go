@@ -22,17 +22,18 @@ type Stream struct {
 	never   bool // the file system cannot do it
 }
 
-// Settled returns how many bytes from the start of the file are on the device, no longer
-// in memory, and will not be written again.
-func (s *Stream) Settled() int64 { return s.settled }
-
 func (s *Stream) Write(p []byte) (int, error) {
 	n, err := s.File.Write(p)
-	s.written += int64(n)
-	if err == nil && s.written-s.begun >= streamWindow && !s.never {
-		err = s.advance()
+	return n, errors.Join(err, s.wrote(int64(n)))
+}
+
+// wrote begins the next window if n bytes more fill one.
+func (s *Stream) wrote(n int64) error {
+	s.written += n
+	if s.written-s.begun < streamWindow || s.never {
+		return nil
 	}
-	return n, err
+	return s.advance()
 }
 
 // advance begins with one window, and waits for the one before.
@@ -46,7 +47,7 @@ func (s *Stream) advance() error {
 	}
 	s.begun = next
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ESPIPE) {
-		s.never, s.settled, err = true, 0, nil
+		s.never, err = true, nil
 	}
 	return err
 }

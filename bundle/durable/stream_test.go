@@ -18,19 +18,14 @@ func TestStream(t *testing.T) {
 	s := Stream{File: f}
 	piece := bytes.Repeat([]byte("0123456789abcde"), 100_000) // no multiple of a page
 	var want []byte
-	var last int64
 	for len(want) < 4*streamWindow {
 		if _, err := s.Write(piece); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, piece...)
-		if s.Settled() < last || s.Settled()%streamWindow != 0 || s.Settled() > max(0, int64(len(want)-streamWindow)) {
-			t.Fatalf("settled %d after %d, written %d", s.Settled(), last, len(want))
-		}
-		last = s.Settled()
 	}
-	if last == 0 && !s.never {
-		t.Errorf("nothing is settled after %d bytes", len(want))
+	if s.settled == 0 && !s.never {
+		t.Errorf("nothing is on the device after %d bytes", len(want))
 	}
 	if err := errors.Join(s.Sync(), s.Close()); err != nil {
 		t.Fatal(err)
@@ -53,8 +48,8 @@ func TestStreamElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !s.never || s.Settled() != 0 {
-		t.Errorf("settled %d in a pipe", s.Settled())
+	if !s.never {
+		t.Error("the kernel is asked to write a pipe to the device")
 	}
 	_ = w.Close()
 }
