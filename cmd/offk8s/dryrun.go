@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/offk8s/offk8s/bundle"
+	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -39,6 +40,9 @@ func (a *app) dryRun(ctx context.Context, src *sources, lock *manifests.Lock, o 
 		return err
 	}
 	need := v.Bytes
+	if durable.Shares(src.store.Dir(), filepath.Dir(v.Output)) {
+		need -= shareable(v.PackPlan)
+	}
 	if target == cache {
 		need += v.Download
 	} else if v.Download > v.CacheFree {
@@ -48,6 +52,17 @@ func (a *app) dryRun(ctx context.Context, src *sources, lock *manifests.Lock, o 
 		a.warnf("%q may need %s, free are %s", filepath.Dir(v.Output), bundle.FormatSize(need), bundle.FormatSize(v.Free))
 	}
 	return a.result(v, func(w io.Writer) error { return writePackPlan(w, v) })
+}
+
+// shareable returns how many bytes the bundle shares with the cache on a file system that
+// can: of all but files, which are stored in another form than they are downloaded in.
+func shareable(p bundle.PackPlan) (n int64) {
+	for _, x := range p.Artifacts {
+		if x.Kind != string(manifests.KindFile) {
+			n += x.Bytes
+		}
+	}
+	return n
 }
 
 func writePackPlan(w io.Writer, v packPlan) error {
