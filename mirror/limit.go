@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ type limit struct {
 	done    chan struct{}
 
 	mu      sync.Mutex
+	conns   map[net.Conn]struct{} // that are open, below TLS
 	clients map[netip.Addr]*client
 	waiting int // of all clients, with those in resumed
 }
@@ -36,7 +38,7 @@ type client struct {
 func newLimit(n, each int) *limit {
 	return &limit{
 		slots: make(chan struct{}, n), each: each, resumed: make(chan net.Conn, n), done: make(chan struct{}),
-		clients: make(map[netip.Addr]*client),
+		conns: make(map[net.Conn]struct{}), clients: make(map[netip.Addr]*client),
 	}
 }
 
@@ -49,9 +51,31 @@ func addressOf(c net.Conn) netip.Addr {
 
 // state is the ConnState hook of the server; Accept takes the slot.
 func (l *limit) state(c net.Conn, s http.ConnState) {
-	if s == http.StateClosed || s == http.StateHijacked {
+	below := c
+	if over, ok := c.(*tls.Conn); ok {
+		below = over.NetConn()
+	}
+	switch s {
+	case http.StateNew:
+		l.mu.Lock()
+		l.conns[below] = struct{}{}
+		l.mu.Unlock()
+	case http.StateClosed, http.StateHijacked:
+		l.mu.Lock()
+		delete(l.conns, below)
+		l.mu.Unlock()
 		l.leave(addressOf(c))
 		<-l.slots
+	}
+}
+
+// cut closes all connections. http.Server.Close alone would, over TLS, wait up to 5
+// seconds for each client that does not read.
+func (l *limit) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		_ = c.Close()
 	}
 }
 

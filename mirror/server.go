@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/offk8s/offk8s/mirror/files"
 )
 
 // Server runs a Mirror on listeners. The zero value of each option has a usable
@@ -119,7 +121,7 @@ func (s *Server) serve(ctx context.Context) error {
 	case err = <-failed:
 	}
 	limit.close()
-	return errors.Join(err, s.shutdown(ctx, servers))
+	return errors.Join(err, s.shutdown(ctx, servers, limit))
 }
 
 func (s *Server) mainServer() *http.Server {
@@ -133,6 +135,7 @@ func (s *Server) mainServer() *http.Server {
 		Protocols:                    &protocols,
 		ReadHeaderTimeout:            cmp.Or(s.HeaderTimeout, 10*time.Second),
 		IdleTimeout:                  cmp.Or(s.IdleTimeout, 90*time.Second),
+		ConnContext:                  files.WithConn,
 		MaxHeaderBytes:               maxHeader,
 		ErrorLog:                     slog.NewLogLogger(s.Mirror.log.Handler(), slog.LevelDebug),
 		DisableGeneralOptionsHandler: true,
@@ -153,13 +156,14 @@ func serveOn(server *http.Server, l net.Listener, config *tls.Config) error {
 }
 
 // shutdown waits for requests in flight, at most ShutdownTimeout.
-func (s *Server) shutdown(ctx context.Context, servers []*http.Server) error {
+func (s *Server) shutdown(ctx context.Context, servers []*http.Server, l *limit) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.ShutdownTimeout, 30*time.Second))
 	defer cancel()
 	var errs []error
 	for _, server := range servers {
 		if err := server.Shutdown(ctx); err != nil {
 			s.Mirror.log.Warn("transfers were cut", "error", err)
+			l.cut()
 			errs = append(errs, server.Close())
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -233,18 +234,78 @@ func TestShutdownLetsTransfersFinish(t *testing.T) {
 
 func TestShutdownIsBounded(t *testing.T) {
 	f, _ := slowBundle(t)
-	l := listen(t)
-	stop := start(t, &Server{Mirror: mirrorOf(t, Options{}, f), Listeners: []net.Listener{l}, ShutdownTimeout: 50 * time.Millisecond})
-	r, err := http.Get("http://" + l.Addr().String() + "/files/large")
-	if err != nil {
-		t.Fatal(err)
+	_, pool, cert := testCertificate(t)
+	for scheme, config := range map[string]*tls.Config{"http": nil, "https": tlsConfig(cert)} {
+		l := listen(t)
+		stop := start(t, &Server{Mirror: mirrorOf(t, Options{}, f), Listeners: []net.Listener{l}, TLS: config, ShutdownTimeout: 50 * time.Millisecond})
+		url := scheme + "://" + l.Addr().String() + "/files/large"
+		var slow []io.ReadCloser // nothing is read from them
+		for range 3 {
+			r, err := trusting(pool).Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Body.Close()
+			slow = append(slow, r.Body)
+		}
+		waiting(t, len(slow))
+		began := time.Now()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		// An alert to a client that does not read would take 5 seconds.
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("%s: the stop took %v", scheme, took)
+		}
+		for _, r := range slow {
+			if _, err := io.ReadAll(r); err == nil {
+				t.Errorf("%s: a cut transfer looks complete", scheme)
+			}
+		}
 	}
-	defer r.Body.Close() // nothing is read
-	if err := stop(); err != nil {
-		t.Error(err)
+}
+
+// trusting returns a client with a connection of its own that trusts the CA of pool.
+func trusting(pool *x509.CertPool) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
+}
+
+// waiting returns when n transfers wait for their clients where they hold no buffer.
+func waiting(t *testing.T, n int) {
+	t.Helper()
+	var stacks string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); runtime.Gosched() {
+		b := make([]byte, 1<<20)
+		stacks = string(b[:runtime.Stack(b, true)])
+		found := 0
+		for stack := range strings.SplitSeq(stacks, "\n\n") {
+			if strings.Contains(stack, "[IO wait") && strings.Contains(stack, "files.(*pace).next(") {
+				found++
+			}
+		}
+		if found == n {
+			return
+		}
 	}
-	if _, err := io.ReadAll(r.Body); err == nil {
-		t.Error("a cut transfer looks complete")
+	t.Fatalf("not %d transfers wait for a slow client without a buffer:\n%s", n, stacks)
+}
+
+// A slow client costs a connection and no buffer, and gets all bytes in the end.
+func TestT32SlowClientHoldsNoBuffer(t *testing.T) {
+	f, content := slowBundle(t)
+	_, pool, cert := testCertificate(t)
+	for scheme, config := range map[string]*tls.Config{"http": nil, "https": tlsConfig(cert)} {
+		l := listen(t)
+		start(t, &Server{Mirror: mirrorOf(t, Options{}, f), Listeners: []net.Listener{l}, TLS: config})
+		r, err := trusting(pool).Get(scheme + "://" + l.Addr().String() + "/files/large")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		waiting(t, 1)
+		if got, err := io.ReadAll(r.Body); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%s: %d bytes of %d, %v", scheme, len(got), len(content), err)
+		}
 	}
 }
 

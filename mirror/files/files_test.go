@@ -24,9 +24,11 @@ import (
 func serve(t *testing.T, s *Sender, c *Content) (url string, errs chan error) {
 	t.Helper()
 	errs = make(chan error, 10)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		errs <- s.Serve(w, r, c)
 	}))
+	server.Config.ConnContext = WithConn
+	server.Start()
 	t.Cleanup(server.Close)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
@@ -99,6 +101,26 @@ func TestServeLargeFromFile(t *testing.T) {
 	resp, got, err := fetch(t, url, "Range", "bytes=100-5000099")
 	if err != nil || resp.StatusCode != http.StatusPartialContent || !bytes.Equal(got, content[100:5000100]) {
 		t.Fatalf("range: status %d, %d bytes, %v", resp.StatusCode, len(got), err)
+	}
+}
+
+// A client that reads nothing is cut after the time for one piece.
+func TestT32ClientThatDoesNotRead(t *testing.T) {
+	content := random(4 * piece)
+	_, file := section(t, content)
+	for name, data := range map[string]*io.SectionReader{"file": file, "memory": io.NewSectionReader(bytes.NewReader(content), 0, int64(len(content)))} {
+		url, errs := serve(t, NewSender(Options{WriteTimeout: 20 * time.Millisecond}), &Content{Digest: digest.FromBytes(content), Data: data})
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := <-errs; !errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrStorage) {
+			t.Errorf("%s: error %v, want that of the deadline", name, err)
+		}
+		if n, err := io.Copy(io.Discard, resp.Body); err == nil {
+			t.Errorf("%s: %d bytes look like a good answer", name, n)
+		}
 	}
 }
 

@@ -11,13 +11,9 @@ import (
 	"time"
 )
 
-const (
-	// small content is read at once and sent in one write. That is cheaper than
-	// sendfile, and a read error is known before the status line is sent.
-	small = 64 << 10
-	// piece is the number of bytes between two extensions of the write deadline.
-	piece = 4 << 20
-)
+// small content is read at once and sent in one write. That is cheaper than sendfile,
+// and a read error is known before the status line is sent.
+const small = 64 << 10
 
 // buffers are for copies through memory. A slow client holds one only while its bytes
 // go that way.
@@ -67,29 +63,17 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	// The last bytes pass through memory, so that a change of the file that came
-	// before they were read breaks the connection.
-	body := length - min(length, small)
-	var err error
+	p := s.pace(w, r)
 	if src != nil {
-		err = s.copyFile(w, src, body)
-	} else {
-		err = s.copyBuffered(w, io.NewSectionReader(c.Data, start, body), body)
+		// The last bytes pass through memory, so that a change of the file that came
+		// before they were read breaks the connection.
+		n := length - min(length, small)
+		if err := copyFile(w, p, src, n); err != nil {
+			return err
+		}
+		start, length = start+n, length-n
 	}
-	if err != nil {
-		return err
-	}
-	buf := buffers.Get().(*[small]byte)
-	defer buffers.Put(buf)
-	last := buf[:length-body]
-	err = readFull(c.Data, last, start+body)
-	if err == nil {
-		err = c.unchanged()
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w, %d bytes early", ErrStorage, err, len(last))
-	}
-	return s.write(w, last)
+	return copyBuffered(w, p, c, span{start, length})
 }
 
 // positioned returns a file from the pool at offset off of c if the kernel can copy
@@ -114,10 +98,13 @@ func (s *Sender) positioned(w http.ResponseWriter, r *http.Request, c *Content, 
 
 // copyFile sends length bytes from the position of f through the
 // ResponseWriter's ReadFrom, which ends in sendfile.
-func (s *Sender) copyFile(w http.ResponseWriter, f *os.File, length int64) error {
+func copyFile(w http.ResponseWriter, p *pace, f *os.File, length int64) error {
 	for length > 0 {
-		s.extend(w)
-		n, err := io.CopyN(w, f, min(length, piece))
+		n, err := p.next(length)
+		if err != nil {
+			return fmt.Errorf("write to the client: %w", err)
+		}
+		n, err = io.CopyN(w, f, n)
 		length -= n
 		switch {
 		case errors.Is(err, io.EOF):
@@ -131,23 +118,37 @@ func (s *Sender) copyFile(w http.ResponseWriter, f *os.File, length int64) error
 	return nil
 }
 
-// copyBuffered sends length bytes of src through memory.
-func (s *Sender) copyBuffered(w http.ResponseWriter, src io.Reader, length int64) error {
-	buf := buffers.Get().(*[small]byte)
-	defer buffers.Put(buf)
-	for sent := int64(0); length > 0; {
-		if sent%piece == 0 {
-			s.extend(w)
-		}
-		b := buf[:min(int64(len(buf)), length)]
-		if _, err := io.ReadFull(src, b); err != nil {
-			return fmt.Errorf("%w: %w, %d bytes early", ErrStorage, err, length)
-		}
-		if _, err := w.Write(b); err != nil {
+// copyBuffered sends a part of c through memory, to its end. The last bytes follow only
+// if c is unchanged.
+func copyBuffered(w http.ResponseWriter, p *pace, c *Content, part span) error {
+	for part.length > 0 {
+		n, err := p.next(min(part.length, small))
+		if err != nil {
 			return fmt.Errorf("write to the client: %w", err)
 		}
-		sent += int64(len(b))
-		length -= int64(len(b))
+		if err := copyPiece(w, c, span{part.start, n}, n == part.length); err != nil {
+			return err
+		}
+		part.start += n
+		part.length -= n
+	}
+	return nil
+}
+
+// copyPiece sends a part of c, at most small.
+func copyPiece(w http.ResponseWriter, c *Content, part span, last bool) error {
+	buf := buffers.Get().(*[small]byte)
+	defer buffers.Put(buf)
+	b := buf[:part.length]
+	err := readFull(c.Data, b, part.start)
+	if err == nil && last {
+		err = c.unchanged()
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w, %d bytes early", ErrStorage, err, len(b))
+	}
+	if _, err := w.Write(b); err != nil {
+		return fmt.Errorf("write to the client: %w", err)
 	}
 	return nil
 }
