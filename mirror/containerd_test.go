@@ -83,7 +83,9 @@ func TestContainerdCRI(t *testing.T) {
 				t.Fatal(err)
 			}
 			config := "[plugins.cri.containerd]\nsnapshotter = \"native\"\n" + string(text)
-			if !strings.HasPrefix(strings.TrimPrefix(version, "v"), "1.") { // they have another name there
+			if !strings.HasPrefix(strings.TrimPrefix(version, "v"), "1.") {
+				// They have another name there, and without hosts.toml the CA must be one of the system.
+				t.Setenv("SSL_CERT_FILE", l.ca)
 				config = "version = 2\n" + strings.ReplaceAll(config, "plugins.cri.", "plugins.\"io.containerd.grpc.v1.cri\".")
 			}
 			l.criPulls(t, b, "/v2/registry.k8s.io/", config)
