@@ -34,6 +34,10 @@ func TestBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := configured(t, Options{CA: testCA, Runs: []string{runs}})
+	sending := &responseWriter{}
+	sending.bytes.Store(12 << 20)
+	sending.length.Store(90 << 20)
+	m.metrics.transfers.enter(sending, "[fd00:1234:5678:9abc:def0:1234:5678:9abc]:40000", "/v2/registry.k8s.io/kube-proxy/blobs/sha256:"+strings.Repeat("0123456789abcdef", 4), time.Now())
 	var asked sync.Map
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Store(r.URL.Path, true)
@@ -85,11 +89,12 @@ func TestBrowser(t *testing.T) {
 	})
 }
 
-// browserRun is the log of a run on six hosts that has reached the stage runtime.
+// browserRun is the log of a run on six hosts that has reached the stage controlplane. Its last
+// event is in the future, so that a slow browser does not find the run silent.
 func browserRun() []byte {
 	var b bytes.Buffer
 	line := func(format string, args ...any) {
-		fmt.Fprintf(&b, `{"time":%q,`+format+"}\n", append([]any{time.Now().UTC().Format(time.RFC3339)}, args...)...)
+		fmt.Fprintf(&b, `{"time":%q,`+format+"}\n", append([]any{time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, args...)...)
 	}
 	line(`"event":"run","command":"install","cluster":"production"`)
 	stages := strings.Fields("connect facts preflight mirror host time packages pki etcd loadbalancer runtime images controlplane")

@@ -170,12 +170,19 @@ func (r *run) cell(host, stage string) *runCell {
 	return c
 }
 
-// runName returns a name for the page: bounded, and without control characters.
-func runName(s string) string {
-	s = strings.ToValidUTF8(s, "")
-	for len(s) > maxRunName {
-		_, n := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-n]
+// runName returns a name for the page.
+func runName(s string) string { return bounded(s, maxRunName) }
+
+// bounded returns s without control characters and with at most limit bytes; an ellipsis
+// takes the place of the rest.
+func bounded(s string, limit int) string {
+	const ellipsis = "…"
+	if s = strings.ToValidUTF8(s, ""); len(s) > limit {
+		for len(s) > limit-len(ellipsis) {
+			_, n := utf8.DecodeLastRuneInString(s)
+			s = s[:len(s)-n]
+		}
+		s += ellipsis
 	}
 	return strings.Map(printable, s)
 }

@@ -116,7 +116,7 @@ func TestRunIsBounded(t *testing.T) {
 	if len(r.Hosts) != maxRunHosts || len(r.Stages) != maxRunStages {
 		t.Errorf("%d hosts, %d stages", len(r.Hosts), len(r.Stages))
 	}
-	if got := r.Hosts[0].cells["host"].Now; got != strings.Repeat("é", maxRunName/2) {
+	if got := r.Hosts[0].cells["host"].Now; got != strings.Repeat("é", maxRunName/2-2)+"…" {
 		t.Errorf("name %q", got)
 	}
 	v := r.view(languages["en"], time.Now())

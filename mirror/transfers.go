@@ -52,7 +52,7 @@ func (t *transfers) list() []transfer {
 		if host, _, err := net.SplitHostPort(x.Client); err == nil {
 			x.Client = host
 		}
-		x.Client, x.Path = runName(x.Client), runName(x.Path)
+		x.Client, x.Path = runName(x.Client), bounded(x.Path, maxPath)
 		out = append(out, x)
 	}
 	slices.SortFunc(out, func(a, b transfer) int {
