@@ -89,7 +89,7 @@ browser: ## show the mirror's page in Debian's chromium, both languages and colo
 clients: ## real clients that Debian lacks: containerd 2 and helm pull from the mirror (root; the first run builds them)
 	c=$$(test/lab/components/build.sh containerd helm) && \
 	OFFK8S_TEST_CONTAINERD=$$(awk '$$1 == "containerd" {print $$2}' <<<"$$c") OFFK8S_TEST_HELM=$$(awk '$$1 == "helm" {print $$2}' <<<"$$c")/helm \
-	  $(GO) test ./mirror -run 'Containerd|Helm' -count=1 -v
+	  $(GO) test ./mirror -run 'Containerd|Peer|Helm' -count=1 -v
 
 kills: ## kill pack at 200 random moments; the next run makes the same bytes; ten minutes
 	OFFK8S_KILLS=200 $(GO) test ./cmd/offk8s -run PackKilledAnywhere -count=1 -timeout 1h -v

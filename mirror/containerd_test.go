@@ -55,18 +55,13 @@ func TestContainerd(t *testing.T) {
 	}
 }
 
-// The kubelet's way to pull, with hosts.toml and with the settings from before it. It takes the platform of the host and nothing of those that the bundle leaves
-// out. OFFK8S_TEST_CONTAINERD is a list of directories with other containerds than Debian's (make clients).
+// The kubelet's way to pull, with hosts.toml and with the settings from before it. It takes the
+// platform of the host and nothing of those that the bundle leaves out.
 func TestContainerdCRI(t *testing.T) {
-	testenv.NeedTool(t, "containerd", "curl")
+	testenv.NeedTool(t, "curl")
 	testenv.NeedRoot(t)
-	path := os.Getenv("PATH")
-	for _, dir := range append([]string{""}, filepath.SplitList(os.Getenv("OFFK8S_TEST_CONTAINERD"))...) {
-		if dir != "" {
-			t.Setenv("PATH", dir+":"+path)
-		}
-		version := strings.Fields(runTool(t, nil, "containerd", "--version"))[2]
-		t.Run(version+" hosts.toml", func(t *testing.T) {
+	forContainerds(t, func(t *testing.T, version string) {
+		t.Run("hosts.toml", func(t *testing.T) {
 			b := smallBundle(t)
 			l := newLab(t, b)
 			l.config(t, "/config/hosts.toml", "certs.d/_default/hosts.toml")
@@ -75,7 +70,7 @@ func TestContainerdCRI(t *testing.T) {
 				t.Errorf("an image that the bundle lacks: %v", err)
 			}
 		})
-		t.Run(version+" mirrors", func(t *testing.T) {
+		t.Run("mirrors", func(t *testing.T) {
 			b := smallBundle(t)
 			l := newLab(t, b)
 			text, err := os.ReadFile(l.config(t, "/config/containerd-v1.toml", "containerd.toml"))
@@ -90,6 +85,19 @@ func TestContainerdCRI(t *testing.T) {
 			}
 			l.criPulls(t, b, "/v2/registry.k8s.io/", config)
 		})
+	})
+}
+
+// forContainerds runs a test with Debian's containerd, and with those of the list
+// OFFK8S_TEST_CONTAINERD, directories with other ones (make clients).
+func forContainerds(t *testing.T, f func(t *testing.T, version string)) {
+	t.Helper()
+	testenv.NeedTool(t, "containerd")
+	path := os.Getenv("PATH")
+	for _, dir := range append([]string{path}, filepath.SplitList(os.Getenv("OFFK8S_TEST_CONTAINERD"))...) {
+		t.Setenv("PATH", dir+":"+path)
+		version := strings.Fields(runTool(t, nil, "containerd", "--version"))[2]
+		t.Run(version, func(t *testing.T) { f(t, version) })
 	}
 }
 
