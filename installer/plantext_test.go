@@ -123,7 +123,7 @@ func TestReportText(t *testing.T) {
 	}
 	r := &Report{Mode: agent.ModeCheck, Hosts: []HostReport{
 		{Host: "a", OK: 3, Differs: 2, Steps: []StepReport{differs("/x", "missing"), differs("/y", ""), {ID: "/f", State: step.Failed, Reason: "boom"}}, Error: "boom"},
-		{Host: "b", Differs: 1, Steps: []StepReport{differs("/x", "missing"), {ID: "/c", State: step.Changed}, {ID: "/n", State: agent.NotRun}, {ID: "/u", State: step.Failed, Reason: "busy"}}, Error: "1 of 9", Stays: []string{"chrony"}},
+		{Host: "b", Differs: 1, Steps: []StepReport{differs("/x", "missing"), {ID: "/c", State: step.Changed}, {ID: "/n", State: agent.NotRun}, {ID: "/u", State: step.Failed, Reason: "busy"}}, Error: "1 of 9", Stays: []string{"chrony"}, Gone: []string{"systemd-timesyncd"}},
 	}}
 	const want = `all hosts (2)
   would change: file /x (missing)
@@ -133,6 +133,7 @@ b
   failed: /u (busy)
 b
   stay installed: chrony
+  were removed for them by apt, install them again if you want them: systemd-timesyncd
 a: ok 3, would change 2, verified 0, skipped 0, failed 0, not run 0
 b: ok 0, would change 1, verified 0, skipped 0, failed 0, not run 0
 `

@@ -51,6 +51,8 @@ type HostReport struct {
 	Steps []StepReport `json:"steps,omitempty"`
 	// Stays lists the packages that reset left on purpose.
 	Stays []string `json:"stays,omitempty"`
+	// Gone lists the packages that apt had removed for others, and that reset does not install.
+	Gone []string `json:"gone,omitempty"`
 
 	err error
 }
@@ -135,11 +137,11 @@ func (r *Report) failed() map[string]bool {
 	return out
 }
 
-func (r *Report) stays(hostName string, names []string) {
+func (r *Report) stays(hostName string, stays, gone []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h := r.host(hostName)
-	h.Stays = append(h.Stays, names...)
+	h.Stays, h.Gone = append(h.Stays, stays...), append(h.Gone, gone...)
 }
 
 // Changed returns the number of steps that changed something.

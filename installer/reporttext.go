@@ -12,7 +12,7 @@ import (
 )
 
 // WriteText writes the report for people: pending changes, failures that the error of
-// the host does not have, and packages that stay. It leaves out the changes made, which
+// the host does not have, and packages that stay or are gone. It leaves out the changes made, which
 // a Progress has shown, and the errors of hosts, which are in the error of the run; the
 // JSON form has both.
 func (r *Report) WriteText(w io.Writer) error {
@@ -33,6 +33,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 		if len(h.Stays) > 0 {
 			stays.add(h.Host, "stay installed: "+strings.Join(h.Stays, " "))
+		}
+		if len(h.Gone) > 0 {
+			stays.add(h.Host, "were removed for them by apt, install them again if you want them: "+strings.Join(h.Gone, " "))
 		}
 	}
 	pending.write(b, "")

@@ -263,7 +263,7 @@ func (r *runner) event(stageName string, h PlanHost, e agent.Event) {
 		}
 		r.report.step(h.Host, s)
 	case agent.EventStays:
-		r.report.stays(h.Host, e.Stays)
+		r.report.stays(h.Host, e.Stays, e.Gone)
 	}
 }
 

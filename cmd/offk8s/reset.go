@@ -32,7 +32,8 @@ func (a *app) resetCommand() *cobra.Command {
 		Short: "Undo install on all or some hosts",
 		Long: `Restores the earlier state of every host from the host's journal: stops and removes
 units and containers, unmounts, restores files, removes the data of etcd and the
-kubelet. Operating system packages stay and are listed. This destroys the cluster.
+kubelet. Operating system packages stay and are listed, as are those that apt removed for
+them, such as systemd-timesyncd for chrony. This destroys the cluster.
 If a host cannot be reached, the others are reset all the same.
 
 With --host, only those hosts are reset; reset then says what remains of etcd and the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,6 +147,13 @@ func TestUndoReportsPackagesThatStay(t *testing.T) {
 			return steptest.Exit(c.Argv, 1, "not installed")
 		case c.Argv[0] == "dnf":
 			installed[last] = true
+		case c.Argv[0] == "dpkg-query" && !installed[last]:
+			return steptest.Say("un ")
+		case c.Argv[0] == "dpkg-query":
+			return steptest.Say("ii ")
+		case c.Argv[0] == "apt-get":
+			installed[last] = !slices.Contains(c.Argv, "--download-only")
+			return steptest.Say("The following packages will be REMOVED:\n  systemd-timesyncd\nThe following NEW\n")
 		}
 		return steptest.Say("")
 	}
@@ -155,16 +163,23 @@ func TestUndoReportsPackagesThatStay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	p := &step.Packages{Manager: "apt", Names: []string{"ipset"}, Source: "/etc/offk8s/r"}
+	if _, err := w.do(w.request(agent.ModeApply, item("more-packages", p))); err != nil {
+		t.Fatal(err)
+	}
 	events, err := w.do(w.request(agent.ModeUndo))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stays []string
+	var stays, gone []string
 	for _, e := range events {
-		stays = append(stays, e.Stays...)
+		stays, gone = append(stays, e.Stays...), append(gone, e.Gone...)
 	}
-	if diff := cmp.Diff([]string{"chrony", "socat"}, stays); diff != "" {
+	if diff := cmp.Diff([]string{"chrony", "ipset", "socat"}, stays); diff != "" {
 		t.Errorf("both runs count (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"systemd-timesyncd"}, gone); diff != "" {
+		t.Errorf("removed by apt (-want +got):\n%s", diff)
 	}
 }
 

@@ -132,7 +132,7 @@ const (
 	EventLog   EventType = "log"
 	EventFacts EventType = "facts"
 	EventProbe EventType = "probe" // the answers of ModeProbe and ModeListen
-	EventStays EventType = "stays" // what Undo retains
+	EventStays EventType = "stays" // what Undo retains, and does not bring back
 	EventAlive EventType = "alive" // a sign of life, not part of an answer
 	EventEnd   EventType = "end"
 )
@@ -156,6 +156,7 @@ type Event struct {
 	Key   []byte       `json:"key,omitempty"`
 	Facts *facts.Facts `json:"facts,omitempty"`
 	Stays []string     `json:"stays,omitempty"`
+	Gone  []string     `json:"gone,omitempty"`
 	// Answers are in the order of Request.Probes.
 	Answers []probe.Answer `json:"answers,omitempty"`
 	// Of the end: empty on success. Code stands for one of the errors below.

@@ -115,7 +115,7 @@ func (s *session) pruneOne(ctx context.Context, j *journal, r *record, kept []*r
 	}
 	err = errors.Join(s.handOver(j, r, kept, heirs), j.nextGeneration())
 	if err == nil {
-		_, err = s.undoOne(ctx, j, r, env)
+		_, _, err = s.undoOne(ctx, j, r, env)
 	}
 	ev.State, ev.Took = step.Changed, time.Since(start)
 	if err != nil {

@@ -18,15 +18,15 @@ import (
 // removes the state of offk8s, the journal last.
 func (s *session) undo(ctx context.Context, j *journal) error {
 	env, runAfter := s.undoEnv()
-	var stays []string
+	var stays, gone []string
 	failed, all := 0, len(j.records)
 	for _, r := range slices.Backward(slices.Clone(j.records)) {
 		start := time.Now()
 		if err := s.out.send(Event{Type: EventStart, ID: r.ID}); err != nil {
 			return err
 		}
-		left, err := s.undoOne(ctx, j, r, env)
-		stays = append(stays, left...)
+		left, lost, err := s.undoOne(ctx, j, r, env)
+		stays, gone = append(stays, left...), append(gone, lost...)
 		ev := Event{Type: EventStep, ID: r.ID, State: step.Changed, Reason: "restored", Took: time.Since(start)}
 		if err != nil {
 			failed++
@@ -40,9 +40,10 @@ func (s *session) undo(ctx context.Context, j *journal) error {
 		}
 	}
 	runAfter(ctx)
-	if len(stays) > 0 {
+	if len(stays)+len(gone) > 0 {
 		slices.Sort(stays)
-		if err := s.out.send(Event{Type: EventStays, Stays: slices.Compact(stays)}); err != nil {
+		slices.Sort(gone)
+		if err := s.out.send(Event{Type: EventStays, Stays: slices.Compact(stays), Gone: slices.Compact(gone)}); err != nil {
 			return err
 		}
 	}
@@ -73,18 +74,18 @@ func (s *session) undoEnv() (*step.Env, func(context.Context)) {
 	}
 }
 
-func (s *session) undoOne(ctx context.Context, j *journal, r *record, env *step.Env) (stays []string, err error) {
+func (s *session) undoOne(ctx context.Context, j *journal, r *record, env *step.Env) (stays, gone []string, err error) {
 	st, err := s.stepOf(r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := st.Undo(ctx, env, r.prior()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if k, ok := st.(step.Retainer); ok {
-		stays = k.Retained(r.prior())
+		stays, gone = k.Retained(r.prior())
 	}
-	return stays, j.undone(r)
+	return stays, gone, j.undone(r)
 }
 
 // stepOf returns the step of a record.

@@ -21,7 +21,8 @@ const (
 // only: the package manager gets a configuration of offk8s for the call, and the
 // host's configuration neither matters nor changes.
 // The package manager checks signatures. Undo removes no package, since other
-// software may use it by then; reset reports the installed packages.
+// software may use it by then, and the bundle does not have those that apt removed for one;
+// reset reports both.
 type Packages struct {
 	NoUndo
 	Manager string   `json:"manager"` // ManagerApt, ManagerDnf or ManagerYum
@@ -89,7 +90,7 @@ func (p *Packages) Check(ctx context.Context, env *Env) (Result, error) {
 	}
 	return Result{
 		State: Differs, Reason: "not installed: " + strings.Join(missing, " "),
-		Prior: priorJSON(packagesPrior{missing}),
+		Prior: priorJSON(packagesPrior{Missing: missing}),
 	}, nil
 }
 
@@ -103,21 +104,20 @@ func (p *Packages) Apply(ctx context.Context, env *Env) (Result, error) {
 			return Result{}, err
 		}
 	}
-	if err := p.install(ctx, env, missing); err != nil {
-		return Result{}, fmt.Errorf("install %s: %w", strings.Join(missing, " "), err)
+	removed, err := p.install(ctx, env, missing)
+	prior := priorJSON(packagesPrior{missing, removed})
+	if err != nil {
+		return Result{Prior: prior}, fmt.Errorf("install %s: %w", strings.Join(missing, " "), err)
 	}
-	return Result{
-		State: Changed, Reason: "installed " + strings.Join(missing, " "),
-		Prior: priorJSON(packagesPrior{missing}),
-	}, nil
+	return Result{State: Changed, Reason: "installed " + strings.Join(missing, " "), Prior: prior}, nil
 }
 
-func (p *Packages) Retained(raw json.RawMessage) []string {
+func (p *Packages) Retained(raw json.RawMessage) (stays, gone []string) {
 	var prior packagesPrior
 	if json.Unmarshal(raw, &prior) != nil {
-		return nil
+		return nil, nil
 	}
-	return prior.Missing
+	return prior.Missing, prior.Removed
 }
 
 // CacheDir is the package managers' cache for the bundle's repository, apart from
@@ -128,9 +128,11 @@ const CacheDir = "/var/cache/offk8s"
 // before the transaction, of which an interruption may leave a part.
 func packageStamp(name string) string { return "package/" + name }
 
-// packagesPrior lists the packages that were not installed before.
+// packagesPrior lists the packages that were not installed before, and those that apt removed
+// because they conflict with them.
 type packagesPrior struct {
 	Missing []string `json:"missing"`
+	Removed []string `json:"removed,omitempty"`
 }
 
 // missing asks the package database which names are not installed: first for those of all
@@ -201,12 +203,13 @@ func (p *Packages) installed(ctx context.Context, env *Env, names ...string) (bo
 // removed but left their configuration, "rc".
 func dpkgInstalled(abbrev string) bool { return len(abbrev) > 1 && abbrev[1] == 'i' }
 
-// install runs the package manager for names.
-func (p *Packages) install(ctx context.Context, env *Env, names []string) error {
+// install runs the package manager for names, and returns the packages that it removes for
+// them. Only apt does so.
+func (p *Packages) install(ctx context.Context, env *Env, names []string) (removed []string, err error) {
 	if p.Manager == ManagerApt {
 		return p.aptInstall(ctx, env, names)
 	}
-	return p.yumInstall(ctx, env, names)
+	return nil, p.yumInstall(ctx, env, names)
 }
 
 // yumInstall runs yum or dnf with a separate main configuration, so that the host's
@@ -264,34 +267,49 @@ func (p *Packages) yumConf() string {
 
 // aptInstall runs apt with a separate configuration, so that it neither uses nor
 // changes the host's sources, proxies and hooks.
-func (p *Packages) aptInstall(ctx context.Context, env *Env, names []string) error {
+func (p *Packages) aptInstall(ctx context.Context, env *Env, names []string) (removed []string, err error) {
 	dir := CacheDir + "/apt"
 	for _, d := range []string{dir + "/lists/partial", dir + "/archives/partial"} {
 		if err := env.makeParents(d + "/x"); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	conf := dir + "/apt.conf"
 	if err := env.write(place{path: conf, mode: 0o644}, strings.NewReader(p.aptConf(dir))); err != nil {
-		return err
+		return nil, err
 	}
 	environ := []string{"APT_CONFIG=" + conf, "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1"}
 	get := []string{"apt-get", "-q"}
 	install := append([]string{"-y", "--no-install-recommends", "install"}, names...)
 	// apt accepts any speed of a mirror that does not stall, so the downloads come first.
 	for _, args := range [][]string{{"update"}, append([]string{"--download-only"}, install...)} {
-		if _, err := env.Run.Run(ctx, Cmd{Argv: slices.Concat(get, args), Env: environ, Timeout: downloadLimit}); err != nil {
-			return err
+		out, err := env.Run.Run(ctx, Cmd{Argv: slices.Concat(get, args), Env: environ, Timeout: downloadLimit})
+		if err != nil {
+			return nil, err
 		}
+		removed = aptRemoves(string(out.Stdout))
 	}
 	if err := p.mask(ctx, env, "mask"); err != nil {
-		return err
+		return nil, err
 	}
 	// The mask stays if this fails or is interrupted: a Unit step removes it.
 	if err := transaction(ctx, env, Cmd{Argv: slices.Concat(get, install), Env: environ}); err != nil {
-		return err
+		return removed, err
 	}
-	return p.mask(ctx, env, "unmask")
+	return removed, p.mask(ctx, env, "unmask")
+}
+
+// aptRemoves returns the packages that apt-get announces to remove, in the indented lines
+// below a heading.
+func aptRemoves(out string) (names []string) {
+	_, list, _ := strings.Cut("\n"+out, "\nThe following packages will be REMOVED:\n")
+	for line := range strings.Lines(list) {
+		if !strings.HasPrefix(line, "  ") {
+			break
+		}
+		names = append(names, strings.Fields(strings.ReplaceAll(line, "*", ""))...)
+	}
+	return names
 }
 
 // mask masks the units of Masked until the next boot, or unmasks them.
@@ -333,6 +351,6 @@ func (p *Packages) MergePrior(first, later json.RawMessage) (json.RawMessage, er
 	if err := unmarshalBoth(first, later, &a, &b); err != nil {
 		return nil, err
 	}
-	a.Missing = union(a.Missing, b.Missing)
+	a.Missing, a.Removed = union(a.Missing, b.Missing), union(a.Removed, b.Removed)
 	return priorJSON(a), nil
 }

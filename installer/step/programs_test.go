@@ -88,8 +88,8 @@ func TestPackages(t *testing.T) {
 				}
 			}
 		}
-		if got := p.Retained([]byte(`{"missing":["socat"]}`)); !slices.Equal(got, []string{"socat"}) {
-			t.Errorf("stays: %q", got)
+		if stays, gone := p.Retained([]byte(`{"missing":["socat"],"removed":["ntp"]}`)); !slices.Equal(stays, []string{"socat"}) || !slices.Equal(gone, []string{"ntp"}) {
+			t.Errorf("stays: %q, gone: %q", stays, gone)
 		}
 	}
 	for _, bad := range []string{"-o", "--root=/x", "", "a b", "./x.rpm", "$(x)"} {
@@ -99,6 +99,40 @@ func TestPackages(t *testing.T) {
 	}
 	if (&step.Packages{Manager: "apt", Names: []string{"socat"}, Source: "/x", Masked: []string{"--now"}}).Validate() == nil {
 		t.Error("accepts a unit that is an option")
+	}
+}
+
+// apt removes a package that conflicts with a new one, such as timesyncd for chrony. Reset
+// names it, also if the transaction ended early.
+func TestPackagesThatAptRemoves(t *testing.T) {
+	const plan = "Reading package lists...\nThe following packages will be REMOVED:\n  ntp* systemd-timesyncd\n" +
+		"The following NEW packages will be installed:\n  chrony\n0 upgraded, 1 newly installed, 2 to remove.\n"
+	for _, fails := range []bool{false, true} {
+		w := steptest.New(t)
+		w.Programs = func(_ context.Context, c step.Cmd) (step.Output, error) {
+			switch {
+			case c.Argv[0] == "dpkg-query":
+				return steptest.Say("un ")
+			case slices.Contains(c.Argv, "--download-only"):
+				return steptest.Say(plan)
+			case fails && slices.Contains(c.Argv, "install"):
+				return steptest.Exit(c.Argv, 100, "E: no")
+			}
+			return steptest.Say("")
+		}
+		p := &step.Packages{Manager: "apt", Names: []string{"chrony"}, Source: "/etc/offk8s/r"}
+		res, err := p.Apply(t.Context(), w.Env())
+		if (err != nil) != fails {
+			t.Fatal(err)
+		}
+		merged, err := p.MergePrior([]byte(`{"missing":["socat"],"removed":["ntp"]}`), res.Prior)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stays, gone := p.Retained(merged)
+		if want := []string{"ntp", "systemd-timesyncd"}; !slices.Equal(gone, want) || len(stays) != 2 {
+			t.Errorf("gone: %q, want %q; stays: %q", gone, want, stays)
+		}
 	}
 }
 

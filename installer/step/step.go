@@ -126,8 +126,9 @@ type Observer interface {
 
 // Retainer is implemented by kinds whose Undo retains something on purpose.
 type Retainer interface {
-	// Retained names the things that the step, with this prior, added and Undo retains.
-	Retained(prior json.RawMessage) []string
+	// Retained names the things that the step, with this prior, added and Undo retains, and
+	// those that it removed and Undo does not bring back.
+	Retained(prior json.RawMessage) (stays, gone []string)
 }
 
 // Merger is implemented by kinds whose later runs may change more than the first. For
