@@ -10,7 +10,7 @@ import (
 func (a *app) planCommand() *cobra.Command {
 	var o clusterOptions
 	var host string
-	var graph bool
+	var graph, ports bool
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Print what install would do, without connecting to any host",
@@ -21,13 +21,15 @@ install --dry-run also checks the hosts and reports what differs.
 
 Steps of a stage that read the same on several hosts are printed once, with HOST for the
 name of each host; --host prints those of one host, all in order. --graph prints a picture
-of the topology instead, as SVG, from cluster.yaml alone.
+of the topology instead, as SVG, from cluster.yaml alone; --ports prints the ports that
+firewalls between the hosts have to let through.
 
 Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not allowed;
 6 the bundle does not suit the cluster.`,
 		Example: `  offk8s plan -f cluster.yaml --key offk8s.pub
   offk8s plan --host cp-1 --key offk8s.pub
   offk8s plan --graph > topology.svg
+  offk8s plan --ports --key offk8s.pub
   offk8s plan --format json > plan.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,6 +52,10 @@ Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not 
 			if _, err := installer.Judge(in); err != nil {
 				return err
 			}
+			if ports {
+				list := stage.NewPorts(in)
+				return a.result(list, list.WriteText)
+			}
 			plan, err := installer.NewPlan(in, stage.Install())
 			if err != nil {
 				return err
@@ -64,5 +70,7 @@ Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not 
 	o.mirrorFlags(cmd)
 	cmd.Flags().StringVar(&host, "host", "", "print only the steps of this host")
 	cmd.Flags().BoolVar(&graph, "graph", false, "print a picture of the topology, SVG")
+	cmd.Flags().BoolVar(&ports, "ports", false, "print the ports that firewalls between hosts have to let through")
+	cmd.MarkFlagsMutuallyExclusive("host", "graph", "ports")
 	return cmd
 }

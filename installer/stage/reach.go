@@ -20,6 +20,7 @@ type way struct {
 	protocol string // "tcp", "udp", "vrrp", "ipip"
 	port     int
 	from     func(manifests.Host) bool
+	use      string
 }
 
 // String is "cp-1 6443/tcp".
@@ -48,14 +49,14 @@ func hasAny(roles ...manifests.Role) func(manifests.Host) bool {
 // ports, such as those of services, are for users.
 func (in Input) ways() []way {
 	var out []way
-	add := func(to manifests.Host, from func(manifests.Host) bool, ports ...string) {
+	add := func(use string, to manifests.Host, from func(manifests.Host) bool, ports ...string) {
 		for _, p := range ports {
 			number, protocol, ok := strings.Cut(p, "/")
 			if !ok {
 				number, protocol = "0", p
 			}
 			if n, err := strconv.Atoi(number); err == nil {
-				out = append(out, way{to, protocol, n, from})
+				out = append(out, way{to, protocol, n, from, use})
 			}
 		}
 	}
@@ -66,20 +67,20 @@ func (in Input) ways() []way {
 	}
 	for _, h := range in.Cluster.Hosts {
 		if h.HasRole(manifests.RoleControlPlane) {
-			add(h, clients, manifests.DefaultAPIPort+"/tcp")
-			add(h, anybody, "123/udp")
+			add("API", h, clients, manifests.DefaultAPIPort+"/tcp")
+			add("time", h, anybody, "123/udp")
 		}
 		if h.HasRole(manifests.RoleEtcd) {
-			add(h, hasAny(manifests.RoleControlPlane, manifests.RoleEtcd), etcdClientPort+"/tcp")
-			add(h, hasAny(manifests.RoleEtcd), etcdPeerPort+"/tcp")
+			add("etcd", h, hasAny(manifests.RoleControlPlane, manifests.RoleEtcd), etcdClientPort+"/tcp")
+			add("etcd members", h, hasAny(manifests.RoleEtcd), etcdPeerPort+"/tcp")
 		}
 		if h.IsNode() {
-			add(h, hasAny(manifests.RoleControlPlane), kubeletPort+"/tcp")
-			add(h, manifests.Host.IsNode, slices.Concat(network.Ports, network.Protocols)...)
+			add("kubelet", h, hasAny(manifests.RoleControlPlane), kubeletPort+"/tcp")
+			add("pod network", h, manifests.Host.IsNode, slices.Concat(network.Ports, network.Protocols)...)
 		}
 		if in.Cluster.Balancing() == manifests.BalanceHosts && h.HasRole(manifests.RoleLoadBalancer) {
-			add(h, clients, in.Cluster.BalancerPort()+"/tcp")
-			add(h, hasAny(manifests.RoleLoadBalancer), "vrrp")
+			add("load balancer", h, clients, in.Cluster.BalancerPort()+"/tcp")
+			add("virtual address", h, hasAny(manifests.RoleLoadBalancer), "vrrp")
 		}
 	}
 	return out
