@@ -183,7 +183,8 @@ func stored(layers []ocispec.Descriptor, root digest.Digest, lock *manifests.Loc
 }
 
 // explain returns the cause of ctx if it is done, else err, which wraps ErrDenied if the
-// registry wants other credentials.
+// registry wants other credentials. A registry that cannot be reached is named once, not for
+// each scheme that was tried.
 func explain(ctx context.Context, err error) error {
 	answer, ok := errors.AsType[*transport.Error](err)
 	switch {
@@ -191,6 +192,9 @@ func explain(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case ok && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
 		return fmt.Errorf("%w: %w", ErrDenied, err)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return op
 	}
 	return err
 }
