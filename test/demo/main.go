@@ -84,7 +84,9 @@ func (w *world) pack(ctx context.Context) error {
 	fmt.Println("\nThe --rewrite flags lead to the small upstream in this program; a pack from the internet needs none.")
 	args := []string{"pack", "--version", "1.36", "--arch", "amd64", "--os", "rocky-9,debian-12", "-o", "bundle.tar", "--key", "offk8s.key", "--catalog", "catalog"}
 	for _, m := range up.Rewrites() {
-		args = append(args, "--rewrite", m.From+"="+m.To)
+		if slices.Contains(needed, m.From) {
+			args = append(args, "--rewrite", m.From+"="+m.To)
+		}
 	}
 	return errors.Join(
 		w.offk8s(ctx, 0, "keys", "generate", "-o", "offk8s.key", "--no-passphrase"),
@@ -93,6 +95,9 @@ func (w *world) pack(ctx context.Context) error {
 		w.offk8s(ctx, 0, "inspect", "--key", "offk8s.pub", "bundle.tar"),
 	)
 }
+
+// needed are the upstreams of the demo's bundle.
+var needed = []string{"apt:debian", "apt:debian-security", "ghcr.io", "https://dl.k8s.io", "https://dl.rockylinux.org", "https://github.com", "registry.k8s.io"}
 
 // tamper shows that verify detects one changed byte.
 func (w *world) tamper(ctx context.Context) error {
