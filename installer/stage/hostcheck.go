@@ -35,7 +35,7 @@ func checkSetup(c *checks, in Input, h manifests.Host, f facts.Facts) {
 	s := f.System
 	c.recommend(len(s.Proxies) == 0, Check{
 		Name: "proxies", Found: cmp.Or(strings.Join(s.Proxies, ", "), "none"), Want: "none for services",
-		Hint: "the cluster's daemons do without: if the container runtime needs it for other registries, set it in a drop-in file of its unit, with the mirror, the hosts, pods and services in NO_PROXY",
+		Hint: "the cluster's daemons do without: if the container runtime needs it for other registries, set it in a drop-in file of its unit, with the mirror, the hosts, pods and services in NO_PROXY. A user's kubectl obeys it: the API belongs in NO_PROXY",
 	})
 	c.recommend(s.Entropy == 0 || s.Entropy >= minEntropy, Check{
 		Name: "entropy", Found: fmt.Sprintf("%d bits", s.Entropy), Want: fmt.Sprintf("%d bits", minEntropy),
