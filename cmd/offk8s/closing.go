@@ -79,18 +79,21 @@ func (c closing) writeText(w io.Writer, cluster string) {
 	fmt.Fprintf(w, "back up the directory %s: without it nobody can change this cluster\n", c.BackUp)
 }
 
+// runOutput is the result of install and reset.
+type runOutput struct {
+	Changed int `json:"changed"`
+	Pending int `json:"pending"`
+	Failed  int `json:"failed"`
+	closing
+	Slowest slowStep `json:"slowest,omitzero"`
+	Log     string   `json:"log,omitempty"` // file
+	*installer.Report
+}
+
 // runResult prints the report of a run, with the totals that scripts read and, if the
 // cluster runs, the closing words.
 func (a *app) runResult(r *installer.Report, run *clusterRun, end closing) error {
-	v := struct {
-		Changed int `json:"changed"`
-		Pending int `json:"pending"`
-		Failed  int `json:"failed"`
-		closing
-		Slowest slowStep `json:"slowest,omitzero"`
-		Log     string   `json:"log,omitempty"` // file
-		*installer.Report
-	}{r.Changed(), r.Pending(), len(r.Hosts) - len(r.Unaffected()), end, run.slowest.step, run.logFile, r}
+	v := runOutput{r.Changed(), r.Pending(), len(r.Hosts) - len(r.Unaffected()), end, run.slowest.step, run.logFile, r}
 	return a.result(v, func(w io.Writer) error {
 		var b strings.Builder
 		if err := r.WriteText(&b); err != nil {

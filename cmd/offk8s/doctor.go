@@ -95,15 +95,18 @@ func advise(checks []stage.Check, missing map[string]error) []stage.Check {
 	return checks
 }
 
+// diagnosis is the result of doctor.
+type diagnosis struct {
+	Cluster string        `json:"cluster"`
+	Pass    int           `json:"pass"`
+	Warn    int           `json:"warn"`
+	Fail    int           `json:"fail"`
+	Checks  []stage.Check `json:"checks"`
+}
+
 // diagnosis prints the checks. It returns an error with the exit code if one failed.
 func (a *app) diagnosis(cluster string, checks []stage.Check) error {
-	v := struct {
-		Cluster string        `json:"cluster"`
-		Pass    int           `json:"pass"`
-		Warn    int           `json:"warn"`
-		Fail    int           `json:"fail"`
-		Checks  []stage.Check `json:"checks"`
-	}{Cluster: cluster, Checks: checks}
+	v := diagnosis{Cluster: cluster, Checks: checks}
 	for _, c := range checks {
 		switch c.Verdict {
 		case stage.Pass:

@@ -81,6 +81,13 @@ cannot be reached: nothing was stopped; 11 another operator works on a host.`,
 	return cmd
 }
 
+// drillOutput is the result of drill.
+type drillOutput struct {
+	Cluster string         `json:"cluster"`
+	Drills  []drill.Result `json:"drills"`
+	Log     string         `json:"log,omitempty"` // file
+}
+
 func (a *app) drill(ctx context.Context, o drillCmdOptions) (err error) {
 	for _, name := range o.only {
 		if !slices.Contains(stage.DrillNames(), name) {
@@ -125,11 +132,7 @@ func (a *app) drill(ctx context.Context, o drillCmdOptions) (err error) {
 	results, err := runDrills(ctx, fleet, stage.Input{Cluster: c}, state, run, installer.DrillOptions{Only: o.only, Limit: o.limit})
 	run.end()
 	if len(results) > 0 {
-		v := struct {
-			Cluster string         `json:"cluster"`
-			Drills  []drill.Result `json:"drills"`
-			Log     string         `json:"log,omitempty"` // file
-		}{c.Name, results, run.logFile}
+		v := drillOutput{c.Name, results, run.logFile}
 		err = errors.Join(err, a.result(v, func(w io.Writer) error { return writeDrills(w, results) }))
 	}
 	if err == nil {

@@ -125,6 +125,13 @@ Exit status: 0 done; 1 the program of --sign-exec failed; 2 usage;
 	return cmd
 }
 
+// revocation is the result of keys revoke.
+type revocation struct {
+	Key      string   `json:"key"`
+	Sequence int      `json:"sequence"` // of the statement
+	Revoked  []string `json:"revoked"`
+}
+
 func (a *app) revokeKeys(ctx context.Context, o signerOptions, args []string) error {
 	open, err := trustOptions{keys: args}.pins()
 	if err != nil {
@@ -150,11 +157,7 @@ func (a *app) revokeKeys(ctx context.Context, o signerOptions, args []string) er
 	if err := trust.AddHistory(o.path(), h); err != nil {
 		return err
 	}
-	v := struct {
-		Key      string   `json:"key"`
-		Sequence int      `json:"sequence"` // of the statement
-		Revoked  []string `json:"revoked"`
-	}{o.path(), len(h), revoked}
+	v := revocation{o.path(), len(h), revoked}
 	a.notef("pack or sign a bundle with %s, and bring it: those who have seen it refuse the revoked keys", v.Key)
 	return a.result(v, func(w io.Writer) error {
 		return printLines(w, fmt.Sprintf("statement %d in %s", v.Sequence, v.Key), "revoked "+strings.Join(revoked, " "))

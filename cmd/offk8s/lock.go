@@ -34,6 +34,12 @@ match its signature; 5 refused by --require; 11 cache in use.`,
 	return cmd
 }
 
+// writtenLock is the result of lock.
+type writtenLock struct {
+	Path      string `json:"path"`
+	Artifacts int    `json:"artifacts"`
+}
+
 func (a *app) lock(ctx context.Context, o packOptions) error {
 	src, err := a.openSources(o)
 	if err != nil {
@@ -56,10 +62,7 @@ func (a *app) lock(ctx context.Context, o packOptions) error {
 	if err := durable.WriteFile(output, lock.Encode(), 0o644); err != nil {
 		return err
 	}
-	v := struct {
-		Path      string `json:"path"`
-		Artifacts int    `json:"artifacts"`
-	}{output, len(lock.Artifacts)}
+	v := writtenLock{output, len(lock.Artifacts)}
 	return a.result(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s\n%s\n", output, count(v.Artifacts, "artifact"))
 		return err

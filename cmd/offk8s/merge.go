@@ -62,6 +62,14 @@ passphrase.`,
 	return cmd
 }
 
+// merged is the result of merge.
+type merged struct {
+	Path string `json:"path"`
+	Root string `json:"root"`
+	Size int64  `json:"size"`
+	writtenFiles
+}
+
 func (a *app) merge(ctx context.Context, b *bundle.Bundle, o mergeOptions) error {
 	envelope, err := readProvenance(b)
 	if err != nil {
@@ -89,12 +97,7 @@ func (a *app) merge(ctx context.Context, b *bundle.Bundle, o mergeOptions) error
 	if err := a.mergeProvenance(b, o.output, envelope, key); err != nil {
 		return err
 	}
-	v := struct {
-		Path string `json:"path"`
-		Root string `json:"root"`
-		Size int64  `json:"size"`
-		writtenFiles
-	}{o.output, sealed.Root.String(), sealed.Size(), a.written(sealed.Files)}
+	v := merged{o.output, sealed.Root.String(), sealed.Size(), a.written(sealed.Files)}
 	return a.result(v, func(w io.Writer) error { return printLines(w, v.Path, v.Root) })
 }
 

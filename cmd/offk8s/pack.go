@@ -411,20 +411,23 @@ func (a *app) written(files []bundle.SealedFile) writtenFiles {
 	return writtenFiles{Parts: files}
 }
 
+// packed is the result of pack.
+type packed struct {
+	Path string `json:"path"`
+	Root string `json:"root"`
+	Size int64  `json:"size"`
+	writtenFiles
+	Counts      map[manifests.ArtifactKind]int `json:"counts"`
+	FirstUse    []string                       `json:"firstUse,omitempty"`
+	Fingerprint string                         `json:"fingerprint,omitempty"` // of the key; none with --unsigned
+}
+
 // printPacked prints path and digest of the bundle, and the artifacts trusted on first use.
 func (a *app) printPacked(res bundle.PackResult, key *trust.KeyPair) error {
 	if n := len(res.FirstUse); n > 0 {
 		a.notef("%s had no pinned digest; the Lock records what was seen now: %s", count(n, "artifact"), strings.Join(res.FirstUse, ", "))
 	}
-	v := struct {
-		Path string `json:"path"`
-		Root string `json:"root"`
-		Size int64  `json:"size"`
-		writtenFiles
-		Counts      map[manifests.ArtifactKind]int `json:"counts"`
-		FirstUse    []string                       `json:"firstUse,omitempty"`
-		Fingerprint string                         `json:"fingerprint,omitempty"` // of the key; none with --unsigned
-	}{Path: res.Path, Root: res.Root.String(), Size: res.Size, writtenFiles: a.written(res.Files), Counts: res.Counts, FirstUse: res.FirstUse}
+	v := packed{Path: res.Path, Root: res.Root.String(), Size: res.Size, writtenFiles: a.written(res.Files), Counts: res.Counts, FirstUse: res.FirstUse}
 	if key == nil {
 		a.notef("the bundle is not signed: no mirror serves it before offk8s sign has signed it")
 	} else {

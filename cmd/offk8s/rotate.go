@@ -55,6 +55,14 @@ bad; 5 it is not allowed; 6 the hosts are not suitable; 11 another operator work
 	return cmd
 }
 
+// rotated is the result of rotate.
+type rotated struct {
+	Cluster string `json:"cluster"`
+	Key     string `json:"key"` // name
+	BackUp  string `json:"backUp"`
+	Log     string `json:"log,omitempty"` // file
+}
+
 func (a *app) rotate(ctx context.Context, o installOptions) (err error) {
 	i := installation{app: a, o: o}
 	if i.cluster, err = o.cluster.load(); err != nil {
@@ -96,12 +104,7 @@ func (a *app) rotate(ctx context.Context, o installOptions) (err error) {
 	if err != nil {
 		return withHint(err, "run rotate again: it goes on where it stopped, and until then Secrets can be read with the old key and the new one")
 	}
-	v := struct {
-		Cluster string `json:"cluster"`
-		Key     string `json:"key"` // name
-		BackUp  string `json:"backUp"`
-		Log     string `json:"log,omitempty"` // file
-	}{i.cluster.Name, done.Key, i.state.dir, i.run.logFile}
+	v := rotated{i.cluster.Name, done.Key, i.state.dir, i.run.logFile}
 	return a.result(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "Secrets of the cluster %q are encrypted with %s alone\nback up the directory %s: older copies do not have this key\n", v.Cluster, v.Key, v.BackUp)
 		return err

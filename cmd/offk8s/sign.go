@@ -90,14 +90,17 @@ func (a *app) sign(ctx context.Context, o signOptions, args []string) (err error
 	return a.printSigned(o.output, b, sealed, key)
 }
 
+// signed is the result of sign.
+type signed struct {
+	Path        string              `json:"path"`
+	Unsigned    string              `json:"unsigned"` // root of the bundle that was signed
+	Root        string              `json:"root"`
+	Files       []bundle.SealedFile `json:"files"` // the bundle, or its parts and the list of them
+	Fingerprint string              `json:"fingerprint"`
+}
+
 func (a *app) printSigned(path string, unsigned *bundle.Bundle, sealed bundle.Sealed, key *trust.KeyPair) error {
-	v := struct {
-		Path        string              `json:"path"`
-		Unsigned    string              `json:"unsigned"` // root of the bundle that was signed
-		Root        string              `json:"root"`
-		Files       []bundle.SealedFile `json:"files"` // the bundle, or its parts and the list of them
-		Fingerprint string              `json:"fingerprint"`
-	}{path, unsigned.Root().String(), sealed.Root.String(), sealed.Files, key.Fingerprint()}
+	v := signed{path, unsigned.Root().String(), sealed.Root.String(), sealed.Files, key.Fingerprint()}
 	a.notef("the bundle had the root %s before, which pack printed", v.Unsigned)
 	return a.result(v, func(w io.Writer) error { return printLines(w, v.Path, v.Root) })
 }

@@ -58,6 +58,12 @@ uses it.`,
 	return cmd
 }
 
+// exportedState is the result of state export.
+type exportedState struct {
+	File string `json:"file"`
+	pki.StateHeader
+}
+
 func (a *app) stateExport(o clusterOptions, output string, pass passphrase) error {
 	c, err := o.load()
 	if err != nil {
@@ -91,10 +97,7 @@ func (a *app) stateExport(o clusterOptions, output string, pass passphrase) erro
 	if err := durable.WriteFile(output, sealed, 0o600); err != nil {
 		return err
 	}
-	v := struct {
-		File string `json:"file"`
-		pki.StateHeader
-	}{output, state.StateHeader}
+	v := exportedState{output, state.StateHeader}
 	return a.result(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "file      %s\ncluster   %s\nidentity  %s\n", v.File, v.Cluster, v.Identity)
 		return err
@@ -169,6 +172,13 @@ func (a *app) sealedState(ctx context.Context, o clusterOptions, from string, ar
 	return []byte(out), nil
 }
 
+// importedState is the result of state import.
+type importedState struct {
+	Directory string   `json:"directory"`
+	Changed   []string `json:"changed"` // names of files
+	pki.StateHeader
+}
+
 // stateImport writes a sealed state into its directory. isCopy reports that it is the copy
 // on the control planes.
 func (a *app) stateImport(o clusterOptions, b []byte, isCopy bool, pass passphrase) error {
@@ -200,11 +210,7 @@ func (a *app) stateImport(o clusterOptions, b []byte, isCopy bool, pass passphra
 	if err != nil {
 		return err
 	}
-	v := struct {
-		Directory string   `json:"directory"`
-		Changed   []string `json:"changed"` // names of files
-		pki.StateHeader
-	}{dir, changed, state.StateHeader}
+	v := importedState{dir, changed, state.StateHeader}
 	return a.result(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "directory  %s\ncluster    %s\nidentity   %s\nchanged: %d files\n", v.Directory, v.Cluster, v.Identity, len(v.Changed))
 		return err
@@ -244,6 +250,16 @@ Exit status: 0 done; 2 usage, or no state there; 4 the state is damaged.`,
 	return cmd
 }
 
+// shownState is the result of state show.
+type shownState struct {
+	Cluster   string `json:"cluster"`
+	Directory string `json:"directory"`
+	pki.Summary
+	// CopyFile is the path of the copy on the hosts Copies.
+	CopyFile string   `json:"copyFile,omitempty"`
+	Copies   []string `json:"copies,omitempty"`
+}
+
 func (a *app) stateShow(o clusterOptions) error {
 	c, err := o.load()
 	if err != nil {
@@ -253,14 +269,7 @@ func (a *app) stateShow(o clusterOptions) error {
 	if err != nil {
 		return err
 	}
-	v := struct {
-		Cluster   string `json:"cluster"`
-		Directory string `json:"directory"`
-		pki.Summary
-		// CopyFile is the path of the copy on the hosts Copies.
-		CopyFile string   `json:"copyFile,omitempty"`
-		Copies   []string `json:"copies,omitempty"`
-	}{Cluster: c.Name, Directory: found.dir}
+	v := shownState{Cluster: c.Name, Directory: found.dir}
 	if v.Summary, err = found.credentials.Summary(c.Name); err != nil {
 		return err
 	}

@@ -157,16 +157,18 @@ func someHosts(c *manifests.Cluster, names []string) ([]manifests.Host, error) {
 	return some.Hosts, err
 }
 
+// writtenTicket is an element of the result of ticket.
+type writtenTicket struct {
+	File string `json:"file"`
+	installer.TicketHeader
+}
+
 // writeTickets writes each ticket into the directory dir, and prints the list.
 func (a *app) writeTickets(list []installer.Ticket, dir string, pass []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	type written struct {
-		File string `json:"file"`
-		installer.TicketHeader
-	}
-	var out []written
+	var out []writtenTicket
 	for _, t := range list {
 		sealed, err := t.Seal(pass)
 		if err != nil {
@@ -176,7 +178,7 @@ func (a *app) writeTickets(list []installer.Ticket, dir string, pass []byte) err
 		if err := durable.WriteFile(file, sealed, 0o600); err != nil {
 			return err
 		}
-		out = append(out, written{file, t.TicketHeader})
+		out = append(out, writtenTicket{file, t.TicketHeader})
 	}
 	return a.result(out, func(w io.Writer) error {
 		table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
