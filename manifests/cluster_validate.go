@@ -83,7 +83,7 @@ func (m ClusterMirror) validate(ck *strict.Checks) {
 		case seen[u.Host]:
 			ck.Add(p, "found %q twice", u.Host)
 		case u.Scheme == "http" && m.CAFingerprint != "":
-			ck.Add("mirror.caFingerprint", "does nothing for an http mirror")
+			ck.Add("mirror.caFingerprint", "does nothing for an http mirror: remove it, or use https")
 		}
 		if err == nil {
 			seen[u.Host] = true

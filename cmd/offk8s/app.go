@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,6 +84,8 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 		a.stateCommand(),
 		a.versionCommand(), a.agentCommand(), a.approverCommand(), a.apiProxyCommand(), a.smokeServerCommand(), a.releaseCommand(),
 	)
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
 	checkArguments(root)
 	complete(root)
 	return root
@@ -185,6 +188,15 @@ func (a *app) message(level, text string) {
 
 // maxInput bounds a file of the user, such as pack.yaml or a Lock, in bytes.
 const maxInput = 64 << 20
+
+// isDocument returns an error if the content of a file that a user names is not JSON at all,
+// as that of a file of another kind. One that is damaged begins as it should.
+func isDocument(b []byte, name, kind string) error {
+	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
+		return nil
+	}
+	return usagef("%q: is no %s", name, kind)
+}
 
 // readInput reads a file of the user, or a pipe such as <(…).
 func readInput(name string) ([]byte, error) {

@@ -215,7 +215,11 @@ var kindHints = map[tarfile.Kind]string{
 // not fit.
 func explainOpen(err error) error {
 	if kind, ok := errors.AsType[*tarfile.KindError](err); ok {
-		return withHint(err, "%s", kindHints[kind.Kind])
+		hint := kindHints[kind.Kind]
+		if kind.Kind == tarfile.KindForeign && strings.Contains(err.Error(), `.pub"`) {
+			hint = "name a public key with --key, and the tarball without it"
+		}
+		return withHint(err, "%s", hint)
 	}
 	if errors.Is(err, bundle.ErrOtherBase) {
 		return withHint(err, "only the base of a delta can be named after it; offk8s inspect shows which one a delta has")

@@ -82,7 +82,7 @@ func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 	}
 	c, err := manifests.LoadCluster(o.file, b)
 	if err != nil || len(o.mirrors) == 0 {
-		return b, c, withHint(err, "fix the lines above; offk8s init cluster writes a commented example")
+		return b, c, withHint(err, "%s", hintForKind(err, manifests.KindManifest, "this is a pack.yaml: offk8s pack -f takes it", "fix the lines above; offk8s init cluster writes a commented example"))
 	}
 	c.Mirror.URL, c.Mirror.URLs = "", o.mirrors
 	if len(o.mirrors) == 1 {
@@ -92,6 +92,14 @@ func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 		err = errors.Join(err, fmt.Errorf("--mirror %q: %s: %s", strings.Join(o.mirrors, ","), p.Path, p.Message))
 	}
 	return b, c, asUsage(err)
+}
+
+// hintForKind returns hint if err is that of a document of this kind, else otherwise.
+func hintForKind(err error, kind, hint, otherwise string) string {
+	if err != nil && strings.Contains(err.Error(), fmt.Sprintf("kind: found %q", kind)) {
+		return hint
+	}
+	return otherwise
 }
 
 // openMirror verifies the bundle that the mirror serves. It returns the mirror and the

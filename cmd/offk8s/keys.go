@@ -193,6 +193,8 @@ func readPublicKeys(files []string) ([]trust.PublicKey, error) {
 				err = withHint(err, "give the file: this command needs the key itself, verify, inspect and serve take its fingerprint")
 			} else if errors.Is(err, fs.ErrNotExist) {
 				err = withHint(err, "%s", missingKeyHint())
+			} else {
+				err = withHint(err, "%s", publicKeyHint)
 			}
 			errs = append(errs, err)
 			continue
@@ -225,8 +227,10 @@ func publicKeyError(name string, err error) error {
 	if errors.Is(err, trust.ErrPrivate) {
 		return withHint(wrong, "give %s, which belongs to it; keep the signing key on the packing machine", publicPath(name))
 	}
-	return wrong
+	return withHint(wrong, "%s", publicKeyHint)
 }
+
+const publicKeyHint = "a public key is a file such as offk8s.pub, which offk8s keys generate, or the first pack, wrote"
 
 // signerOptions are the flags of every command that signs.
 type signerOptions struct {
@@ -260,6 +264,8 @@ func (a *app) signingKey(ctx context.Context, o signerOptions) (*trust.KeyPair, 
 		err = withHint(usageError{err}, "offk8s keys generate -o %s writes one", path)
 	}
 	switch {
+	case errors.Is(err, trust.ErrKeyMode) && isPublicKey(path):
+		return nil, withHint(usagef("%q is a public key, and cannot sign", path), "name the file with the signing key, such as offk8s.key, which is on the packing machine")
 	case err != nil:
 		return nil, err
 	case o.exec != "":
@@ -268,6 +274,14 @@ func (a *app) signingKey(ctx context.Context, o signerOptions) (*trust.KeyPair, 
 		return nil, fmt.Errorf("key file %q: %w", path, trust.ErrExternal)
 	}
 	return k, nil
+}
+
+func isPublicKey(path string) bool {
+	b, err := reader.ReadFile(path, maxPublicKeys)
+	if err == nil {
+		_, err = trust.ParsePublicKeys(b)
+	}
+	return err == nil
 }
 
 // firstKey generates the default key on first use.

@@ -119,6 +119,9 @@ func (a *app) openTicket(o localOptions) (*installer.Ticket, error) {
 	if err != nil {
 		return nil, asUsage(err)
 	}
+	if err := isDocument(b, o.ticket, "ticket, which offk8s ticket writes"); err != nil {
+		return nil, err
+	}
 	sealed, err := installer.ParseTicket(b)
 	if err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ func (o *becomeOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVarP(&o.ask, "ask-become-pass", "K", false, "ask for the password of sudo on the hosts")
 	f.StringVar(&o.file, "become-password-file", "", "file whose first line is the password of sudo (/dev/fd/3: a descriptor)")
-	cmd.MarkFlagsMutuallyExclusive("ask-become-pass", "become-password-file")
+	exclude(cmd, "ask-become-pass", "become-password-file")
 }
 
 // password returns the password for sudo, or nil.

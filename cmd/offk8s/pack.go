@@ -267,12 +267,15 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 	m := manifests.Manifest{APIVersion: manifests.APIVersion, Kind: manifests.KindManifest}
 	if o.file != "" {
 		b, err := readInput(o.file)
+		if errors.Is(err, os.ErrNotExist) {
+			return m, withHint(usageError{err}, "offk8s init pack writes a commented one")
+		}
 		if err != nil {
 			return m, usageError{err}
 		}
 		loaded, err := manifests.LoadManifest(o.file, b)
 		if err != nil {
-			return m, withHint(err, "fix the lines above; offk8s init pack -o - prints a commented example")
+			return m, withHint(err, "%s", hintForKind(err, manifests.KindCluster, "this is a cluster.yaml: offk8s plan and install take it", "fix the lines above; offk8s init pack -o - prints a commented example"))
 		}
 		m = *loaded
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,6 +27,8 @@ func packError(err error) error {
 	switch {
 	case err == nil, errors.Is(err, bundle.ErrImageSignature):
 		return err
+	case errors.Is(err, bundle.ErrInput):
+		return plainInput(err)
 	case errors.Is(err, metadata.ErrAltered):
 		return byHost(err)
 	case foreign:
@@ -40,6 +43,26 @@ func packError(err error) error {
 	default:
 		return err
 	}
+}
+
+// resolving matches the beginning of an error about an artifact of the Manifest.
+var resolving = regexp.MustCompile(`^resolve: ("([^"]+)": )(.*)$`)
+
+// plainInput leaves out of an error about input the verb, and the name of the artifact where
+// the cause says more.
+func plainInput(err error) error {
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		m := resolving.FindStringSubmatch(line)
+		switch {
+		case m == nil:
+		case strings.Contains(strings.ReplaceAll(m[3], `"`, ""), m[2]), slices.Contains([]string{"distros", "cni", "runtime", "kubernetes"}, m[2]):
+			lines[i] = m[3]
+		default:
+			lines[i] = m[1] + m[3]
+		}
+	}
+	return hostsError{strings.Join(lines, "\n"), err}
 }
 
 // hostsError replaces the text of err by a shorter one.

@@ -71,6 +71,6 @@ Exit status: 0 done; 2 usage or configuration; 4 the bundle is bad; 5 it is not 
 	cmd.Flags().StringVar(&host, "host", "", "print only the steps of this host")
 	cmd.Flags().BoolVar(&graph, "graph", false, "print a picture of the topology, SVG")
 	cmd.Flags().BoolVar(&ports, "ports", false, "print the ports that firewalls between hosts have to let through")
-	cmd.MarkFlagsMutuallyExclusive("host", "graph", "ports")
+	exclude(cmd, "host", "graph", "ports")
 	return cmd
 }

@@ -48,6 +48,9 @@ another key; 5 no trusted signature of the bundle.`,
 				if err != nil {
 					return withHint(usageError{err}, "pack and sign write it beside the bundle; name it with --file if it is elsewhere")
 				}
+				if err := isDocument(envelope, cmp.Or(file, b.Path()+provenanceSuffix), "provenance, which pack and sign write beside a bundle"); err != nil {
+					return err
+				}
 				p, err := b.Provenance(envelope)
 				if err != nil {
 					return err

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -77,6 +78,9 @@ Exit status: 0 pushed; 4 the bundle is bad; 5 it is not signed by a known key.`,
 				p, err = registry.Push(cmd.Context(), b, args[1], o)
 				return err
 			})
+			if as[*net.OpError](err) {
+				err = withHint(err, "check that the registry runs, and its address")
+			}
 			if err != nil {
 				return err
 			}

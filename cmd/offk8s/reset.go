@@ -167,14 +167,20 @@ func selectHosts(c *manifests.Cluster, hosts []string) error {
 
 // findHost returns the host of that name. The error lists the names that there are.
 func findHost(c *manifests.Cluster, name string) (manifests.Host, error) {
-	var names []string
 	for _, h := range c.Hosts {
 		if h.Name == name {
 			return h, nil
 		}
+	}
+	return manifests.Host{}, fmt.Errorf("the cluster %q has no such host, want one of %s", c.Name, strings.Join(namesOf(c.Hosts), ", "))
+}
+
+func namesOf(hosts []manifests.Host) []string {
+	var names []string
+	for _, h := range hosts {
 		names = append(names, h.Name)
 	}
-	return manifests.Host{}, fmt.Errorf("the cluster %q has no such host, want one of %s", c.Name, strings.Join(names, ", "))
+	return names
 }
 
 // confirmReset asks for the name of the cluster that is reset, or of the hosts if they are

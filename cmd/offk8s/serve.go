@@ -132,6 +132,11 @@ func (a *app) serve(ctx context.Context, o serveOptions, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, dir := range o.runs {
+		if !exists(dir) {
+			a.warnf("--runs %q: is not there yet; the page /now shows its runs when it is", dir)
+		}
+	}
 	r := newReloader(a, o, paths)
 	if len(o.from) > 0 {
 		if r.cache, err = registry.NewCache(cmp.Or(o.cache, filepath.Join(cacheDir(), "mirror")), int64(o.cacheSize)); err != nil {

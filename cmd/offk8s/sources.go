@@ -69,6 +69,9 @@ func (a *app) loadOrResolve(ctx context.Context, o packOptions, m manifests.Mani
 		if err != nil {
 			return nil, usageError{err}
 		}
+		if err := isDocument(b, o.lock, "Lock, which pack writes beside a bundle as BUNDLE.lock.json"); err != nil {
+			return nil, err
+		}
 		lock, err := manifests.LoadLock(b)
 		if err != nil {
 			return nil, usagef("lock %q: %w", o.lock, err)

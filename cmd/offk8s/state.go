@@ -126,6 +126,9 @@ state; 11 an install uses it; 12 wrong passphrase.`,
 				return withHint(usagef("state import: want a file or --from HOST"), "offk8s state import --help")
 			}
 			sealed, err := a.sealedState(cmd.Context(), o, from, args)
+			if err == nil && from == "" {
+				err = isDocument(sealed, args[0], "sealed state, which offk8s state export writes")
+			}
 			if err != nil {
 				return err
 			}
@@ -154,7 +157,7 @@ func (a *app) sealedState(ctx context.Context, o clusterOptions, from string, ar
 	planes := c.HostsWith(manifests.RoleControlPlane)
 	i := slices.IndexFunc(planes, func(h manifests.Host) bool { return h.Name == from })
 	if i < 0 {
-		return nil, usagef("--from %q: the cluster %q has no such control plane", from, c.Name)
+		return nil, usagef("--from %q: the cluster %q has no such control plane, want one of %s", from, c.Name, strings.Join(namesOf(planes), ", "))
 	}
 	conn, err := a.dial(ctx, o, c, planes[i])
 	if err != nil {

@@ -57,7 +57,9 @@ func badValue(name string, invalid *pflag.InvalidValueError) error {
 // checkArguments turns errors about arguments into usage errors that name their
 // command. A command that only groups others prints its help.
 func checkArguments(cmd *cobra.Command) {
-	if !cmd.Runnable() {
+	if cmd.Name() == "help" {
+		cmd.Args = knownTopic
+	} else if !cmd.Runnable() {
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		cmd.Args = unknownCommand
 	} else if check := cmd.Args; check != nil {
@@ -71,6 +73,15 @@ func checkArguments(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		checkArguments(c)
 	}
+}
+
+// knownTopic returns an error if the arguments of help are no command.
+func knownTopic(cmd *cobra.Command, args []string) error {
+	found, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 && found.HasSubCommands() {
+		return unknownCommand(found, rest)
+	}
+	return nil
 }
 
 // unknownCommand returns an error for the first argument of a command that only
@@ -113,6 +124,26 @@ func argumentError(cmd *cobra.Command, args []string, err error) error {
 		return withHint(err, "did you mean --%s?", args[extra])
 	}
 	return err
+}
+
+// exclude makes cmd refuse more than one of these flags.
+func exclude(cmd *cobra.Command, names ...string) {
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		var given []string
+		for _, n := range names {
+			if cmd.Flags().Changed(n) {
+				given = append(given, "--"+n)
+			}
+		}
+		if len(given) > 1 {
+			return usagef("%s: %s exclude each other", cmd.CommandPath(), strings.Join(given, " and "))
+		}
+		if before != nil {
+			return before(cmd, args)
+		}
+		return nil
+	}
 }
 
 // nearestOf returns the hint that names the most similar of names, "" if none is similar.

@@ -24,6 +24,9 @@ require it, the chain is that of the first.`,
   offk8s why --format json kubernetes-1.36.tar registry.k8s.io/pause`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !exists(args[0]) && exists(args[1]) {
+				return usagef("%s: %q is no file and %q is one: want BUNDLE NAME", cmd.CommandPath(), args[0], args[1])
+			}
 			return a.withBundle(cmd.Context(), o, args[:1], func(b *bundle.Bundle) error {
 				reasons := bundle.Why(b.Lock(), args[1])
 				if len(reasons) == 0 {

@@ -270,6 +270,19 @@ func (j *journal) done(it step.Item, res step.Result) error {
 	}
 	prior := res.Prior
 	if r != nil && len(r.Prior) > 0 {
+		// A package manager knows only after the change all that it removed.
+		whole := r.Prior
+		if _, ok := it.Step.(step.Retainer); ok && len(prior) > 0 {
+			var err error
+			if whole, err = merged(it.Step, r.Prior, prior); err != nil {
+				return fmt.Errorf("journal: step %q: %w", it.ID, err)
+			}
+		}
+		if !bytes.Equal(whole, r.Prior) {
+			next := *r
+			next.Done, next.Prior = true, whole
+			return j.rewrite(&next)
+		}
 		prior = nil
 	}
 	return j.write(entry{Op: opDone, ID: it.ID, Key: keyOf(it), Prior: prior})

@@ -105,11 +105,13 @@ func (p *Packages) Apply(ctx context.Context, env *Env) (Result, error) {
 		}
 	}
 	removed, err := p.install(ctx, env, missing)
-	prior := priorJSON(packagesPrior{missing, removed})
 	if err != nil {
-		return Result{Prior: prior}, fmt.Errorf("install %s: %w", strings.Join(missing, " "), err)
+		return Result{}, fmt.Errorf("install %s: %w", strings.Join(missing, " "), err)
 	}
-	return Result{State: Changed, Reason: "installed " + strings.Join(missing, " "), Prior: prior}, nil
+	return Result{
+		State: Changed, Reason: "installed " + strings.Join(missing, " "),
+		Prior: priorJSON(packagesPrior{missing, removed}),
+	}, nil
 }
 
 func (p *Packages) Retained(raw json.RawMessage) (stays, gone []string) {

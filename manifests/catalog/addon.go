@@ -59,7 +59,7 @@ func (a Addon) For(minor string) (AddonRelease, error) {
 func (c *Catalog) Addon(name string) (Addon, error) {
 	a, ok := c.addons[name]
 	if !ok {
-		return Addon{}, fmt.Errorf("addon %q is not in the catalog, which has %s", name, strings.Join(c.AddonNames(), ", "))
+		return Addon{}, fmt.Errorf("addon %q is not in the catalog, which has %s%s", name, strings.Join(c.AddonNames(), ", "), near(name, c.AddonNames()))
 	}
 	return a, nil
 }

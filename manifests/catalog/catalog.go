@@ -99,7 +99,7 @@ func (c *Catalog) Versions() []Release {
 func (c *Catalog) CNI(name string) (CNI, error) {
 	n, ok := c.cnis[name]
 	if !ok {
-		return CNI{}, fmt.Errorf("pod network %q is not in the catalog, which has %s", name, strings.Join(c.CNINames(), ", "))
+		return CNI{}, fmt.Errorf("pod network %q is not in the catalog, which has %s%s", name, strings.Join(c.CNINames(), ", "), near(name, c.CNINames()))
 	}
 	return n, nil
 }

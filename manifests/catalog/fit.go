@@ -111,8 +111,10 @@ func (c *Catalog) nearDistro(name string) string {
 	id, version := strings.ToLower(parts[1]), parts[2]
 	id = cmp.Or(aliases[id], id)
 	var same, relatives []string
+	known := false // a distribution whose version is not there has no similar name
 	for _, near := range c.DistroNames() {
 		d := c.distros[near]
+		known = known || id == strings.ToLower(d.ID)
 		switch {
 		case version != "" && !d.hasMajor(version):
 		case id == strings.ToLower(d.ID):
@@ -126,6 +128,17 @@ func (c *Catalog) nearDistro(name string) string {
 		return fmt.Sprintf("; did you mean %s?", strings.Join(same, " or "))
 	case len(relatives) > 0:
 		return fmt.Sprintf("; %s has packages for its hosts", strings.Join(relatives, " or "))
+	}
+	if known {
+		return ""
+	}
+	return near(name, c.DistroNames())
+}
+
+// near returns the part of an error message that names the most similar of names, or "".
+func near(name string, names []string) string {
+	if best, ok := strict.Nearest(name, names); ok {
+		return fmt.Sprintf("; did you mean %s?", best)
 	}
 	return ""
 }
