@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -48,12 +47,9 @@ func (s *blobSet) add(d ocispec.Descriptor, label string) error {
 	return nil
 }
 
-// sorted returns the digests in the order of the tar.
-func (s *blobSet) sorted() []digest.Digest {
-	return slices.SortedFunc(maps.Keys(s.blobs), func(a, b digest.Digest) int {
-		return strings.Compare(blobName(a), blobName(b))
-	})
-}
+// sorted returns the digests in the order of the tar, which is that of blobName: the names
+// of the two algorithms have the same length.
+func (s *blobSet) sorted() []digest.Digest { return slices.Sorted(maps.Keys(s.blobs)) }
 
 // document adds a blob and returns its bytes.
 func (s *blobSet) document(d ocispec.Descriptor, label string, limit int64) ([]byte, error) {
