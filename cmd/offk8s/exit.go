@@ -221,6 +221,9 @@ func classify(err error) (code int, hint string) {
 	if code == exitError && (as[usageError](err) || cobraUsage(err)) {
 		code = exitUsage
 	}
+	if hint == "" && code == exitError && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) {
+		hint = "give another path, or run it as a user who may read and write there"
+	}
 	if h, ok := errors.AsType[hintError](err); ok {
 		hint, code = h.hint, cmp.Or(h.code, code)
 	}

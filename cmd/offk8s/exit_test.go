@@ -75,6 +75,7 @@ var exitCases = []struct {
 	{"signing program", trust.ErrSigner, 1, "--sign-exec"},
 	{"scan refuses", errRefused, 5, "its output"},
 	{"scan fails", errScan, 1, "--scan-exec"},
+	{"no permission", fmt.Errorf("open x: %w", os.ErrPermission), 1, "another path"},
 	{"others can read the key", trust.ErrKeyMode, 2, "chmod 600"},
 	{"key elsewhere", trust.ErrExternal, 2, "--sign-exec"},
 	{"replaced key", trust.ErrReplaced, 5, "new key"},
@@ -200,7 +201,7 @@ func TestTroubleshootingHasEveryClass(t *testing.T) {
 	}
 	described := map[string]bool{
 		"any other": true, "usage": true, "document": true, "a file of pack.yaml is missing": true, "pending": true,
-		"a file for a directory": true, "a directory for a file": true,
+		"a file for a directory": true, "a directory for a file": true, "no permission": true,
 	}
 	for text, names := range remediesInPage {
 		if !strings.Contains(string(page), text) {
