@@ -54,18 +54,15 @@ type output struct {
 	parts []partEntry
 	check func(ctx context.Context, path string) error // as SealInput.Check
 
-	// readBack leaves the digests of parts and blobs to verifyWritten.
-	readBack bool
-
 	f    *durable.Stream // the one that is being written; nil before the first
 	n    int64           // bytes of f, with those that are held
 	next *block          // its first bytes are held: they are not in f yet
 	held int
-	sum  *partSum // of f; nil if it is read back
+	sum  *partSum // of f
 }
 
 // newOutput removes the parts that an interrupted run has left.
-func newOutput(path string, limit int64, readBack bool) (*output, error) {
+func newOutput(path string, limit int64) (*output, error) {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Clean(dir))
 	if err != nil {
@@ -79,7 +76,7 @@ func newOutput(path string, limit int64, readBack bool) (*output, error) {
 			}
 		}
 	}
-	return &output{path: path, limit: limit, readBack: readBack}, nil
+	return &output{path: path, limit: limit}, nil
 }
 
 // expect returns an error of class syscall.ENOSPC if size bytes do not fit beside the
@@ -108,7 +105,7 @@ func (o *output) shareable(members []tarfile.Member) int64 {
 	}
 	var n int64
 	for _, m := range members {
-		if m.Size >= kernelLeast && m.Offset%durable.ShareUnit == 0 {
+		if m.Size >= shareLeast && m.Offset%durable.ShareUnit == 0 {
 			n += m.Size &^ (durable.ShareUnit - 1)
 		}
 	}
@@ -120,8 +117,8 @@ func (o *output) Write(p []byte) (int, error) {
 	return int(n), err
 }
 
-// WriteContent implements tarfile.ContentWriter: content that lies in a file is copied
-// inside the kernel as far as that can be done.
+// WriteContent implements tarfile.ContentWriter: content that lies in a file is shared with
+// it as far as the file system can, and else read into the block that is hashed and written.
 func (o *output) WriteContent(r io.Reader, size int64) (n int64, err error) {
 	src, ok := r.(*source)
 	if !ok {
@@ -138,8 +135,8 @@ func (o *output) WriteContent(r io.Reader, size int64) (n int64, err error) {
 			left = min(left, o.limit-o.n)
 		}
 		var k int64
-		if src.file != nil && left >= kernelLeast {
-			k, err = o.inKernel(src, min(left, kernelStep))
+		if src.file != nil && left >= shareLeast {
+			k, err = o.share(src, left)
 		}
 		if k == 0 && err == nil {
 			k, err = o.read(src, left)
@@ -152,26 +149,16 @@ func (o *output) WriteContent(r io.Reader, size int64) (n int64, err error) {
 	return n, err
 }
 
-const (
-	// kernelLeast is from how many bytes on the kernel is asked to copy: fewer are
-	// cheaper to read.
-	kernelLeast = 64 << 10
-	// kernelStep is how many it copies until the context is asked again.
-	kernelStep = 16 << 20
-)
+// shareLeast is how many bytes are worth sharing: fewer are as cheap to write.
+const shareLeast = 64 << 10
 
-// inKernel appends at most size bytes of src without reading them, except for their
-// digests. It returns 0 if the kernel cannot do that.
-func (o *output) inKernel(src *source, size int64) (int64, error) {
+// share appends at most size bytes of src without writing them: they are read for their
+// digests only. It returns 0 if the file system cannot do that.
+func (o *output) share(src *source, size int64) (int64, error) {
 	if err := o.flush(); err != nil {
 		return 0, err
 	}
 	shared := o.f.Share(src.file, src.at(), size)
-	if o.sum == nil {
-		n, err := o.f.Copy(src.file, src.at()+shared, size-shared)
-		o.n += shared + n
-		return shared + n, errors.Join(o.failure(err), src.skip(shared+n))
-	}
 	for n := int64(0); n < shared; {
 		k, err := o.take(src, shared-n)
 		if err != nil {
@@ -240,10 +227,7 @@ func (o *output) begin() error {
 		return err
 	}
 	o.files = append(o.files, f.Name())
-	o.f, o.n, o.next, o.held = &durable.Stream{File: f}, 0, newBlock(), 0
-	if !o.readBack {
-		o.sum = newPartSum()
-	}
+	o.f, o.n, o.next, o.held, o.sum = &durable.Stream{File: f}, 0, newBlock(), 0, newPartSum()
 	return nil
 }
 
@@ -268,12 +252,9 @@ func (o *output) end() error {
 
 // close ends the hashing of the file that is being written, and returns the file.
 func (o *output) close() (*durable.Stream, partEntry) {
-	f, entry := o.f, partEntry{Size: o.n}
-	if o.sum != nil {
-		entry = o.sum.entry()
-	}
+	f, entry := o.f, o.sum.entry()
 	o.next.release()
-	o.f, o.sum = nil, nil
+	o.f = nil
 	return f, entry
 }
 

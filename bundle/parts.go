@@ -57,7 +57,7 @@ type partEntry struct {
 	Start  digest.Digest `json:"start"` // of the first 64 KiB
 }
 
-// partSum makes the entry of a part while its bytes pass. A nil one does nothing.
+// partSum makes the entry of a part while its bytes pass.
 type partSum struct {
 	partEntry
 	start []byte
@@ -68,9 +68,6 @@ func newPartSum() *partSum { return &partSum{sum: newHasher(digest.SHA256)} }
 
 // add takes b, which is a part of a block.
 func (p *partSum) add(of *block, b []byte) {
-	if p == nil {
-		return
-	}
 	p.start = append(p.start, b[:min(len(b), partStart-len(p.start))]...)
 	p.Size += int64(len(b))
 	p.sum.add(of, b)

@@ -31,7 +31,7 @@ type SealInput struct {
 	// Open returns the content of a blob, which is verified. It is called once
 	// for each blob: first for image manifests and indexes, then in the order of
 	// the tar. If it is an *os.File from its start, or has the methods of an io.SectionReader
-	// of one, the kernel copies the content.
+	// of one, the output shares its blocks where the file system can.
 	Open func(digest.Digest) (io.ReadCloser, error)
 	// Base, if it is set, makes a delta: content that Base has is left out.
 	Base *Inventory

@@ -40,13 +40,13 @@ func (s Sealed) Size() int64 {
 // If in.ReadBack is set, the bundle is read back from the device and verified
 // before the files are renamed; then in.Check decides. After an error the partial files are removed.
 func SealFile(ctx context.Context, path string, in SealInput) (Sealed, error) {
-	out, err := newOutput(path, in.Split, in.ReadBack)
+	out, err := newOutput(path, in.Split)
 	if err != nil {
 		return Sealed{}, fmt.Errorf("seal: %w", err)
 	}
 	in.expect = func(size int64, opened []tarfile.Member) error { return out.expect(size, opened, in.stored) }
 	in.later, out.check = in.ReadBack, in.Check
-	return out.finish(ctx, in.Key, func() (digest.Digest, error) { return Seal(ctx, out, in) })
+	return out.finish(ctx, in.ReadBack, in.Key, func() (digest.Digest, error) { return Seal(ctx, out, in) })
 }
 
 // Merge writes a bundle that was opened with its bases, or from parts, to o.Output as
@@ -64,14 +64,14 @@ func Merge(ctx context.Context, b *Bundle, o WriteOptions) (Sealed, error) {
 			return Sealed{}, fmt.Errorf("merge: %w", err)
 		}
 	}
-	out, err := newOutput(o.Output, o.Split, true)
+	out, err := newOutput(o.Output, o.Split)
 	if err != nil {
 		return Sealed{}, fmt.Errorf("merge: %w", err)
 	}
 	if err := out.expect(size, nil, ""); err != nil {
 		return Sealed{}, fmt.Errorf("merge: %w", err)
 	}
-	sealed, err := out.finish(ctx, o.Key, func() (digest.Digest, error) { return b.root, b.merge(ctx, out, o.Progress) })
+	sealed, err := out.finish(ctx, true, o.Key, func() (digest.Digest, error) { return b.root, b.merge(ctx, out, o.Progress) })
 	if errors.Is(err, ErrVerify) && ctx.Err() == nil {
 		// The copy has other bytes; if b has them too, it names them better.
 		if bad := b.Verify(ctx, VerifyOptions{}); bad != nil {
@@ -138,9 +138,9 @@ func (b *Bundle) merge(ctx context.Context, w io.Writer, progress func(done, tot
 	return t.Close()
 }
 
-// finish lets write fill the output, reads it back if that is wanted, lets o.check decide,
+// finish lets write fill the output, reads it back if readBack is set, lets o.check decide,
 // and commits it.
-func (o *output) finish(ctx context.Context, key *trust.KeyPair, write func() (digest.Digest, error)) (s Sealed, err error) {
+func (o *output) finish(ctx context.Context, readBack bool, key *trust.KeyPair, write func() (digest.Digest, error)) (s Sealed, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.discard())
@@ -152,8 +152,8 @@ func (o *output) finish(ctx context.Context, key *trust.KeyPair, write func() (d
 	if err := o.end(); err != nil {
 		return s, err
 	}
-	if o.readBack {
-		if err := o.verifyWritten(ctx, s.Root); err != nil {
+	if readBack {
+		if err := verifyWritten(ctx, o.files, s.Root); err != nil {
 			return s, fmt.Errorf("read back: %w", err)
 		}
 	}
@@ -172,4 +172,21 @@ func (o *output) finish(ctx context.Context, key *trust.KeyPair, write func() (d
 		return s, fmt.Errorf("seal: %w", err)
 	}
 	return s, nil
+}
+
+// verifyWritten verifies a bundle that was written, and that it is the one with this root.
+func verifyWritten(ctx context.Context, paths []string, root digest.Digest) (err error) {
+	f, err := tarfile.OpenParts(ctx, paths)
+	if err != nil {
+		return tarFailure(err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b, err := open(f, f.Index, OpenOptions{root: root})
+	if errors.Is(err, ErrOtherBase) {
+		return verifyFailure(fmt.Errorf("index.json is not what was written, with the digest %s", root))
+	}
+	if err != nil {
+		return err
+	}
+	return b.Verify(ctx, VerifyOptions{})
 }

@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"context"
-	"errors"
 	"io"
 	"math"
 	"os"
@@ -12,13 +11,12 @@ import (
 
 // source is the content of a blob on its way into a container.
 type source struct {
-	r io.Reader // fails once the context is done, as skip does
+	r io.Reader // fails once the context is done
 	// file has the content from base on, and section moves r in it; nil if no single file
 	// has it.
 	file    *os.File
 	base    int64
 	section io.Seeker
-	stopped func() error
 	sum     *hasher // nil: the digest is compared later
 }
 
@@ -28,7 +26,7 @@ func newSource(ctx context.Context, r io.Reader) *source {
 	if f, ok := r.(*os.File); ok {
 		r = io.NewSectionReader(f, 0, math.MaxInt64)
 	}
-	s := &source{r: reader.Context(ctx, r), stopped: func() error { return context.Cause(ctx) }}
+	s := &source{r: reader.Context(ctx, r)}
 	section, ok := r.(interface {
 		io.Seeker
 		Outer() (r io.ReaderAt, off, n int64)
@@ -56,10 +54,4 @@ func (s *source) Read(p []byte) (int, error) {
 func (s *source) at() int64 {
 	n, _ := s.section.Seek(0, io.SeekCurrent) // a section cannot fail
 	return s.base + n
-}
-
-// skip goes over n bytes that were copied.
-func (s *source) skip(n int64) error {
-	_, err := s.section.Seek(n, io.SeekCurrent)
-	return errors.Join(err, s.stopped())
 }

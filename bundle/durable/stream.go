@@ -24,16 +24,11 @@ type Stream struct {
 
 func (s *Stream) Write(p []byte) (int, error) {
 	n, err := s.File.Write(p)
-	return n, errors.Join(err, s.wrote(int64(n)))
-}
-
-// wrote begins the next window if n bytes more fill one.
-func (s *Stream) wrote(n int64) error {
-	s.written += n
-	if s.written-s.begun < streamWindow || s.never {
-		return nil
+	s.written += int64(n)
+	if err == nil && s.written-s.begun >= streamWindow && !s.never {
+		err = s.advance()
 	}
-	return s.advance()
+	return n, err
 }
 
 // advance begins with one window, and waits for the one before.

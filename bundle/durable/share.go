@@ -1,7 +1,6 @@
 package durable
 
 import (
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -29,24 +28,6 @@ func (s *Stream) Share(src *os.File, off, size int64) int64 {
 	}
 	s.written += n
 	return n
-}
-
-// Copy appends bytes of src from off on, at most size, inside the kernel. It returns how
-// many: fewer than size if src ends or the kernel cannot do that. The caller writes the
-// rest, and meets the reason if there is one.
-func (s *Stream) Copy(src *os.File, off, size int64) (n int64, err error) {
-	for n < size && err == nil {
-		k, failed := unix.CopyFileRange(int(src.Fd()), &off, int(s.Fd()), nil, int(min(size-n, streamWindow)), 0)
-		if errors.Is(failed, unix.EINTR) {
-			continue
-		}
-		if failed != nil || k <= 0 {
-			return n, nil
-		}
-		n += int64(k)
-		err = s.wrote(int64(k))
-	}
-	return n, err
 }
 
 // Shares reports whether files in the directory to can share blocks with those in from.
