@@ -7,7 +7,7 @@ import (
 
 // writePrimary returns primary.xml with the fields and in the order of createrepo_c.
 func writePrimary(packages []PackageMeta, created time.Time) []byte {
-	w := newWriter()
+	w := newWriter(len(packages))
 	w.open("metadata", "xmlns", nsCommon, "xmlns:rpm", nsRPM, "packages", strconv.Itoa(len(packages)))
 	for i := range packages {
 		writePackage(w, &packages[i], created)
@@ -113,7 +113,7 @@ func writeOther(packages []PackageMeta, _ time.Time) []byte {
 }
 
 func writeList(packages []PackageMeta, root, namespace string, content func(*writer, *PackageMeta)) []byte {
-	w := newWriter()
+	w := newWriter(len(packages))
 	w.open(root, "xmlns", namespace, "packages", strconv.Itoa(len(packages)))
 	for i := range packages {
 		p := &packages[i]

@@ -334,7 +334,7 @@ func TestDnfHidesTheSamePackages(t *testing.T) {
 // withModules adds modulesYAML to a repository.
 func withModules(t *testing.T, f files) files {
 	t.Helper()
-	md := newWriter()
+	md := newWriter(0)
 	if err := addPart(md, f, kindModules, []byte(modulesYAML), MetadataOptions{Compression: "gz", Created: created}); err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func makeRepo(t testing.TB, packages ...pkg) files {
 func repodata(t testing.TB, documents map[string][]byte) files {
 	t.Helper()
 	out := files{}
-	md := newWriter()
+	md := newWriter(0)
 	md.open("repomd", "xmlns", nsRepo)
 	for _, kind := range []string{"primary", "filelists"} {
 		if err := addPart(md, out, kind, documents[kind], MetadataOptions{Compression: "gz", Created: created}); err != nil {

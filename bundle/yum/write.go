@@ -49,7 +49,7 @@ func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte
 		seen[p.Location] = true
 	}
 	out := map[string][]byte{}
-	md := newWriter()
+	md := newWriter(0)
 	md.open("repomd", "xmlns", nsRepo, "xmlns:rpm", nsRPM)
 	md.text("revision", strconv.FormatInt(o.Created.Unix(), 10))
 	for _, part := range []struct {
@@ -121,8 +121,11 @@ type writer struct {
 	depth int
 }
 
-func newWriter() *writer {
+// newWriter returns a writer with room for packages packages: to grow step by step takes as
+// long as to write.
+func newWriter(packages int) *writer {
 	w := &writer{}
+	w.Grow(packages<<10 + 4<<10)
 	w.WriteString(xml.Header)
 	return w
 }
