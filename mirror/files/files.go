@@ -157,11 +157,10 @@ func setHeader(h http.Header, c *Content, f form) {
 // precondition returns the status of a conditional request, or 0 if its conditions
 // hold.
 func precondition(r *http.Request, f form) int {
-	tag := etag(f.digest)
-	if list := r.Header["If-Match"]; len(list) > 0 && !matches(list, tag, false) {
+	if list := r.Header["If-Match"]; len(list) > 0 && !matches(list, etag(f.digest), false) {
 		return http.StatusPreconditionFailed
 	}
-	if matches(r.Header["If-None-Match"], tag, true) {
+	if list := r.Header["If-None-Match"]; len(list) > 0 && matches(list, etag(f.digest), true) {
 		return http.StatusNotModified
 	}
 	return 0
