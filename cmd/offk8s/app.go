@@ -86,6 +86,13 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		for _, shell := range c.Commands() {
+			if file := completionFiles[shell.Name()]; c.Name() == "completion" && file != "" {
+				shell.Example = "  offk8s completion " + shell.Name() + " > " + file
+			}
+		}
+	}
 	checkArguments(root)
 	complete(root)
 	return root
@@ -184,6 +191,14 @@ func (a *app) message(level, text string) {
 	default:
 		fmt.Fprintf(a.stderr, "offk8s: %s: %s\n", level, text)
 	}
+}
+
+// completionFiles are where the completion of each shell is looked for.
+var completionFiles = map[string]string{
+	"bash":       "/etc/bash_completion.d/offk8s",
+	"fish":       "~/.config/fish/completions/offk8s.fish",
+	"powershell": "offk8s.ps1",
+	"zsh":        "/usr/local/share/zsh/site-functions/_offk8s",
 }
 
 // maxInput bounds a file of the user, such as pack.yaml or a Lock, in bytes.
