@@ -185,7 +185,7 @@ func (c *Cache) remove(e *entry) {
 	c.signal()
 }
 
-// signal tells the one who waits for room that there may be some.
+// signal tells a request that waits for room that there may be some.
 func (c *Cache) signal() {
 	select {
 	case c.freed <- struct{}{}:
@@ -199,7 +199,7 @@ func (c *Cache) unpin(e *entry) {
 	if e.readers--; e.readers > 0 {
 		return
 	}
-	// The one who fetches is a reader, so the entry is ready.
+	// The request that fetches is a reader, so the entry is ready.
 	if e.err != nil {
 		c.remove(e)
 		return

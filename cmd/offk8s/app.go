@@ -86,11 +86,9 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
-	for _, c := range root.Commands() {
-		for _, shell := range c.Commands() {
-			if file := completionFiles[shell.Name()]; c.Name() == "completion" && file != "" {
-				shell.Example = "  offk8s completion " + shell.Name() + " > " + file
-			}
+	for shell, file := range completionFiles {
+		if c, _, err := root.Find([]string{"completion", shell}); err == nil {
+			c.Example = "  offk8s completion " + shell + " > " + file
 		}
 	}
 	checkArguments(root)

@@ -31,7 +31,6 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 		pages = append(pages, found...)
 	}
 	root := newApp(strings.NewReader(""), io.Discard, io.Discard).command()
-	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	seen := 0
 	for _, page := range pages {

@@ -271,7 +271,6 @@ func parses(words []string) error {
 // and one for values that the shell would not complete.
 func parseFlags(words []string) (*cobra.Command, error) {
 	root := newApp(strings.NewReader(""), io.Discard, io.Discard).command()
-	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	root.InitDefaultVersionFlag()
 	cmd, rest, err := root.Find(words)

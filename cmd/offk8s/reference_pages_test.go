@@ -43,7 +43,6 @@ func writeReleaseDocs(dir string, root *cobra.Command) error {
 // reference prepares the command tree for pages that must not depend on the build.
 func reference(root *cobra.Command) *cobra.Command {
 	root.DisableAutoGenTag = true
-	root.InitDefaultCompletionCmd()
 	return root
 }
 
