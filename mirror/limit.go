@@ -1,17 +1,17 @@
 package mirror
 
 import (
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
+
+	"github.com/offk8s/offk8s/mirror/files"
 )
 
 // limit limits the open connections of an http.Server, in total and for each
-// client address. It counts them through ConnState and does not wrap net.Conn,
-// because sendfile needs the TCP connection.
+// client address. It counts them through ConnState.
 type limit struct {
 	slots   chan struct{}
 	each    int // connections of one address
@@ -51,10 +51,7 @@ func addressOf(c net.Conn) netip.Addr {
 
 // state is the ConnState hook of the server; Accept takes the slot.
 func (l *limit) state(c net.Conn, s http.ConnState) {
-	below := c
-	if over, ok := c.(*tls.Conn); ok {
-		below = over.NetConn()
-	}
+	below := files.Below(c)
 	switch s {
 	case http.StateNew:
 		l.mu.Lock()
@@ -191,14 +188,14 @@ func (l *limited) Accept() (net.Conn, error) {
 			l.limit.mu.Lock()
 			l.limit.waiting--
 			l.limit.mu.Unlock()
-			return c, nil
+			return files.NewConn(c), nil
 		case a := <-l.next:
 			if a.err != nil {
 				<-l.limit.slots
 				return nil, a.err
 			}
 			if l.limit.enter(a.conn) {
-				return a.conn, nil
+				return files.NewConn(a.conn), nil
 			}
 		case <-l.limit.done:
 			<-l.limit.slots

@@ -225,7 +225,7 @@ func TestFileDescriptorsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	http.DefaultClient.CloseIdleConnections()
-	if after := openFiles(t); after > before+70 {
+	if after := openFiles(t); after > before+6 {
 		t.Errorf("%d descriptors, %d before", after, before)
 	}
 }

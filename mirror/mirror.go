@@ -126,11 +126,11 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Close ends the checks that requests began and closes the files that they
-// opened. It must follow the last request; the bundles stay open.
+// Close ends the checks that requests began. It must follow the last request; the
+// bundles stay open. It returns nil.
 func (m *Mirror) Close() error {
 	m.urgent.close()
-	return m.sender.Close()
+	return nil
 }
 
 // ServeHTTP answers a request. Methods other than GET and HEAD get status 405.
@@ -205,7 +205,9 @@ func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) 
 		defer release()
 		unchanged, err = m.admit(r.Context(), b)
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(m.options.WriteTimeout))
+	if err != nil {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(m.options.WriteTimeout))
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		// Without an answer net/http would send an empty one with status 200, which a

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -33,19 +34,21 @@ type watched struct {
 type stamp struct {
 	size    int64
 	inode   uint64
-	changed time.Time
+	changed syscall.Timespec
 }
 
+// stampOf is for every request, and makes no garbage as Stat of an os.File does.
 func stampOf(f *os.File) (stamp, error) {
-	info, err := f.Stat()
+	var at syscall.Stat_t
+	err := error(syscall.EINTR)
+	for err == syscall.EINTR { // of network file systems
+		err = syscall.Fstat(int(f.Fd()), &at)
+	}
+	runtime.KeepAlive(f)
 	if err != nil {
-		return stamp{}, err
+		return stamp{}, os.NewSyscallError("fstat", err)
 	}
-	s := stamp{size: info.Size()}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.inode, s.changed = sys.Ino, time.Unix(sys.Ctim.Unix())
-	}
-	return s, nil
+	return stamp{at.Size, at.Ino, at.Ctim}, nil
 }
 
 // newWatcher watches the files of the bundles.
@@ -124,7 +127,7 @@ func (w *watcher) note(f *watched) error {
 func (w *watcher) settle(ctx context.Context) error {
 	for _, f := range w.files {
 		tick := 20 * time.Millisecond
-		changed := f.last.Load().changed
+		changed := time.Unix(f.last.Load().changed.Unix())
 		if changed.Nanosecond() == 0 {
 			tick = 2 * time.Second // of FAT, the coarsest
 		}

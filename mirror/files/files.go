@@ -3,10 +3,9 @@
 // file compressed.
 //
 // A blob is sent from its place in the tar. Over plain TCP the kernel copies it
-// (sendfile). That needs an *os.File with a separate position for each request
-// and a ResponseWriter with ReadFrom, so middleware in front of a Sender must
-// implement io.ReaderFrom. Over TLS, and if no single file holds the blob, the
-// bytes pass through a buffer.
+// (sendfile). That needs connections of NewConn and a ResponseWriter with ReadFrom, so
+// middleware in front of a Sender must implement io.ReaderFrom. Over TLS, and if no
+// single file holds the blob, the bytes pass through a buffer.
 //
 // A truncated answer with status 200 never looks complete: Content-Length is
 // always set, and the connection is closed if the bytes end early.
@@ -67,10 +66,9 @@ type Options struct {
 	Decoders int
 }
 
-// Sender sends Content. Close it after the last request.
+// Sender sends Content.
 type Sender struct {
 	timeout  time.Duration
-	handles  handles
 	decoders chan struct{}
 }
 
@@ -81,9 +79,6 @@ func NewSender(o Options) *Sender {
 		decoders: make(chan struct{}, cmp.Or(o.Decoders, 32)),
 	}
 }
-
-// Close closes the pooled files.
-func (s *Sender) Close() error { return s.handles.close() }
 
 // form is the representation of a Content for one request.
 type form struct {
@@ -109,6 +104,7 @@ func choose(c *Content, r *http.Request) form {
 // complete. If it returns ErrStorage, the client received status 500, or its
 // connection was closed if the body had begun.
 func (s *Sender) Serve(w http.ResponseWriter, r *http.Request, c *Content) error {
+	s.extend(w)
 	f := choose(c, r)
 	setHeader(w.Header(), c, f)
 	if status := precondition(r, f); status != 0 {

@@ -1,10 +1,12 @@
 package files
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -24,18 +27,29 @@ import (
 func serve(t *testing.T, s *Sender, c *Content) (url string, errs chan error) {
 	t.Helper()
 	errs = make(chan error, 10)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		errs <- s.Serve(w, r, c)
-	}))
+	return handle(t, func(w http.ResponseWriter, r *http.Request) { errs <- s.Serve(w, r, c) }), errs
+}
+
+// listener accepts connections as mirrors do.
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return NewConn(c), nil
+}
+
+// handle runs a server with connections of NewConn.
+func handle(t *testing.T, f http.HandlerFunc) (url string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(f)
+	server.Listener = listener{server.Listener}
 	server.Config.ConnContext = WithConn
 	server.Start()
 	t.Cleanup(server.Close)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return server.URL, errs
+	return server.URL
 }
 
 func fetch(t *testing.T, url string, header ...string) (*http.Response, []byte, error) {
@@ -89,7 +103,7 @@ func TestServeLargeFromFile(t *testing.T) {
 	_, data := section(t, content)
 	s := NewSender(Options{})
 	url, errs := serve(t, s, &Content{Name: "large", Digest: digest.FromBytes(content), Data: data})
-	for range 3 { // the second and third time from the pool
+	for range 3 {
 		_, got, err := fetch(t, url)
 		if err != nil || !bytes.Equal(got, content) {
 			t.Fatalf("%d bytes of %d, %v", len(got), len(content), err)
@@ -104,33 +118,80 @@ func TestServeLargeFromFile(t *testing.T) {
 	}
 }
 
-// readFromSpy records the calls of ReadFrom by a Sender.
+// readFromSpy records the extents that net/http gets.
 type readFromSpy struct {
-	*httptest.ResponseRecorder
-	files int
+	http.ResponseWriter
+	extents int
 }
 
 func (s *readFromSpy) ReadFrom(src io.Reader) (int64, error) {
-	if l, ok := src.(*io.LimitedReader); ok {
-		if _, ok := l.R.(*os.File); ok {
-			s.files++
-		}
+	x, ok := src.(*extent)
+	n, err := s.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
+	if ok && x.length == 0 {
+		s.extents++
 	}
-	return io.Copy(s.ResponseRecorder, src)
+	return n, err
 }
 
-// Sendfile happens when net/http's ReadFrom is given an *os.File, alone or
-// under an io.LimitedReader.
-func TestLargeGoesThroughReadFrom(t *testing.T) {
-	content := random(piece + small + 1) // the last bytes pass through memory
+func (s *readFromSpy) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// Content of a file goes to the socket through the kernel.
+func TestLargeGoesThroughTheKernel(t *testing.T) {
+	content := random(2*piece + small + 1) // the last bytes pass through memory
 	_, data := section(t, content)
-	s := NewSender(Options{})
-	w := &readFromSpy{ResponseRecorder: httptest.NewRecorder()}
-	if err := s.Serve(w, httptest.NewRequest(http.MethodGet, "/", nil), &Content{Digest: digest.FromBytes(content), Data: data}); err != nil {
+	s, extents := NewSender(Options{}), make(chan int, 1)
+	url := handle(t, func(w http.ResponseWriter, r *http.Request) {
+		spy := &readFromSpy{ResponseWriter: w}
+		if err := s.Serve(spy, r, &Content{Digest: digest.FromBytes(content), Data: data}); err != nil {
+			t.Error(err)
+		}
+		extents <- spy.extents
+	})
+	_, got, err := fetch(t, url)
+	if err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(content), err)
+	}
+	if n := <-extents; n != 3 {
+		t.Errorf("%d pieces came to their end as a file, want 3", n)
+	}
+}
+
+// A client gets small content and its head in one packet.
+func TestSmallIsOneWrite(t *testing.T) {
+	content := random(10_000) // less than the loopback interface carries at once
+	_, data := section(t, content)
+	url, errs := serve(t, NewSender(Options{}), &Content{Digest: digest.FromBytes(content), Data: data})
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if w.files != 2 || !bytes.Equal(w.Body.Bytes(), content) {
-		t.Errorf("%d pieces were handed over as a file, want 2; %d bytes", w.files, w.Body.Len())
+	defer c.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := bufio.NewReader(c)
+	for want := uint32(1); want <= 3; want++ {
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: m\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.ReadResponse(from, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r.Body); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%d bytes of %d, %v", len(got), len(content), err)
+		}
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+		var info *unix.TCPInfo
+		if err := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); err != nil || info == nil {
+			t.Fatal(err)
+		}
+		if info.Data_segs_in != want {
+			t.Fatalf("%d packets with %d answers", info.Data_segs_in, want)
+		}
 	}
 }
 
@@ -191,11 +252,8 @@ func TestT33FileShrinksWhileSending(t *testing.T) {
 	content := random(6 * piece)
 	f, data := section(t, content)
 	s := NewSender(Options{})
-	c := &Content{Name: "shrinks", Digest: digest.FromBytes(content), Data: data}
-	errs := make(chan error, 1)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { errs <- s.Serve(w, r, c) }))
-	defer server.Close()
-	resp, err := http.Get(server.URL)
+	url, errs := serve(t, s, &Content{Name: "shrinks", Digest: digest.FromBytes(content), Data: data})
+	resp, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,27 +439,5 @@ func TestAcceptsZstd(t *testing.T) {
 		if got := acceptsZstd(http.Header{"Accept-Encoding": tt.lines}); got != tt.want {
 			t.Errorf("%q: %v, want %v", tt.lines, got, tt.want)
 		}
-	}
-}
-
-func TestReopenSurvivesRename(t *testing.T) {
-	f, _ := section(t, []byte("old"))
-	if err := os.Rename(f.Name(), f.Name()+".old"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(f.Name(), []byte("another file lies there now"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	again, err := reopen(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
-	got := make([]byte, 3)
-	if _, err := again.ReadAt(got, 512); err != nil || string(got) != "old" {
-		t.Errorf("%q, %v, want the bytes of the opened file", got, err)
-	}
-	if _, err := again.WriteString("x"); err == nil {
-		t.Error("the file can be written to")
 	}
 }

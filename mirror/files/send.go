@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -35,12 +34,13 @@ func (s *Sender) send(w http.ResponseWriter, r *http.Request, c *Content, part s
 		return storageError(w, err)
 	}
 	w.WriteHeader(status)
-	return s.write(w, body)
-}
-
-func (s *Sender) write(w http.ResponseWriter, b []byte) error {
-	s.extend(w)
-	if _, err := w.Write(b); err != nil {
+	to, ok := w.(io.ReaderFrom)
+	if conn := connOf(r); ok && conn != nil && r.TLS == nil && len(body) > 0 {
+		err = conn.together(w, to, body)
+	} else {
+		_, err = w.Write(body)
+	}
+	if err != nil {
 		return fmt.Errorf("write to the client: %w", err)
 	}
 	return nil
@@ -57,18 +57,16 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 			}
 		}
 	}
-	src, done := s.positioned(w, r, c, start)
-	defer done()
 	w.WriteHeader(status)
 	if r.Method == http.MethodHead {
 		return nil
 	}
 	p := s.pace(w, r)
-	if src != nil {
+	if file, base := origin(c.Data); file != nil && p.conn != nil && r.TLS == nil {
 		// The last bytes pass through memory, so that a change of the file that came
 		// before they were read breaks the connection.
-		n := length - min(length, small)
-		if err := copyFile(w, p, src, n); err != nil {
+		n, err := copyFile(w, p, &extent{file: file, at: base + start, length: length - min(length, small)})
+		if err != nil {
 			return err
 		}
 		start, length = start+n, length-n
@@ -76,53 +74,42 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 	return copyBuffered(w, p, c, span{start, length})
 }
 
-// positioned returns a file from the pool at offset off of c if the kernel can copy
-// the bytes, and nil if it cannot: over TLS, for HEAD, if no single file holds the
-// blob, or if no descriptor is left.
-func (s *Sender) positioned(w http.ResponseWriter, r *http.Request, c *Content, off int64) (f *os.File, done func()) {
-	none := func() {}
-	file, base := origin(c.Data)
-	if _, ok := w.(io.ReaderFrom); !ok || r.TLS != nil || file == nil || r.Method == http.MethodHead {
-		return nil, none
+// copyFile sends a part of a file through the ResponseWriter's ReadFrom, which ends in
+// sendfile, and returns how many bytes it sent: none if the kernel cannot do that for
+// the file. While it waits for the client, net/http holds no buffer.
+func copyFile(w http.ResponseWriter, p *pace, part *extent) (sent int64, err error) {
+	to, ok := w.(io.ReaderFrom)
+	if !ok {
+		return 0, nil
 	}
-	own, err := s.handles.get(file)
-	if err != nil {
-		return nil, none
-	}
-	done = func() { s.handles.put(file, own) }
-	if _, err := own.Seek(base+off, io.SeekStart); err != nil {
-		return nil, done
-	}
-	return own, done
-}
-
-// copyFile sends length bytes from the position of f through the
-// ResponseWriter's ReadFrom, which ends in sendfile.
-func copyFile(w http.ResponseWriter, p *pace, f *os.File, length int64) error {
-	for length > 0 {
-		n, err := p.next(length)
-		if err != nil {
-			return fmt.Errorf("write to the client: %w", err)
-		}
-		n, err = io.CopyN(w, f, n)
-		length -= n
+	for left := part.length; left > 0; {
+		x := &extent{file: part.file, at: part.at + sent, length: p.next(left)}
+		n, err := to.ReadFrom(x)
+		sent += n
+		left -= n
+		p.wrote(n)
 		switch {
-		case errors.Is(err, io.EOF):
-			return fmt.Errorf("%w: %q ended %d bytes early", ErrStorage, f.Name(), length)
+		case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EOPNOTSUPP):
+			return sent, nil
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return sent, fmt.Errorf("%w: %q ended %d bytes early", ErrStorage, part.file.Name(), left)
 		case errors.Is(err, syscall.EIO): // of the disk; a lost client causes another error
-			return fmt.Errorf("%w: %q: %w", ErrStorage, f.Name(), err)
-		case err != nil:
-			return fmt.Errorf("write to the client: %w", err)
+			return sent, fmt.Errorf("%w: %q: %w", ErrStorage, part.file.Name(), err)
+		case err == nil && x.full:
+			err = p.conn.wait()
+		}
+		if err != nil {
+			return sent, fmt.Errorf("write to the client: %w", err)
 		}
 	}
-	return nil
+	return sent, nil
 }
 
 // copyBuffered sends a part of c through memory, to its end. The last bytes follow only
 // if c is unchanged.
 func copyBuffered(w http.ResponseWriter, p *pace, c *Content, part span) error {
 	for part.length > 0 {
-		n, err := p.next(min(part.length, small))
+		n, err := p.fit(min(part.length, small))
 		if err != nil {
 			return fmt.Errorf("write to the client: %w", err)
 		}
@@ -131,6 +118,7 @@ func copyBuffered(w http.ResponseWriter, p *pace, c *Content, part span) error {
 		}
 		part.start += n
 		part.length -= n
+		p.wrote(n)
 	}
 	return nil
 }
