@@ -3,14 +3,16 @@ package manifests
 import (
 	"reflect"
 	"testing"
+
+	"github.com/offk8s/offk8s/manifests/fields"
 )
 
 // Each field has a description, which explain and the schema show.
 func TestEveryFieldIsDescribed(t *testing.T) {
-	seen := map[string]Field{}
-	var walk func(fields []Field)
-	walk = func(fields []Field) {
-		for _, f := range fields {
+	seen := map[string]fields.Field{}
+	var walk func(list []fields.Field)
+	walk = func(list []fields.Field) {
+		for _, f := range list {
 			if f.Description == "" {
 				t.Errorf("%s has no comment", f.Path)
 			}
@@ -20,7 +22,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	}
 	walk(ClusterFields())
 	walk(ManifestFields())
-	for path, want := range map[string]Field{
+	for path, want := range map[string]fields.Field{
 		"hosts":            {Type: "list of objects", Required: true, Description: "the machines"},
 		"hosts[].labels":   {Type: "map of strings", Description: "labels of the node"},
 		"network.options":  {Type: "map of any values", Description: "options are settings of the bundle's pod network; docs/networks.md lists them."},
@@ -37,7 +39,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 }
 
 func TestSchema(t *testing.T) {
-	s := Schema("offk8s cluster.yaml", ClusterFields())
+	s := fields.Schema("offk8s cluster.yaml", ClusterFields())
 	hosts := s["properties"].(map[string]any)["hosts"].(map[string]any)
 	host := hosts["items"].(map[string]any)
 	if hosts["type"] != "array" || host["additionalProperties"] != false {

@@ -9,13 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/fields"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // document is a file that users write.
 type document struct {
 	name, file string
-	fields     func() []manifests.Field
+	fields     func() []fields.Field
 }
 
 // documents has the files that explain and config schema know.
@@ -75,7 +76,7 @@ Exit status: 0 done; 2 usage.`,
 			for _, d := range documents {
 				if d.name == args[0] {
 					a.format = "json" // a schema has no other form
-					return a.result(manifests.Schema("offk8s "+d.file, d.fields()), nil)
+					return a.result(fields.Schema("offk8s "+d.file, d.fields()), nil)
 				}
 			}
 			return nil
@@ -86,7 +87,7 @@ Exit status: 0 done; 2 usage.`,
 
 // explainAll lists the fields of all documents, those in objects too.
 func (a *app) explainAll() error {
-	all := map[string][]manifests.Field{}
+	all := map[string][]fields.Field{}
 	for _, d := range documents {
 		all[d.name] = d.fields()
 	}
@@ -97,7 +98,7 @@ func (a *app) explainAll() error {
 			}
 			fmt.Fprintf(w, "%s\n\n", d.file)
 			tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-			eachField(d.fields(), func(f manifests.Field) { fmt.Fprintf(tw, "  %s\t%s\n", f.Path, fieldType(f)) })
+			eachField(d.fields(), func(f fields.Field) { fmt.Fprintf(tw, "  %s\t%s\n", f.Path, fieldType(f)) })
 			if err := tw.Flush(); err != nil {
 				return err
 			}
@@ -111,21 +112,21 @@ var indices = strict.NewPattern(`\[\d*\]`)
 
 // findField returns the field with a path such as "hosts[0].address", "hosts.address",
 // "cluster.hosts" or "pack.images".
-func findField(path string) (manifests.Field, error) {
+func findField(path string) (fields.Field, error) {
 	path = indices.Regexp().ReplaceAllString(path, "")
 	d := documents[0]
 	for _, x := range documents {
 		rest, ok := strings.CutPrefix(path, x.name+".")
 		if path == x.name {
-			return manifests.Field{Path: x.file, Type: "object", Fields: x.fields()}, nil
+			return fields.Field{Path: x.file, Type: "object", Fields: x.fields()}, nil
 		}
 		if ok {
 			d, path = x, rest
 		}
 	}
-	var found manifests.Field
+	var found fields.Field
 	var names []string
-	eachField(d.fields(), func(f manifests.Field) {
+	eachField(d.fields(), func(f fields.Field) {
 		name := indices.Regexp().ReplaceAllString(f.Path, "")
 		names = append(names, name)
 		if name == path {
@@ -143,21 +144,21 @@ func findField(path string) (manifests.Field, error) {
 }
 
 // eachField calls do for the fields and those below them, in order.
-func eachField(fields []manifests.Field, do func(manifests.Field)) {
-	for _, f := range fields {
+func eachField(list []fields.Field, do func(fields.Field)) {
+	for _, f := range list {
 		do(f)
 		eachField(f.Fields, do)
 	}
 }
 
-func fieldType(f manifests.Field) string {
+func fieldType(f fields.Field) string {
 	if f.Required {
 		return f.Type + ", required"
 	}
 	return f.Type
 }
 
-func writeField(w io.Writer, f manifests.Field) error {
+func writeField(w io.Writer, f fields.Field) error {
 	fmt.Fprintf(w, "%s  (%s)\n", f.Path, fieldType(f))
 	if f.Description != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.ReplaceAll(wrapped(f.Description, 90), "\n  ", "\n"))
@@ -174,7 +175,7 @@ func writeField(w io.Writer, f manifests.Field) error {
 func completeFields(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	var names []string
 	for i, d := range documents {
-		eachField(d.fields(), func(f manifests.Field) {
+		eachField(d.fields(), func(f fields.Field) {
 			name := indices.Regexp().ReplaceAllString(f.Path, "")
 			if i > 0 {
 				name = d.name + "." + name

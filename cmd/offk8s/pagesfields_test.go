@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/fields"
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
@@ -72,7 +73,7 @@ func validFragment(text string) error {
 
 func hasFields(d document, doc map[string]any) bool {
 	for key := range doc {
-		if !slices.ContainsFunc(d.fields(), func(f manifests.Field) bool { return f.Path == key || f.Path == key+"[]" }) {
+		if !slices.ContainsFunc(d.fields(), func(f fields.Field) bool { return f.Path == key || f.Path == key+"[]" }) {
 			return false
 		}
 	}

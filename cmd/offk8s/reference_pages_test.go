@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
-	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/fields"
 )
 
 // writeReleaseDocs writes what a release has beside the program: man pages and completions.
@@ -102,7 +102,7 @@ func writeFieldsPage(w io.Writer, d document) error {
 	fmt.Fprintf(w, "`offk8s init %s` writes a commented example, and `offk8s explain` shows this page on a terminal.\n\n", d.name)
 	fmt.Fprint(w, "| field | type | |\n|---|---|---|\n")
 	var err error
-	eachField(d.fields(), func(f manifests.Field) {
+	eachField(d.fields(), func(f fields.Field) {
 		_, e := fmt.Fprintf(w, "| `%s` | %s | %s |\n", f.Path, fieldType(f), strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(f.Description))
 		if err == nil {
 			err = e
