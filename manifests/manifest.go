@@ -141,16 +141,7 @@ func (m *Manifest) Validate() []strict.Problem {
 			c.Among(p, s, catalog.Arches...)
 		}
 	})
-	c.Each("distros", m.Distros, func(p, s string) {
-		want := "the name of a distribution such as rocky-9"
-		if lower := strings.ToLower(s); lower != s && strict.IsName(lower) {
-			if i := strings.IndexAny(lower, "0123456789"); i > 0 && lower[i-1] != '-' {
-				lower = lower[:i] + "-" + lower[i:] // Rocky9
-			}
-			want += "; did you mean " + lower + "?"
-		}
-		c.Match(p, s, strict.IsName, want)
-	})
+	c.Each("distros", m.Distros, func(p, s string) { validateDistro(c, p, s) })
 	for p, s := range map[string]string{"cni": m.CNI, "runtime": m.Runtime} {
 		if s != "" {
 			c.Match(p, s, strict.IsName, "a name of the catalog")
@@ -168,19 +159,58 @@ func (m *Manifest) Validate() []strict.Problem {
 	if m.AssumeInstalled != "" {
 		c.Among("assumeInstalled", m.AssumeInstalled, AssumeNone, AssumeMinimal)
 	}
+	m.validateSignatures(c)
+	m.validateFiles(c)
+	m.validateCharts(c)
+	m.validateAddons(c)
+	for i, r := range m.Rewrites {
+		for k, s := range map[string]string{"from": r.From, "to": r.To} {
+			c.Match(fmt.Sprintf("rewrites[%d].%s", i, k), s, plainWord.MatchString, "a URL or registry prefix")
+		}
+	}
+	for _, d := range slices.Sorted(maps.Keys(m.Keyrings)) {
+		p := strict.JoinPath("keyrings", d)
+		c.Match(p, d, strict.IsName, "the name of a distribution")
+		validateKeyFile(c, p, m.Keyrings[d])
+	}
+	if m.Sequence < 0 {
+		c.Add("sequence", "found %d, want 1 or more", m.Sequence)
+	}
+	return c.Problems
+}
+
+// validateDistro checks the name of a distribution at a path.
+func validateDistro(c *strict.Checks, path, name string) {
+	want := "the name of a distribution such as rocky-9"
+	if lower := strings.ToLower(name); lower != name && strict.IsName(lower) {
+		if i := strings.IndexAny(lower, "0123456789"); i > 0 && lower[i-1] != '-' {
+			lower = lower[:i] + "-" + lower[i:] // Rocky9
+		}
+		want += "; did you mean " + lower + "?"
+	}
+	c.Match(path, name, strict.IsName, want)
+}
+
+// validateKeyFile checks the name of a file with a key at a path.
+func validateKeyFile(c *strict.Checks, path, file string) {
+	if file == "" {
+		c.Add(path, "no file given")
+	}
+	c.OneLine(path, file)
+}
+
+func (m *Manifest) validateSignatures(c *strict.Checks) {
 	if len(m.Signatures) > 0 && m.Attachments == AttachmentsNone {
 		c.Add("signatures", "found attachments: none, which leaves the signatures out")
 	}
 	for i, s := range m.Signatures {
 		p := fmt.Sprintf("signatures[%d]", i)
 		c.Match(p+".images", s.Images, plainWord.MatchString, "a registry, or a path in one")
-		if s.Key == "" {
-			c.Add(p+".key", "no file given")
-		}
-		c.OneLine(p+".key", s.Key)
+		validateKeyFile(c, p+".key", s.Key)
 	}
-	m.validateFiles(c)
-	m.validateCharts(c)
+}
+
+func (m *Manifest) validateAddons(c *strict.Checks) {
 	seen := map[string]bool{}
 	for i, a := range m.Addons {
 		p := fmt.Sprintf("addons[%d].name", i)
@@ -191,23 +221,6 @@ func (m *Manifest) Validate() []strict.Problem {
 		seen[a.Name] = true
 		c.Each(fmt.Sprintf("addons[%d].files", i), a.Files, func(p, s string) { c.OneLine(p, s) })
 	}
-	for i, r := range m.Rewrites {
-		for k, s := range map[string]string{"from": r.From, "to": r.To} {
-			c.Match(fmt.Sprintf("rewrites[%d].%s", i, k), s, plainWord.MatchString, "a URL or registry prefix")
-		}
-	}
-	for _, d := range slices.Sorted(maps.Keys(m.Keyrings)) {
-		p := strict.JoinPath("keyrings", d)
-		c.Match(p, d, strict.IsName, "the name of a distribution")
-		if m.Keyrings[d] == "" {
-			c.Add(p, "no file given")
-		}
-		c.OneLine(p, m.Keyrings[d])
-	}
-	if m.Sequence < 0 {
-		c.Add("sequence", "found %d, want 1 or more", m.Sequence)
-	}
-	return c.Problems
 }
 
 // checkTagged returns an error unless ref is a full image reference with a tag or a
