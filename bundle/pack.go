@@ -45,6 +45,9 @@ type PackOptions struct {
 	HostRoot string
 	// VerifyAfterWrite reads the bundle back and verifies it before it is renamed.
 	VerifyAfterWrite bool
+	// Ready, if it is set, is called when all upstreams that are needed answer, before the
+	// first download; its error ends Pack.
+	Ready func() error
 	// Check is as in SealInput.
 	Check func(ctx context.Context, path string) error
 	// ImageSigners are as those of Bundle.VerifyImages.
@@ -107,6 +110,11 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 	env := newEnv(client, o.Store, lock, o.SelfBinaries)
 	if err := errors.Join(reach(ctx, client, env, lock, nil)...); err != nil {
 		return PackResult{}, err
+	}
+	if o.Ready != nil {
+		if err := o.Ready(); err != nil {
+			return PackResult{}, err
+		}
 	}
 	fetchers := fetch.Fetchers(env)
 	if err := fetchAll(ctx, lock, fetchers, o); err != nil {

@@ -144,8 +144,7 @@ func saveKey(path string, secret []byte, generate func(time.Time) (*trust.KeyPai
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	// Backdated, because the clocks of the hosts that check it may be behind.
-	k, err := generate(created().Add(-24 * time.Hour))
+	k, err := generate(keyTime())
 	if err != nil {
 		return nil, err
 	}
@@ -163,17 +162,22 @@ func defaultKey() string { return filepath.Join(configDir(), "offk8s.key") }
 
 func publicPath(key string) string { return strings.TrimSuffix(key, ".key") + ".pub" }
 
+// writtenKey is the result of keys generate and keys rotate.
+type writtenKey struct {
+	Key         string `json:"key"`         // file
+	PublicKey   string `json:"publicKey"`   // file
+	Fingerprint string `json:"fingerprint"` // of the key that signs bundles: "sha256:<hex>"
+	OpenPGP     string `json:"openPGP"`     // fingerprint of the key that signs repositories, upper-case hex
+}
+
 func (a *app) showKey(k *trust.KeyPair, path string) error {
 	ring, err := trust.ReadKeyring(k.OpenPGPPublic)
 	if err != nil {
 		return err
 	}
-	v := map[string]string{
-		"key": path, "publicKey": publicPath(path), "fingerprint": k.Fingerprint(),
-		"openPGP": strings.Join(ring.Fingerprints(), " "),
-	}
+	v := writtenKey{path, publicPath(path), k.Fingerprint(), strings.Join(ring.Fingerprints(), " ")}
 	return a.result(v, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "key          %s\npublic key   %s\nfingerprint  %s\nopenpgp      %s\n", v["key"], v["publicKey"], v["fingerprint"], v["openPGP"])
+		_, err := fmt.Fprintf(w, "key          %s\npublic key   %s\nfingerprint  %s\nopenpgp      %s\n", v.Key, v.PublicKey, v.Fingerprint, v.OpenPGP)
 		return err
 	})
 }
@@ -284,16 +288,23 @@ func isPublicKey(path string) bool {
 	return err == nil
 }
 
-// firstKey generates the default key on first use.
-func (a *app) firstKey() (*trust.KeyPair, error) {
-	path := defaultKey()
-	k, err := saveKey(path, nil, trust.GenerateKeys)
-	if err != nil {
-		return nil, err
-	}
-	a.notef("generated the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
-	return k, nil
+// firstKey generates the default key on first use, and returns a function that writes its
+// files: a pack that cannot begin leaves none.
+func (a *app) firstKey() (*trust.KeyPair, func() error, error) {
+	k, err := trust.GenerateKeys(keyTime())
+	return k, func() error {
+		path := defaultKey()
+		if _, err := saveKey(path, nil, func(time.Time) (*trust.KeyPair, error) { return k, nil }); err != nil {
+			return err
+		}
+		a.notef("generated the signing key %s (not encrypted); public key %s, fingerprint %s", path, publicPath(path), k.Fingerprint())
+		return nil
+	}, err
 }
+
+// keyTime is the time of a new key. It is backdated, because the clocks of the hosts that
+// check it may be behind.
+func keyTime() time.Time { return created().Add(-24 * time.Hour) }
 
 // checkKeyTime returns an error if key is newer than lock: an OpenPGP signature
 // cannot be older than its key.

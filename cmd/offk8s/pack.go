@@ -174,8 +174,9 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	if o.dryRun {
 		return a.dryRun(ctx, src, lock, o)
 	}
+	var ready func() error
 	if key == nil && !o.unsigned {
-		if key, err = a.firstKey(); err != nil {
+		if key, ready, err = a.firstKey(); err != nil {
 			return err
 		}
 	}
@@ -194,7 +195,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	res, err := bundle.Pack(ctx, lock, bundle.PackOptions{
 		Client: src.client, Store: src.store, Key: key, Unsigned: o.unsigned, Output: output, Split: split, Base: base, Parallel: o.parallel, SelfBinaries: src.self,
-		Check: o.scan.checkFunc(key, o.base, a.outputBeside(src.progress)), VerifyAfterWrite: o.reread, ImageSigners: src.signers, Require: bundle.Require(o.require), Progress: src.progress, Log: a.log(),
+		Check: o.scan.checkFunc(key, o.base, a.outputBeside(src.progress)), VerifyAfterWrite: o.reread, Ready: ready, ImageSigners: src.signers, Require: bundle.Require(o.require), Progress: src.progress, Log: a.log(),
 	})
 	if err != nil {
 		return err
@@ -400,8 +401,8 @@ func selfBinaries(flags []string) (map[string]string, error) {
 
 // writtenFiles describes the files of a bundle in results.
 type writtenFiles struct {
-	SHA256 string              `json:"sha256,omitempty"` // of the file
-	Parts  []bundle.SealedFile `json:"parts,omitempty"`  // and the list of them
+	SHA256 string              `json:"sha256,omitempty"` // of the file, in hexadecimal
+	Parts  []bundle.SealedFile `json:"parts,omitempty"`  // the parts, and the list of them
 }
 
 // written describes files, and tells the user of parts.
@@ -416,12 +417,12 @@ func (a *app) written(files []bundle.SealedFile) writtenFiles {
 
 // packed is the result of pack.
 type packed struct {
-	Path string `json:"path"`
-	Root string `json:"root"`
-	Size int64  `json:"size"`
+	Path string `json:"path"` // of the bundle; its parts have it with suffixes
+	Root string `json:"root"` // digest of index.json, which identifies the bundle
+	Size int64  `json:"size"` // bytes
 	writtenFiles
-	Counts      map[manifests.ArtifactKind]int `json:"counts"`
-	FirstUse    []string                       `json:"firstUse,omitempty"`
+	Counts      map[manifests.ArtifactKind]int `json:"counts"`                // artifacts by kind
+	FirstUse    []string                       `json:"firstUse,omitempty"`    // names of artifacts that nothing vouched for
 	Fingerprint string                         `json:"fingerprint,omitempty"` // of the key; none with --unsigned
 }
 
