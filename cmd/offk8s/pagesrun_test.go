@@ -52,11 +52,14 @@ var programs = []string{"offk8s", "curl", "export", "openssl", "tar"}
 
 // expects has what a page expects to be there, by its name without the language's directory:
 // "bundle" is kubernetes-1.36.tar, "mirror" a serve of it, "cluster" a cluster.yaml,
-// "state" what install leaves, "hsm" a key that a program signs with.
+// "state" what install leaves, "hsm" a key that a program signs with, "release" what make
+// dist leaves.
 var expects = map[string][]string{
 	"keys.md":    {"cluster", "state", "hsm"},
 	"serve.md":   {"bundle"},
 	"tickets.md": {"bundle", "mirror", "cluster"},
+
+	"upgrade-offk8s.md": {"bundle", "mirror", "cluster", "state", "release"},
 }
 
 // TestPagesRun runs the commands of each page in the order of the page, in a directory of
@@ -186,6 +189,14 @@ func (r *pageRun) begin(what string) {
 		r.runHand("offk8s init cluster")
 	case "state":
 		r.byHand("offk8s install")
+	case "release":
+		make := exec.Command("bash", "-ec", `
+			cp "$(command -v offk8s)" offk8s && cp offk8s offk8s-linux-amd64 && tar -czf offk8s-linux-amd64.tar.gz ./offk8s && rm offk8s
+			offk8s release sums . --key home/.config/offk8s/offk8s.key && cp offk8s.pub release.pub`)
+		make.Dir, make.Env = r.dir, r.env
+		if out, err := make.CombinedOutput(); err != nil {
+			r.Fatalf("make a release: %v\n%s", err, out)
+		}
 	case "hsm":
 		r.run(command{text: "openssl ecparam -name prime256v1 -genkey -noout -out token.pem && openssl ec -in token.pem -pubout -out token.pub"})
 		r.write("hsm-sign", "#!/bin/sh\nexec openssl dgst -sha256 -sign token.pem\n")
