@@ -51,13 +51,15 @@ func TestCheckNames(t *testing.T) {
 	if !slices.Equal(names, CheckNames()) {
 		t.Errorf("checks have the names\n%q\nthe list has\n%q", names, CheckNames())
 	}
-	doc, err := os.ReadFile("../../docs/hosts.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range CheckNames() {
-		if !strings.Contains(string(doc), "| `"+name+"` |") {
-			t.Errorf("docs/hosts.md has no row for %q", name)
+	for _, page := range []string{"docs/hosts.md", "docs/zh-CN/hosts.md"} {
+		doc, err := os.ReadFile(filepath.Join("../..", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range CheckNames() {
+			if !strings.Contains(string(doc), "| `"+name+"` |") {
+				t.Errorf("%s has no row for %q", page, name)
+			}
 		}
 	}
 }
