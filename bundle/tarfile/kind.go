@@ -15,6 +15,7 @@ const (
 	KindEmpty      Kind = "is empty"
 	KindCompressed Kind = "is compressed, expected a plain tar"
 	KindRepacked   Kind = "is a tar of a bundle that another program wrote"
+	KindPEM        Kind = "is a key or a certificate, not a bundle"
 	KindForeign    Kind = "is not a bundle"
 )
 
@@ -51,6 +52,9 @@ func explain(f io.ReaderAt, size int64, err error) error {
 		if bytes.HasPrefix(start, []byte(magic)) {
 			return &KindError{KindCompressed, err}
 		}
+	}
+	if bytes.HasPrefix(start, []byte("-----BEGIN ")) {
+		return &KindError{KindPEM, err}
 	}
 	if holdsBundle(io.NewSectionReader(f, 0, size)) {
 		return &KindError{KindRepacked, err}

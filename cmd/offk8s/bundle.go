@@ -208,6 +208,7 @@ var kindHints = map[tarfile.Kind]string{
 	tarfile.KindEmpty:      "copy it again from the source",
 	tarfile.KindCompressed: "decompress it, for example with gunzip: a bundle is a plain tar",
 	tarfile.KindRepacked:   "use the file that offk8s pack wrote: one that was unpacked and packed again does not verify",
+	tarfile.KindPEM:        "name a public key with --key, and the tarball without it",
 	tarfile.KindForeign:    "name the tarball that offk8s pack wrote",
 }
 
@@ -215,11 +216,7 @@ var kindHints = map[tarfile.Kind]string{
 // not fit.
 func explainOpen(err error) error {
 	if kind, ok := errors.AsType[*tarfile.KindError](err); ok {
-		hint := kindHints[kind.Kind]
-		if kind.Kind == tarfile.KindForeign && strings.Contains(err.Error(), `.pub"`) {
-			hint = "name a public key with --key, and the tarball without it"
-		}
-		return withHint(err, "%s", hint)
+		return withHint(err, "%s", kindHints[kind.Kind])
 	}
 	if errors.Is(err, bundle.ErrOtherBase) {
 		return withHint(err, "only the base of a delta can be named after it; offk8s inspect shows which one a delta has")

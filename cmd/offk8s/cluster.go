@@ -17,6 +17,7 @@ import (
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // clusterOptions are the flags of the commands that work on a cluster.
@@ -96,7 +97,7 @@ func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 
 // hintForKind returns hint if err is that of a document of this kind, else otherwise.
 func hintForKind(err error, kind, hint, otherwise string) string {
-	if err != nil && strings.Contains(err.Error(), fmt.Sprintf("kind: found %q", kind)) {
+	if e, ok := errors.AsType[*strict.Error](err); ok && e.Kind == kind {
 		return hint
 	}
 	return otherwise

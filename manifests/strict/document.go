@@ -14,6 +14,7 @@ type Document struct {
 	apiVersion, kind string
 	at               map[string]position // by path
 	problems         []Problem
+	other            string // kind of the document, if it is another one
 	// merging makes maps and keyed lists add to the value they are decoded into.
 	merging bool
 }
@@ -69,7 +70,9 @@ func (d *Document) Err() error {
 	if len(d.problems) == 0 {
 		return nil
 	}
-	return NewError(d.problems)
+	err := NewError(d.problems)
+	err.Kind = d.other
+	return err
 }
 
 // header checks apiVersion and kind. If the document names another kind, it drops
@@ -77,9 +80,8 @@ func (d *Document) Err() error {
 func (d *Document) header(v any) bool {
 	s := reflect.ValueOf(v).Elem()
 	kind := s.FieldByName("Kind").String()
-	other := kind != "" && kind != d.kind
-	if other {
-		d.problems = nil
+	if kind != "" && kind != d.kind {
+		d.problems, d.other = nil, kind
 	}
 	for _, f := range []struct{ field, path, want string }{
 		{"APIVersion", "apiVersion", d.apiVersion},
@@ -91,7 +93,7 @@ func (d *Document) header(v any) bool {
 		}
 		d.place([]Problem{{Path: f.path, Message: fmt.Sprintf("found %q, want %q", got, f.want)}})
 	}
-	return !other
+	return d.other == ""
 }
 
 func (d *Document) add(p position, path, message, hint string) {

@@ -40,6 +40,8 @@ func (p Problem) String() string {
 // and line.
 type Error struct {
 	Problems []Problem
+	// Kind is the kind of the document if it is of another one than expected.
+	Kind string
 }
 
 // Error lists one problem per line.
