@@ -32,8 +32,8 @@ type Difference struct {
 // Change is a part with two versions; one is empty if only the other bundle has it.
 type Change struct {
 	Kind string `json:"kind,omitempty"`
-	Name string `json:"name"` // images: without the tag
-	For  string `json:"for,omitempty"`
+	Name string `json:"name"`          // images: without the tag
+	For  string `json:"for,omitempty"` // distribution and platform
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
 }

@@ -16,9 +16,9 @@ type Summary struct {
 	Sequence int64         `json:"sequence"`
 	Created  time.Time     `json:"created"`
 	Expires  time.Time     `json:"expires,omitzero"`
-	Previous digest.Digest `json:"previous,omitempty"`
-	Root     digest.Digest `json:"root"`
-	Base     *Base         `json:"base,omitempty"` // of a delta
+	Previous digest.Digest `json:"previous,omitempty"` // root of the bundle before it
+	Root     digest.Digest `json:"root"`               // digest of index.json, which identifies the bundle
+	Base     *Base         `json:"base,omitempty"`     // of a delta
 	Signed   bool          `json:"signed"`
 	Signer   string        `json:"signer,omitempty"` // fingerprint; empty unless SignatureChecked
 	// SignatureChecked reports whether a trusted key made the signature.
@@ -27,20 +27,24 @@ type Summary struct {
 	// claims; anyone may have put it there.
 	ClaimedSigner string `json:"claimedSigner,omitempty"`
 
-	Kubernetes string   `json:"kubernetes"`
+	Kubernetes string   `json:"kubernetes"` // version
 	Arches     []string `json:"arches"`
 	Distros    []string `json:"distros"`
 	CNI        string   `json:"cni"`
 	Runtime    string   `json:"runtime"`
-	// AssumeInstalled is manifests.AssumeMinimal if the bundle lacks the packages of a
+	// AssumeInstalled is "minimal" if the bundle lacks the packages of a
 	// minimal installation.
 	AssumeInstalled string `json:"assumeInstalled,omitempty"`
 
-	Blobs int   `json:"blobs"`
+	Blobs int   `json:"blobs"` // how many
 	Bytes int64 `json:"bytes"` // of all blobs as stored, each once
-	// Kinds are in the order of manifests.ArtifactKinds, then metadata, without those that
-	// the bundle lacks.
-	Kinds     []KindSummary     `json:"kinds"`
+	// Kinds are those that the bundle has, with its metadata as the last one.
+	Kinds []KindSummary `json:"kinds"`
+}
+
+// Listing is a Summary with all artifacts.
+type Listing struct {
+	Summary
 	Artifacts []ArtifactSummary `json:"artifacts"` // in the order of the Lock
 }
 
@@ -62,21 +66,21 @@ type ArtifactSummary struct {
 	Path     string        `json:"path,omitempty"` // on the mirror, without the leading slash
 	Digest   digest.Digest `json:"digest"`         // of the plain content; for images, of the index or manifest
 	Bytes    int64         `json:"bytes"`          // as stored
-	Trust    string        `json:"trust"`
-	Source   string        `json:"source"`
+	Trust    string        `json:"trust"`          // evidence for the digest: catalog, signature, checksum-file, first-use, local or attached
+	Source   string        `json:"source"`         // URL
 }
 
 const kindMetadata = "metadata"
 
-// Inspect summarises an open bundle. It reads only image manifests from disk.
-func Inspect(b *Bundle) (Summary, error) {
+// Inspect lists an open bundle. It reads only image manifests from disk.
+func Inspect(b *Bundle) (Listing, error) {
 	c, l := b.config, b.lock
-	s := Summary{
+	s := Listing{Summary: Summary{
 		Name: c.Name, Sequence: c.Sequence, Created: c.Created, Expires: c.Expires, Previous: c.Previous,
 		Root: b.root, Base: b.base, Signed: b.head[MemberSignature] != nil,
 		Kubernetes: l.Kubernetes, Arches: l.Arches, Distros: l.Distros, CNI: l.CNI, Runtime: l.Runtime, AssumeInstalled: l.AssumeInstalled,
 		ClaimedSigner: b.ClaimedSigner(), Blobs: len(b.blobs),
-	}
+	}}
 	if signer, ok := b.Signer(); ok {
 		s.Signer, s.SignatureChecked = signer.Fingerprint(), true
 	}
@@ -95,7 +99,7 @@ func Inspect(b *Bundle) (Summary, error) {
 	for _, a := range l.Artifacts {
 		line, err := b.summarise(a)
 		if err != nil {
-			return Summary{}, err
+			return Listing{}, err
 		}
 		s.Artifacts = append(s.Artifacts, line)
 		listed[line.Path] = true

@@ -37,8 +37,8 @@ type PlannedArtifact struct {
 	Version  string `json:"version"`
 	Platform string `json:"platform,omitempty"`
 	Distro   string `json:"distro,omitempty"`
-	Source   string `json:"source"`
-	Trust    string `json:"trust"`
+	Source   string `json:"source"` // URL
+	Trust    string `json:"trust"`  // evidence for the digest, as offk8s inspect has it
 	// Bytes is the size of the source, of which Download are not in the cache; 0 if
 	// it is not known. An artifact from the archive of another one has neither.
 	Bytes    int64  `json:"bytes"`

@@ -21,7 +21,7 @@ import (
 // Plan is the ordered list of steps for all hosts. Its JSON is stable: the same
 // Input gives the same bytes. It refers to secrets by name and does not contain them.
 type Plan struct {
-	Operation  string        `json:"operation"`
+	Operation  string        `json:"operation"` // install
 	Cluster    string        `json:"cluster"`
 	Bundle     string        `json:"bundle"` // name
 	Root       digest.Digest `json:"root,omitempty"`

@@ -30,7 +30,7 @@ type Report struct {
 type StageReport struct {
 	Name   string        `json:"name"`
 	Title  string        `json:"title"`
-	Took   time.Duration `json:"took"`
+	Took   time.Duration `json:"took"`             // nanoseconds
 	Failed []string      `json:"failed,omitempty"` // hosts
 }
 
@@ -63,9 +63,9 @@ type StepReport struct {
 	ID       string        `json:"id"`
 	Kind     string        `json:"kind,omitempty"`
 	Describe string        `json:"describe,omitempty"`
-	State    step.State    `json:"state"`
+	State    step.State    `json:"state"` // changed, differs or failed
 	Reason   string        `json:"reason,omitempty"`
-	Took     time.Duration `json:"took"`
+	Took     time.Duration `json:"took"` // nanoseconds
 }
 
 // ErrPartial means that some hosts did not finish; the Report lists them.

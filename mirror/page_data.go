@@ -135,8 +135,7 @@ func (d *pageData) summarise() error {
 				d.artifacts = append(d.artifacts, a)
 			}
 		}
-		s.Artifacts = nil
-		d.summaries = append(d.summaries, s)
+		d.summaries = append(d.summaries, s.Summary)
 	}
 	slices.SortStableFunc(d.artifacts, func(a, b bundle.ArtifactSummary) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Distro, b.Distro), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Path, b.Path))

@@ -162,9 +162,9 @@ func (a *app) result(v any, text func(w io.Writer) error) error {
 	case "json":
 		enc := json.NewEncoder(a.stdout)
 		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+		return enc.Encode(withLists(v))
 	case "yaml":
-		out, err := strict.EncodeYAML(v)
+		out, err := strict.EncodeYAML(withLists(v))
 		if err != nil {
 			return err
 		}

@@ -81,9 +81,9 @@ func (c closing) writeText(w io.Writer, cluster string) {
 
 // runOutput is the result of install and reset.
 type runOutput struct {
-	Changed int `json:"changed"`
-	Pending int `json:"pending"`
-	Failed  int `json:"failed"`
+	Changed int `json:"changed"` // steps
+	Pending int `json:"pending"` // steps that a dry run would apply
+	Failed  int `json:"failed"`  // hosts
 	closing
 	Slowest slowStep `json:"slowest,omitzero"`
 	Log     string   `json:"log,omitempty"` // file
@@ -105,6 +105,9 @@ func (a *app) runResult(r *installer.Report, run *clusterRun, end closing) error
 			}
 		}
 		fmt.Fprintf(&b, "changed: %d, would change: %d, hosts failed: %d\n", v.Changed, v.Pending, v.Failed)
+		if r.Mode == agent.ModeUndo && v.Changed+v.Failed == 0 {
+			fmt.Fprintf(&b, "there was nothing of offk8s to undo\n")
+		}
 		end.writeText(&b, r.Cluster)
 		if r.Mode != agent.ModeCheck {
 			writeTimes(&b, r, v.Slowest)

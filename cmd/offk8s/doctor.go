@@ -98,7 +98,7 @@ func advise(checks []stage.Check, missing map[string]error) []stage.Check {
 // diagnosis is the result of doctor.
 type diagnosis struct {
 	Cluster string        `json:"cluster"`
-	Pass    int           `json:"pass"`
+	Pass    int           `json:"pass"` // how many checks pass, as Warn and Fail
 	Warn    int           `json:"warn"`
 	Fail    int           `json:"fail"`
 	Checks  []stage.Check `json:"checks"`

@@ -46,6 +46,7 @@ func TestDiagnosis(t *testing.T) {
 	a := newApp(nil, &out, nil)
 	a.format = "json"
 	_ = a.diagnosis("site", []stage.Check{warn, fail}) // its code is tested above
+	compareOutput(t, "offk8s doctor", out.Bytes())
 	var got struct {
 		Warn, Fail int
 		Checks     []stage.Check

@@ -16,7 +16,7 @@ import (
 // packPlan is the result of pack --dry-run.
 type packPlan struct {
 	bundle.PackPlan
-	Output string `json:"output"`
+	Output string `json:"output"` // file that pack would write
 	// Free and CacheFree are the bytes that can be written beside the output and in
 	// the cache.
 	Free      int64 `json:"free"`

@@ -187,6 +187,13 @@ type quietError struct{ code int }
 
 func (e quietError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
 
+// failure is an error on stderr with --format json.
+type failure struct {
+	Code    int    `json:"code"` // exit status
+	Message string `json:"message"`
+	Hint    string `json:"hint"` // advice, may be empty
+}
+
 // report prints err with its hint and returns the exit code.
 func (a *app) report(err error) int {
 	if err == nil {
@@ -198,7 +205,7 @@ func (a *app) report(err error) int {
 	code, hint := classify(err)
 	if a.format == "json" || a.progress == "json" {
 		enc := json.NewEncoder(a.stderr)
-		_ = enc.Encode(map[string]any{"code": code, "message": err.Error(), "hint": hint})
+		_ = enc.Encode(failure{code, err.Error(), hint})
 		return code
 	}
 	text := strings.ReplaceAll(err.Error(), "\n\n", "\n") // as at the end of a server's answer

@@ -261,6 +261,9 @@ func TestReportJSON(t *testing.T) {
 	a := newApp(nil, nil, &stderr)
 	a.format = "json"
 	code := a.report(fmt.Errorf("open bundle: %w", trust.ErrNoKey))
+	if err := failureOutput.check(stderr.Bytes(), false); err != nil {
+		t.Error(err)
+	}
 	var got struct {
 		Code          int
 		Message, Hint string

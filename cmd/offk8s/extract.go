@@ -55,7 +55,7 @@ Exit status: 0 done; 2 nothing matches; 4 the bundle is bad; 5 not signed by a k
 					return err
 				}
 				if len(written) == 0 {
-					return withHint(usagef("bundle %q: nothing matches", b.Path()), "offk8s inspect lists the names")
+					return f.nothing(b)
 				}
 				return a.result(written, func(w io.Writer) error {
 					_, err := fmt.Fprintln(w, strings.Join(written, "\n"))
@@ -91,7 +91,7 @@ func (a *app) extract(cmd *cobra.Command, b *bundle.Bundle, f filter, dir, form 
 		x := artifacts[file.Label()]
 		kind := string(x.Kind)
 		if kind == "" {
-			kind = "metadata"
+			kind = kindMetadata
 		}
 		if !f.matches(kind, x.Name, file.Label()) {
 			continue

@@ -10,14 +10,18 @@ import (
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
+
+// kindMetadata are the files of repositories that are not packages.
+const kindMetadata = "metadata"
 
 // kinds are the values of --kind.
 var kinds = func() (names []string) {
 	for _, k := range manifests.ArtifactKinds {
 		names = append(names, string(k))
 	}
-	return append(names, "metadata")
+	return append(names, kindMetadata)
 }()
 
 // filter chooses artifacts of a bundle. The zero value chooses all.
@@ -57,10 +61,14 @@ func pattern(glob string) *regexp.Regexp {
 	return regexp.MustCompile("^" + expr + "$")
 }
 
-// apply leaves only chosen artifacts in s, and counts them.
-func (f *filter) apply(s *bundle.Summary) {
+// apply leaves only chosen artifacts of b in s, and counts them. It returns an error if
+// there are none.
+func (f *filter) apply(b *bundle.Bundle, s *bundle.Listing) error {
 	if len(f.kinds) == 0 && len(f.names) == 0 {
-		return
+		return nil
+	}
+	if slices.Contains(f.kinds, kindMetadata) { // which are listed only if they are wanted
+		s.Artifacts = append(s.Artifacts, metadataOf(b)...)
 	}
 	s.Artifacts = slices.DeleteFunc(s.Artifacts, func(x bundle.ArtifactSummary) bool { return !f.matches(x.Kind, x.Name, x.Path) })
 	var counts []bundle.KindSummary
@@ -77,6 +85,52 @@ func (f *filter) apply(s *bundle.Summary) {
 		}
 	}
 	s.Kinds = counts
+	if len(counts) == 0 {
+		return f.nothing(b)
+	}
+	return nil
+}
+
+// metadataOf lists the files of repositories that are not packages.
+func metadataOf(b *bundle.Bundle) []bundle.ArtifactSummary {
+	packages := map[string]bool{}
+	for _, x := range b.Lock().Artifacts {
+		packages[x.Group+"/"+x.Path] = true
+	}
+	var out []bundle.ArtifactSummary
+	for _, x := range b.Files() {
+		if name := x.Label(); !packages[name] {
+			out = append(out, bundle.ArtifactSummary{Kind: kindMetadata, Name: name, Path: name, Digest: x.Plain.Digest, Bytes: x.Blob.Size})
+		}
+	}
+	return out
+}
+
+// nothing is the error if the filter chooses no artifact of b.
+func (f *filter) nothing(b *bundle.Bundle) error {
+	given := ""
+	if len(f.kinds) > 0 {
+		given += " --kind " + strings.Join(f.kinds, ",")
+	}
+	for _, name := range f.names {
+		given += fmt.Sprintf(" --name %q", name)
+	}
+	err := usagef("bundle %q: no artifact matches%s", b.Path(), given)
+	var names []string
+	for _, x := range b.Lock().Artifacts {
+		if len(f.kinds) == 0 || slices.Contains(f.kinds, string(x.Kind)) {
+			names = append(names, x.Name)
+		}
+	}
+	for _, name := range f.names {
+		if slices.ContainsFunc(names, func(s string) bool { return strings.Contains(s, name) }) {
+			return withHint(err, "--name '*%s*' chooses those with it in their name", name)
+		}
+		if near, ok := strict.Nearest(name, names); ok {
+			return withHint(err, "%s", strict.DidYouMean(near))
+		}
+	}
+	return withHint(err, "offk8s inspect BUNDLE lists all artifacts; * in --name stands for any text, as in '*coredns*'")
 }
 
 // totals describes the kinds of a summary: "5 images 12.0 MiB, 25 files 300.1 MiB".
@@ -84,7 +138,7 @@ func totals(list []bundle.KindSummary) string {
 	var parts []string
 	for _, k := range list {
 		noun := k.Kind
-		if k.Kind == "metadata" {
+		if k.Kind == kindMetadata {
 			noun = "metadata file"
 		}
 		parts = append(parts, fmt.Sprintf("%s %s", count(k.Count, noun), bundle.FormatSize(k.Bytes)))

@@ -23,7 +23,10 @@ func (a *app) inspectCommand() *cobra.Command {
 		Short: "List the contents of a bundle",
 		Long: `Lists the contents of a bundle after checking its signature and structure. It does
 not hash the blobs; offk8s verify does. The last line has the totals. Lines are cut to
-the width of the terminal; --wide has whole digests, and the paths on the mirror.`,
+the width of the terminal; --wide has whole digests, and the paths on the mirror.
+
+Exit status: 0 done; 2 nothing matches --kind and --name; 4 the bundle is bad; 5 not signed
+by a known key.`,
 		Example: `  offk8s inspect --key offk8s.pub b.tar
   offk8s inspect --kind image,file b.tar
   offk8s inspect --name '*coredns*' --wide b.tar
@@ -38,7 +41,9 @@ the width of the terminal; --wide has whole digests, and the paths on the mirror
 				if err != nil {
 					return err
 				}
-				f.apply(&s)
+				if err := f.apply(b, &s); err != nil {
+					return err
+				}
 				return a.result(s, func(w io.Writer) error {
 					var text strings.Builder
 					if err := writeSummary(&text, s, signerOf(b), wide); err != nil {
@@ -55,7 +60,7 @@ the width of the terminal; --wide has whole digests, and the paths on the mirror
 	return cmd
 }
 
-func writeSummary(w io.Writer, s bundle.Summary, signer string, wide bool) error {
+func writeSummary(w io.Writer, s bundle.Listing, signer string, wide bool) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(tw, "name\t%s\nsequence\t%d\ncreated\t%s\nkubernetes\t%s\nroot\t%s\nsigner\t%s\n",
 		s.Name, s.Sequence, s.Created.Format("2006-01-02 15:04:05 MST"), s.Kubernetes, s.Root, signer)

@@ -127,9 +127,9 @@ Exit status: 0 done; 1 the program of --sign-exec failed; 2 usage;
 
 // revocation is the result of keys revoke.
 type revocation struct {
-	Key      string   `json:"key"`
+	Key      string   `json:"key"`      // file of the key that revokes
 	Sequence int      `json:"sequence"` // of the statement
-	Revoked  []string `json:"revoked"`
+	Revoked  []string `json:"revoked"`  // fingerprints
 }
 
 func (a *app) revokeKeys(ctx context.Context, o signerOptions, args []string) error {

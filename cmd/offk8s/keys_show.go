@@ -64,9 +64,9 @@ type shownKey struct {
 // shownStatement is a trust.Statement with fingerprints in place of keys.
 type shownStatement struct {
 	Created time.Time `json:"created"`
-	Signer  string    `json:"signer"`
+	Signer  string    `json:"signer"` // fingerprint, as Next and those in Revoked
 	Next    string    `json:"next,omitempty"`
-	Until   time.Time `json:"until,omitzero"`
+	Until   time.Time `json:"until,omitzero"` // end of the signer, if it has one
 	Revoked []string  `json:"revoked,omitempty"`
 }
 

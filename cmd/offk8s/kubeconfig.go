@@ -53,7 +53,7 @@ func (a *app) kubeconfig(o clusterOptions) error {
 
 // access is how the administrator reaches a cluster.
 type access struct {
-	Endpoint   string `json:"endpoint,omitempty"`
+	Endpoint   string `json:"endpoint,omitempty"`   // URL of the API
 	Kubeconfig string `json:"kubeconfig,omitempty"` // file
 }
 

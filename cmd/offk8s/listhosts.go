@@ -16,7 +16,7 @@ import (
 // upstreamHost is a host that pack connects to.
 type upstreamHost struct {
 	Host string   `json:"host"` // with a port if it is not 443 or 80
-	For  []string `json:"for"`
+	For  []string `json:"for"`  // the artifacts that come from there
 }
 
 // listHosts prints the hosts that packing m needs. It connects to none.

@@ -36,8 +36,8 @@ match its signature; 5 refused by --require; 11 cache in use.`,
 
 // writtenLock is the result of lock.
 type writtenLock struct {
-	Path      string `json:"path"`
-	Artifacts int    `json:"artifacts"`
+	Path      string `json:"path"`      // file
+	Artifacts int    `json:"artifacts"` // how many it lists
 }
 
 func (a *app) lock(ctx context.Context, o packOptions) error {

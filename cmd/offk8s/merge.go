@@ -64,9 +64,9 @@ passphrase.`,
 
 // merged is the result of merge.
 type merged struct {
-	Path string `json:"path"`
-	Root string `json:"root"`
-	Size int64  `json:"size"`
+	Path string `json:"path"` // of the bundle
+	Root string `json:"root"` // digest of index.json
+	Size int64  `json:"size"` // bytes
 	writtenFiles
 }
 

@@ -58,8 +58,8 @@ bad; 5 it is not allowed; 6 the hosts are not suitable; 11 another operator work
 // rotated is the result of rotate.
 type rotated struct {
 	Cluster string `json:"cluster"`
-	Key     string `json:"key"` // name
-	BackUp  string `json:"backUp"`
+	Key     string `json:"key"`           // name
+	BackUp  string `json:"backUp"`        // directory with the new key
 	Log     string `json:"log,omitempty"` // file
 }
 

@@ -81,6 +81,7 @@ log of this run: /state/site/runs/20261126T120000.000Z.jsonl
 	if err := a.runResult(siteReport(), run, end); err != nil {
 		t.Fatal(err)
 	}
+	compareOutput(t, "offk8s install", stdout.Bytes())
 	var got map[string]any
 	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
 		t.Fatal(err)
@@ -92,6 +93,20 @@ log of this run: /state/site/runs/20261126T120000.000Z.jsonl
 	} {
 		if diff := cmp.Diff(want, got[field]); diff != "" {
 			t.Errorf("JSON: %s (-want +got):\n%s", field, diff)
+		}
+	}
+}
+
+// A reset of hosts without anything of offk8s says so.
+func TestClosingOfAnEmptyReset(t *testing.T) {
+	const want = "there was nothing of offk8s to undo"
+	for changed, said := range map[int]bool{0: true, 3: false} {
+		var stdout bytes.Buffer
+		a := newApp(nil, &stdout, io.Discard)
+		a.format = "text"
+		r := &installer.Report{Mode: agent.ModeUndo, Hosts: []installer.HostReport{{Host: "cp-1", Changed: changed}}}
+		if err := a.runResult(r, &clusterRun{}, closing{}); err != nil || strings.Contains(stdout.String(), want) != said {
+			t.Errorf("%d changed: %v\n%s", changed, err, stdout.String())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"offk8s": main})
+	testscript.Main(m, map[string]func(){"offk8s": asDocumented})
 }
 
 // TestScripts runs the stories in testdata/script against the real main in a
@@ -36,6 +37,13 @@ func TestMain(m *testing.M) {
 //	$BUNDLE            what "offk8s pack -f $PACK --key $KEY" made of it
 func TestScripts(t *testing.T) {
 	shared := newSharedWorld(t)
+	if !strings.Contains(flag.Lookup("test.run").Value.String(), "/") { // else some scripts do not run
+		t.Cleanup(func() {
+			if err := checkSeen(shared.get("OUTPUTS_SEEN")); err != nil && !t.Failed() {
+				t.Errorf("docs/output.md: %v", err)
+			}
+		})
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -85,6 +93,7 @@ func newSharedWorld(t *testing.T) sharedWorld {
 		}
 	}
 	w := sharedWorld{env: []string{
+		"OUTPUTS_SEEN=" + t.TempDir(),
 		"KEY=" + filepath.Join(dir, "offk8s.key"), "PUB=" + filepath.Join(dir, "offk8s.pub"),
 		"STRANGER=" + filepath.Join(dir, "stranger.pub"), "PACK=" + filepath.Join(dir, "pack.yaml"), "BUNDLE=" + filepath.Join(dir, "bundle.tar"),
 		"OFFK8S_CATALOG=" + filepath.Join(dir, "catalog"), "OFFK8S_SELF=amd64=" + filepath.Join(dir, "self"),

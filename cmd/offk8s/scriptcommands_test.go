@@ -180,12 +180,13 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() { s.stop() })
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		switch name {
+		name, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+		value = strings.Trim(value, ` ",`)
+		switch strings.Trim(name, `":`) { // of text, or of a line of JSON
 		case "mirror":
-			ts.Setenv("MIRROR", strings.TrimSpace(value))
+			ts.Setenv("MIRROR", value)
 		case "fingerprint":
-			ts.Setenv("FINGERPRINT", strings.TrimSpace(value))
+			ts.Setenv("FINGERPRINT", value)
 			ts.Check(os.WriteFile(ts.MkAbs("fingerprint"), []byte(value), 0o644))
 			go func() { _, _ = io.Copy(io.Discard, out) }()
 			return

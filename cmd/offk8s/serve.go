@@ -275,15 +275,15 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 // announcement is the result of serve, printed before the first request.
 type announcement struct {
 	announcedBundle                   // the first of Bundles
-	Mirror          string            `json:"mirror"`
-	Fingerprint     string            `json:"fingerprint"`
+	Mirror          string            `json:"mirror"`      // URL
+	Fingerprint     string            `json:"fingerprint"` // of its CA, for mirror.caFingerprint; - without TLS
 	Bundles         []announcedBundle `json:"bundles"`
 }
 
 type announcedBundle struct {
-	Bundle string `json:"bundle"`
-	Root   string `json:"root"`
-	Signer string `json:"signer"`
+	Bundle string `json:"bundle"` // file or reference
+	Root   string `json:"root"`   // digest of index.json
+	Signer string `json:"signer"` // fingerprint of the key
 }
 
 // announce prints the bundles, the mirror's address and the configuration of its

@@ -10,6 +10,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// mirrorCA is the result of serve init.
+type mirrorCA struct {
+	State       string `json:"state"`       // directory
+	Fingerprint string `json:"fingerprint"` // of the CA, for mirror.caFingerprint; empty with a certificate of yours
+}
+
 // serveInitCommand makes the CA of a mirror before there is a bundle to serve.
 func (a *app) serveInitCommand() *cobra.Command {
 	var o serveOptions
@@ -29,9 +35,9 @@ made on another machine and be carried to the mirror.`,
 			if err != nil {
 				return err
 			}
-			v := map[string]string{"state": cmp.Or(o.state, filepath.Join(stateDir(), "mirror")), "fingerprint": own.Fingerprint}
+			v := mirrorCA{cmp.Or(o.state, filepath.Join(stateDir(), "mirror")), own.Fingerprint}
 			return a.result(v, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "state        %s\nfingerprint  %s\n", v["state"], own.Fingerprint)
+				_, err := fmt.Fprintf(w, "state        %s\nfingerprint  %s\n", v.State, v.Fingerprint)
 				return err
 			})
 		},

@@ -304,17 +304,23 @@ func (u unit) texts() ([]unitFile, error) {
 	return out, nil
 }
 
+// installedUnit is the result of serve --install-unit.
+type installedUnit struct {
+	Unit string `json:"unit"` // name for systemctl
+	mirrorCA
+}
+
 // unitRuns prints the fingerprint of the unit's CA.
 func (a *app) unitRuns() error {
-	v := map[string]string{"unit": unitName + ".service", "state": unitState, "fingerprint": ""}
+	v := installedUnit{unitName + ".service", mirrorCA{State: unitState}}
 	if ca, err := os.ReadFile(filepath.Join(unitState, "mirror-ca.crt")); err == nil { // none with --tls-cert
-		if v["fingerprint"], err = trust.Fingerprint(ca); err != nil {
+		if v.Fingerprint, err = trust.Fingerprint(ca); err != nil {
 			return err
 		}
 	}
 	return a.result(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "unit         %s\nstate        %s\nfingerprint  %s\n\njournalctl -u %s shows its output, systemctl reload %s serves a replaced tarball\n",
-			v["unit"], v["state"], v["fingerprint"], unitName, unitName)
+			v.Unit, v.State, v.Fingerprint, unitName, unitName)
 		return err
 	})
 }

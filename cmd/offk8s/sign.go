@@ -92,11 +92,11 @@ func (a *app) sign(ctx context.Context, o signOptions, args []string) (err error
 
 // signed is the result of sign.
 type signed struct {
-	Path        string              `json:"path"`
-	Unsigned    string              `json:"unsigned"` // root of the bundle that was signed
-	Root        string              `json:"root"`
-	Files       []bundle.SealedFile `json:"files"` // the bundle, or its parts and the list of them
-	Fingerprint string              `json:"fingerprint"`
+	Path        string              `json:"path"`        // of the bundle
+	Unsigned    string              `json:"unsigned"`    // root of the bundle that was signed
+	Root        string              `json:"root"`        // digest of index.json now
+	Files       []bundle.SealedFile `json:"files"`       // the bundle, or its parts and the list of them
+	Fingerprint string              `json:"fingerprint"` // of the key
 }
 
 func (a *app) printSigned(path string, unsigned *bundle.Bundle, sealed bundle.Sealed, key *trust.KeyPair) error {

@@ -113,7 +113,7 @@ func (a *app) printVerified(b *bundle.Bundle) error {
 	if err != nil {
 		return err
 	}
-	return a.result(s, func(w io.Writer) error {
+	return a.result(s.Summary, func(w io.Writer) error {
 		verdict := "good"
 		if !s.SignatureChecked {
 			verdict = "intact; " + unchecked(s.Signed, "")

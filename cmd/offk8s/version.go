@@ -16,13 +16,20 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version of offk8s",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+			v := ownVersion{version(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 			return a.result(v, func(w io.Writer) error {
 				_, err := fmt.Fprintln(w, versionLine())
 				return err
 			})
 		},
 	}
+}
+
+// ownVersion is the result of version.
+type ownVersion struct {
+	Version  string `json:"version"`
+	Go       string `json:"go"`       // version of Go that built it
+	Platform string `json:"platform"` // such as linux/amd64
 }
 
 // version returns the module version in the build info, or "0.0.0-dev" if there is none.

@@ -36,18 +36,37 @@ func (a *app) versionsCommand() *cobra.Command {
 
 // versionInfo is a minor in the output of `offk8s versions`.
 type versionInfo struct {
-	catalog.Release
-	// The values that the flags of pack accept; Defaults has those without a flag.
+	Minor      string             `json:"minor"`               // "1.36"
+	Version    string             `json:"version"`             // the patch that --version with the minor packs
+	Patches    []string           `json:"patches"`             // all versions that --version accepts, oldest first
+	EndOfLife  string             `json:"endOfLife,omitempty"` // day on which upstream's support ended, as 2020-09-02
+	Notes      string             `json:"notes,omitempty"`     // limits and known vulnerabilities
+	Components []componentVersion `json:"components"`
+	// Defaults are the values of the flags of pack that are not given.
+	Defaults catalog.ReleaseDefaults `json:"defaults"`
+	// Distros, CNIs and Runtimes are the values that --os, --cni and --runtime accept.
 	Distros  []string `json:"distros"`
 	CNIs     []string `json:"cnis"`
 	Runtimes []string `json:"runtimes"`
 }
 
+// componentVersion is a program of upstream in a versionInfo.
+type componentVersion struct {
+	Name    string `json:"name"`
+	Version string `json:"version"` // as upstream writes it
+}
+
 func listVersions(cat *catalog.Catalog) []versionInfo {
 	var out []versionInfo
 	for _, r := range cat.Versions() {
-		r.DNSTemplate = "" // objects are no news to a reader of versions
-		out = append(out, versionInfo{Release: r, Distros: cat.DistrosFor(r), CNIs: cat.CNIsFor(r), Runtimes: r.Runtimes()})
+		v := versionInfo{
+			Minor: r.Minor, Version: r.Version, Patches: r.PatchVersions(), EndOfLife: r.EndOfLife, Notes: r.Notes, Defaults: r.Defaults,
+			Distros: cat.DistrosFor(r), CNIs: cat.CNIsFor(r), Runtimes: r.Runtimes(),
+		}
+		for _, c := range r.Components {
+			v.Components = append(v.Components, componentVersion{c.Name, c.Version})
+		}
+		out = append(out, v)
 	}
 	return out
 }
@@ -58,8 +77,8 @@ func writeVersions(w io.Writer, cat *catalog.Catalog, list []versionInfo) error 
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "MINOR\tPATCHES\tETCD\tCONTAINERD\tEND OF LIFE")
 	for _, v := range list {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", v.Minor, patchRanges(v.Release), component(v.Release, "etcd"),
-			component(v.Release, "containerd"), cmp.Or(v.EndOfLife, "-"))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", v.Minor, v.patchRanges(), v.component("etcd"),
+			v.component("containerd"), cmp.Or(v.EndOfLife, "-"))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -103,12 +122,12 @@ func writeVersions(w io.Writer, cat *catalog.Catalog, list []versionInfo) error 
 	return nil
 }
 
-// patchRanges returns the patches of a minor with the default marked: "0-6,8,9*".
-func patchRanges(r catalog.Release) string {
+// patchRanges returns the patches with the default marked: "0-6,8,9*".
+func (v versionInfo) patchRanges() string {
 	var numbers []int
-	for _, version := range r.PatchVersions() {
-		if v, err := catalog.ParseVersion(version); err == nil && version != r.Version {
-			numbers = append(numbers, v.Patch)
+	for _, version := range v.Patches {
+		if p, err := catalog.ParseVersion(version); err == nil && version != v.Version {
+			numbers = append(numbers, p.Patch)
 		}
 	}
 	var parts []string
@@ -120,8 +139,8 @@ func patchRanges(r catalog.Release) string {
 		parts = append(parts, span(fmt.Sprint(numbers[i]), fmt.Sprint(numbers[j])))
 		i = j + 1
 	}
-	if v, err := catalog.ParseVersion(r.Version); err == nil {
-		parts = append(parts, fmt.Sprintf("%d*", v.Patch))
+	if p, err := catalog.ParseVersion(v.Version); err == nil {
+		parts = append(parts, fmt.Sprintf("%d*", p.Patch))
 	}
 	return strings.Join(parts, ",")
 }
@@ -163,8 +182,9 @@ func wrapped(text string, width int) string {
 	return strings.TrimPrefix(strings.Join(append(lines, line), "\n"), " ")
 }
 
-func component(r catalog.Release, name string) string {
-	for _, c := range r.Components {
+// component returns the version of a program, "-" if there is none.
+func (v versionInfo) component(name string) string {
+	for _, c := range v.Components {
 		if c.Name == name {
 			return strings.TrimPrefix(c.Version, "v")
 		}

@@ -66,7 +66,7 @@ type Result struct {
 	Outage  int64    `json:"outageMs"`          // the longest time between two acknowledged writes
 	Limit   int64    `json:"limitMs"`
 	Count
-	Verdict Verdict `json:"verdict"`
+	Verdict Verdict `json:"verdict"` // ok, too long, not recovered, not put back, bad writes, failed, interrupted or not drilled
 	Reason  string  `json:"reason,omitempty"`
 }
 

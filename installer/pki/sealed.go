@@ -38,7 +38,7 @@ const kindState = "ClusterState"
 type StateHeader struct {
 	Cluster  string `json:"cluster"`  // name
 	UID      string `json:"uid"`      // 32 hex digits
-	Identity string `json:"identity"` // see Credentials.Identity
+	Identity string `json:"identity"` // "sha256:<hex>", which the hosts of the cluster record
 	// Content is the digest of the files. Since they have keys in them, it does not help to
 	// guess them.
 	Content digest.Digest `json:"content"`

@@ -7,7 +7,7 @@ import (
 
 // Summary describes a state directory, without secrets.
 type Summary struct {
-	Identity string   `json:"identity"`          // see Credentials.Identity
+	Identity string   `json:"identity"`          // "sha256:<hex>", which the hosts of the cluster record
 	UID      string   `json:"uid"`               // of the cluster, 32 hex digits
 	Missing  []string `json:"missing,omitempty"` // files that cannot be made again
 	// Authorities are those of the cluster; Certificates counts the others. FirstEnd
@@ -15,7 +15,7 @@ type Summary struct {
 	Authorities  []Validity `json:"authorities"`
 	Certificates int        `json:"certificates"`
 	FirstEnd     *Validity  `json:"firstEnd,omitempty"`
-	Copy         CopyState  `json:"copy"`
+	Copy         CopyState  `json:"copy"` // empty, current or out of date
 }
 
 // Validity is the end of a certificate.

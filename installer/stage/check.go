@@ -20,7 +20,7 @@ const (
 type Check struct {
 	Name    string  `json:"name"` // "memory", as in hostPreparation.ignorePreflight
 	Host    string  `json:"host,omitempty"`
-	Verdict Verdict `json:"verdict"`
+	Verdict Verdict `json:"verdict"` // pass, warn or fail
 	// Found is the observed value, Want the required one, Hint advises the user.
 	Found string `json:"found,omitempty"`
 	Want  string `json:"want,omitempty"`

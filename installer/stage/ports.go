@@ -17,8 +17,8 @@ import (
 // Port is a port, or a protocol without ports, that firewalls have to let through. From and
 // To have names of hosts, or one of Operator, Users and the address of a mirror.
 type Port struct {
-	From []string `json:"from"`
-	To   []string `json:"to"`
+	From []string `json:"from"` // names of hosts, operator, or users
+	To   []string `json:"to"`   // names of hosts, or the address of a mirror
 	Port string   `json:"port"` // "6443/tcp", "30000-32767/udp", "vrrp"
 	Use  string   `json:"use"`
 }
