@@ -12,7 +12,7 @@ import (
 
 // TestShare appends pieces of a file where blocks are shared and where they are not.
 func TestShare(t *testing.T) {
-	content := bytes.Repeat([]byte("0123456789abcde"), streamWindow/10)
+	content := bytes.Repeat([]byte("0123456789abcde"), leastWindow/10)
 	for name, where := range map[string]struct {
 		dir    string
 		shares bool

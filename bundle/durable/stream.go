@@ -4,54 +4,111 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// streamWindow is a multiple of every page size, in bytes.
-const streamWindow = 16 << 20
+// A Stream is synced after each window of bytes. Many small syncs cost a fast device much,
+// and a large one keeps the user of a slow device waiting who interrupts it.
+const (
+	leastWindow = 4 << 20
+	mostWindow  = 64 << 20
+	syncShort   = 150 * time.Millisecond
+	syncLong    = time.Second
+)
 
-// Stream is a file that is written from its start to its end. While it is written, the
-// kernel writes it to the device and forgets it, so that Sync has little left to wait
+// Stream is a file that is written from its start to its end. Meanwhile its content is
+// synced to the device and forgotten by the kernel, so that Sync has little left to wait
 // for, and a large file does not push everything else out of memory.
 type Stream struct {
 	*os.File
 	written int64
-	begun   int64 // up to here the kernel writes to the device
-	settled int64
-	never   bool // the file system cannot do it
+	begun   int64         // up to here the content is being synced
+	window  int64         // bytes; 0 before the first Write
+	took    time.Duration // of the last sync
+	synced  chan error    // of the sync that runs; nil: none
+	never   bool          // the file cannot be synced
 }
 
 func (s *Stream) Write(p []byte) (int, error) {
 	n, err := s.File.Write(p)
 	s.written += int64(n)
-	if err == nil && s.written-s.begun >= streamWindow && !s.never {
+	s.window = max(s.window, leastWindow)
+	if err == nil && s.written-s.begun >= s.window && !s.never {
 		err = s.advance()
 	}
 	return n, err
 }
 
-// advance begins with one window, and waits for the one before.
+// advance begins to sync the bytes that were written since the last time. It waits for the sync
+// that runs if four windows are not on the device.
 func (s *Stream) advance() error {
-	next := s.written - s.written%streamWindow
-	err := s.writeBack(s.begun, next, unix.SYNC_FILE_RANGE_WRITE)
-	if err == nil && s.begun > s.settled {
-		err = s.writeBack(s.settled, s.begun, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
-		_ = unix.Fadvise(int(s.Fd()), s.settled, s.begun-s.settled, unix.FADV_DONTNEED)
-		s.settled = s.begun
+	if len(s.synced) < cap(s.synced) && s.written-s.begun < 3*s.window {
+		return nil
 	}
-	s.begun = next
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ESPIPE) {
+	if err := s.settle(); err != nil || s.never {
+		return err
+	}
+	if s.begun > 0 {
+		s.window = nextWindow(s.window, s.took)
+	}
+	from, to, done := s.begun, s.written, make(chan error, 1)
+	s.begun, s.synced = to, done
+	go func() {
+		began := time.Now()
+		err := s.syncData()
+		_ = unix.Fadvise(int(s.Fd()), from, to-from, unix.FADV_DONTNEED)
+		s.took = time.Since(began)
+		done <- err
+	}()
+	return nil
+}
+
+// nextWindow returns the window after one whose sync took this long.
+func nextWindow(window int64, took time.Duration) int64 {
+	switch {
+	case took < syncShort:
+		return min(2*window, mostWindow)
+	case took > syncLong:
+		return max(window/2, leastWindow)
+	}
+	return window
+}
+
+// settle waits for the sync that runs, and returns its error: the kernel reports an error
+// of the device only once, so that a later Sync would not know of it.
+func (s *Stream) settle() error {
+	if s.synced == nil {
+		return nil
+	}
+	err := <-s.synced
+	s.synced = nil
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EROFS) {
 		s.never, err = true, nil
 	}
 	return err
 }
 
-// writeBack returns errors of the device: the kernel reports each only once, so Sync
-// would not know of it.
-func (s *Stream) writeBack(from, to int64, flags int) error {
-	if err := unix.SyncFileRange(int(s.Fd()), from, to-from, flags); err != nil {
-		return &fs.PathError{Op: "sync", Path: s.Name(), Err: err}
+func (s *Stream) syncData() error {
+	for {
+		err := unix.Fdatasync(int(s.Fd()))
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return &fs.PathError{Op: "sync", Path: s.Name(), Err: err}
+		}
 	}
-	return nil
 }
+
+// Sync returns when all that was written is on the device.
+func (s *Stream) Sync() error {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	return s.File.Sync()
+}
+
+// Close returns the error of a sync that still ran.
+func (s *Stream) Close() error { return errors.Join(s.settle(), s.File.Close()) }
