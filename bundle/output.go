@@ -76,6 +76,9 @@ func newOutput(path string, limit int64) (*output, error) {
 			}
 		}
 	}
+	if err := removeFile(durable.Partial(path + partsSuffix)); err != nil {
+		return nil, err
+	}
 	return &output{path: path, limit: limit}, nil
 }
 

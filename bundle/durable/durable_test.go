@@ -1,12 +1,17 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 func TestWriteFile(t *testing.T) {
@@ -29,6 +34,65 @@ func TestWriteFile(t *testing.T) {
 		syscall.Umask(old)
 		only(t, filepath.Dir(path), "f")
 	}
+}
+
+// TestWriteFileAfterKill: a file that a killed process has left is replaced, and one that
+// another user or a link has put there is not written to.
+func TestWriteFileAfterKill(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := os.WriteFile(Partial(path), []byte("a longer text, that was cut"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.Open(Partial(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer left.Close()
+	if err := WriteFile(path, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	only(t, dir, "f")
+	if b, err := io.ReadAll(left); err != nil || string(b) != "a longer text, that was cut" {
+		t.Errorf("who had opened the file that was left reads %q (%v)", b, err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("other"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(other, Partial(path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(path, []byte("new"), 0o600); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("through a link: %v", err)
+	}
+	if b, _ := os.ReadFile(other); string(b) != "other" {
+		t.Errorf("a link leads to %q", b)
+	}
+}
+
+// TestWriteFileAtOneTime: of many writers of one file each succeeds, and one wins as a whole.
+func TestWriteFileAtOneTime(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	var g errgroup.Group
+	for i := range 8 {
+		g.Go(func() error {
+			for range 20 {
+				if err := WriteFile(path, bytes.Repeat([]byte{'a' + byte(i)}, 1000), 0o600); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(path); err != nil || len(b) != 1000 || bytes.Count(b, b[:1]) != 1000 {
+		t.Errorf("holds %d bytes, %.10q… (%v)", len(b), b, err)
+	}
+	only(t, dir, "f")
 }
 
 func TestCreate(t *testing.T) {
