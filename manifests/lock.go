@@ -236,7 +236,7 @@ func (l *Lock) Validate() error {
 	if l.APIVersion != APIVersion || l.Kind != KindLock {
 		bad("found %q %q, want %q %q", l.APIVersion, l.Kind, APIVersion, KindLock)
 	}
-	if !bundleName.MatchString(l.Name) {
+	if !isBundleName(l.Name) {
 		bad("name %q: want lower case letters, digits, dots and dashes", l.Name)
 	}
 	if l.Sequence < 1 {
@@ -280,10 +280,12 @@ func (l *Lock) Validate() error {
 	return errors.Join(errs...)
 }
 
-var (
-	bundleName = strict.NewPattern(`^[a-z0-9]([a-z0-9.-]{0,126}[a-z0-9])?$`)
-	platform   = strict.NewPattern(`^linux/[a-z0-9]+(/[a-z0-9]+)?$`)
-)
+var platform = strict.NewPattern(`^linux/[a-z0-9]+(/[a-z0-9]+)?$`)
+
+// isBundleName reports the name of a bundle or a distribution.
+func isBundleName(s string) bool {
+	return len(s) <= 128 && strict.IsName(s) && strings.TrimRight(s, ".-") == s
+}
 
 func (a *Artifact) validate() error {
 	var errs []error
@@ -316,7 +318,7 @@ func (a *Artifact) validate() error {
 	if a.Platform != "" && !platform.MatchString(a.Platform) {
 		bad("platform %q: want linux/<arch>", a.Platform)
 	}
-	if a.Distro != "" && !bundleName.MatchString(a.Distro) {
+	if a.Distro != "" && !isBundleName(a.Distro) {
 		bad("distro %q", a.Distro)
 	}
 	if a.Mode > 0o777 {

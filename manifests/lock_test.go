@@ -89,6 +89,8 @@ func TestT11LoadLockRefuses(t *testing.T) {
 	}{
 		{"kind", "want \"offk8s.dev/v1\"", func(l *Lock) { l.Kind = "Bundle" }},
 		{"name", "name", func(l *Lock) { l.Name = "../x" }},
+		{"name with a dot at its end", "name", func(l *Lock) { l.Name = "a." }},
+		{"name of 129 letters", "name", func(l *Lock) { l.Name = strings.Repeat("a", 129) }},
 		{"sequence", "sequence 0", func(l *Lock) { l.Sequence = 0 }},
 		{"expired when it was packed", "not after created", func(l *Lock) { l.Expires = l.Created.Add(-time.Hour) }},
 		{"created", "created", func(l *Lock) { l.Created = time.Time{} }},

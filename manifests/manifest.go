@@ -130,7 +130,7 @@ type Rewrite struct {
 // catalog has the names.
 func (m *Manifest) Validate() []strict.Problem {
 	c := &strict.Checks{}
-	if m.Name != "" && !bundleName.MatchString(m.Name) {
+	if m.Name != "" && !isBundleName(m.Name) {
 		c.Add("name", "%q: want lower case letters, digits, dots and dashes", m.Name)
 	}
 	if _, err := catalog.ParseVersion(m.Kubernetes); err != nil {

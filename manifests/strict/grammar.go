@@ -87,9 +87,26 @@ func IsPlainPath(p string) bool {
 // Unprintable reports a character that a name, a version or a URL must not have.
 func Unprintable(r rune) bool { return r <= ' ' || r == 0x7f || r == '\ufffd' }
 
+// IsDigest reports a sha256 or sha512 digest. It takes a hundredth of the time of
+// digest.Digest.Validate, which each digest of a bundle passes several times.
+func IsDigest(d digest.Digest) bool {
+	algorithm, hex, _ := strings.Cut(string(d), ":")
+	switch digest.Algorithm(algorithm) {
+	case digest.SHA256, digest.SHA512:
+	default:
+		return false
+	}
+	for i := range len(hex) {
+		if c := hex[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(hex) == 2*digest.Algorithm(algorithm).Size()
+}
+
 // CheckDigest returns an error unless d is empty or a sha256 or sha512 digest.
 func CheckDigest(d digest.Digest) error {
-	if d == "" {
+	if d == "" || IsDigest(d) {
 		return nil
 	}
 	if err := d.Validate(); err != nil {

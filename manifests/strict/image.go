@@ -12,11 +12,14 @@ import (
 var (
 	imageHost = NewPattern(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?$`)
 	imagePath = NewPattern(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	imageTag  = NewPattern(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	imageTag  = NewPattern(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`) // of maxImageTag bytes
 )
 
-// maxImageName is the limit of clients for host and path together, in bytes.
-const maxImageName = 255
+const (
+	// maxImageName is the limit of clients for host and path together, in bytes.
+	maxImageName = 255
+	maxImageTag  = 128
+)
 
 // Image is a parsed image reference.
 type Image struct {
@@ -44,8 +47,8 @@ func ParseImage(ref string) (Image, error) {
 	}
 	if colon := strings.LastIndexByte(rest, ':'); colon > strings.LastIndexByte(rest, '/') {
 		rest, i.Tag = rest[:colon], rest[colon+1:]
-		if !imageTag.MatchString(i.Tag) {
-			return i, fmt.Errorf("tag %q: want 1 to 128 letters, digits, dots, dashes and underscores", i.Tag)
+		if len(i.Tag) > maxImageTag || !imageTag.MatchString(i.Tag) {
+			return i, fmt.Errorf("tag %q: want 1 to %d letters, digits, dots, dashes and underscores", i.Tag, maxImageTag)
 		}
 	}
 	i.Path = rest
