@@ -95,7 +95,7 @@ func ReadSuite(ctx context.Context, g metadata.Getter, archiveURL string, source
 }
 
 func (s *Suite) read(ctx context.Context, g metadata.Getter, archiveURL string, source catalog.AptSource, arch string, keyring *trust.Keyring, o SuiteOptions) error {
-	if _, err := metadata.Resolve("", source.Suite); err != nil {
+	if err := metadata.CheckPath(source.Suite); err != nil {
 		return err
 	}
 	base := archiveURL + "/dists/" + source.Suite

@@ -47,7 +47,7 @@ func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte
 		if p.control == nil {
 			return nil, fmt.Errorf("write apt metadata: %q: not read by FromDeb", p.Path)
 		}
-		if _, err := metadata.Resolve("", p.Path); err != nil {
+		if err := metadata.CheckPath(p.Path); err != nil {
 			return nil, fmt.Errorf("write apt metadata: %w", err)
 		}
 		if seen[p.Path] {

@@ -109,18 +109,25 @@ type altered struct{ error }
 
 func (a altered) Unwrap() []error { return []error{a.error, ErrAltered} }
 
-// Resolve returns the URL of a path that metadata states. Only plain relative
-// paths below base are accepted: no scheme, host, "..", query, percent sign,
-// backslash or control character, so that neither the download nor our copy leaves
-// its directory.
+// Resolve returns the URL of a path that metadata states, which CheckPath accepts.
 func Resolve(base, path string) (string, error) {
+	if err := CheckPath(path); err != nil {
+		return "", err
+	}
+	return base + "/" + (&url.URL{Path: path}).EscapedPath(), nil
+}
+
+// CheckPath returns an error for a path of metadata that is not plain and relative: with
+// scheme, host, "..", query, percent sign, backslash or control character. So neither the
+// download nor our copy leaves its directory.
+func CheckPath(path string) error {
 	bad := strings.ContainsFunc(path, func(r rune) bool {
 		return r <= 0x20 || r >= 0x7f || strings.ContainsRune(`\%?#:*"<>|`, r)
 	})
 	if bad || len(path) > 512 || !fs.ValidPath(path) || path == "." {
-		return "", fmt.Errorf("location %.600q is not a plain path", path)
+		return fmt.Errorf("location %.600q is not a plain path", path)
 	}
-	return base + "/" + (&url.URL{Path: path}).EscapedPath(), nil
+	return nil
 }
 
 // Decompress returns the content of r, which is recognised by its first bytes:

@@ -2,13 +2,13 @@ package rpm
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"slices"
-
-	"github.com/offk8s/offk8s/bundle/reader"
+	"strings"
 )
 
 // Data types of header entries (rpm 4.18, include/rpm/rpmtypes.h).
@@ -31,26 +31,23 @@ const (
 
 var headerMagic = []byte{0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0}
 
-// Header holds the entries of one header structure by tag.
+// Header holds the entries of one header structure.
 type Header struct {
-	entries map[uint32]entry
-	raw     []byte // as in the file, without padding
+	entries []entry // by tag, each of which is there once
+	raw     []byte  // as in the file, without padding
 }
 
 type entry struct {
-	dataType uint32
-	count    int
-	data     []byte
+	tag, dataType uint32
+	count         int
+	data          []byte
 }
 
-// readHeader reads the header structure at offset of a file of size bytes.
-func readHeader(r io.ReaderAt, offset, size int64, maxData uint32) (Header, error) {
-	intro := make([]byte, introSize)
-	if offset+introSize > size {
-		return Header{}, io.ErrUnexpectedEOF
-	}
-	if _, err := r.ReadAt(intro, offset); err != nil {
-		return Header{}, reader.Whole(err)
+// readHeader reads the header structure at offset of a file.
+func readHeader(r *source, offset int64, maxData uint32) (Header, error) {
+	intro, err := r.read(offset, introSize)
+	if err != nil {
+		return Header{}, err
 	}
 	if !bytes.HasPrefix(intro, headerMagic) {
 		return Header{}, errors.New("bad magic")
@@ -59,27 +56,20 @@ func readHeader(r io.ReaderAt, offset, size int64, maxData uint32) (Header, erro
 	if count > maxEntries || length > maxData {
 		return Header{}, fmt.Errorf("%d entries and %d bytes, limits %d and %d", count, length, maxEntries, maxData)
 	}
-	total := introSize + int64(count)*entrySize + int64(length)
-	if offset+total > size {
-		return Header{}, io.ErrUnexpectedEOF
-	}
-	raw := make([]byte, total)
-	if _, err := r.ReadAt(raw, offset); err != nil && !errors.Is(err, io.EOF) {
+	raw, err := r.read(offset, introSize+int64(count)*entrySize+int64(length))
+	if err != nil {
 		return Header{}, err
 	}
 	return parseHeader(raw, int(count))
 }
 
 func parseHeader(raw []byte, count int) (Header, error) {
-	h := Header{entries: make(map[uint32]entry, count), raw: raw}
+	h := Header{entries: make([]entry, 0, count), raw: raw}
 	data := raw[introSize+count*entrySize:]
 	for i := range count {
 		e := raw[introSize+i*entrySize:]
 		tag, dataType := binary.BigEndian.Uint32(e), binary.BigEndian.Uint32(e[4:])
 		offset, n := binary.BigEndian.Uint32(e[8:]), binary.BigEndian.Uint32(e[12:])
-		if _, twice := h.entries[tag]; twice {
-			return Header{}, fmt.Errorf("tag %d twice", tag)
-		}
 		if int64(offset) > int64(len(data)) || int64(n) > int64(len(data)) || n == 0 {
 			return Header{}, fmt.Errorf("tag %d: offset %d and count %d outside %d bytes", tag, offset, n, len(data))
 		}
@@ -87,7 +77,13 @@ func parseHeader(raw []byte, count int) (Header, error) {
 		if err != nil {
 			return Header{}, fmt.Errorf("tag %d: %w", tag, err)
 		}
-		h.entries[tag] = entry{dataType: dataType, count: int(n), data: data[offset:][:length]}
+		h.entries = append(h.entries, entry{tag: tag, dataType: dataType, count: int(n), data: data[offset:][:length]})
+	}
+	slices.SortFunc(h.entries, func(a, b entry) int { return cmp.Compare(a.tag, b.tag) })
+	for i := 1; i < count; i++ {
+		if tag := h.entries[i].tag; tag == h.entries[i-1].tag {
+			return Header{}, fmt.Errorf("tag %d twice", tag)
+		}
 	}
 	return h, nil
 }
@@ -130,65 +126,93 @@ func stringsLength(count int, data []byte) (int, error) {
 	return end, nil
 }
 
+// find returns the entry of tag, an empty one if the header has none.
+func (h Header) find(tag uint32) entry {
+	i, ok := slices.BinarySearchFunc(h.entries, tag, func(e entry, tag uint32) int { return cmp.Compare(e.tag, tag) })
+	if !ok {
+		return entry{}
+	}
+	return h.entries[i]
+}
+
 // Has reports whether the header has tag.
-func (h Header) Has(tag uint32) bool { _, ok := h.entries[tag]; return ok }
+func (h Header) Has(tag uint32) bool { return h.find(tag).count > 0 }
 
 // Strings returns the strings of tag; nil if the tag is absent or of another type.
-func (h Header) Strings(tag uint32) []string {
-	e := h.entries[tag]
-	switch e.dataType {
-	case typeString, typeStringArray, typeI18NString:
-		out := make([]string, 0, e.count)
-		for part := range bytes.SplitSeq(e.data[:len(e.data)-1], []byte{0}) {
-			out = append(out, string(part))
-		}
-		return out
+func (h Header) Strings(tag uint32) []string { return h.First(tag, math.MaxInt) }
+
+// First returns the first n strings of tag, or all if there are fewer.
+func (h Header) First(tag uint32, n int) []string {
+	e := h.find(tag)
+	if n = min(n, e.count); n == 0 || !e.hasStrings() {
+		return nil
 	}
-	return nil
+	length := 0
+	for range n {
+		length += bytes.IndexByte(e.data[length:], 0) + 1
+	}
+	out, text := make([]string, n), string(e.data[:length]) // one allocation for the text of all
+	for i := range out {
+		out[i], text, _ = strings.Cut(text, "\x00")
+	}
+	return out
+}
+
+func (e entry) hasStrings() bool {
+	return e.dataType == typeString || e.dataType == typeStringArray || e.dataType == typeI18NString
 }
 
 // String returns the first string of tag, or "".
 func (h Header) String(tag uint32) string {
-	if s := h.Strings(tag); len(s) > 0 {
-		return s[0]
+	e := h.find(tag)
+	if !e.hasStrings() {
+		return ""
 	}
-	return ""
+	return string(e.data[:bytes.IndexByte(e.data, 0)])
 }
 
 // Ints returns the integers of tag, of any width; nil if the tag is absent or
 // of another type.
 func (h Header) Ints(tag uint32) []uint64 {
-	e := h.entries[tag]
+	e := h.find(tag)
+	if !e.hasInts() {
+		return nil
+	}
 	out := make([]uint64, e.count)
 	for i := range out {
-		switch e.dataType {
-		case typeChar, typeInt8:
-			out[i] = uint64(e.data[i])
-		case typeInt16:
-			out[i] = uint64(binary.BigEndian.Uint16(e.data[2*i:]))
-		case typeInt32:
-			out[i] = uint64(binary.BigEndian.Uint32(e.data[4*i:]))
-		case typeInt64:
-			out[i] = binary.BigEndian.Uint64(e.data[8*i:])
-		default:
-			return nil
-		}
+		out[i] = e.int(i)
 	}
 	return out
 }
 
 // Int returns the first integer of tag, or 0.
 func (h Header) Int(tag uint32) uint64 {
-	if v := h.Ints(tag); len(v) > 0 {
-		return v[0]
+	e := h.find(tag)
+	if !e.hasInts() {
+		return 0
 	}
-	return 0
+	return e.int(0)
+}
+
+func (e entry) hasInts() bool { return typeChar <= e.dataType && e.dataType <= typeInt64 }
+
+// int returns the integer i of an entry that hasInts.
+func (e entry) int(i int) uint64 {
+	switch e.dataType {
+	case typeInt16:
+		return uint64(binary.BigEndian.Uint16(e.data[2*i:]))
+	case typeInt32:
+		return uint64(binary.BigEndian.Uint32(e.data[4*i:]))
+	case typeInt64:
+		return binary.BigEndian.Uint64(e.data[8*i:])
+	}
+	return uint64(e.data[i])
 }
 
 // Bytes returns a copy of the binary value of tag; nil if the tag is absent or
 // of another type.
 func (h Header) Bytes(tag uint32) []byte {
-	if e := h.entries[tag]; e.dataType == typeBin {
+	if e := h.find(tag); e.dataType == typeBin {
 		return slices.Clone(e.data)
 	}
 	return nil

@@ -52,25 +52,60 @@ type File struct {
 // Read parses the headers of an .rpm file of size bytes. Memory is bounded by
 // the size of the file and by 80 MiB.
 func Read(r io.ReaderAt, size int64) (*File, error) {
-	lead := make([]byte, leadSize)
-	if _, err := r.ReadAt(lead, 0); err != nil {
-		return nil, fmt.Errorf("read rpm: lead: %w", reader.Whole(err))
+	f := &File{r: r, size: size}
+	s := &source{r: r, size: size}
+	lead, err := s.read(0, leadSize)
+	if err != nil {
+		return nil, fmt.Errorf("read rpm: lead: %w", err)
 	}
 	if !bytes.HasPrefix(lead, leadMagic) {
 		return nil, errors.New("read rpm: not an rpm file")
 	}
-	f := &File{r: r, size: size}
-	var err error
-	if f.Signature, err = readHeader(r, leadSize, size, maxSignature); err != nil {
+	if f.Signature, err = readHeader(s, leadSize, maxSignature); err != nil {
 		return nil, fmt.Errorf("read rpm: signature header: %w", err)
 	}
 	// The signature header is padded so that the header starts at a multiple of 8.
 	f.HeaderStart = leadSize + (int64(len(f.Signature.raw))+7)/8*8
-	if f.Header, err = readHeader(r, f.HeaderStart, size, maxHeader); err != nil {
+	if f.Header, err = readHeader(s, f.HeaderStart, maxHeader); err != nil {
 		return nil, fmt.Errorf("read rpm: header: %w", err)
 	}
 	f.HeaderEnd = f.HeaderStart + int64(len(f.Header.raw))
 	return f, nil
+}
+
+// headSize is how many bytes are read at once: both headers of most packages.
+const headSize = 16 << 10
+
+// source reads a file of size bytes, its head with the first call.
+type source struct {
+	r    io.ReaderAt
+	size int64
+	head []byte
+}
+
+// read returns n bytes at offset.
+func (s *source) read(offset, n int64) ([]byte, error) {
+	if offset+n > s.size {
+		return nil, io.ErrUnexpectedEOF
+	}
+	var err error
+	if s.head == nil {
+		if s.head, err = s.readAt(0, min(s.size, headSize)); err != nil {
+			return nil, err
+		}
+	}
+	if end := offset + n; end <= int64(len(s.head)) {
+		return s.head[offset:end:end], nil
+	}
+	return s.readAt(offset, n)
+}
+
+func (s *source) readAt(offset, n int64) ([]byte, error) {
+	b := make([]byte, n)
+	if k, err := s.r.ReadAt(b, offset); k < len(b) {
+		return nil, reader.Whole(err)
+	}
+	return b, nil
 }
 
 // Payload returns a new reader of the compressed payload, from HeaderEnd to the

@@ -66,10 +66,11 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("header ends at %d of %d", p.HeaderEnd, len(b))
 		}
 		for _, h := range []Header{p.Signature, p.Header} {
-			for tag := range h.entries {
-				h.Strings(tag)
-				h.Ints(tag)
-				h.Bytes(tag)
+			for _, e := range h.entries {
+				h.Strings(e.tag)
+				h.First(e.tag, 1)
+				h.Ints(e.tag)
+				h.Bytes(e.tag)
 			}
 		}
 		p.ArchiveSize()

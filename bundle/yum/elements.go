@@ -5,15 +5,13 @@ import (
 	"time"
 )
 
-// writePrimary returns primary.xml with the fields and in the order of createrepo_c.
-func writePrimary(packages []PackageMeta, created time.Time) []byte {
-	w := newWriter(len(packages))
+// writePrimary writes primary.xml with the fields and in the order of createrepo_c.
+func writePrimary(w *writer, packages []*PackageMeta, created time.Time) {
 	w.open("metadata", "xmlns", nsCommon, "xmlns:rpm", nsRPM, "packages", strconv.Itoa(len(packages)))
-	for i := range packages {
-		writePackage(w, &packages[i], created)
+	for _, p := range packages {
+		writePackage(w, p, created)
 	}
 	w.close("metadata")
-	return w.Bytes()
 }
 
 func writePackage(w *writer, p *PackageMeta, created time.Time) {
@@ -68,12 +66,12 @@ func writeRelations(w *writer, name string, relations []Relation) {
 	if len(relations) == 0 {
 		return
 	}
-	flags := map[string]string{"=": "EQ", "<": "LT", "<=": "LE", ">": "GT", ">=": "GE"}
 	w.open(name)
+	attributes := make([]string, 0, 12)
 	for _, r := range relations {
-		attributes := []string{"name", r.Name}
+		attributes = append(attributes[:0], "name", r.Name)
 		if r.Op != "" {
-			attributes = append(attributes, "flags", flags[r.Op], "epoch", epoch(r.Epoch), "ver", r.Version)
+			attributes = append(attributes, "flags", flagOf(r.Op), "epoch", epoch(r.Epoch), "ver", r.Version)
 			if r.Release != "" {
 				attributes = append(attributes, "rel", r.Release)
 			}
@@ -86,6 +84,23 @@ func writeRelations(w *writer, name string, relations []Relation) {
 	w.close(name)
 }
 
+// flagOf returns the name of an operator.
+func flagOf(op string) string {
+	switch op {
+	case "=":
+		return "EQ"
+	case "<":
+		return "LT"
+	case "<=":
+		return "LE"
+	case ">":
+		return "GT"
+	case ">=":
+		return "GE"
+	}
+	return ""
+}
+
 func writeFile(w *writer, f metaFile) {
 	if f.kind == "" {
 		w.text("file", f.path)
@@ -94,36 +109,33 @@ func writeFile(w *writer, f metaFile) {
 	w.text("file", f.path, "type", f.kind)
 }
 
-// writeFilelists returns filelists.xml.
-func writeFilelists(packages []PackageMeta, _ time.Time) []byte {
-	return writeList(packages, "filelists", nsFilelists, func(w *writer, p *PackageMeta) {
+// writeFilelists writes filelists.xml.
+func writeFilelists(w *writer, packages []*PackageMeta, _ time.Time) {
+	writeList(w, packages, "filelists", nsFilelists, func(p *PackageMeta) {
 		for _, f := range p.files {
 			writeFile(w, f)
 		}
 	})
 }
 
-// writeOther returns other.xml: the changelogs.
-func writeOther(packages []PackageMeta, _ time.Time) []byte {
-	return writeList(packages, "otherdata", nsOther, func(w *writer, p *PackageMeta) {
+// writeOther writes other.xml: the changelogs.
+func writeOther(w *writer, packages []*PackageMeta, _ time.Time) {
+	writeList(w, packages, "otherdata", nsOther, func(p *PackageMeta) {
 		for _, c := range p.changelog {
 			w.text("changelog", c.text, "author", c.author, "date", number(c.time))
 		}
 	})
 }
 
-func writeList(packages []PackageMeta, root, namespace string, content func(*writer, *PackageMeta)) []byte {
-	w := newWriter(len(packages))
+func writeList(w *writer, packages []*PackageMeta, root, namespace string, content func(*PackageMeta)) {
 	w.open(root, "xmlns", namespace, "packages", strconv.Itoa(len(packages)))
-	for i := range packages {
-		p := &packages[i]
+	for _, p := range packages {
 		w.open("package", "pkgid", p.Digest.Encoded(), "name", p.Name, "arch", p.Arch)
 		writeVersion(w, p)
-		content(w, p)
+		content(p)
 		w.close("package")
 	}
 	w.close(root)
-	return w.Bytes()
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -71,12 +71,17 @@ type change struct {
 // call trust.VerifyRPM first and compare the NEVRA with the expected one, so
 // that a signed package of another name or version cannot stand in for it.
 func FromRPM(r io.ReaderAt, size int64, d digest.Digest, location string) (PackageMeta, error) {
-	if d.Algorithm() != digest.SHA256 {
-		return PackageMeta{}, fmt.Errorf("package %q: digest %q, want sha256", location, d)
-	}
 	p, err := rpm.Read(r, size)
 	if err != nil {
 		return PackageMeta{}, fmt.Errorf("package %q: %w", location, err)
+	}
+	return FromHeader(p, size, d, location)
+}
+
+// FromHeader is FromRPM for a package whose headers have been read.
+func FromHeader(p *rpm.File, size int64, d digest.Digest, location string) (PackageMeta, error) {
+	if d.Algorithm() != digest.SHA256 {
+		return PackageMeta{}, fmt.Errorf("package %q: digest %q, want sha256", location, d)
 	}
 	m, err := fromHeader(p)
 	if err != nil {
@@ -146,7 +151,7 @@ func readRelations(h rpm.Header, name, flags, version uint32) ([]Relation, error
 	if len(names) != len(bits) || len(names) != len(versions) {
 		return nil, fmt.Errorf("tag %d: %d names, %d flags, %d versions", name, len(names), len(bits), len(versions))
 	}
-	var out []Relation
+	out := make([]Relation, 0, len(names))
 	for i, n := range names {
 		r := Relation{Name: n, Pre: bits[i]&sensePre != 0}
 		if bits[i]&senseLess != 0 {
@@ -172,19 +177,22 @@ func readRelations(h rpm.Header, name, flags, version uint32) ([]Relation, error
 // that the package itself provides, and repetitions.
 // Unlike createrepo_c it keeps every version of libc.so.6, not the highest only.
 func (m *PackageMeta) ownRequires() []Relation {
-	own, last := map[string]bool{}, map[string]Relation{}
+	own, last := map[Relation]bool{}, map[string]Relation{}
 	for _, f := range m.files {
 		if isPrimaryFile(f.path) {
-			own[f.path] = true
+			own[Relation{Name: f.path}] = true
 		}
 	}
 	for _, p := range m.provides {
-		own[p.String()] = true
+		p.Pre = false
+		own[p] = true
 	}
-	var out []Relation
+	out := make([]Relation, 0, len(m.requires))
 	for _, r := range m.requires {
+		plain := r
+		plain.Pre = false
 		previous, seen := last[r.Name]
-		if strings.HasPrefix(r.Name, "rpmlib(") || own[r.String()] || seen && previous == r {
+		if strings.HasPrefix(r.Name, "rpmlib(") || own[plain] || seen && previous == r {
 			continue
 		}
 		last[r.Name] = r
@@ -200,7 +208,7 @@ func readFiles(h rpm.Header) ([]metaFile, error) {
 	if len(bases) != len(indexes) || len(bases) != len(modes) || len(bases) != len(flags) {
 		return nil, fmt.Errorf("%d files, %d directory indexes, %d modes, %d flags", len(bases), len(indexes), len(modes), len(flags))
 	}
-	var out []metaFile
+	out := make([]metaFile, 0, len(bases))
 	for i, base := range bases {
 		if indexes[i] >= uint64(len(dirs)) {
 			return nil, errors.New("directory index outside the directories")
@@ -228,9 +236,9 @@ const maxChanges = 10
 
 // readChangelog returns the newest entries, oldest first.
 func readChangelog(h rpm.Header) []change {
-	times, names, texts := h.Ints(tagChangelogTime), h.Strings(tagChangelogName), h.Strings(tagChangelogText)
+	times, names, texts := h.Ints(tagChangelogTime), h.First(tagChangelogName, maxChanges), h.First(tagChangelogText, maxChanges)
 	var out []change
-	for i := min(len(times), len(names), len(texts), maxChanges) - 1; i >= 0; i-- {
+	for i := min(len(times), len(names), len(texts)) - 1; i >= 0; i-- {
 		out = append(out, change{author: names[i], text: texts[i], time: times[i]})
 	}
 	return out

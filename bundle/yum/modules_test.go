@@ -3,7 +3,6 @@ package yum
 import (
 	"bytes"
 	"context"
-	"encoding/xml"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -334,12 +333,12 @@ func TestDnfHidesTheSamePackages(t *testing.T) {
 // withModules adds modulesYAML to a repository.
 func withModules(t *testing.T, f files) files {
 	t.Helper()
-	md := newWriter(0)
+	md := &writer{}
 	if err := addPart(md, f, kindModules, []byte(modulesYAML), MetadataOptions{Compression: "gz", Created: created}); err != nil {
 		t.Fatal(err)
 	}
 	const repomd = "repodata/repomd.xml"
-	f[repomd] = bytes.Replace(f[repomd], []byte("</repomd>"), append(md.Bytes()[len(xml.Header):], "</repomd>"...), 1)
+	f[repomd] = bytes.Replace(f[repomd], []byte("</repomd>"), append(md.b, "</repomd>"...), 1)
 	return f
 }
 

@@ -224,7 +224,7 @@ func otherBase(xmlBase, base string) (string, error) {
 		return "", fmt.Errorf("xml:base %.600q: want https", xmlBase)
 	}
 	if dir := strings.Trim(u.Path, "/"); dir != "" {
-		if _, err := metadata.Resolve("", dir); err != nil {
+		if err := metadata.CheckPath(dir); err != nil {
 			return "", fmt.Errorf("xml:base: %w", err)
 		}
 	}

@@ -52,9 +52,9 @@ func TestReadRepo(t *testing.T) {
 }
 
 func TestReadRepoCompressions(t *testing.T) {
-	primary := writePrimary([]PackageMeta{{
+	primary := document(writePrimary, PackageMeta{
 		NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm",
-	}}, created)
+	})
 	for _, kind := range []string{"gz", "xz", "zst", "xml"} {
 		t.Run(kind, func(t *testing.T) {
 			f := files{"primary." + kind: pack(t, primary, kind)}
@@ -264,7 +264,7 @@ func TestEncodingOfMetadata(t *testing.T) {
 }
 
 func FuzzPrimary(f *testing.F) {
-	f.Add(writePrimary([]PackageMeta{{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm", files: []metaFile{{path: "/bin/a"}}}}, created))
+	f.Add(document(writePrimary, PackageMeta{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), Size: 1, Location: "a.rpm", files: []metaFile{{path: "/bin/a"}}}))
 	f.Add([]byte(`<metadata><package><name>a</name><arch>noarch</arch><version epoch="0" ver="1" rel="1"/><checksum type="sha256">` +
 		strings.Repeat("0", 64) + `</checksum><size package="1"/><location xml:base="https://x.test/y" href="a.rpm"/></package></metadata>`))
 	for _, document := range monsters() {
@@ -293,7 +293,7 @@ func FuzzPrimary(f *testing.F) {
 
 func FuzzFilelists(f *testing.F) {
 	id := digest.FromString("a").Encoded()
-	f.Add(writeFilelists([]PackageMeta{{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), files: []metaFile{{path: "/usr/share/x"}}}}, created))
+	f.Add(document(writeFilelists, PackageMeta{NEVRA: parseNEVRA("a-1-1.noarch"), Digest: digest.FromString("a"), files: []metaFile{{path: "/usr/share/x"}}}))
 	for _, document := range monsters() {
 		document = strings.ReplaceAll(document, "metadata", "filelists")
 		f.Add([]byte(document[:min(len(document), 512)]))

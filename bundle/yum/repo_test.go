@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
@@ -97,16 +98,29 @@ func makeRepo(t testing.TB, packages ...pkg) files {
 		filelists = append(filelists, m)
 	}
 	return repodata(t, map[string][]byte{
-		"primary":   writePrimary(primary, created),
-		"filelists": writeFilelists(filelists, created),
+		"primary":   document(writePrimary, primary...),
+		"filelists": document(writeFilelists, filelists...),
 	})
+}
+
+// document returns a metadata file with packages.
+func document(write func(*writer, []*PackageMeta, time.Time), packages ...PackageMeta) []byte {
+	var list []*PackageMeta
+	for i := range packages {
+		list = append(list, &packages[i])
+	}
+	w := &writer{}
+	w.begin()
+	write(w, list, created)
+	return w.b
 }
 
 // repodata writes a repomd.xml over the given documents.
 func repodata(t testing.TB, documents map[string][]byte) files {
 	t.Helper()
 	out := files{}
-	md := newWriter(0)
+	md := &writer{}
+	md.begin()
 	md.open("repomd", "xmlns", nsRepo)
 	for _, kind := range []string{"primary", "filelists"} {
 		if err := addPart(md, out, kind, documents[kind], MetadataOptions{Compression: "gz", Created: created}); err != nil {
@@ -114,7 +128,7 @@ func repodata(t testing.TB, documents map[string][]byte) files {
 		}
 	}
 	md.close("repomd")
-	out["repodata/repomd.xml"] = md.Bytes()
+	out["repodata/repomd.xml"] = md.b
 	return out
 }
 

@@ -1,9 +1,7 @@
 package yum
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/xml"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/offk8s/offk8s/bundle/metadata"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 // MetadataOptions say how WriteMetadata writes.
@@ -31,38 +30,71 @@ const RepomdPath = "repodata/repomd.xml"
 // (RepomdPath …), unsigned. The same packages and options give the same bytes,
 // in whatever order the packages are.
 func WriteMetadata(packages []PackageMeta, o MetadataOptions) (map[string][]byte, error) {
-	packages = slices.Clone(packages)
-	slices.SortFunc(packages, func(a, b PackageMeta) int {
-		return cmp.Or(compareNEVRA(a.NEVRA, b.NEVRA), strings.Compare(a.Location, b.Location))
-	})
-	seen := map[string]bool{}
-	for _, p := range packages {
-		if _, err := metadata.Resolve("", p.Location); err != nil {
-			return nil, fmt.Errorf("write yum metadata: %w", err)
-		}
-		if err := p.Digest.Validate(); err != nil {
-			return nil, fmt.Errorf("write yum metadata: %q: %w", p.Location, err)
-		}
-		if seen[p.Location] {
-			return nil, fmt.Errorf("write yum metadata: %q twice", p.Location)
-		}
-		seen[p.Location] = true
+	ordered, err := inOrder(packages)
+	if err != nil {
+		return nil, fmt.Errorf("write yum metadata: %w", err)
 	}
 	out := map[string][]byte{}
-	md := newWriter(0)
+	md, w := &writer{}, &writer{b: make([]byte, 0, room(ordered))}
+	md.begin()
 	md.open("repomd", "xmlns", nsRepo, "xmlns:rpm", nsRPM)
 	md.text("revision", strconv.FormatInt(o.Created.Unix(), 10))
 	for _, part := range []struct {
 		kind  string
-		write func([]PackageMeta, time.Time) []byte
+		write func(*writer, []*PackageMeta, time.Time)
 	}{{"primary", writePrimary}, {"filelists", writeFilelists}, {"other", writeOther}} {
-		if err := addPart(md, out, part.kind, part.write(packages, o.Created), o); err != nil {
+		w.begin()
+		part.write(w, ordered, o.Created)
+		if err := addPart(md, out, part.kind, w.b, o); err != nil {
 			return nil, fmt.Errorf("write yum metadata: %s: %w", part.kind, err)
 		}
 	}
 	md.close("repomd")
-	out[RepomdPath] = md.Bytes()
+	out[RepomdPath] = md.b
 	return out, nil
+}
+
+// room estimates the bytes of the largest document: to grow step by step takes as long as to
+// write.
+func room(packages []*PackageMeta) int {
+	const head, pkg, entry, file = 1000, 1300, 100, 40 // markup, and fields of about the same length
+	primary, filelists, other := head, head, head
+	for _, p := range packages {
+		relations := len(p.provides) + len(p.requires) + len(p.conflicts) + len(p.obsoletes) +
+			len(p.suggests) + len(p.enhances) + len(p.recommends) + len(p.supplement)
+		primary += pkg + len(p.summary) + len(p.description) + relations*entry
+		filelists += pkg / 4
+		other += pkg / 4
+		for _, f := range p.files {
+			filelists += file + len(f.path)
+		}
+		for _, c := range p.changelog {
+			other += entry + len(c.author) + len(c.text)
+		}
+	}
+	return max(primary, filelists, other)
+}
+
+// inOrder returns the packages in the order of the metadata.
+func inOrder(packages []PackageMeta) ([]*PackageMeta, error) {
+	ordered, seen := make([]*PackageMeta, len(packages)), make(map[string]bool, len(packages))
+	for i := range packages {
+		p := &packages[i]
+		if err := metadata.CheckPath(p.Location); err != nil {
+			return nil, err
+		}
+		if !strict.IsDigest(p.Digest) {
+			return nil, fmt.Errorf("%q: digest %q", p.Location, p.Digest)
+		}
+		if seen[p.Location] {
+			return nil, fmt.Errorf("%q twice", p.Location)
+		}
+		ordered[i], seen[p.Location] = p, true
+	}
+	slices.SortFunc(ordered, func(a, b *PackageMeta) int {
+		return cmp.Or(compareNEVRA(a.NEVRA, b.NEVRA), strings.Compare(a.Location, b.Location))
+	})
+	return ordered, nil
 }
 
 // addPart compresses one metadata file and describes it in repomd.xml.
@@ -113,108 +145,3 @@ const (
 	nsFilelists = "http://linux.duke.edu/metadata/filelists"
 	nsOther     = "http://linux.duke.edu/metadata/other"
 )
-
-// writer writes the few shapes of XML that metadata has; encoding/xml cannot
-// write the "rpm:" prefix.
-type writer struct {
-	bytes.Buffer
-	depth int
-}
-
-// newWriter returns a writer with room for packages packages: to grow step by step takes as
-// long as to write.
-func newWriter(packages int) *writer {
-	w := &writer{}
-	w.Grow(packages<<10 + 4<<10)
-	w.WriteString(xml.Header)
-	return w
-}
-
-func (w *writer) start(name string, attributes []string) {
-	w.indent()
-	w.WriteString("<")
-	w.WriteString(name)
-	for i := 0; i+1 < len(attributes); i += 2 {
-		w.WriteString(" ")
-		w.WriteString(attributes[i])
-		w.WriteString(`="`)
-		w.WriteString(escapeAttribute(attributes[i+1]))
-		w.WriteString(`"`)
-	}
-}
-
-func (w *writer) indent() {
-	for range w.depth {
-		w.WriteString("  ")
-	}
-}
-
-func (w *writer) end(name string) {
-	w.WriteString("</")
-	w.WriteString(name)
-	w.WriteString(">\n")
-}
-
-func (w *writer) open(name string, attributes ...string) {
-	w.start(name, attributes)
-	w.WriteString(">\n")
-	w.depth++
-}
-
-func (w *writer) close(name string) {
-	w.depth--
-	w.indent()
-	w.end(name)
-}
-
-func (w *writer) empty(name string, attributes ...string) {
-	w.start(name, attributes)
-	w.WriteString("/>\n")
-}
-
-func (w *writer) text(name, value string, attributes ...string) {
-	w.start(name, attributes)
-	if value == "" {
-		w.WriteString("/>\n")
-		return
-	}
-	w.WriteString(">")
-	w.WriteString(escape(value))
-	w.end(name)
-}
-
-// encoding/xml escapes more than createrepo_c does.
-var (
-	attributeEscapes = strings.NewReplacer("&#34;", "&quot;", "&#39;", "'")
-	textEscapes      = strings.NewReplacer("&#xA;", "\n", "&#x9;", "\t", "&quot;", `"`)
-)
-
-// escapeAttribute makes text safe inside double quotes.
-func escapeAttribute(s string) string {
-	if plain(s) {
-		return s
-	}
-	var b strings.Builder
-	if err := xml.EscapeText(&b, []byte(s)); err != nil { // a Builder never fails
-		return ""
-	}
-	return attributeEscapes.Replace(b.String())
-}
-
-// escape makes text safe between tags; line ends, tabs and quotes stay as they are.
-func escape(s string) string {
-	if plain(s) {
-		return s
-	}
-	return textEscapes.Replace(escapeAttribute(s))
-}
-
-// plain reports whether s has only printable ASCII that needs no escape, as most text.
-func plain(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '&' || c == '<' || c == '>' || c == '"' || c == '\'' {
-			return false
-		}
-	}
-	return true
-}
