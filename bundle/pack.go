@@ -108,6 +108,7 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 		return PackResult{}, fmt.Errorf("apt sources: %w", err)
 	}
 	env := newEnv(client, o.Store, lock, o.SelfBinaries)
+	env.Packages = new(fetch.Packages)
 	if err := errors.Join(reach(ctx, client, env, lock, nil)...); err != nil {
 		return PackResult{}, err
 	}
@@ -124,7 +125,7 @@ func pack(ctx context.Context, lock *manifests.Lock, o PackOptions) (PackResult,
 		return PackResult{}, err
 	}
 	slices.SortStableFunc(lock.Artifacts, manifests.CompareArtifacts)
-	metadata, err := repositories{lock, o.Store, o.Key}.write(ctx)
+	metadata, err := repositories{lock, o.Store, o.Key, env.Packages}.write(ctx)
 	if err != nil {
 		return PackResult{}, err
 	}

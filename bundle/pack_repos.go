@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/offk8s/offk8s/bundle/apt"
+	"github.com/offk8s/offk8s/bundle/fetch"
 	"github.com/offk8s/offk8s/bundle/store"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/yum"
@@ -19,9 +17,10 @@ import (
 
 // repositories writes the metadata of the yum and apt repositories of a Lock.
 type repositories struct {
-	lock  *manifests.Lock
-	store *store.Store
-	key   *trust.KeyPair
+	lock     *manifests.Lock
+	store    *store.Store
+	key      *trust.KeyPair
+	packages *fetch.Packages
 }
 
 // write makes the metadata of every repository, signs it unless there is no key, adds
@@ -81,40 +80,28 @@ func (r repositories) metadata(group string, packages []manifests.Artifact) (map
 		return nil, fmt.Errorf("the lock has no data of distribution %q", g.Distro)
 	}
 	if g.Kind == "yum" {
-		metas, err := readPackages(r.store, packages, yum.FromRPM)
+		metas, err := headers(packages, r.packages.RPM)
 		if err != nil {
 			return nil, err
 		}
 		return yum.WriteMetadata(metas, yum.MetadataOptions{Compression: d.MetadataCompression, Created: created})
 	}
-	metas, err := readPackages(r.store, packages, apt.FromDeb)
+	metas, err := headers(packages, r.packages.Deb)
 	if err != nil {
 		return nil, err
 	}
 	return apt.WriteMetadata(metas, apt.MetadataOptions{Created: created, Arches: distroArches(d, r.lock.Arches)})
 }
 
-// headerReader is yum.FromRPM or apt.FromDeb.
-type headerReader[T any] func(r io.ReaderAt, size int64, d digest.Digest, path string) (T, error)
-
-// readPackages reads the header of every package.
-func readPackages[T any](s *store.Store, packages []manifests.Artifact, read headerReader[T]) ([]T, error) {
+// headers returns the header of every package.
+func headers[T any](packages []manifests.Artifact, header func(manifests.Artifact) (T, bool)) ([]T, error) {
 	var out []T
 	for _, a := range packages {
-		meta, err := readPackage(s, a, read)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", a.Path, err)
+		meta, ok := header(a)
+		if !ok {
+			return nil, fmt.Errorf("%s was not fetched", a.Path)
 		}
 		out = append(out, meta)
 	}
 	return out, nil
-}
-
-func readPackage[T any](s *store.Store, a manifests.Artifact, read headerReader[T]) (meta T, err error) {
-	f, err := s.Get(a.Blob.Digest)
-	if err != nil {
-		return meta, err
-	}
-	defer f.Close()
-	return read(f, a.Blob.Size, a.Blob.Digest, a.Path)
 }

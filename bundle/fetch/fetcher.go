@@ -38,6 +38,8 @@ type Env struct {
 	// SelfBinaries are the paths of offk8s binaries by architecture, for the
 	// binaries of the Lock that are not in the store.
 	SelfBinaries map[string]string
+	// Packages gets the headers of packages that were checked; nil keeps none.
+	Packages *Packages
 }
 
 // Fetchers returns one fetcher for each artifact kind.

@@ -23,9 +23,7 @@ type rpms struct{ Env }
 func (*rpms) Kind() manifests.ArtifactKind { return manifests.KindRPM }
 
 func (r *rpms) Fetch(ctx context.Context, group []*manifests.Artifact, task Task) error {
-	return r.fetchPackage(ctx, group, task, func(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
-		return r.check(a, f, d)
-	})
+	return r.fetchPackage(ctx, group, task, r.check)
 }
 
 func (r *rpms) check(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
@@ -44,7 +42,7 @@ func (r *rpms) check(a *manifests.Artifact, f *os.File, d manifests.Descriptor) 
 	if a.Source.Signer != "" && a.Source.Signer != signer {
 		return &MismatchError{What: "signer", Found: signer, Want: a.Source.Signer}
 	}
-	meta, err := yum.FromRPM(f, d.Size, d.Digest, a.Path)
+	meta, err := yum.FromHeader(file, d.Size, d.Digest, a.Path)
 	if err != nil {
 		return err
 	}
@@ -54,6 +52,7 @@ func (r *rpms) check(a *manifests.Artifact, f *os.File, d manifests.Descriptor) 
 		return &MismatchError{What: "package", Found: meta.String(), Want: fmt.Sprintf("%s-%s for %s", a.Name, a.Version, wantArch)}
 	}
 	a.Source.Signer = signer
+	r.Packages.addRPM(a, meta)
 	return nil
 }
 
@@ -64,11 +63,11 @@ type debs struct{ Env }
 func (*debs) Kind() manifests.ArtifactKind { return manifests.KindDeb }
 
 func (d *debs) Fetch(ctx context.Context, group []*manifests.Artifact, task Task) error {
-	return d.fetchPackage(ctx, group, task, checkDeb)
+	return d.fetchPackage(ctx, group, task, d.check)
 }
 
-func checkDeb(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
-	meta, err := apt.FromDeb(f, d.Size, d.Digest, a.Path)
+func (d *debs) check(a *manifests.Artifact, f *os.File, stored manifests.Descriptor) error {
+	meta, err := apt.FromDeb(f, stored.Size, stored.Digest, a.Path)
 	if err != nil {
 		return err
 	}
@@ -79,6 +78,7 @@ func checkDeb(a *manifests.Artifact, f *os.File, d manifests.Descriptor) error {
 			Want: fmt.Sprintf("%s %s (%s)", a.Name, a.Version, arch),
 		}
 	}
+	d.Packages.addDeb(a, meta)
 	return nil
 }
 
