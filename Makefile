@@ -9,10 +9,10 @@ KEY ?=
 PKGS := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure browser clients closure kills fat32 dist hooks
+.PHONY: help build test race fmt lint check golden catalog known fuzz demo e2e e2e-long bench measure browser clients closure kills fat32 dist dist-check hooks
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/offk8s, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/offk8s ./cmd/offk8s
@@ -109,6 +109,14 @@ dist: ## release archives for amd64 and arm64 with SBOMs and SHA256SUMS, signed 
 	  cp -r dist/docs/* LICENSE README.md README.zh-CN.md CHANGELOG.md docs $$d && chmod -R u=rwX,go=rX $$d && \
 	  tar -C $$d --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - . | gzip -n >dist/offk8s-linux-$$a.tar.gz && rm -r $$d; done
 	@rm -r dist/docs && dist/offk8s-linux-$$($(GO) env GOHOSTARCH) release sums dist $(if $(KEY),--key '$(KEY)') && cat dist/SHA256SUMS
+
+dist-check: ## make dist twice, the second time from another directory, compare every byte, and try the archive of this machine
+	@[ -z "$$(git status --porcelain)" ] || { echo 'commit or remove the changes first: they are part of the version'; exit 1; }
+	@$(MAKE) --no-print-directory dist
+	@d=$$(mktemp -d); trap 'git worktree remove --force "$$d/offk8s"; rm -rf "$$d"' EXIT; git worktree add -q --detach "$$d/offk8s" HEAD && \
+	  (umask 077 && TZ=Asia/Tokyo $(MAKE) --no-print-directory -C "$$d/offk8s" dist >/dev/null) && diff -r dist "$$d/offk8s/dist" && \
+	  mkdir "$$d/x" && cd "$$d/x" && tar -xzf $(CURDIR)/dist/offk8s-linux-$$($(GO) env GOHOSTARCH).tar.gz && ./offk8s --version && \
+	  bash -n completions/offk8s.bash && [ -s man/offk8s-pack.1 ] && (cd $(CURDIR)/dist && sha256sum --quiet -c SHA256SUMS) && echo 'the same bytes twice'
 
 hooks: ## use the repository's git hooks
 	git config core.hooksPath .githooks

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/offk8s/offk8s/test/testenv"
 )
 
@@ -72,9 +74,16 @@ func TestReleaseDocs(t *testing.T) {
 	if out, err := exec.Command("diff", "-r", trees[0], trees[1]).CombinedOutput(); err != nil {
 		t.Errorf("two runs differ: %s", out)
 	}
-	page, err := os.ReadFile(filepath.Join(trees[0], "man", "offk8s-pack.1"))
-	if err != nil || !bytes.Contains(page, []byte("offk8s pack")) {
-		t.Errorf("man page of pack: %v, %.100s", err, page)
+	err := eachCommand(newApp(strings.NewReader(""), io.Discard, io.Discard).command(), func(cmd *cobra.Command) error {
+		name := strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".1"
+		page, err := os.ReadFile(filepath.Join(trees[0], "man", name))
+		if err != nil || !bytes.Contains(page, []byte(strings.ReplaceAll(cmd.Name(), "-", `\-`))) {
+			t.Errorf("man page of %s: %v, %.100s", cmd.CommandPath(), err, page)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	for _, name := range []string{"offk8s.bash", "_offk8s", "offk8s.fish"} {
 		if st, err := os.Stat(filepath.Join(trees[0], "completions", name)); err != nil || st.Size() == 0 {
