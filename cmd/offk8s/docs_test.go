@@ -16,6 +16,7 @@ import (
 var (
 	inlineCode  = regexp.MustCompile("`([^`\n]+)`")
 	flagInProse = regexp.MustCompile(`^--[a-z][a-z-]*`)
+	variable    = regexp.MustCompile(`OFFK8S_([A-Z_]+[A-Z])\b`)
 	// settings are the variables that may stand before a command.
 	settings = regexp.MustCompile(`^([A-Z_]+=\S* )+`)
 )
@@ -52,6 +53,9 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 		"offk8s pakc --version 1.36":      "no command",
 		"offk8s pack --versoin 1.36":      "no flag",
 		"--no-such-flag":                  "no command has the flag",
+		"offk8s keys list":                "no command list",
+		"offk8s state backup":             "no command backup",
+		"OFFK8S_CACHEDIR":                 "no flag is set by",
 		"sudo offk8s state export --host": "no flag",
 	} {
 		if got := strings.Join(checkCode(root, code), "; "); !strings.Contains(got, want) {
@@ -106,6 +110,11 @@ func codeIn(page string) []string {
 // checkCode returns what is wrong with a piece of code of a document. Code that does
 // not call offk8s, and is no flag of it, has no problems.
 func checkCode(root *cobra.Command, code string) []string {
+	for _, m := range variable.FindAllStringSubmatch(code, -1) {
+		if name := strings.ToLower(strings.ReplaceAll(m[1], "_", "-")); name != "bundle" && !anyHas(root, name) {
+			return []string{"no flag is set by " + m[0]}
+		}
+	}
 	if flagInProse.MatchString(code) {
 		name := strings.TrimPrefix(flagInProse.FindString(code), "--")
 		if !anyHas(root, name) && !foreignFlags[name] {
@@ -135,7 +144,7 @@ func checkCode(root *cobra.Command, code string) []string {
 				cmd = sub
 				continue
 			}
-			takesArguments := cmd != root && cmd.Runnable()
+			takesArguments := cmd != root && cmd.Runnable() && (cmd.Args == nil || cmd.ValidateArgs([]string{w}) == nil || !cmd.HasSubCommands())
 			if !takesArguments && !strings.HasPrefix(w, "-") && !strings.ContainsAny(w, "|…<[") {
 				return append(problems, "no command "+w)
 			}

@@ -35,7 +35,10 @@ func TestYAMLInPagesIsValid(t *testing.T) {
 		"network:\n  podCIRD: 10.0.0.0/8\n": "podCIRD",
 		"kind: Manifest\nimage: [nginx]\n":  "image",
 		"loadBalancr: {}\n":                 "neither",
-		"addons:\n  - {nme: shop}\n":        "nme",
+
+		"network:\n  options:\n    backend: hostgw\n": "host-gw",
+		"network:\n  options:\n    backends: vxlan\n": "backends",
+		"addons:\n  - {nme: shop}\n":                  "nme",
 	} {
 		if err := validFragment(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: found %v, want %q", text, err, want)
@@ -59,7 +62,7 @@ func validFragment(text string) error {
 		if !hasFields(d, docs[0]) && docs[0]["kind"] == nil {
 			continue
 		}
-		if err := load(d, docs[0]); err == nil {
+		if err := errors.Join(load(d, docs[0]), checkOptions(docs[0])); err == nil {
 			return nil
 		} else {
 			errs = append(errs, err.Error())

@@ -125,6 +125,25 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	}
 }
 
+var (
+	heading  = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notInURL = regexp.MustCompile(`[^\pL\pN _-]`)
+)
+
+// anchors returns the names of the headings of a document in addresses, "#a-heading".
+func anchors(t *testing.T, document string) map[string]bool {
+	t.Helper()
+	b, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]bool{}
+	for _, m := range heading.FindAllStringSubmatch(string(b), -1) {
+		out["#"+strings.ReplaceAll(notInURL.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	}
+	return out
+}
+
 var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
 
 // Links between the documents lead to files of this tree.
@@ -148,8 +167,11 @@ func TestLinksOfDocuments(t *testing.T) {
 				continue
 			}
 			links++
-			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1])); err != nil {
+			target := filepath.Join(filepath.Dir(doc), m[1])
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s: %v", filepath.Base(doc), m[1], err)
+			} else if m[2] != "" && !anchors(t, target)[m[2]] {
+				t.Errorf("%s links to %s%s: there is no such heading", filepath.Base(doc), m[1], m[2])
 			}
 		}
 	}
