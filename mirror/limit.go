@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 
 	"github.com/offk8s/offk8s/mirror/files"
@@ -23,7 +24,16 @@ type limit struct {
 	conns   map[net.Conn]struct{} // that are open, below TLS
 	clients map[netip.Addr]*client
 	waiting int // of all clients, with those in resumed
+	garbage int // of the collector in percent, while it is less for a crowd
 }
+
+// With a crowd of connections the collector lets less garbage come together. Their
+// stacks and buffers count for it too, so it would wait for 20 MiB and more; with few
+// connections that is a small amount, and more work is all that less of it brings.
+const (
+	crowd        = 256 // connections
+	crowdGarbage = 50  // percent
+)
 
 // client is an address with open connections. Further ones wait in the order in
 // which they came, so that many hosts behind one address (NAT) are slowed down and
@@ -56,13 +66,28 @@ func (l *limit) state(c net.Conn, s http.ConnState) {
 	case http.StateNew:
 		l.mu.Lock()
 		l.conns[below] = struct{}{}
+		l.collect()
 		l.mu.Unlock()
 	case http.StateClosed, http.StateHijacked:
 		l.mu.Lock()
 		delete(l.conns, below)
+		l.collect()
 		l.mu.Unlock()
 		l.leave(addressOf(c))
 		<-l.slots
+	}
+}
+
+// collect sets the amount of garbage, unless GOGC asks for less than a crowd has.
+func (l *limit) collect() {
+	switch n := len(l.conns); {
+	case n >= crowd && l.garbage == 0:
+		if l.garbage = debug.SetGCPercent(crowdGarbage); l.garbage < crowdGarbage {
+			debug.SetGCPercent(l.garbage)
+		}
+	case n < crowd/2 && l.garbage != 0:
+		debug.SetGCPercent(l.garbage)
+		l.garbage = 0
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	gauges "runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
@@ -159,6 +161,39 @@ func TestHostsBehindOneAddressTakeTurns(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// With many connections less garbage waits for the collector, and only then.
+func TestCrowdHasLessGarbage(t *testing.T) {
+	s := newSample(t)
+	l := listen(t)
+	start(t, &Server{Mirror: mirrorOf(t, Options{}, s.Bundle), Listeners: []net.Listener{l}})
+	garbage := []gauges.Sample{{Name: "/gc/gogc:percent"}}
+	wait := func(want uint64) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); runtime.Gosched() {
+			if gauges.Read(garbage); garbage[0].Value.Uint64() == want {
+				return
+			}
+		}
+		t.Fatalf("%d percent, want %d", garbage[0].Value.Uint64(), want)
+	}
+	gauges.Read(garbage)
+	before := garbage[0].Value.Uint64()
+	var conns []net.Conn
+	for range crowd {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	wait(crowdGarbage)
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	wait(before)
 }
 
 // The server neither waits for a request body nor reads it, whatever its length.

@@ -116,14 +116,16 @@ func (s *Sender) Serve(w http.ResponseWriter, r *http.Request, c *Content) error
 	if err != nil {
 		return unsatisfiable(w, f.size)
 	}
-	if status == http.StatusPartialContent {
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, f.size))
-	}
-	w.Header().Set("Content-Length", strconv.FormatInt(part.length, 10))
-	if f.decode {
+	part.setHeader(w.Header(), f.size, status)
+	switch {
+	case f.decode:
 		return s.serveDecoded(w, r, c, part, status)
+	case r.Method == http.MethodHead || part.length > small:
+		err = s.sendLarge(w, r, c, part, status)
+	default:
+		err = s.sendSmall(w, r, c, part, status)
 	}
-	if err := s.send(w, r, c, part, status); err != nil {
+	if err != nil {
 		return fmt.Errorf("send %q: %w", c.Name, err)
 	}
 	return nil
@@ -173,6 +175,14 @@ func (f form) part(r *http.Request) (span, int, error) {
 		return whole, http.StatusOK, err
 	}
 	return part, http.StatusPartialContent, nil
+}
+
+// setHeader sets what a client has to know about the part of size bytes.
+func (p span) setHeader(h http.Header, size int64, status int) {
+	if status == http.StatusPartialContent {
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", p.start, p.start+p.length-1, size))
+	}
+	h.Set("Content-Length", strconv.FormatInt(p.length, 10))
 }
 
 func unsatisfiable(w http.ResponseWriter, size int64) error {
