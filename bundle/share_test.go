@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/bundletest"
@@ -132,22 +134,39 @@ func TestFullReflinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer filler.Close()
-	for left := free - size/4; left > 0; left -= 1 << 20 { // written, for a hole takes nothing
-		if _, err := filler.Write(make([]byte, 1<<20)); err != nil {
-			t.Fatal(err)
+	fill := func(keep int64) {
+		for free > keep {
+			for left := (free - keep + 64<<10) / 2; left > 0; left -= 64 << 10 { // written, for a hole takes nothing
+				if _, err := filler.Write(make([]byte, 64<<10)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			testenv.Used(t, dir)
+			if free, _, err = bundle.Space(dir); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	testenv.Used(t, dir)
-	if free, _, err := bundle.Space(dir); err != nil || free >= size {
-		t.Fatalf("%d bytes are free for %d (%v)", free, size, err)
-	}
+	fill(size / 4)
 	path := filepath.Join(dir, "b.tar")
 	if _, err := bundle.SealFile(t.Context(), path, in); err == nil {
 		t.Error("sealed where the space seems too small and nothing says where the blobs lie")
 	}
-	if _, err := bundle.SealFile(t.Context(), path, bundle.Stored(in, st.Dir())); err != nil {
+	in = bundle.Stored(in, st.Dir())
+	if _, err := bundle.SealFile(t.Context(), path, in); err != nil {
 		t.Error(err)
 	}
+	refused := func(name string) {
+		_, err := bundle.SealFile(t.Context(), path, in)
+		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "needs") { // known before it is written
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	in.Split = 7_777_777
+	refused("parts whose content cannot be shared")
+	in.Split = 0
+	fill(size / 200)
+	refused("no space for the rest")
 }
 
 // TestBadCache seals from a cache whose file is altered, too short or too long.
