@@ -68,8 +68,8 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.Version = version()
-	root.SetVersionTemplate(versionLine() + "\n")
+	// Not root.Version: with it, cobra prints the version for "offk8s pakc --version 1.36" too.
+	shown := root.Flags().Bool("version", false, "version for offk8s")
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", helpWidth-wrapSlop)))
 	f := root.PersistentFlags()
 	f.StringVar(&a.format, "format", "text", "format of the result: text, json or yaml")
@@ -92,6 +92,12 @@ failed; 5 refused by policy; 6 preflight failed; 7 changes pending; 11 locked;
 		}
 	}
 	checkArguments(root)
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *shown {
+			return printLines(a.stdout, versionLine())
+		}
+		return cmd.Help()
+	}
 	complete(root)
 	return root
 }

@@ -56,6 +56,16 @@ func (o *clusterOptions) hostFlags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for hosts of another architecture")
 	f.IntVar(&o.parallel, "parallel", installer.DefaultParallel, "number of hosts to work on at a time")
 	o.loginFlags(cmd)
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if o.parallel < 1 {
+			return usagef("--parallel %d: want 1 or more", o.parallel)
+		}
+		if before != nil {
+			return before(cmd, args)
+		}
+		return nil
+	}
 }
 
 // loginFlags adds the flags of commands that log in to hosts.

@@ -155,7 +155,7 @@ func (i *ignored) flag(cmd *cobra.Command) {
 func (i ignored) apply(c *manifests.Cluster) error {
 	for _, name := range i {
 		if !slices.Contains(stage.CheckNames(), name) {
-			return usagef("--ignore %q: want some of %s", name, strings.Join(stage.CheckNames(), ", "))
+			return withHint(usagef("--ignore %q: want some of %s", name, strings.Join(stage.CheckNames(), ", ")), "%s", nearestOf(name, stage.CheckNames()))
 		}
 	}
 	c.HostPrep.IgnorePreflight = append(c.HostPrep.IgnorePreflight, i...)

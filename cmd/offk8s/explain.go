@@ -138,6 +138,9 @@ func findField(path string) (fields.Field, error) {
 	}
 	err := usagef("%s has no field %q", d.file, path)
 	if near, ok := strict.Nearest(path, names); ok {
+		if d.name != documents[0].name {
+			near = d.name + "." + near
+		}
 		return found, withHint(err, "%s", strict.DidYouMean(near))
 	}
 	return found, withHint(err, "offk8s explain lists all fields")

@@ -38,7 +38,7 @@ func (f *filter) flags(cmd *cobra.Command) {
 func (f *filter) check() error {
 	for _, k := range f.kinds {
 		if !slices.Contains(kinds, k) {
-			return usagef("--kind %q: want one of %s", k, strings.Join(kinds, ", "))
+			return withHint(usagef("--kind %q: want one of %s", k, strings.Join(kinds, ", ")), "%s", nearestOf(k, kinds))
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ func (a *app) initCommand() *cobra.Command {
 			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
 				err := errors.New("want one argument: pack or cluster")
 				if len(args) == 1 {
-					return withHint(usagef("offk8s init: found %q, %w", args[0], err), "%s", nearestOf(args[0], cmd.ValidArgs))
+					return withHint(fmt.Errorf("found %q, %w", args[0], err), "%s", nearestOf(args[0], cmd.ValidArgs))
 				}
 				return err
 			}

@@ -115,8 +115,11 @@ func showHistory(h trust.History) ([]shownStatement, error) {
 // keysIn returns the keys of a file of any kind.
 func (a *app) keysIn(name string) ([]shownKey, error) {
 	content, err := reader.ReadFile(name, maxPublicKeys)
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, usagef("public key: %w", err)
+	}
+	if err != nil {
+		return nil, withHint(usagef("public key: %w", err), "%s", publicKeyHint)
 	}
 	if list, err := trust.DecodeHistories(content); errors.Is(err, trust.ErrHistory) || len(list) > 0 {
 		return currentKeys(name, list, err)

@@ -84,7 +84,8 @@ func (o logsOptions) journalctl(c *manifests.Cluster, h manifests.Host, unit []s
 	if len(unit) == 1 {
 		name := strings.TrimSuffix(unit[0], ".service")
 		if !slices.Contains(units, name) {
-			return nil, usagef("unit %q: host %q has no such unit of offk8s, want one of %s", unit[0], h.Name, strings.Join(units, ", "))
+			err := usagef("unit %q: host %q has no such unit of offk8s, want one of %s", unit[0], h.Name, strings.Join(units, ", "))
+			return nil, withHint(err, "%s", nearestOf(name, units))
 		}
 		units = []string{name}
 	}

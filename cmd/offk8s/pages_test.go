@@ -272,7 +272,6 @@ func parses(words []string) error {
 func parseFlags(words []string) (*cobra.Command, error) {
 	root := newApp(strings.NewReader(""), io.Discard, io.Discard).command()
 	root.InitDefaultHelpCmd()
-	root.InitDefaultVersionFlag()
 	cmd, rest, err := root.Find(words)
 	if err != nil {
 		return cmd, err

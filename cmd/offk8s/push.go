@@ -52,6 +52,9 @@ Exit status: 0 pushed; 4 the bundle is bad; 5 it is not signed by a known key.`,
   offk8s push --key offk8s.pub --ca registry-ca.crt b.tar 10.0.0.9:5000/site-a`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !exists(args[0]) && exists(args[1]) {
+				return swapped(cmd, args)
+			}
 			o := registry.PushOptions{}
 			var err error
 			if o.Options, err = reg.options(); err != nil {

@@ -172,7 +172,8 @@ func findHost(c *manifests.Cluster, name string) (manifests.Host, error) {
 			return h, nil
 		}
 	}
-	return manifests.Host{}, fmt.Errorf("the cluster %q has no such host, want one of %s", c.Name, strings.Join(namesOf(c.Hosts), ", "))
+	err := fmt.Errorf("the cluster %q has no such host, want one of %s", c.Name, strings.Join(namesOf(c.Hosts), ", "))
+	return manifests.Host{}, withHint(err, "%s", nearestOf(name, namesOf(c.Hosts)))
 }
 
 func namesOf(hosts []manifests.Host) []string {

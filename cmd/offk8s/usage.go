@@ -17,6 +17,9 @@ import (
 // flagError turns an error of pflag into a usage error of cmd, with the nearest
 // flag as a hint if the flag is unknown.
 func flagError(cmd *cobra.Command, err error) error {
+	if cmd.HasSubCommands() && !cmd.HasParent() && cmd.Flags().NArg() > 0 { // the flag is that of a command that is none
+		return unknownCommand(cmd, cmd.Flags().Args())
+	}
 	hint := cmd.CommandPath() + " --help lists the flags"
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		var names []string
@@ -92,11 +95,34 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	}
 	hint := cmd.CommandPath() + " --help lists the commands"
 	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+	if said, ok := otherNames[args[0]]; ok && !cmd.HasParent() {
+		hint = said
+	} else if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))
 	}
 	return withHint(usagef("unknown command %q for %q", args[0], cmd.CommandPath()), "%s", hint)
 }
+
+// otherNames are the commands of other tools, with the ones of offk8s that do the same.
+var otherNames = map[string]string{
+	"apply": installs, "create": installs, "deploy": installs, "up": installs,
+	"delete": resets, "destroy": resets, "remove": resets, "uninstall": resets, "down": resets,
+	"upgrade": "offk8s cannot upgrade a cluster yet; docs/upgrade-offk8s.md is about offk8s itself",
+	"status":  "offk8s doctor checks hosts and mirror, offk8s state show describes the cluster's keys, offk8s logs HOST shows what services say",
+	"check":   checks, "validate": checks,
+	"list": lists, "ls": lists, "show": lists, "images": lists,
+	"get":      "offk8s kubeconfig prints the credential for kubectl, which has that command",
+	"download": packs, "pull": packs, "build": packs, "fetch": packs,
+	"backup": "offk8s state export writes the state of a cluster to one sealed file", "mirror": "offk8s serve is the mirror",
+}
+
+const (
+	installs = "offk8s install makes the cluster what cluster.yaml says; offk8s plan shows the steps"
+	resets   = "offk8s reset undoes install"
+	checks   = "offk8s verify checks a bundle, offk8s plan a cluster.yaml, offk8s doctor the hosts"
+	lists    = "offk8s inspect lists a bundle, offk8s versions those that can be packed"
+	packs    = "offk8s pack downloads everything into a bundle"
+)
 
 // argumentError describes arguments that a command does not take.
 func argumentError(cmd *cobra.Command, args []string, err error) error {

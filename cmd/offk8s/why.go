@@ -25,7 +25,7 @@ require it, the chain is that of the first.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !exists(args[0]) && exists(args[1]) {
-				return usagef("%s: %q is no file and %q is one: want BUNDLE NAME", cmd.CommandPath(), args[0], args[1])
+				return swapped(cmd, args)
 			}
 			return a.withBundle(cmd.Context(), o, args[:1], func(b *bundle.Bundle) error {
 				reasons := bundle.Why(b.Lock(), args[1])
@@ -38,6 +38,12 @@ require it, the chain is that of the first.`,
 	}
 	o.flags(cmd)
 	return cmd
+}
+
+// swapped is the error of a command whose second argument is the bundle.
+func swapped(cmd *cobra.Command, args []string) error {
+	_, want, _ := strings.Cut(cmd.Use, " ")
+	return usagef("%s: %q is no file and %q is one: want %s", cmd.CommandPath(), args[0], args[1], want)
 }
 
 func writeReasons(w io.Writer, reasons []bundle.Reason) error {
