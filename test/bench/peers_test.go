@@ -173,11 +173,11 @@ func BenchmarkNginx(b *testing.B) {
 		b.Run(scheme, func(b *testing.B) {
 			ours, peer := s.serve(b, https), s.nginx(b, https)
 			b.Run("large", func(b *testing.B) {
-				compareServers(b, ours, peer, func(url string) { many(b, url+"/files/large", 4, 8) })
+				compareServers(b, ours, peer, func(url string) { many(b, url+"/files/large", 4, 8, curl) })
 			})
 			for _, clients := range []int{16, 64} {
 				b.Run(fmt.Sprintf("small-%d", clients), func(b *testing.B) {
-					compareServers(b, ours, peer, func(url string) { many(b, url+"/files/small", clients, 8000/clients) })
+					compareServers(b, ours, peer, func(url string) { many(b, url+"/files/small", clients, 8000/clients, curl) })
 				})
 			}
 		})
@@ -191,21 +191,22 @@ func BenchmarkDistribution(b *testing.B) {
 	ours := s.serve(b, false)
 	name := map[string]string{ours.url: "registry.k8s.io/layer", peer.url: repository}
 	for _, l := range []struct {
-		name, path     string
-		clients, times int
+		name, path            string
+		clients, times, piece int
 	}{
-		{"manifest", "/manifests/1", 16, 250},
-		{"blob-90MB", "/blobs/" + s.layer.String(), 4, 4},
+		{"manifest", "/manifests/1", 16, 250, skopeo},
+		{"blob-90MB", "/blobs/" + s.layer.String(), 4, 4, skopeo},
+		{"blob-90MB-containerd", "/blobs/" + s.layer.String(), 4, 4, containerd},
 	} {
 		b.Run(l.name, func(b *testing.B) {
-			compareServers(b, ours, peer, func(url string) { many(b, url+"/v2/"+name[url]+l.path, l.clients, l.times) })
+			compareServers(b, ours, peer, func(url string) { many(b, url+"/v2/"+name[url]+l.path, l.clients, l.times, l.piece) })
 		})
 	}
 	b.Run("skopeo", func(b *testing.B) {
-		skopeo, out := need(b, "skopeo"), b.TempDir()
+		program, out := need(b, "skopeo"), b.TempDir()
 		compareServers(b, ours, peer, func(url string) {
 			from := "docker://" + strings.TrimPrefix(url, "http://") + "/" + name[url] + ":1"
-			cmd := exec.Command(skopeo, "copy", "-q", "--src-tls-verify=false", from, "dir:"+out)
+			cmd := exec.Command(program, "copy", "-q", "--src-tls-verify=false", from, "dir:"+out)
 			if text, err := cmd.CombinedOutput(); err != nil {
 				b.Fatalf("%q: %v\n%s", cmd.Args, err, text)
 			}
@@ -225,7 +226,7 @@ const (
 // crowd measures the fast clients of p beside the slow ones, against the same alone.
 func crowd(b *testing.B, p *process) {
 	b.Helper()
-	fast := func() cost { return measure(func() { many(b, p.url+"/files/small", fastClients, 40) }, p.cpu) }
+	fast := func() cost { return measure(func() { many(b, p.url+"/files/small", fastClients, 40, curl) }, p.cpu) }
 	rounds(b, func() cost {
 		ctx, cancel := context.WithCancel(b.Context())
 		slow := make([]io.ReadCloser, slowClients)
