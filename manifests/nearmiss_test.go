@@ -45,6 +45,24 @@ func TestNearMisses(t *testing.T) {
 	}
 }
 
+// A private key that is given for a file in YAML is not printed.
+func TestKeysAreNotPrinted(t *testing.T) {
+	const secret = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA"
+	for name, text := range map[string]string{
+		"a key":               "-----BEGIN OPENSSH PRIVATE KEY-----\n" + secret + "\n-----END OPENSSH PRIVATE KEY-----\n",
+		"after an empty line": "\n-----BEGIN PRIVATE KEY-----\n" + secret + "\n-----END PRIVATE KEY-----\n",
+		"one long word":       strings.Repeat("0", 60) + secret,
+	} {
+		_, err := LoadCluster("c.yaml", []byte(text))
+		_, perr := LoadManifest("c.yaml", []byte(text))
+		for _, err := range []error{err, perr} {
+			if err == nil || strings.Contains(err.Error(), secret[:10]) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
 // Near misses in pack.yaml get the right text to write.
 func TestNearMissesOfManifest(t *testing.T) {
 	for line, want := range map[string]string{

@@ -93,7 +93,7 @@ func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 	}
 	c, err := manifests.LoadCluster(o.file, b)
 	if err != nil || len(o.mirrors) == 0 {
-		return b, c, withHint(err, "%s", hintForKind(err, manifests.KindManifest, "this is a pack.yaml: offk8s pack -f takes it", "fix the lines above; offk8s init cluster writes a commented example"))
+		return b, c, withHint(err, "%s", hintForKind(err, manifests.KindManifest, "this is a pack.yaml: offk8s pack -f takes it", "offk8s init cluster writes a commented example"))
 	}
 	c.Mirror.URL, c.Mirror.URLs = "", o.mirrors
 	if len(o.mirrors) == 1 {
@@ -105,12 +105,17 @@ func (o clusterOptions) read() ([]byte, *manifests.Cluster, error) {
 	return b, c, asUsage(err)
 }
 
-// hintForKind returns hint if err is that of a document of this kind, else otherwise.
-func hintForKind(err error, kind, hint, otherwise string) string {
-	if e, ok := errors.AsType[*strict.Error](err); ok && e.Kind == kind {
+// hintForKind returns hint if err is that of a document of this kind; else one that ends with
+// example.
+func hintForKind(err error, kind, hint, example string) string {
+	e, ok := errors.AsType[*strict.Error](err)
+	switch {
+	case ok && e.Kind == kind:
 		return hint
+	case ok && e.Problems[0].Line == 0: // of the file, not of a line
+		return "name another file with -f; " + example
 	}
-	return otherwise
+	return "fix the lines above; " + example
 }
 
 // openMirror verifies the bundle that the mirror serves. It returns the mirror and the

@@ -276,7 +276,7 @@ func (a *app) buildManifest(o packOptions) (manifests.Manifest, error) {
 		}
 		loaded, err := manifests.LoadManifest(o.file, b)
 		if err != nil {
-			return m, withHint(err, "%s", hintForKind(err, manifests.KindCluster, "this is a cluster.yaml: offk8s plan and install take it", "fix the lines above; offk8s init pack -o - prints a commented example"))
+			return m, withHint(err, "%s", hintForKind(err, manifests.KindCluster, "this is a cluster.yaml: offk8s plan and install take it", "offk8s init pack -o - prints a commented example"))
 		}
 		m = *loaded
 	}

@@ -341,10 +341,20 @@ func (d *Document) mismatch(n ast.Node, path, want string) {
 		found = "a list"
 	default:
 		if s, ok := scalarText(n); ok {
-			found = strconv.Quote(s)
+			found = strconv.Quote(shortened(s))
 		}
 	}
 	d.add(nodePos(n), path, fmt.Sprintf("want %s, found %s", want, found), "")
+}
+
+// shortened returns s, or its beginning if it is long: a file of another kind may be one
+// long scalar.
+func shortened(s string) string {
+	const most = 60
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
 }
 
 // scalarText returns the text of a scalar as written in the document: 1.20 stays

@@ -36,6 +36,9 @@ func (d *Document) parse(data []byte) (ast.Node, bool) {
 	case len(data) > maxYAMLSize:
 		d.add(position{}, "", fmt.Sprintf("%d bytes are more than the %d that are read", len(data), maxYAMLSize), "")
 		return nil, false
+	case bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN ")): // not a word of it: it may be a private key
+		d.add(position{}, "", "is a key or a certificate, want YAML", "")
+		return nil, false
 	case !utf8.Valid(data):
 		d.add(position{}, "", "not UTF-8 text", "")
 		return nil, false
