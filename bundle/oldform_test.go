@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -66,7 +67,9 @@ func TestOldForm(t *testing.T) {
 	}
 
 	unsigned := bundletest.New(t)
-	unsigned.AddFile(t, "noise", "amd64/noise", noisy(100_000, 1), false)
+	for n := range 4 { // one alone may begin at a unit in either form
+		unsigned.AddFile(t, fmt.Sprintf("noise-%d", n), fmt.Sprintf("amd64/noise-%d", n), noisy(100_000, n), false)
+	}
 	unsigned.Key = nil
 	write(t, path, oldForm(t, unsigned.Bytes(t)))
 	b, err := bundle.Open(t.Context(), []string{path}, bundle.OpenOptions{AllowUnsigned: true})
