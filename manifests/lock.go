@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -189,32 +190,85 @@ func LoadSealedLock(data []byte) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(l.Encode(), data) {
+	same := &match{rest: data}
+	if err := l.encode(same); err != nil || len(same.rest) > 0 {
 		return nil, errors.New("read lock: not in the canonical form")
 	}
 	return l, nil
 }
 
+// match is a writer that fails unless rest begins with all that is written.
+type match struct{ rest []byte }
+
+func (m *match) Write(p []byte) (int, error) {
+	rest, ok := bytes.CutPrefix(m.rest, p)
+	if !ok {
+		return 0, errors.New("other bytes")
+	}
+	m.rest = rest
+	return len(p), nil
+}
+
 // Encode returns the canonical form: indented JSON with sorted artifacts, UTC
 // times of whole seconds and a final newline. Equal Locks give equal bytes.
 func (l *Lock) Encode() []byte {
-	c := *l
-	c.Created = c.Created.UTC().Truncate(time.Second)
-	if !c.Expires.IsZero() {
-		c.Expires = c.Expires.UTC().Truncate(time.Second)
-	}
-	c.Artifacts = slices.Clone(l.Artifacts)
-	slices.SortStableFunc(c.Artifacts, CompareArtifacts)
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(c); err != nil {
+	if err := l.encode(&b); err != nil {
 		// Only a value without a JSON form gets here, such as a channel in
 		// KubeletConfig, which no loader returns. No loader accepts an empty Lock.
 		return nil
 	}
 	return b.Bytes()
+}
+
+// encode writes the canonical form, one artifact after the other: a start of the program
+// takes longer to get memory for the whole than to encode it.
+func (l *Lock) encode(w io.Writer) error {
+	const place = "\n \"artifacts\": " // in the outer object alone: other lines have more spaces
+	c := *l
+	c.Created = c.Created.UTC().Truncate(time.Second)
+	if !c.Expires.IsZero() {
+		c.Expires = c.Expires.UTC().Truncate(time.Second)
+	}
+	if len(l.Artifacts) > 0 {
+		c.Artifacts = nil
+	}
+	var b bytes.Buffer
+	if err := indented(&b, "").Encode(c); err != nil {
+		return err
+	}
+	if len(l.Artifacts) == 0 {
+		_, err := w.Write(b.Bytes())
+		return err
+	}
+	head, tail, _ := bytes.Cut(b.Bytes(), []byte(place+"null"))
+	if _, err := fmt.Fprintf(w, "%s%s[", head, place); err != nil {
+		return err
+	}
+	artifacts := slices.Clone(l.Artifacts)
+	slices.SortStableFunc(artifacts, CompareArtifacts)
+	var one bytes.Buffer
+	enc, separator := indented(&one, "  "), "\n  "
+	for i := range artifacts {
+		one.Reset()
+		one.WriteString(separator)
+		if err := enc.Encode(&artifacts[i]); err != nil {
+			return err
+		}
+		if _, err := w.Write(bytes.TrimSuffix(one.Bytes(), []byte("\n"))); err != nil {
+			return err
+		}
+		separator = ",\n  "
+	}
+	_, err := fmt.Fprintf(w, "\n ]%s", tail)
+	return err
+}
+
+func indented(w io.Writer, prefix string) *json.Encoder {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent(prefix, " ")
+	return enc
 }
 
 // CompareArtifacts is the order of artifacts in a Lock.

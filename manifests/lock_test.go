@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,25 @@ func sampleLock(t testing.TB) *Lock {
 			},
 			{Kind: KindImage, Name: "registry.k8s.io/pause:3.10.2", Version: "3.10.2", Source: Source{URL: "registry.k8s.io/pause:3.10.2", Trust: "first-use"}, Absent: []digest.Digest{d}},
 		},
+	}
+}
+
+// TestLockEncode compares the form, written piece by piece, with that of one encoder.
+func TestLockEncode(t *testing.T) {
+	l := sampleLock(t)
+	l.Artifacts[0].Name = "a\n \"artifacts\": null<&>"
+	for _, artifacts := range [][]Artifact{l.Artifacts, l.Artifacts[:1], {}, nil} {
+		l.Artifacts = artifacts
+		var want bytes.Buffer
+		enc := json.NewEncoder(&want)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", " ")
+		if err := enc.Encode(l); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want.String(), string(l.Encode())); diff != "" {
+			t.Errorf("%d artifacts (-encoding/json +ours):\n%s", len(artifacts), diff)
+		}
 	}
 }
 

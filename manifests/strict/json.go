@@ -54,6 +54,8 @@ type scan struct {
 	data   []byte
 	at     int // offset of the next byte
 	values int // so far
+	// keys are those of the objects around at, the outermost first.
+	keys [][]byte
 }
 
 // next returns the next byte that is no white space, or 0 at the end.
@@ -153,7 +155,8 @@ func (s *scan) object(t reflect.Type, depth int) error {
 	if t != nil && t.Kind() == reflect.Struct {
 		fields = taggedFields(t, "json")
 	}
-	var seen keySet
+	seen := keySet{scan: s, first: len(s.keys)}
+	defer func() { s.keys = s.keys[:seen.first] }()
 	return s.list('}', func() error {
 		key, err := s.key()
 		if err != nil {
@@ -212,22 +215,25 @@ func (s *scan) text() ([]byte, error) {
 // keySet has the keys of an object: most have few, for which a map takes longer than a look
 // at each.
 type keySet struct {
-	few  [][]byte
-	many map[string]bool
+	scan  *scan
+	first int // of scan.keys
+	many  map[string]bool
 }
 
-// add adds a key unless the set has it.
+// add adds a key unless the set has it. No object inside this one is open, so the last keys
+// of the scan are its own.
 func (s *keySet) add(key []byte) bool {
-	if s.many == nil && len(s.few) < 16 {
-		if slices.ContainsFunc(s.few, func(k []byte) bool { return bytes.Equal(k, key) }) {
+	few := s.scan.keys[s.first:]
+	if s.many == nil && len(few) < 16 {
+		if slices.ContainsFunc(few, func(k []byte) bool { return bytes.Equal(k, key) }) {
 			return false
 		}
-		s.few = append(s.few, key)
+		s.scan.keys = append(s.scan.keys, key)
 		return true
 	}
 	if s.many == nil {
 		s.many = map[string]bool{}
-		for _, k := range s.few {
+		for _, k := range few {
 			s.many[string(k)] = true
 		}
 	}
