@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 const (
@@ -50,53 +49,69 @@ const (
 // encodeHeader returns the blocks that stand before the content of a member if they
 // begin at offset off: the only encoding of (name, size, off) that the Writer writes. The
 // content of a large member begins at a unit.
-func encodeHeader(name string, size, off int64) []byte {
+func encodeHeader(name string, size, off int64) []byte { return appendHeader(nil, name, size, off) }
+
+func appendHeader(b []byte, name string, size, off int64) []byte {
 	unit := int64(blockSize)
 	if size >= alignFrom {
 		unit = contentUnit
 	}
-	return encodeAt(name, size, off, unit)
+	return appendAt(b, name, size, off, unit)
 }
 
 // encodeOld returns the blocks of a container that has no content at units, as the Writer of
 // older offk8s wrote it.
-func encodeOld(name string, size int64) []byte { return encodeAt(name, size, 0, blockSize) }
+func encodeOld(name string, size int64) []byte { return appendOld(nil, name, size) }
 
-// encodeAt ends the blocks at a multiple of unit: the last record is a comment of spaces
+func appendOld(b []byte, name string, size int64) []byte {
+	return appendAt(b, name, size, 0, blockSize)
+}
+
+// appendAt ends the blocks at a multiple of unit: the last record is a comment of spaces
 // that fills the blocks up.
-func encodeAt(name string, size, off, unit int64) []byte {
-	var records []byte
+func appendAt(b []byte, name string, size, off, unit int64) []byte {
+	rest := func(blocks int64) int64 { return -(off + blocks*blockSize) & (unit - 1) }
+	if len(name) <= maxUstarName && size <= maxOctal && rest(1) == 0 {
+		return appendBlock(b, name, size, typeRegular)
+	}
+	start := len(b)
+	b = append(b, make([]byte, blockSize)...)
+	records := len(b)
 	ustarName, ustarSize := name, size
 	if len(name) > maxUstarName {
-		records = append(records, paxRecord("path", name)...)
+		b = append(b, paxRecord("path", name)...)
 		ustarName = name[:maxUstarName]
 	}
 	if size > maxOctal {
-		records = append(records, paxRecord("size", strconv.FormatInt(size, 10))...)
+		b = append(b, paxRecord("size", strconv.FormatInt(size, 10))...)
 		ustarSize = 0
 	}
-	last := encodeBlock(ustarName, ustarSize, typeRegular)
-	rest := func(blocks int64) int64 { return -(off + blocks*blockSize) & (unit - 1) }
-	switch {
-	case records == nil && rest(1) == 0:
-		return last
-	case records == nil || rest(3) != 0:
-		records = append(records, paxComment(blockSize+int(rest(3))-len(records))...)
+	if n := len(b) - records; n == 0 || rest(3) != 0 {
+		b = appendComment(b, blockSize+int(rest(3))-n)
 	}
-	b := make([]byte, 0, maxHeader)
-	b = append(b, encodeBlock(paxName, int64(len(records)), typePax)...)
-	b = append(b, records...)
-	b = append(b, make([]byte, padding(int64(len(records))))...)
-	return append(b, last...)
+	n := int64(len(b) - records)
+	putBlock(b[start:records], paxName, n, typePax)
+	b = append(b, make([]byte, padding(n))...)
+	return appendBlock(b, ustarName, ustarSize, typeRegular)
 }
 
 func encodeBlock(name string, size int64, typeflag byte) []byte {
-	b := make([]byte, blockSize)
+	return appendBlock(nil, name, size, typeflag)
+}
+
+func appendBlock(b []byte, name string, size int64, typeflag byte) []byte {
+	b = append(b, make([]byte, blockSize)...)
+	putBlock(b[len(b)-blockSize:], name, size, typeflag)
+	return b
+}
+
+// putBlock encodes into b, which is zero.
+func putBlock(b []byte, name string, size int64, typeflag byte) {
 	copy(b[offName:], name)
 	copy(b[offMode:], "0000644")
 	copy(b[offUID:], "0000000")
 	copy(b[offGID:], "0000000")
-	copy(b[offSize:], fmt.Sprintf("%011o", size))
+	putOctal(b[offSize:offSize+11], size)
 	copy(b[offMtime:], "00000000000")
 	copy(b[offMajor:], "0000000")
 	copy(b[offMinor:], "0000000")
@@ -104,12 +119,20 @@ func encodeBlock(name string, size int64, typeflag byte) []byte {
 	b[offType] = typeflag
 
 	copy(b[offSum:], "        ")
-	sum := 0
+	var sum int64
 	for _, c := range b {
-		sum += int(c)
+		sum += int64(c)
 	}
-	copy(b[offSum:], fmt.Sprintf("%06o\x00 ", sum))
-	return b
+	putOctal(b[offSum:offSum+6], sum)
+	b[offSum+6] = 0
+}
+
+// putOctal fills b with the octal digits of n.
+func putOctal(b []byte, n int64) {
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = '0' + byte(n&7)
+		n >>= 3
+	}
 }
 
 // paxRecord returns "length key=value\n", where length counts itself.
@@ -122,12 +145,15 @@ func paxRecord(key, value string) string {
 	return fmt.Sprintf("%d %s=%s\n", total, key, value)
 }
 
-// paxComment returns a record of n bytes, at least 100, that readers ignore: POSIX.1-2017
+// appendComment appends a record of n bytes, at least 100, that readers ignore: POSIX.1-2017
 // pax, "pax Extended Header", keyword comment.
-func paxComment(n int) string {
-	const key, end = " comment=", "\n"
-	length := strconv.Itoa(n)
-	return length + key + strings.Repeat(" ", n-len(length)-len(key)-len(end)) + end
+func appendComment(b []byte, n int) []byte {
+	end := len(b) + n
+	b = append(strconv.AppendInt(b, int64(n), 10), " comment="...)
+	for len(b) < end-1 {
+		b = append(b, ' ')
+	}
+	return append(b, '\n')
 }
 
 // padding returns the number of zero bytes after size bytes of content.

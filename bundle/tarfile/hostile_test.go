@@ -123,7 +123,7 @@ func TestT08PaxComments(t *testing.T) {
 		b := append(encodeBlock(paxName, int64(len(records)), typePax), records...)
 		return append(append(b, make([]byte, padding(int64(len(records))))...), encodeBlock("large", alignFrom, typeRegular)...)
 	}
-	comment := string(paxComment(contentUnit - 2*blockSize))
+	comment := string(appendComment(nil, contentUnit-2*blockSize))
 	if _, err := index(t, withTrailer(pax(comment), content)); err != nil {
 		t.Fatalf("the canonical form: %v", err)
 	}
@@ -132,13 +132,13 @@ func TestT08PaxComments(t *testing.T) {
 		"a letter":             append(pax(strings.Replace(comment, "  ", " x", 1)), content...),
 		"zeros":                append(pax(strings.ReplaceAll(comment, "  ", "\x00\x00")), content...),
 		"other content at end": append(pax(comment[:len(comment)-1]+" "), content...),
-		"a block less":         append(pax(string(paxComment(contentUnit-3*blockSize))), content...),
-		"a block more":         append(pax(string(paxComment(contentUnit-blockSize))), content...),
-		"a unit more":          append(pax(string(paxComment(2*contentUnit-2*blockSize))), content...),
-		"shorter, padded":      append(pax(string(paxComment(contentUnit-2*blockSize-1))), content...),
-		"in two records":       append(pax(string(paxComment(blockSize))+string(paxComment(contentUnit-3*blockSize))), content...),
-		"after a record":       append(pax(paxRecord("path", "large")+string(paxComment(contentUnit-2*blockSize-14))), content...),
-		"before a record":      append(pax(string(paxComment(contentUnit-2*blockSize-14))+paxRecord("path", "large")), content...),
+		"a block less":         append(pax(string(appendComment(nil, contentUnit-3*blockSize))), content...),
+		"a block more":         append(pax(string(appendComment(nil, contentUnit-blockSize))), content...),
+		"a unit more":          append(pax(string(appendComment(nil, 2*contentUnit-2*blockSize))), content...),
+		"shorter, padded":      append(pax(string(appendComment(nil, contentUnit-2*blockSize-1))), content...),
+		"in two records":       append(pax(string(appendComment(nil, blockSize))+string(appendComment(nil, contentUnit-3*blockSize))), content...),
+		"after a record":       append(pax(paxRecord("path", "large")+string(appendComment(nil, contentUnit-2*blockSize-14))), content...),
+		"before a record":      append(pax(string(appendComment(nil, contentUnit-2*blockSize-14))+paxRecord("path", "large")), content...),
 		"of a small member":    append(small, encodeBlock("small", 0, typeRegular)...),
 	} {
 		if _, err := index(t, withTrailer(b)); !errors.Is(err, ErrFormat) {

@@ -83,6 +83,7 @@ type scanner struct {
 	// true, until the first large member.
 	aligned, old bool
 	buf          [blockSize + maxHeader]byte
+	again        [maxHeader]byte // of the header as it has to be
 }
 
 // next returns the next member, or end when the trailer was found in its place.
@@ -156,8 +157,8 @@ func (s *scanner) header() (name string, size int64, err error) {
 	if !ok {
 		return "", 0, s.format("member %q: size is no plain number", name)
 	}
-	s.aligned = s.aligned && bytes.Equal(b, encodeHeader(name, size, s.off))
-	s.old = s.old && bytes.Equal(b, encodeOld(name, size))
+	s.aligned = s.aligned && bytes.Equal(b, appendHeader(s.again[:0], name, size, s.off))
+	s.old = s.old && bytes.Equal(b, appendOld(s.again[:0], name, size))
 	if !s.aligned && !s.old {
 		return "", 0, s.format("header of member %q is not in its canonical form", name)
 	}
