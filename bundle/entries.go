@@ -204,15 +204,15 @@ func matchLock(l *manifests.Lock, images []ImageEntry, files []FileEntry) error 
 }
 
 func matchFiles(want, files []FileEntry) error {
-	have := map[string]FileEntry{}
-	for _, f := range files {
-		have[f.Label()] = f
+	have := make(map[string]*FileEntry, len(files))
+	for i := range files {
+		have[files[i].Label()] = &files[i]
 	}
 	var errs []error
 	for _, f := range want {
 		if got, ok := have[f.Label()]; !ok {
 			errs = append(errs, badArtifact("open", f.Label(), errors.New("lock has this file, the bundle does not")))
-		} else if got != f {
+		} else if *got != f {
 			errs = append(errs, badArtifact("open", f.Label(), fmt.Errorf("lock says %s, bundle has %s", f.evidence(), got.evidence())))
 		}
 		delete(have, f.Label())

@@ -95,7 +95,8 @@ func Inspect(b *Bundle) (Listing, error) {
 		kinds[kind].Count++
 		kinds[kind].Bytes += bytes
 	}
-	listed := map[string]bool{}
+	listed := make(map[string]bool, len(l.Artifacts))
+	s.Artifacts = make([]ArtifactSummary, 0, len(l.Artifacts))
 	for _, a := range l.Artifacts {
 		line, err := b.summarise(a)
 		if err != nil {

@@ -124,7 +124,12 @@ func (b *Bundle) readDocument(d ocispec.Descriptor) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("member %q is missing", blobName(d.Digest))
 	}
-	return io.ReadAll(reader.Verify(io.NewSectionReader(b.r, m.Offset, m.Size), d.Digest, d.Size))
+	content := make([]byte, min(m.Size, d.Size+1)) // one byte too many shows that it is longer
+	n, err := io.ReadFull(io.NewSectionReader(b.r, m.Offset, m.Size), content)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return content[:n], reader.VerifyBytes(content[:n], d.Digest, d.Size)
 }
 
 // ReadLock follows index.json, whose signature the caller has verified, to the

@@ -57,8 +57,8 @@ type routes struct {
 func newRoutes(bundles []*bundle.Bundle, blobs []*blob) (*routes, error) {
 	t := &routes{
 		blobs: make(map[digest.Digest]*blob, len(blobs)),
-		paths: make(map[string]*files.Content),
-		from:  make(map[string]digest.Digest),
+		paths: make(map[string]*files.Content, len(blobs)),
+		from:  make(map[string]digest.Digest, len(blobs)),
 	}
 	for _, b := range blobs {
 		t.blobs[b.digest] = b
