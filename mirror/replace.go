@@ -73,6 +73,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	l.mirror.ServeHTTP(w, r)
 }
 
+// scrubDelay leaves processor and disk to the first requests.
+const scrubDelay = time.Second
+
 // background scrubs the current mirror and replaces it until ctx is done.
 func (s *Server) background(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -81,7 +84,9 @@ func (s *Server) background(ctx context.Context) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			l.mirror.Scrub(scrub)
+			if sleep(scrub, scrubDelay) == nil {
+				l.mirror.Scrub(scrub)
+			}
 		}()
 		select {
 		case <-ctx.Done():
