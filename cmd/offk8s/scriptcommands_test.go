@@ -54,6 +54,8 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"jsonlines":  scriptJSONLines,
 	"sshkey":     scriptSSHKey,
 	"sshd":       scriptSSHD,
+	"host":       scriptHost,
+	"hold":       scriptHold,
 	"state":      scriptState,
 
 	"fingerprint": scriptFingerprint,

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/offk8s/offk8s/bundle/durable"
+	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/probe"
+	"github.com/offk8s/offk8s/installer/step"
+)
+
+// scriptHost: host NAME ADDRESS starts a machine of Rocky Linux 9 in the directory NAME, with a host key
+// that nobody knows, a real agent, no programs but journalctl and head, and sudo with the
+// password "secret". It accepts every login, and sets $NAME to its port and $NAME_KEY to
+// the fingerprint of its key.
+func scriptHost(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 2, "host NAME ADDRESS")
+	_, key, err := ed25519.GenerateKey(nil)
+	ts.Check(err)
+	signer, err := ssh.NewSignerFromKey(key)
+	ts.Check(err)
+	conf := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
+	conf.AddHostKey(signer)
+	h := storyHost{ts.MkAbs(args[0]), args[1]}
+	for name, content := range map[string]string{
+		"proc/sys/kernel/osrelease": "6.1\n", "proc/sys/kernel/hostname": args[0] + "\n", "proc/meminfo": "MemTotal: 4194304 kB\n",
+		"etc/os-release": "ID=rocky\nVERSION_ID=\"9.5\"\n", "etc/hostname": args[0] + "\n", "run/systemd/system/.keep": "", "usr/lib/systemd/libsystemd-shared-252.so": "", "usr/bin/dnf": "",
+	} {
+		ts.Check(os.MkdirAll(filepath.Dir(filepath.Join(h.root, name)), 0o755))
+		ts.Check(os.WriteFile(filepath.Join(h.root, name), []byte(content), 0o644))
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go h.login(c, conf)
+		}
+	}()
+	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	ts.Setenv(args[0]+"_KEY", ssh.FingerprintSHA256(signer.PublicKey()))
+}
+
+// scriptHold: hold NAME locks the host NAME for another operator, whose agent cannot be
+// ended.
+func scriptHold(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "hold NAME")
+	file := filepath.Join(ts.MkAbs(args[0]), agent.StateDir, "lock")
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
+	unlock, err := durable.LockAs(file, fmt.Sprintf("alice@laptop since 2026-11-26T06:00:00Z, process %d on %s", os.Getpid(), args[0]))
+	ts.Check(err)
+	ts.Defer(func() { _ = unlock() })
+}
+
+// storyHost is a machine in a directory.
+type storyHost struct{ root, address string }
+
+func (h storyHost) login(c net.Conn, conf *ssh.ServerConfig) {
+	defer c.Close()
+	conn, channels, requests, err := ssh.NewServerConn(c, conf)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	go ssh.DiscardRequests(requests)
+	for n := range channels {
+		if ch, requests, err := n.Accept(); err == nil {
+			go h.session(ch, requests)
+		}
+	}
+}
+
+func (h storyHost) session(ch ssh.Channel, requests <-chan *ssh.Request) {
+	defer ch.Close()
+	for r := range requests {
+		var line struct{ Text string }
+		ok := r.Type == "exec" && ssh.Unmarshal(r.Payload, &line) == nil
+		if r.WantReply {
+			_ = r.Reply(ok, nil)
+		}
+		if !ok {
+			continue
+		}
+		go ssh.DiscardRequests(requests)
+		code := uint32(0)
+		if err := h.run(shellWords(line.Text), ch, ch.Stderr()); err != nil {
+			fmt.Fprintln(ch.Stderr(), err)
+			code = 1
+		}
+		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{code}))
+		return
+	}
+}
+
+// shellWords splits a line as a shell does, if all its quotes are single.
+func shellWords(line string) []string {
+	var words []string
+	var word strings.Builder
+	quoted, escaped := false, false
+	for _, c := range line + " " {
+		switch {
+		case escaped:
+			escaped = false
+			word.WriteRune(c)
+		case c == '\'':
+			quoted = !quoted
+		case c == '\\' && !quoted:
+			escaped = true
+		case c == ' ' && !quoted:
+			words = append(words, word.String())
+			word.Reset()
+		default:
+			word.WriteRune(c)
+		}
+	}
+	return words
+}
+
+// run runs a program as offk8s starts it: behind sudo for a user, and after a mark.
+func (h storyHost) run(argv []string, ch io.ReadWriter, stderr io.Writer) error {
+	stdin := bufio.NewReader(ch)
+	if i := slices.Index(argv, "sudo"); i >= 0 {
+		if slices.Contains(argv, "-n") {
+			return errors.New("sudo: a password is required")
+		}
+		fmt.Fprint(stderr, argv[slices.Index(argv, "-p")+1])
+		if line, err := stdin.ReadString('\n'); err != nil || line != "secret\n" {
+			return errors.New("sudo: 1 incorrect password attempt")
+		}
+		argv = argv[slices.Index(argv, "--")+1:]
+	}
+	fmt.Fprintln(ch, argv[4])
+	argv = argv[5:]
+	switch line := strings.Join(argv, " "); {
+	case line == "true":
+	case argv[0] == "journalctl":
+		fmt.Fprintln(ch, line)
+	case argv[0] == "head":
+		b, err := os.ReadFile(filepath.Join(h.root, argv[len(argv)-1]))
+		if err != nil {
+			return err
+		}
+		_, err = ch.Write(b)
+		return err
+	case line == installer.AgentPath+" agent":
+		return agent.Serve(context.Background(), stdin, factsWriter{ch, h.address}, agent.Options{Root: h.root, Run: h, Probe: noStations})
+	case strings.Contains(line, "uname -m"):
+		fmt.Fprint(ch, "x86_64\nnone\n") // an upload follows
+	case strings.Contains(line, "sha256sum <"):
+		return h.upload(argv[len(argv)-2], stdin, ch)
+	}
+	return nil
+}
+
+// upload receives the program of the agent.
+func (h storyHost) upload(dir string, r io.Reader, w io.Writer) error {
+	sum := sha256.New()
+	dir = filepath.Join(h.root, dir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(dir, filepath.Base(installer.AgentPath)))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(io.MultiWriter(sum, f), r)
+	fmt.Fprintf(w, "%x  -\n", sum.Sum(nil))
+	return err
+}
+
+// Run implements step.Runner.
+func (h storyHost) Run(_ context.Context, c step.Cmd) (step.Output, error) {
+	return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
+}
+
+func noStations(_ context.Context, asked []probe.Probe) (out []probe.Answer) {
+	for _, p := range asked {
+		out = append(out, probe.Answer{Probe: p})
+	}
+	return out
+}
+
+// factsWriter writes the events of an agent, with this address of the host in its facts.
+type factsWriter struct {
+	w       io.Writer
+	address string
+}
+
+// Write implements io.Writer.
+func (f factsWriter) Write(b []byte) (int, error) {
+	var e agent.Event
+	if err := json.Unmarshal(b, &e); err != nil {
+		return 0, err
+	}
+	if e.Facts == nil {
+		return f.w.Write(b)
+	}
+	e.Facts.Addresses = []facts.Address{{Interface: "eth0", Prefix: netip.MustParsePrefix(f.address + "/24")}}
+	line, err := json.Marshal(e)
+	if err == nil {
+		_, err = f.w.Write(append(line, '\n'))
+	}
+	return len(b), err
+}
