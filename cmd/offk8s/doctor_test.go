@@ -87,7 +87,9 @@ func TestAgentUmask(t *testing.T) {
 	defer syscall.Umask(old)
 	var out bytes.Buffer
 	a := newApp(strings.NewReader(""), &out, &out)
-	if err := a.agentCommand().Execute(); err != nil {
+	agent := a.agentCommand()
+	agent.SetArgs([]string{}) // not those of the test
+	if err := agent.Execute(); err != nil {
 		t.Fatal(err)
 	}
 	if got := syscall.Umask(0o077); got != 0o022 {
