@@ -74,14 +74,10 @@ func TestScrubInTheBackground(t *testing.T) {
 	log := make(lines, 10)
 	damage(t, s.Bundle, digest.FromString("cni plugins"))
 	m := mirrorOf(t, Options{ScrubRate: 1 << 40, Log: slog.New(slog.NewTextHandler(log, nil))}, s.Bundle)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { m.Scrub(ctx); close(done) }()
+	start(t, &Server{Mirror: m, Listeners: []net.Listener{listen(t)}})
 	if line := <-log; !strings.Contains(line, plugins) {
 		t.Errorf("the log does not name the file: %s", line)
 	}
-	cancel()
-	<-done
 	if r := get(m, "GET", plugins); r.StatusCode != 500 {
 		t.Errorf("status %d, want 500", r.StatusCode)
 	}
