@@ -49,9 +49,14 @@ func (o *clusterOptions) stateFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.state, "state", "", "directory of the cluster's CAs and keys (default $XDG_STATE_HOME/offk8s/clusters/NAME)")
 }
 
-// hostFlags adds the flags of commands that connect to the hosts.
+// hostFlags adds the flags of commands that change hosts.
 func (o *clusterOptions) hostFlags(cmd *cobra.Command) {
 	o.stateFlag(cmd)
+	o.connectFlags(cmd)
+}
+
+// connectFlags adds the flags of commands that connect to the hosts.
+func (o *clusterOptions) connectFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&o.self, "self", nil, "ARCH=FILE: the offk8s binary for hosts of another architecture")
 	f.IntVar(&o.parallel, "parallel", installer.DefaultParallel, "number of hosts to work on at a time")

@@ -48,7 +48,7 @@ bundle is bad; 5 it is not allowed; 6 a check fails.`,
 	}
 	o.cluster.fileFlag(cmd)
 	o.cluster.mirrorFlags(cmd)
-	o.cluster.hostFlags(cmd)
+	o.cluster.connectFlags(cmd)
 	o.ignore.flag(cmd)
 	return cmd
 }

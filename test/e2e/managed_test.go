@@ -82,7 +82,7 @@ func (r *road) managers(t *testing.T) {
 		must(t, os.WriteFile(r.beforeFile(h), []byte(r.state1(t, h)), 0o600))
 	}
 	r.writeCluster(t)
-	out := r.operator(t, 5*time.Minute, "doctor", "-f", r.clusterFile(), "--key", r.pub(), "--state", r.state(), "--format", "json")
+	out := r.operator(t, 5*time.Minute, "doctor", "-f", r.clusterFile(), "--key", r.pub(), "--format", "json")
 	var report struct {
 		Checks []struct{ Name, Host, Verdict, Found string }
 	}
