@@ -208,6 +208,9 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 			return err
 		}
 	}
+	if !o.reread {
+		a.notef("the bundle was not read back; run offk8s verify where it arrives")
+	}
 	if base != nil {
 		a.notef("this is a delta of %s; it needs its base, %s", bundle.FormatSize(res.Size), base.Bundle)
 	}

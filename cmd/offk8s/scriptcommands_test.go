@@ -215,12 +215,21 @@ func scriptUnserve(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptRegistry: registry starts an empty registry on loopback and sets $REGISTRY.
+// scriptRegistry: registry [CA] starts an empty registry on loopback and sets $REGISTRY. With
+// a file for its authority it has TLS.
 func scriptRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, !neg && len(args) == 0, "registry")
-	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	need(ts, !neg && len(args) < 2, "registry [CA]")
+	srv := httptest.NewUnstartedServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	ts.Defer(srv.Close)
-	ts.Setenv("REGISTRY", strings.TrimPrefix(srv.URL, "http://"))
+	if len(args) == 0 {
+		srv.Start()
+	} else {
+		srv.StartTLS()
+		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), ca, 0o644))
+	}
+	ts.Setenv("REGISTRY", srv.Listener.Addr().String())
 }
 
 // scriptHangup: hangup sends SIGHUP to the mirror.
