@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
@@ -116,7 +117,7 @@ func (l *drillLab) drill(ctx context.Context, p installer.Progress) ([]drill.Res
 	}
 	before := l.stopped()
 	results, err := f.Drill(ctx, stage.Input{Cluster: l.cluster}, w, installer.DrillOptions{
-		Only: []string{stage.DrillEtcd}, Identity: "id", Operator: "alice@laptop", Progress: p,
+		Only: []string{stage.DrillEtcd}, Limit: 7 * time.Second, Identity: "id", Operator: "alice@laptop", Progress: p,
 	})
 	if cerr := errors.Join(w.Close(), f.Close()); cerr != nil {
 		l.t.Error(cerr)
@@ -136,7 +137,7 @@ func TestDrill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newDrillLab(t)
 		results, err := l.drill(t.Context(), nil)
-		if err != nil || len(results) != 1 || results[0].Verdict != drill.OK || results[0].Host != "e-3" || l.stops != 1 {
+		if err != nil || len(results) != 1 || results[0].Verdict != drill.OK || results[0].Host != "e-3" || results[0].Limit != 7000 || l.stops != 1 {
 			t.Errorf("results %+v, error %v, %d stops", results, err, l.stops)
 		}
 	})
