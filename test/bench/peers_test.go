@@ -133,8 +133,9 @@ server { listen %[2]s; root %[3]s; } }`, dir, listen, s.dir)
 // repository of the layer's image.
 func (s sample) distribution(b *testing.B) (p *process, repository string) {
 	b.Helper()
-	var program string
-	if program, _ = exec.LookPath("registry"); program == "" {
+	program, err := buildRegistry()
+	if err != nil {
+		b.Logf("Debian's distribution instead: %v", err)
 		program = need(b, "docker-registry")
 	}
 	dir, address := b.TempDir(), freeAddress(b)

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -175,15 +176,26 @@ func program(b *testing.B) string {
 }
 
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "bench")
+	return goBuild("github.com/offk8s/offk8s/cmd/offk8s", ".")
+})
+
+// buildRegistry builds distribution in the version of its own module, since nothing else
+// needs what it needs.
+var buildRegistry = sync.OnceValues(func() (string, error) {
+	return goBuild("github.com/distribution/distribution/v3/cmd/registry", "distribution")
+})
+
+// goBuild builds a program of the module in the directory dir and returns its path.
+func goBuild(pkg, dir string) (string, error) {
+	out, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "offk8s")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/offk8s/offk8s/cmd/offk8s")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	program := filepath.Join(out, path.Base(pkg))
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, pkg)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, msg)
 	}
-	return path, nil
-})
+	return program, nil
+}
