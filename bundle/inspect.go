@@ -70,7 +70,8 @@ type ArtifactSummary struct {
 	Source   string        `json:"source"`         // URL
 }
 
-const kindMetadata = "metadata"
+// KindMetadata is the kind of the files of Bundle.Metadata in summaries.
+const KindMetadata = "metadata"
 
 // Inspect lists an open bundle. It reads only image manifests from disk.
 func Inspect(b *Bundle) (Listing, error) {
@@ -95,7 +96,6 @@ func Inspect(b *Bundle) (Listing, error) {
 		kinds[kind].Count++
 		kinds[kind].Bytes += bytes
 	}
-	listed := make(map[string]bool, len(l.Artifacts))
 	s.Artifacts = make([]ArtifactSummary, 0, len(l.Artifacts))
 	for _, a := range l.Artifacts {
 		line, err := b.summarise(a)
@@ -103,15 +103,12 @@ func Inspect(b *Bundle) (Listing, error) {
 			return Listing{}, err
 		}
 		s.Artifacts = append(s.Artifacts, line)
-		listed[line.Path] = true
 		count(line.Kind, line.Bytes)
 	}
-	for _, f := range b.files {
-		if !listed[f.Label()] {
-			count(kindMetadata, f.Blob.Size)
-		}
+	for _, f := range b.Metadata() {
+		count(KindMetadata, f.Blob.Size)
 	}
-	for _, k := range append(slices.Clone(manifests.ArtifactKinds), kindMetadata) {
+	for _, k := range append(slices.Clone(manifests.ArtifactKinds), KindMetadata) {
 		if kinds[string(k)] != nil {
 			s.Kinds = append(s.Kinds, *kinds[string(k)])
 		}

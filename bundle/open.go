@@ -195,6 +195,22 @@ func (b *Bundle) Images() []ImageEntry { return b.images }
 // Files returns the files sorted by group and path.
 func (b *Bundle) Files() []FileEntry { return b.files }
 
+// Metadata returns the Files that are no artifacts of the Lock: those of yum and apt
+// repositories that describe packages.
+func (b *Bundle) Metadata() []FileEntry {
+	locked := make(map[string]bool, len(b.lock.Artifacts))
+	for _, a := range b.lock.Artifacts {
+		locked[fileOf(a).Label()] = true
+	}
+	var out []FileEntry
+	for _, f := range b.files {
+		if !locked[f.Label()] {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // Blob returns a reader over the stored bytes of a blob, which it does not
 // verify. If one file holds the whole blob, Outer of the reader returns that
 // *os.File. The error wraps fs.ErrNotExist if the bundle has no such blob, and is a

@@ -99,15 +99,8 @@ func (b *Bundle) leftOut() *Inventory {
 // signMetadata returns the metadata of the repositories with the signatures of key, and
 // the content of these signatures.
 func (b *Bundle) signMetadata(key *trust.KeyPair) (metadata []FileEntry, signatures map[digest.Digest][]byte, err error) {
-	locked := map[string]bool{}
-	for _, a := range b.lock.Artifacts {
-		locked[fileOf(a).Label()] = true
-	}
 	signatures = map[digest.Digest][]byte{}
-	for _, f := range b.files {
-		if locked[f.Label()] {
-			continue
-		}
+	for _, f := range b.Metadata() {
 		metadata = append(metadata, f)
 		if !isSigned(f.Path) {
 			continue

@@ -91,7 +91,7 @@ func (a *app) extract(cmd *cobra.Command, b *bundle.Bundle, f filter, dir, form 
 		x := artifacts[file.Label()]
 		kind := string(x.Kind)
 		if kind == "" {
-			kind = kindMetadata
+			kind = bundle.KindMetadata
 		}
 		if !f.matches(kind, x.Name, file.Label()) {
 			continue

@@ -13,15 +13,12 @@ import (
 	"github.com/offk8s/offk8s/manifests/strict"
 )
 
-// kindMetadata are the files of repositories that are not packages.
-const kindMetadata = "metadata"
-
 // kinds are the values of --kind.
 var kinds = func() (names []string) {
 	for _, k := range manifests.ArtifactKinds {
 		names = append(names, string(k))
 	}
-	return append(names, kindMetadata)
+	return append(names, bundle.KindMetadata)
 }()
 
 // filter chooses artifacts of a bundle. The zero value chooses all.
@@ -67,8 +64,11 @@ func (f *filter) apply(b *bundle.Bundle, s *bundle.Listing) error {
 	if len(f.kinds) == 0 && len(f.names) == 0 {
 		return nil
 	}
-	if slices.Contains(f.kinds, kindMetadata) { // which are listed only if they are wanted
-		s.Artifacts = append(s.Artifacts, metadataOf(b)...)
+	if slices.Contains(f.kinds, bundle.KindMetadata) { // which are listed only if they are wanted
+		for _, x := range b.Metadata() {
+			name := x.Label()
+			s.Artifacts = append(s.Artifacts, bundle.ArtifactSummary{Kind: bundle.KindMetadata, Name: name, Path: name, Digest: x.Plain.Digest, Bytes: x.Blob.Size})
+		}
 	}
 	s.Artifacts = slices.DeleteFunc(s.Artifacts, func(x bundle.ArtifactSummary) bool { return !f.matches(x.Kind, x.Name, x.Path) })
 	var counts []bundle.KindSummary
@@ -89,21 +89,6 @@ func (f *filter) apply(b *bundle.Bundle, s *bundle.Listing) error {
 		return f.nothing(b)
 	}
 	return nil
-}
-
-// metadataOf lists the files of repositories that are not packages.
-func metadataOf(b *bundle.Bundle) []bundle.ArtifactSummary {
-	packages := map[string]bool{}
-	for _, x := range b.Lock().Artifacts {
-		packages[x.Group+"/"+x.Path] = true
-	}
-	var out []bundle.ArtifactSummary
-	for _, x := range b.Files() {
-		if name := x.Label(); !packages[name] {
-			out = append(out, bundle.ArtifactSummary{Kind: kindMetadata, Name: name, Path: name, Digest: x.Plain.Digest, Bytes: x.Blob.Size})
-		}
-	}
-	return out
 }
 
 // nothing is the error if the filter chooses no artifact of b.
@@ -138,7 +123,7 @@ func totals(list []bundle.KindSummary) string {
 	var parts []string
 	for _, k := range list {
 		noun := k.Kind
-		if k.Kind == kindMetadata {
+		if k.Kind == bundle.KindMetadata {
 			noun = "metadata file"
 		}
 		parts = append(parts, fmt.Sprintf("%s %s", count(k.Count, noun), bundle.FormatSize(k.Bytes)))
