@@ -349,13 +349,21 @@ func scriptSSHKey(ts *testscript.TestScript, neg bool, args []string) {
 // every login, and sets $NAME to its port.
 func scriptSSHD(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) == 1, "sshd NAME")
+	listenSSH(ts, args[0], errors.New("nobody"), func(c net.Conn, conf *ssh.ServerConfig) {
+		_, _, _, _ = ssh.NewServerConn(c, conf) // always refused
+		_ = c.Close()
+	})
+}
+
+// listenSSH starts a new machine, whose host key nobody knows, and sets $NAME to its port. It runs
+// serve for each connection; conf refuses every login with refusal, or accepts it if that is nil. It returns
+// the host key.
+func listenSSH(ts *testscript.TestScript, name string, refusal error, serve func(net.Conn, *ssh.ServerConfig)) ssh.PublicKey {
+	conf := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, refusal }}
 	_, key, err := ed25519.GenerateKey(nil)
 	ts.Check(err)
 	signer, err := ssh.NewSignerFromKey(key)
 	ts.Check(err)
-	conf := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
-		return nil, errors.New("nobody")
-	}}
 	conf.AddHostKey(signer)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -366,13 +374,11 @@ func scriptSSHD(ts *testscript.TestScript, neg bool, args []string) {
 			if err != nil {
 				return
 			}
-			go func() {
-				_, _, _, _ = ssh.NewServerConn(c, conf) // always refused
-				_ = c.Close()
-			}()
+			go serve(c, conf)
 		}
 	}()
-	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	ts.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	return signer.PublicKey()
 }
 
 // scriptJSONLines: jsonlines FILE FIELD… demands that each line is an object and

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -14,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -34,12 +32,6 @@ import (
 // the fingerprint of its key.
 func scriptHost(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) == 2, "host NAME ADDRESS")
-	_, key, err := ed25519.GenerateKey(nil)
-	ts.Check(err)
-	signer, err := ssh.NewSignerFromKey(key)
-	ts.Check(err)
-	conf := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
-	conf.AddHostKey(signer)
 	h := storyHost{ts.MkAbs(args[0]), args[1]}
 	for name, content := range map[string]string{
 		"proc/sys/kernel/osrelease": "6.1\n", "proc/sys/kernel/hostname": args[0] + "\n", "proc/meminfo": "MemTotal: 4194304 kB\n",
@@ -48,20 +40,7 @@ func scriptHost(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.MkdirAll(filepath.Dir(filepath.Join(h.root, name)), 0o755))
 		ts.Check(os.WriteFile(filepath.Join(h.root, name), []byte(content), 0o644))
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Defer(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go h.login(c, conf)
-		}
-	}()
-	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-	ts.Setenv(args[0]+"_KEY", ssh.FingerprintSHA256(signer.PublicKey()))
+	ts.Setenv(args[0]+"_KEY", ssh.FingerprintSHA256(listenSSH(ts, args[0], nil, h.login)))
 }
 
 // scriptHold: hold NAME locks the host NAME for another operator, whose agent cannot be
