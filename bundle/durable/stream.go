@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Stream is synced after each window of bytes. Many small syncs cost a fast device much,
-// and a large one keeps the user of a slow device waiting who interrupts it.
+// A Stream is synced after each window of bytes. Many small syncs make a fast device slow. If
+// the device is slow, a user who interrupts the program waits for the sync that runs.
 const (
 	leastWindow = 4 << 20
 	mostWindow  = 64 << 20

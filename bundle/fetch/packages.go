@@ -9,8 +9,8 @@ import (
 )
 
 // Packages holds the headers of the packages of a Lock. The fetchers read them to check the
-// packages, so that nobody who describes the packages has to read them again. The zero
-// value is ready for use, and safe for concurrent use.
+// packages, and the metadata of repositories is written from them. The zero value is ready
+// for use, and safe for concurrent use.
 type Packages struct{ rpms, debs sync.Map }
 
 // RPM returns the header of an artifact, and false if it was not fetched.

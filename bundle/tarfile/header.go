@@ -95,10 +95,6 @@ func appendAt(b []byte, name string, size, off, unit int64) []byte {
 	return appendBlock(b, ustarName, ustarSize, typeRegular)
 }
 
-func encodeBlock(name string, size int64, typeflag byte) []byte {
-	return appendBlock(nil, name, size, typeflag)
-}
-
 func appendBlock(b []byte, name string, size int64, typeflag byte) []byte {
 	b = append(b, make([]byte, blockSize)...)
 	putBlock(b[len(b)-blockSize:], name, size, typeflag)

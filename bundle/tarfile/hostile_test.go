@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+func encodeBlock(name string, size int64, typeflag byte) []byte {
+	return appendBlock(nil, name, size, typeflag)
+}
+
 func TestT07PathTraversal(t *testing.T) {
 	bad := []string{
 		"", ".", "..", "/", "/abs", "../x", "a/../../b", "a/..", "./a", "a/./b", "a//b", "a/",

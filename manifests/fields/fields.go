@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,12 +51,7 @@ func (x Types) Of(t reflect.Type) []Field { return x.of("", t, nil) }
 
 func (x Types) of(at string, t reflect.Type, above []reflect.Type) []Field {
 	elem, below := x.element(t, at)
-	for _, a := range above {
-		if a == elem {
-			return nil
-		}
-	}
-	if !x.isObject(elem) {
+	if slices.Contains(above, elem) || !x.isObject(elem) {
 		return nil
 	}
 	above = append(above[:len(above):len(above)], elem)
