@@ -81,9 +81,9 @@ func (c closing) writeText(w io.Writer, cluster string) {
 
 // runOutput is the result of install and reset.
 type runOutput struct {
-	Changed int `json:"changed"` // steps
+	Changed int `json:"changed"` // how many steps
 	Pending int `json:"pending"` // steps that a dry run would apply
-	Failed  int `json:"failed"`  // hosts
+	Failed  int `json:"failed"`  // how many hosts
 	closing
 	Slowest slowStep `json:"slowest,omitzero"`
 	Log     string   `json:"log,omitempty"` // file

@@ -9,12 +9,22 @@ import (
 	"github.com/offk8s/offk8s/manifests/fields"
 )
 
-// language has the words of docs/output.md.
+// language has the words of the pages about fields.
 type language struct {
 	chinese                      bool
 	intro, header, failure       string
 	documents, optional, linksTo string
+	example, required            string // of the page of a file
 	types                        *strings.Replacer
+	descriptions                 map[string]string // by the comments in Go; nil for English
+}
+
+func (l language) describe(f fields.Field) string {
+	text := f.Description
+	if l.descriptions != nil {
+		text = l.descriptions[text]
+	}
+	return strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(text)
 }
 
 func (l language) about(o output) string {
@@ -35,7 +45,7 @@ func writeOutputPage(w io.Writer, l language) error {
 			if !f.Required {
 				name += l.optional
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Path, name, strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(f.Description))
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Path, name, l.describe(f))
 		})
 	}
 	b.WriteString("\n" + l.failure + "\n")
@@ -70,6 +80,21 @@ func writeOutputPage(w io.Writer, l language) error {
 	return err
 }
 
+// writeFieldsPage writes a page in Markdown with all fields of a file.
+func writeFieldsPage(w io.Writer, d document, l language) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, l.example+"\n\n%[3]s\n|---|---|---|\n", d.file, d.name, l.header)
+	eachField(d.fields(), func(f fields.Field) {
+		name := l.types.Replace(f.Type)
+		if f.Required {
+			name += l.required
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Path, name, l.describe(f))
+	})
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 var english = language{
 	intro: `# Output for scripts
 
@@ -91,7 +116,8 @@ Not stable is text for people: ` + "`message`, `hint`, `notes`, `title`, `descri
 	header:    "| field | type | |",
 	failure:   "## Errors\n\nA command that fails prints this object on standard error.",
 	documents: "## Documents of their own form\n\nThese print the same with every format, but for `offk8s sbom` and `offk8s provenance`, which `--format yaml` turns into YAML.",
-	optional:  ", optional", linksTo: "The fields of [%s](#%s).", types: strings.NewReplacer(),
+	required:  ", required", example: "# Fields of %[1]s\n\n<!-- Written by make golden from the types. -->\n\n[中文](zh-CN/%[2]s-yaml.md)\n\n`offk8s init %[2]s` writes a commented example, and `offk8s explain` shows this page on a terminal.",
+	optional: ", optional", linksTo: "The fields of [%s](#%s).", types: strings.NewReplacer(),
 }
 
 var chinese = language{
@@ -110,15 +136,15 @@ var chinese = language{
 在字段路径中，` + "`[]`" + ` 表示列表的每个元素（与 ` + "`jq`" + ` 相同），` + "`*`" + ` 表示映射的每个键。
 
 供人阅读的文字不稳定：` + "`message`、`hint`、`notes`、`title`、`describe`、`why`、`reason`、`because`、`use`、`found`、`want` 和 `error`" + `；` + "`--progress json`" + ` 和
-` + "`--log-format json`" + ` 写到标准错误的内容也不稳定。
-
-字段说明由源代码生成，为英文。`,
-	header:    "| 字段 | 类型 | |",
-	failure:   "## 错误\n\n失败的命令在标准错误上打印这个对象。",
-	documents: "## 自有格式的文档\n\n无论使用哪种格式，这些命令都打印同样的内容；只有 `offk8s sbom` 和 `offk8s provenance` 会由 `--format yaml` 转换成 YAML。",
-	optional:  "，可选", linksTo: "字段同 [%s](#%s)。",
+` + "`--log-format json`" + ` 写到标准错误的内容也不稳定。`,
+	header:       "| 字段 | 类型 | |",
+	failure:      "## 错误\n\n失败的命令在标准错误上打印这个对象。",
+	documents:    "## 自有格式的文档\n\n无论使用哪种格式，这些命令都打印同样的内容；只有 `offk8s sbom` 和 `offk8s provenance` 会由 `--format yaml` 转换成 YAML。",
+	descriptions: fieldsChinese,
+	required:     "，必填", example: "# %[1]s 的字段\n\n<!-- Written by make golden from the types. -->\n\n[English](../%[2]s-yaml.md)\n\n`offk8s init %[2]s` 写出带注释的示例，`offk8s explain` 在终端上显示本页（英文）。",
+	optional: "，可选", linksTo: "字段同 [%s](#%s)。",
 	types: strings.NewReplacer(
 		"list of ", "列表：", "lists of ", "列表：", "map of ", "映射：", "objects", "对象", "object", "对象", "strings", "字符串", "string", "字符串",
-		"integers", "整数", "integer", "整数", "number", "数", "boolean", "布尔", "times", "时间", "time", "时间", "any values", "任意值", "any value", "任意值",
+		"integers", "整数", "integer", "整数", "number", "数", "boolean", "布尔", "times", "时间", "time", "时间", "any values", "任意值", "any value", "任意值", "date", "日期",
 	),
 }

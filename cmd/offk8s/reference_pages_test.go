@@ -11,8 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
-
-	"github.com/offk8s/offk8s/manifests/fields"
 )
 
 // writeReleaseDocs writes what a release has beside the program: man pages and completions.
@@ -94,19 +92,4 @@ func eachCommand(cmd *cobra.Command, do func(*cobra.Command) error) error {
 		}
 	}
 	return nil
-}
-
-// writeFieldsPage writes a page in Markdown with all fields of a document.
-func writeFieldsPage(w io.Writer, d document) error {
-	fmt.Fprintf(w, "# Fields of %s\n\n<!-- Written by make golden from the types. -->\n\n", d.file)
-	fmt.Fprintf(w, "`offk8s init %s` writes a commented example, and `offk8s explain` shows this page on a terminal.\n\n", d.name)
-	fmt.Fprint(w, "| field | type | |\n|---|---|---|\n")
-	var err error
-	eachField(d.fields(), func(f fields.Field) {
-		_, e := fmt.Fprintf(w, "| `%s` | %s | %s |\n", f.Path, fieldType(f), strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(f.Description))
-		if err == nil {
-			err = e
-		}
-	})
-	return err
 }

@@ -26,11 +26,11 @@ func TestReferencePages(t *testing.T) {
 	pages := map[string]func(io.Writer) error{
 		"commands.md": func(w io.Writer) error { return writeCommands(w, a.command()) },
 	}
-	for name, l := range map[string]language{"output.md": english, "zh-CN/output.md": chinese} {
-		pages[name] = func(w io.Writer) error { return writeOutputPage(w, l) }
-	}
-	for _, d := range documents {
-		pages[d.name+"-yaml.md"] = func(w io.Writer) error { return writeFieldsPage(w, d) }
+	for dir, l := range map[string]language{"": english, "zh-CN/": chinese} {
+		pages[dir+"output.md"] = func(w io.Writer) error { return writeOutputPage(w, l) }
+		for _, d := range documents {
+			pages[dir+d.name+"-yaml.md"] = func(w io.Writer) error { return writeFieldsPage(w, d, l) }
+		}
 	}
 	for name, write := range pages {
 		var b bytes.Buffer
