@@ -19,7 +19,6 @@ import (
 	"github.com/offk8s/offk8s/bundle/registry"
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
-	"github.com/offk8s/offk8s/installer/drill"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/manifests/fields"
@@ -179,11 +178,8 @@ func TestOutputsOfHosts(t *testing.T) {
 	report.Mode = agent.ModeUndo
 	report.Hosts[0].Steps = []installer.StepReport{{ID: "etcd/unit", State: step.Failed, Reason: "busy"}}
 	report.Hosts[0].Stays, report.Hosts[0].Gone = []string{"chrony"}, []string{"systemd-timesyncd"}
-	drills := []drill.Result{{Drill: "api", Host: "cp-1", Stopped: []string{"kube-apiserver.service"}, Verdict: drill.OK}, {Drill: "vip", Verdict: drill.NotDrilled}}
 	for name, print := range map[string]func() error{
 		"offk8s reset":                func() error { return a.runResult(report, &clusterRun{}, closing{}) },
-		"offk8s drill":                func() error { return a.result(drillOutput{"site", drills, "log"}, nil) },
-		"offk8s rotate":               func() error { return a.result(rotated{"site", "key2", "/state/site", ""}, nil) },
 		"offk8s serve --install-unit": a.unitRuns,
 	} {
 		out.Reset()
@@ -194,10 +190,9 @@ func TestOutputsOfHosts(t *testing.T) {
 	}
 }
 
-// seenElsewhere are the results that scripts cannot make: they need hosts. The named test
+// seenElsewhere are the results that scripts cannot make: they need root. The named test
 // calls compareOutput.
 var seenElsewhere = map[string]string{
-	"offk8s drill": "TestOutputsOfHosts", "offk8s rotate": "TestOutputsOfHosts",
 	"offk8s serve --install-unit": "TestOutputsOfHosts",
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -51,7 +52,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars, shared.env...)
 			env.Vars = append(env.Vars, "HOME="+env.WorkDir+"/home", "SOURCE_DATE_EPOCH=1735689600")
-			env.Values[scriptKey{}] = &script{env: env.Vars}
+			env.Values[scriptKey{}] = &script{env: env.Vars, hosts: map[string]*storyHost{}, gauge: newGauge()}
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o755)
 		},
 	})
@@ -63,8 +64,11 @@ type scriptKey struct{}
 // script is the state of one running script.
 type script struct {
 	env      []string
-	upstream *upstreamtest.Upstream // own one, of the command upstream
-	mirror   *exec.Cmd              // a running serve
+	upstream *upstreamtest.Upstream       // own one, of the command upstream
+	mirror   *exec.Cmd                    // a running serve
+	hosts    map[string]*storyHost        // by the name in the command host
+	cluster  atomic.Pointer[storyCluster] // of the command state
+	gauge    *gauge                       // of hosts, registry and upstream
 }
 
 // sharedWorld is made once, because packing takes a while.

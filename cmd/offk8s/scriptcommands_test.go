@@ -57,6 +57,10 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"host":       scriptHost,
 	"hold":       scriptHold,
 	"state":      scriptState,
+	"api":        scriptAPI,
+	"installed":  scriptInstalled,
+	"at-a-time":  scriptAtATime,
+	"rate":       scriptRate,
 
 	"fingerprint": scriptFingerprint,
 }
@@ -101,6 +105,12 @@ func scriptUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(writeUpstream(up, dir))
 	s := of(ts)
 	s.upstream = up
+	content := func(r *http.Request) bool { return r.URL.Path != "/" && r.URL.Path != "/v2/" } // not whether a host is there
+	downloads := s.gauge.handler(http.HandlerFunc(up.Serve), content)
+	up.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+		downloads.ServeHTTP(w, r)
+		return true
+	})
 	for name, value := range map[string]string{"PACK": dir + "/pack.yaml", "OFFK8S_CATALOG": dir + "/catalog"} {
 		ts.Setenv(name, value)
 		s.env = append(s.env, name+"="+value)
@@ -219,7 +229,8 @@ func scriptUnserve(ts *testscript.TestScript, neg bool, args []string) {
 // a file for its authority it has TLS.
 func scriptRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) < 2, "registry [CA]")
-	srv := httptest.NewUnstartedServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	uploads := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/blobs/uploads") }
+	srv := httptest.NewUnstartedServer(of(ts).gauge.handler(registry.New(registry.Logger(log.New(io.Discard, "", 0))), uploads))
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	ts.Defer(srv.Close)
 	if len(args) == 0 {
@@ -413,6 +424,7 @@ func scriptState(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = s.Ensure()
 	ts.Check(err)
+	of(ts).cluster.Store(&storyCluster{c, s})
 }
 
 // scriptFingerprint: fingerprint NAME FILE sets $NAME to the fingerprint of a public key.

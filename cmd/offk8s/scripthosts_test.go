@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
@@ -24,6 +25,7 @@ import (
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/step"
+	"github.com/offk8s/offk8s/installer/step/steptest"
 )
 
 // scriptHost: host NAME ADDRESS starts a machine of Rocky Linux 9 in the directory NAME, with a host key
@@ -32,7 +34,8 @@ import (
 // the fingerprint of its key.
 func scriptHost(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) == 2, "host NAME ADDRESS")
-	h := storyHost{ts.MkAbs(args[0]), args[1]}
+	h := &storyHost{root: ts.MkAbs(args[0]), address: args[1], gauge: of(ts).gauge}
+	of(ts).hosts[args[0]] = h
 	for name, content := range map[string]string{
 		"proc/sys/kernel/osrelease": "6.1\n", "proc/sys/kernel/hostname": args[0] + "\n", "proc/meminfo": "MemTotal: 4194304 kB\n",
 		"etc/os-release": "ID=rocky\nVERSION_ID=\"9.5\"\n", "etc/hostname": args[0] + "\n", "run/systemd/system/.keep": "", "usr/lib/systemd/libsystemd-shared-252.so": "", "usr/bin/dnf": "",
@@ -55,9 +58,13 @@ func scriptHold(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // storyHost is a machine in a directory.
-type storyHost struct{ root, address string }
+type storyHost struct {
+	root, address string
+	gauge         *gauge                           // counts connections that begin
+	systemd       atomic.Pointer[steptest.Systemd] // nil unless the host is installed
+}
 
-func (h storyHost) login(c net.Conn, conf *ssh.ServerConfig) {
+func (h *storyHost) login(c net.Conn, conf *ssh.ServerConfig) {
 	defer c.Close()
 	conn, channels, requests, err := ssh.NewServerConn(c, conf)
 	if err != nil {
@@ -72,7 +79,7 @@ func (h storyHost) login(c net.Conn, conf *ssh.ServerConfig) {
 	}
 }
 
-func (h storyHost) session(ch ssh.Channel, requests <-chan *ssh.Request) {
+func (h *storyHost) session(ch ssh.Channel, requests <-chan *ssh.Request) {
 	defer ch.Close()
 	for r := range requests {
 		var line struct{ Text string }
@@ -119,7 +126,7 @@ func shellWords(line string) []string {
 }
 
 // run runs a program as offk8s starts it: behind sudo for a user, and after a mark.
-func (h storyHost) run(argv []string, ch io.ReadWriter, stderr io.Writer) error {
+func (h *storyHost) run(argv []string, ch io.ReadWriter, stderr io.Writer) error {
 	stdin := bufio.NewReader(ch)
 	if i := slices.Index(argv, "sudo"); i >= 0 {
 		if slices.Contains(argv, "-n") {
@@ -145,8 +152,9 @@ func (h storyHost) run(argv []string, ch io.ReadWriter, stderr io.Writer) error 
 		_, err = ch.Write(b)
 		return err
 	case line == installer.AgentPath+" agent":
-		return agent.Serve(context.Background(), stdin, factsWriter{ch, h.address}, agent.Options{Root: h.root, Run: h, Probe: noStations})
+		return agent.Serve(context.Background(), stdin, factsWriter{ch, h.address}, agent.Options{Root: h.root, Run: h, HTTP: h, Probe: noStations})
 	case strings.Contains(line, "uname -m"):
+		h.gauge.work()()
 		fmt.Fprint(ch, "x86_64\nnone\n") // an upload follows
 	case strings.Contains(line, "sha256sum <"):
 		return h.upload(argv[len(argv)-2], stdin, ch)
@@ -155,7 +163,7 @@ func (h storyHost) run(argv []string, ch io.ReadWriter, stderr io.Writer) error 
 }
 
 // upload receives the program of the agent.
-func (h storyHost) upload(dir string, r io.Reader, w io.Writer) error {
+func (h *storyHost) upload(dir string, r io.Reader, w io.Writer) error {
 	sum := sha256.New()
 	dir = filepath.Join(h.root, dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -172,7 +180,10 @@ func (h storyHost) upload(dir string, r io.Reader, w io.Writer) error {
 }
 
 // Run implements step.Runner.
-func (h storyHost) Run(_ context.Context, c step.Cmd) (step.Output, error) {
+func (h *storyHost) Run(ctx context.Context, c step.Cmd) (step.Output, error) {
+	if systemd := h.systemd.Load(); systemd != nil {
+		return h.call(ctx, systemd, c)
+	}
 	return step.Output{}, &step.NotFoundError{Name: c.Argv[0]}
 }
 

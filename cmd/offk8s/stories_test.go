@@ -23,8 +23,6 @@ var flagElsewhere = map[string]struct{ file, text string }{
 	"offk8s install --passphrase-file":        {"test/e2e/install_test.go", `"--passphrase-file", "/root/ticket-passphrase"`},
 	"offk8s install --state-passphrase-file":  {"test/e2e/install_test.go", `"--state-passphrase-file", pass`},
 	"offk8s install --wait":                   {"installer/alone_test.go", "Wait: time.Hour"},
-	"offk8s drill --only":                     {"installer/drill_test.go", "Only: []string{stage.DrillEtcd}"},
-	"offk8s drill --limit":                    {"installer/drill_test.go", "results[0].Limit != 7000"},
 	"offk8s serve --install-unit":             {"cmd/offk8s/serve_test.go", "installUnit("},
 	"offk8s serve --metrics":                  {"mirror/server_test.go", "Admin: admin"},
 	"offk8s serve --client-ca":                {"cmd/offk8s/serve_tls_test.go", "func TestClientCA("},
@@ -145,6 +143,8 @@ func scriptArguments(words []string) (args []string, code string) {
 		return words[2:], ""
 	case len(words) > 2 && words[0] == "exit":
 		return words[2:], words[1]
+	case len(words) > 2 && words[0] == "rate":
+		return words[2:], ""
 	case len(words) > 4 && words[0] == "kill-at":
 		return words[4:], words[3]
 	case len(words) > 0 && words[0] == "serve": // see scriptServe
@@ -216,6 +216,7 @@ exec offk8s doctor -- --state
 exec offk8s -v keys generate 'a --until' -o 'x y'
 exec offk8s __complete reset --yes
 exec sh -c 'offk8s why --key k'
+rate 10 sbom --spdx b.tar
 `
 	seen := used{}
 	seen.script(script)
@@ -226,7 +227,7 @@ exec sh -c 'offk8s why --key k'
 	slices.Sort(got)
 	want := []string{
 		"--format", "--verbose", "doctor", "doctor --parallel", "doctor --self", "inspect", "inspect --format yaml", "inspect --kind", "keys generate", "keys generate --output",
-		"merge", "merge --output", "pack", "pack --catalog", "pack --file", "pack --self", "push", "serve", "serve --listen", "serve --state", "serve --watch", "verify", "verify --format json", "verify --key",
+		"merge", "merge --output", "pack", "pack --catalog", "pack --file", "pack --self", "push", "sbom", "sbom --spdx", "serve", "serve --listen", "serve --state", "serve --watch", "verify", "verify --format json", "verify --key",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("found %q\nwant %q", got, want)
