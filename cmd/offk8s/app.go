@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -121,7 +122,7 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	if !cmd.HasParent() {
 		return nil // only prints help; its --version is not that of pack
 	}
-	errs := []error{checkEmpty(cmd.Flags()), setFromEnvironment(cmd.Flags())}
+	errs, hint := []error{checkEmpty(cmd.Flags()), setFromEnvironment(cmd.Flags())}, ""
 	for _, c := range []struct {
 		flag, value string
 		allowed     []string
@@ -132,10 +133,11 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	} {
 		if !slices.Contains(c.allowed, c.value) {
 			errs = append(errs, fmt.Errorf("--%s %q: want one of %s", c.flag, c.value, strings.Join(c.allowed, ", ")))
+			hint = cmp.Or(hint, nearestOf(c.value, c.allowed))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return usageError{err}
+		return withHint(usageError{err}, "%s", hint)
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ func (a *app) lockCommand() *cobra.Command {
 with its version, source, digest and the evidence for it, and for packages what requires
 them. pack --lock FILE packs exactly that. A diff of two Locks shows what has changed.
 
+A Lock has no keys of images, and lock looks at no signature of theirs: pack does, after its
+downloads, with the same --image-key or -f pack.yaml.
+
 Exit status: 0 done; 2 usage or configuration; 4 the metadata of a repository does not
 match its signature; 5 refused by --require; 11 cache in use.`,
 		Example: `  offk8s lock --version 1.36 -o kubernetes-1.36.lock.json
@@ -30,6 +33,7 @@ match its signature; 5 refused by --require; 11 cache in use.`,
 	}
 	o.parallel = 1 // unused
 	o.contentFlags(cmd)
+	cmd.Flags().Lookup("image-key").Usage = "PREFIX=FILE: for --require signed, images that begin with PREFIX have a key; pack, with the same flag, checks their signatures"
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "file to write, - for stdout (default ./NAME.lock.json)")
 	return cmd
 }

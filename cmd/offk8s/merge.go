@@ -29,7 +29,8 @@ func (a *app) mergeCommand() *cobra.Command {
 		Short: "Join a delta with its base, or the parts of a bundle, into the whole bundle",
 		Long: `Writes the bundle that pack would have written without --base, the same bytes, after
 checking everything that it reads. Of a delta whose base is a delta, name both bases. The
-parts of a bundle become one file.
+parts of a bundle become one file. BUNDLE may be DELTA, which then stays as it was until the
+whole bundle takes its place, but no BASE.
 
 With --split, the bundle is written in parts as pack --split does. Their list is signed by
 the key of the bundle, which is --sign-key, or the default signing key.
@@ -51,6 +52,11 @@ passphrase.`,
 			}
 			if err := checkOutput(o.output); err != nil {
 				return usageError{err}
+			}
+			for _, base := range args[1:] {
+				if replaces(o.output, base) {
+					return withHint(usagef("base %q is the output: the whole bundle would take the place of its base", base), "give another -o")
+				}
 			}
 			return a.withBundle(cmd.Context(), o.trust, args, func(b *bundle.Bundle) error { return a.merge(cmd.Context(), b, o) })
 		},

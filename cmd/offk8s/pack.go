@@ -186,7 +186,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 		}
 	}
 	output := cmp.Or(o.output, lock.Name+".tar")
-	if path, _, err := bundle.Locate(o.base); err == nil && filepath.Clean(path) == filepath.Clean(output) {
+	if o.base != "" && replaces(output, o.base) {
 		return withHint(usagef("--base %q is the output: the delta would take the place of its base", o.base), "give another -o")
 	}
 	split, err := o.split.limit(output)
@@ -372,6 +372,25 @@ func checkOutput(output string) error {
 		return fmt.Errorf("--output %q: there is no directory %q", output, filepath.Dir(output))
 	}
 	return nil
+}
+
+// replaces reports whether a bundle that is written to output takes the place of the one
+// that name leads to. The directories may have several names. A link at output is replaced
+// itself; one at name leads to its file.
+func replaces(output, name string) bool {
+	path, _, err := bundle.Locate(name)
+	if err != nil {
+		return false
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		target = path // a bundle in parts
+	}
+	return slices.ContainsFunc([]string{path, target}, func(p string) bool {
+		a, aerr := os.Stat(filepath.Dir(p))
+		b, berr := os.Stat(filepath.Dir(output))
+		return aerr == nil && berr == nil && os.SameFile(a, b) && filepath.Base(p) == filepath.Base(output)
+	})
 }
 
 // created returns the time of a new Lock: SOURCE_DATE_EPOCH if it is set, else now.

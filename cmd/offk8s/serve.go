@@ -114,7 +114,7 @@ key, or it has expired (with --require-fresh).`,
 	_ = cmd.RegisterFlagCompletionFunc("from", cobra.NoFileCompletions) // of other commands it is a host
 	f.StringVar(&o.registry.ca, "from-ca", "", "authority (PEM) that issued the certificate of the registry, beside those of the system")
 	f.BoolVar(&o.registry.plainHTTP, "insecure-from-plain-http", false, "accept a registry of --from without TLS")
-	f.StringVar(&o.cache, "cache", "", "directory for blobs of --from (default $XDG_CACHE_HOME/offk8s/mirror)")
+	f.StringVar(&o.cache, "cache", "", "directory for blobs of --from, which looks empty: its files have no names (default $XDG_CACHE_HOME/offk8s/mirror)")
 	o.cacheSize = 10 << 30
 	f.Var(&o.cacheSize, "cache-size", "how much of --from to keep in --cache")
 	f.BoolVar(&o.installUnit, "install-unit", false, "install and start a service of systemd, with its socket, that serves with these flags")

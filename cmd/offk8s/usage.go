@@ -33,9 +33,13 @@ func flagError(cmd *cobra.Command, err error) error {
 			hint = fmt.Sprintf("did you mean --%s?", best)
 		}
 		// -version begins with the flag -v; ersion is left.
-		long := func(name string) bool { return len(short) > 1 && strings.HasSuffix(name, short) }
+		long := func(name string) bool {
+			return len(short) > 1 && strings.HasSuffix(name, short) || short == "V" && name == "version"
+		}
 		if i := slices.IndexFunc(names, long); i >= 0 {
 			hint = fmt.Sprintf("did you mean --%s?", names[i])
+		} else if said := otherLetters[short]; said != "" {
+			hint = said
 		}
 	}
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
@@ -114,6 +118,11 @@ var otherNames = map[string]string{
 	"get":      "offk8s kubeconfig prints the credential for kubectl, which has that command",
 	"download": packs, "pull": packs, "build": packs, "fetch": packs,
 	"backup": "offk8s state export writes the state of a cluster to one sealed file", "mirror": "offk8s serve is the mirror",
+}
+
+// otherLetters are short flags of other tools.
+var otherLetters = map[string]string{
+	"V": "offk8s --version prints the version; -v is more detail", "o": "--format json or yaml is the form of the result",
 }
 
 const (
