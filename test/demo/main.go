@@ -258,6 +258,17 @@ func (m *mirror) ready(lines <-chan string) error {
 
 var kept = []string{"bundle.tar", "bundle.tar.lock.json", "offk8s.pub", "cluster.yaml"}
 
+const next = `
+To go on by hand, build offk8s (make build) and serve the bundle:
+
+  bin/offk8s serve --key %[1]s/offk8s.pub --listen 127.0.0.1:8443 %[1]s/bundle.tar
+
+Write the URL and the fingerprint that it prints into %[1]s/cluster.yaml, as mirror.url and
+mirror.caFingerprint. Then, in another terminal:
+
+  bin/offk8s plan --key %[1]s/offk8s.pub -f %[1]s/cluster.yaml
+`
+
 // keep copies the results to out.
 func (w *world) keep(out string) error {
 	if out == "" {
@@ -277,5 +288,6 @@ func (w *world) keep(out string) error {
 		}
 	}
 	fmt.Printf("\ndemo: done; kept in %s: %s\n", out, strings.Join(kept, ", "))
+	fmt.Printf(next, out)
 	return nil
 }
