@@ -208,11 +208,23 @@ func (b *Bundle) readArtifacts(s *blobSet, content ocispec.Descriptor) error {
 	if err != nil {
 		return badArtifact("open", "content index", err)
 	}
-	if b.bundleArtifact, err = readBundleArtifact(s, artifacts[0]); err != nil {
+	wait, err := startBundleArtifact(s, artifacts[0])
+	if err != nil {
 		return badArtifact("open", "bundle artifact", err)
 	}
+	err = b.readGroups(s, artifacts[1:])
+	// The signed Lock is the better reason.
+	var bad error
+	if b.bundleArtifact, bad = wait(); bad != nil {
+		return badArtifact("open", "bundle artifact", bad)
+	}
+	return err
+}
+
+// readGroups reads the groups of files.
+func (b *Bundle) readGroups(s *blobSet, groups []ocispec.Descriptor) error {
 	previous := ""
-	for _, d := range artifacts[1:] {
+	for _, d := range groups {
 		m, err := readArtifact(s, d)
 		if err != nil {
 			return badArtifact("open", cmp.Or(d.Annotations[manifests.AnnotationGroup], d.Digest.String()), err)
@@ -261,43 +273,73 @@ type bundleArtifact struct {
 }
 
 func readBundleArtifact(s *blobSet, d ocispec.Descriptor) (bundleArtifact, error) {
-	var a bundleArtifact
+	wait, err := startBundleArtifact(s, d)
+	if err != nil {
+		return bundleArtifact{}, err
+	}
+	return wait()
+}
+
+// startBundleArtifact reads the documents of the bundle artifact, and decodes the Lock
+// beside its caller: at the start of serve that takes as long as all groups of files.
+// wait returns the result.
+func startBundleArtifact(s *blobSet, d ocispec.Descriptor) (wait func() (bundleArtifact, error), err error) {
 	m, err := readArtifact(s, d)
 	if err != nil {
-		return a, err
+		return nil, err
 	}
 	if m.ArtifactType != manifests.ArtifactTypeBundle || len(m.Layers) < 1 || len(m.Layers) > 2 ||
 		m.Layers[0].MediaType != manifests.MediaTypeLock {
-		return a, errors.New("is not the first artifact of a bundle")
+		return nil, errors.New("is not the first artifact of a bundle")
 	}
+	var a bundleArtifact
 	if a.config, err = readConfig(s, m); err != nil {
-		return a, err
+		return nil, err
 	}
 	raw, err := s.document(m.Layers[0], "lock", maxDocument)
 	if err != nil {
-		return a, fmt.Errorf("lock: %w", err)
+		return nil, fmt.Errorf("lock: %w", err)
 	}
+	if len(m.Layers) == 2 {
+		if a.openPGP, err = readOpenPGP(s, m.Layers[1]); err != nil {
+			return nil, err
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.setLock(raw, m.Config.Digest) }()
+	return func() (bundleArtifact, error) {
+		if err := <-done; err != nil {
+			return bundleArtifact{}, err
+		}
+		return a, nil
+	}, nil
+}
+
+// setLock decodes the Lock, from which the config with the digest d was made.
+func (a *bundleArtifact) setLock(raw []byte, d digest.Digest) error {
+	var err error
 	if a.lock, err = manifests.LoadSealedLock(raw); err != nil {
-		return a, err
+		return err
 	}
 	want, err := encode(configOf(a.lock, a.config.Keys, a.config.History))
 	if err != nil {
-		return a, err
+		return err
 	}
-	if m.Config.Digest != digest.FromBytes(want) {
-		return a, errors.New("config and lock do not agree")
+	if d != digest.FromBytes(want) {
+		return errors.New("config and lock do not agree")
 	}
-	if len(m.Layers) == 1 {
-		return a, nil
-	}
-	key := m.Layers[1]
+	return nil
+}
+
+func readOpenPGP(s *blobSet, key ocispec.Descriptor) ([]byte, error) {
 	if key.MediaType != manifests.MediaTypePublicKey || key.Annotations[ocispec.AnnotationTitle] != titlePublicKey {
-		return a, fmt.Errorf("second layer is %q, expected the repository key", key.MediaType)
+		return nil, fmt.Errorf("second layer is %q, expected the repository key", key.MediaType)
 	}
-	if a.openPGP, err = s.document(key, titlePublicKey, maxOpenPGP); err != nil {
-		return a, fmt.Errorf("repository key: %w", err)
+	content, err := s.document(key, titlePublicKey, maxOpenPGP)
+	if err != nil {
+		return nil, fmt.Errorf("repository key: %w", err)
 	}
-	return a, nil
+	return content, nil
 }
 
 // readConfig reads the config blob of the bundle artifact m.

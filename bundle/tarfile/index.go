@@ -82,7 +82,8 @@ type scanner struct {
 	// All headers so far are as encodeHeader, or as encodeOld, returns them: both may be
 	// true, until the first large member.
 	aligned, old bool
-	buf          [blockSize + maxHeader]byte
+	buf          [blockSize + maxHeader]byte // from offset at on, filled to n: a padding and the header after it
+	at, n        int64
 	again        [maxHeader]byte // of the header as it has to be
 }
 
@@ -185,14 +186,18 @@ func (s *scanner) read(n int64) ([]byte, error) {
 	if n > s.size-s.off {
 		return nil, s.truncated(s.off+n, "before the end of the trailer")
 	}
-	b := s.buf[:n]
-	if k, err := s.r.ReadAt(b, s.off); k < len(b) {
+	if from := s.off - s.at; from >= 0 && from+n <= s.n {
+		return s.buf[from : from+n], nil
+	}
+	k, err := s.r.ReadAt(s.buf[:min(int64(len(s.buf)), s.size-s.off)], s.off)
+	s.at, s.n = s.off, int64(k)
+	if s.n < n {
 		if err == nil || errors.Is(err, io.EOF) {
 			return nil, s.truncated(s.off+n, "while reading")
 		}
 		return nil, fmt.Errorf("read tar at offset %d: %w", s.off, err)
 	}
-	return b, nil
+	return s.buf[:n], nil
 }
 
 func (s *scanner) format(format string, a ...any) error {
