@@ -224,6 +224,9 @@ func explainOpen(err error) error {
 	if errors.Is(err, trust.ErrUnsigned) && !errors.Is(err, trust.ErrEmptySignature) {
 		return withHint(err, "get a signed bundle; --insecure-allow-unsigned accepts this one")
 	}
+	if here := filepath.Base(publicPath(defaultKey())); errors.Is(err, trust.ErrNoKey) && exists(here) {
+		return withHint(err, "there is an %s here: if it came separately from the bundle, or its fingerprint did, give --key %s", here, here)
+	}
 	return err
 }
 

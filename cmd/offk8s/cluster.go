@@ -144,7 +144,7 @@ func (a *app) openMirror(ctx context.Context, o clusterOptions, c *manifests.Clu
 		return nil, in, err
 	}
 	if len(keys) == 0 {
-		return nil, in, fmt.Errorf("bundle on the mirror: %w", trust.ErrNoKey)
+		return nil, in, explainOpen(fmt.Errorf("bundle on the mirror: %w", trust.ErrNoKey))
 	}
 	var pem strings.Builder
 	for _, k := range keys {

@@ -60,6 +60,7 @@ func (a *app) initCommand() *cobra.Command {
 			if err := hintExists(name, durable.Create(name, content, 0o644)); err != nil {
 				return err
 			}
+			a.notef(nextSteps[args[0]], name)
 			_, err := fmt.Fprintln(a.stdout, name)
 			return err
 		},
@@ -70,6 +71,12 @@ func (a *app) initCommand() *cobra.Command {
 	cmd.Flags().StringVar(&filled.VIP, "vip", "", "virtual address of the load balancers")
 	cmd.Flags().StringVar(&filled.Endpoint, "endpoint", "", "host:port of an external load balancer")
 	return cmd
+}
+
+// nextSteps are the words after the file, by its kind.
+var nextSteps = map[string]string{
+	"cluster": "in %[1]s, set mirror.url and mirror.caFingerprint to what offk8s serve prints, ssh.user, and the hosts if they are examples; then: offk8s plan -f %[1]s",
+	"pack":    "edit %[1]s, then: offk8s pack -f %[1]s",
 }
 
 func initText() string {
