@@ -134,7 +134,7 @@ func (t Topology) hosts(given []string) ([]Host, error) {
 		if t.rest != nil {
 			more = " or more"
 		}
-		return nil, fmt.Errorf("topology %q (%s): found %d hosts, want %d%s", t.Name, t.About, len(given), t.least, more)
+		return nil, fmt.Errorf("topology %q (%s): found hosts: %d, want %d%s", t.Name, t.About, len(given), t.least, more)
 	}
 	words := map[Role]string{RoleLoadBalancer: "lb", RoleControlPlane: "cp", RoleEtcd: "etcd", RoleWorker: "node"}
 	var errs []error

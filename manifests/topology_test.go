@@ -76,7 +76,7 @@ func TestNewClusterRefused(t *testing.T) {
 		want string
 	}{
 		{NewCluster{Topology: "huge"}, "want one of all-in-one, single"},
-		{NewCluster{Topology: "production", Hosts: three, VIP: "10.0.0.10"}, "found 3 hosts, want 6 or more"},
+		{NewCluster{Topology: "production", Hosts: three, VIP: "10.0.0.10"}, "found hosts: 3, want 6 or more"},
 		{NewCluster{Topology: "compact", Hosts: three}, "needs a VIP"},
 		{NewCluster{Topology: "single", Hosts: three, VIP: "10.0.0.10"}, "has no VIP"},
 		{NewCluster{Topology: "single", Hosts: three, Endpoint: "x:1"}, "has no balancer's endpoint"},

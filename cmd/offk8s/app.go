@@ -139,6 +139,9 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	if err := errors.Join(errs...); err != nil {
 		return withHint(usageError{err}, "%s", hint)
 	}
+	for _, m := range misspelt(cmd.Root()) {
+		a.warnf("%s sets no flag; did you mean %s?", m[0], m[1])
+	}
 	return nil
 }
 

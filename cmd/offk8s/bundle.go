@@ -268,7 +268,7 @@ func findBundle(args []string) ([]string, error) {
 	if len(args) > 0 {
 		return bundlePaths(args)
 	}
-	if name := os.Getenv("OFFK8S_BUNDLE"); name != "" {
+	if name := os.Getenv(bundleVariable); name != "" {
 		return bundlePaths([]string{name})
 	}
 	names, err := filepath.Glob("*.tar")

@@ -195,7 +195,7 @@ func nearestOf(got string, names []string) string {
 func setFromEnvironment(flags *pflag.FlagSet) error {
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
-		name := "OFFK8S_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		name := variableOf(f)
 		value, ok := os.LookupEnv(name)
 		if !ok || f.Changed || f.Name == "help" {
 			return
@@ -207,6 +207,44 @@ func setFromEnvironment(flags *pflag.FlagSet) error {
 		errs = append(errs, err)
 	})
 	return errors.Join(errs...)
+}
+
+// misspelt returns the variables of the environment that set no flag of any command, each
+// with the one that is meant. Variables that resemble none are those of other programs.
+func misspelt(root *cobra.Command) [][2]string {
+	names := []string{strings.TrimPrefix(bundleVariable, variablePrefix)}
+	add := func(f *pflag.Flag) { names = append(names, strings.TrimPrefix(variableOf(f), variablePrefix)) }
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(add)
+		cmd.PersistentFlags().VisitAll(add)
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+	}
+	walk(root)
+	var out [][2]string
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(e, "=")
+		rest, ours := strings.CutPrefix(name, variablePrefix)
+		if !ours || len(rest) < 4 || slices.Contains(names, rest) {
+			continue
+		}
+		if best, ok := strict.Nearest(rest, names); ok {
+			out = append(out, [2]string{name, variablePrefix + best})
+		}
+	}
+	return out
+}
+
+const (
+	variablePrefix = "OFFK8S_"
+	bundleVariable = variablePrefix + "BUNDLE" // names the bundle that no argument names
+)
+
+// variableOf returns the variable of the environment that sets f.
+func variableOf(f *pflag.Flag) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
 // checkEmpty returns an error for each flag of the command line with an empty
