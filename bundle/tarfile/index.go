@@ -189,7 +189,8 @@ func (s *scanner) read(n int64) ([]byte, error) {
 	if from := s.off - s.at; from >= 0 && from+n <= s.n {
 		return s.buf[from : from+n], nil
 	}
-	k, err := s.r.ReadAt(s.buf[:min(int64(len(s.buf)), s.size-s.off)], s.off)
+	// No more: where each member comes from a registry, a byte of it would fetch all.
+	k, err := s.r.ReadAt(s.buf[:n], s.off)
 	s.at, s.n = s.off, int64(k)
 	if s.n < n {
 		if err == nil || errors.Is(err, io.EOF) {
