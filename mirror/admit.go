@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
@@ -8,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/offk8s/offk8s/bundle/reader"
+	"github.com/offk8s/offk8s/mirror/files"
 )
 
 // parallelCheck is the size in bytes from which a check of a request counts
@@ -72,21 +74,22 @@ func (m *Mirror) hold(ctx context.Context, b *blob) (release func(), err error) 
 	return release, err
 }
 
-// admit returns when b may be sent: after a check found it good, with no change
-// of a bundle file since. It waits for this check, which goes before the
-// background scrub. unchanged returns an error if a file changed after admit, so
-// that the answer must not be completed.
+// admit returns when b may be sent: after a check found it good. It waits for this
+// check, which goes before the background scrub. unchanged looks at the bundle files; it
+// returns files.ErrChanged if one changed since the check, so that the answer must not be
+// completed.
 func (m *Mirror) admit(ctx context.Context, b *blob) (unchanged func() error, err error) {
 	for range maxRounds {
-		generation, err := m.watch.look()
-		if err != nil {
-			return nil, b.failure(err)
-		}
+		generation := m.watch.generation.Load()
 		switch b.known(generation) {
 		case good:
 			return func() error { return m.still(b, generation) }, nil
 		case bad:
-			return nil, b.failure(errDamaged)
+			// A file that was repaired or replaced shows it now.
+			if err := m.still(b, generation); !errors.Is(err, files.ErrChanged) {
+				return nil, cmp.Or(err, b.failure(errDamaged))
+			}
+			continue
 		}
 		c := m.checkNow(b)
 		select {
@@ -105,7 +108,7 @@ func (m *Mirror) admit(ctx context.Context, b *blob) (unchanged func() error, er
 func (m *Mirror) still(b *blob, generation int64) error {
 	now, err := m.watch.look()
 	if err == nil && now != generation {
-		err = errors.New("the bundle file changed while it was sent")
+		err = files.ErrChanged
 	}
 	if err != nil {
 		return b.failure(err)

@@ -196,34 +196,44 @@ func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 // blob keeps its connection for that time.
 func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) error {
 	b := m.routes.blobs[c.Digest]
-	if b == nil {
+	if b == nil || c.Verified {
 		return m.sender.Serve(w, r, c) // not from the bundle file
 	}
-	var unchanged func() error
 	release, err := m.hold(r.Context(), b)
 	if err == nil {
 		defer release()
-		unchanged, err = m.admit(r.Context(), b)
 	}
-	if err != nil {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(m.options.WriteTimeout))
+	checked := *c
+	for range maxRounds {
+		if err == nil {
+			checked.Unchanged, err = m.admit(r.Context(), b)
+		}
+		if err != nil {
+			return m.notSent(w, err)
+		}
+		err = m.sender.Serve(w, r, &checked)
+		if !errors.Is(err, files.ErrChanged) || errors.Is(err, files.ErrStorage) {
+			return err
+		}
+		err = nil // nothing was sent: check the file as it is now
 	}
+	return m.notSent(w, b.failure(errChanging))
+}
+
+// notSent answers a request whose blob must not be sent, and returns err.
+func (m *Mirror) notSent(w http.ResponseWriter, err error) error {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(m.options.WriteTimeout))
 	switch {
 	case errors.Is(err, context.Canceled):
 		// Without an answer net/http would send an empty one with status 200, which a
 		// client that closed only its own direction would take for the file.
 		refuse(w, http.StatusServiceUnavailable)
-		return err
 	case errors.Is(err, reader.ErrUnavailable):
 		files.Unavailable(w, err)
-		return err
-	case err != nil:
+	default:
 		http.Error(w, "this file is damaged in the bundle; see the mirror's log", http.StatusInternalServerError)
-		return err
 	}
-	checked := *c
-	checked.Unchanged = unchanged
-	return m.sender.Serve(w, r, &checked)
+	return err
 }
 
 // backend gives the registry its blobs.

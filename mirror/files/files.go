@@ -39,9 +39,11 @@ type Content struct {
 	Plain manifests.Descriptor
 	// Immutable content may be cached forever, because its URL names its digest.
 	Immutable bool
-	// Unchanged is called after the last stored bytes were read and before they are
-	// sent, unless it is nil. If it returns an error, the answer does not look
-	// complete.
+	// Verified bytes are in memory, where no change of a file reaches them.
+	Verified bool
+	// Unchanged is called before the status line is sent and, for large content, again
+	// after the last stored bytes were read and before they are sent, unless it is nil.
+	// If it returns an error, the answer does not look complete.
 	Unchanged func() error
 }
 
@@ -51,6 +53,10 @@ func (c *Content) unchanged() error {
 	}
 	return c.Unchanged()
 }
+
+// ErrChanged is what Unchanged returns if the bytes have to be checked again. If Serve
+// returns it without ErrStorage, it sent nothing.
+var ErrChanged = errors.New("the bundle file changed")
 
 // ErrStorage means that the bundle and not the client is at fault: its bytes are
 // unreadable, truncated or altered.
@@ -102,7 +108,7 @@ func choose(c *Content, r *http.Request) form {
 
 // Serve answers a GET or HEAD request with c. If it returns nil, the response is
 // complete. If it returns ErrStorage, the client received status 500, or its
-// connection was closed if the body had begun.
+// connection was closed if the body had begun. See ErrChanged too.
 func (s *Sender) Serve(w http.ResponseWriter, r *http.Request, c *Content) error {
 	s.extend(w)
 	f := choose(c, r)
@@ -117,13 +123,14 @@ func (s *Sender) Serve(w http.ResponseWriter, r *http.Request, c *Content) error
 		return unsatisfiable(w, f.size)
 	}
 	part.setHeader(w.Header(), f.size, status)
-	switch {
-	case f.decode:
-		return s.serveDecoded(w, r, c, part, status)
-	case r.Method == http.MethodHead || part.length > small:
-		err = s.sendLarge(w, r, c, part, status)
-	default:
+	if !f.decode && r.Method == http.MethodGet && part.length <= small {
 		err = s.sendSmall(w, r, c, part, status)
+	} else if err = c.unchanged(); err != nil {
+		err = notSent(w, err)
+	} else if f.decode {
+		return s.serveDecoded(w, r, c, part, status)
+	} else {
+		err = s.sendLarge(w, r, c, part, status)
 	}
 	if err != nil {
 		return fmt.Errorf("send %q: %w", c.Name, err)
@@ -203,12 +210,16 @@ func Unavailable(w http.ResponseWriter, err error) {
 	plainError(w, http.StatusServiceUnavailable, text)
 }
 
-// storageError answers with status 500, or 503 if the bytes may be readable later, and
-// returns ErrStorage. The header must not have been written.
-func storageError(w http.ResponseWriter, err error) error {
+// notSent answers with status 500, or 503 if the bytes may be readable later, and
+// returns ErrStorage. After ErrChanged it leaves the answer to the caller of Serve. The
+// header must not have been written.
+func notSent(w http.ResponseWriter, err error) error {
 	h := w.Header()
-	for _, name := range []string{"Etag", "Content-Encoding", "Content-Range", "Accept-Ranges"} {
+	for _, name := range []string{"Etag", "Content-Encoding", "Content-Length", "Content-Range", "Accept-Ranges"} {
 		h.Del(name)
+	}
+	if errors.Is(err, ErrChanged) {
+		return err
 	}
 	h.Set("Cache-Control", "no-store")
 	if errors.Is(err, reader.ErrUnavailable) {

@@ -28,7 +28,7 @@ func (s *Sender) sendSmall(w http.ResponseWriter, r *http.Request, c *Content, p
 		err = c.unchanged()
 	}
 	if err != nil {
-		return storageError(w, err)
+		return notSent(w, err)
 	}
 	w.WriteHeader(status)
 	to, ok := w.(io.ReaderFrom)
@@ -53,7 +53,7 @@ func (s *Sender) sendLarge(w http.ResponseWriter, r *http.Request, c *Content, p
 	if length > 0 {
 		for _, at := range []int64{start, start + length - 1} {
 			if err := readFull(c.Data, make([]byte, 1), at); err != nil {
-				return storageError(w, err)
+				return notSent(w, err)
 			}
 		}
 	}

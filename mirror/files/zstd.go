@@ -40,7 +40,7 @@ func (s *Sender) serveDecoded(w http.ResponseWriter, r *http.Request, c *Content
 	defer func() { <-s.decoders }()
 	d, err := decoder(io.NewSectionReader(c.Data, 0, c.Data.Size()))
 	if err != nil {
-		return storageError(w, fmt.Errorf("decode %q: %w", c.Name, err))
+		return notSent(w, fmt.Errorf("decode %q: %w", c.Name, err))
 	}
 	defer release(d)
 	buf := buffers.Get().(*[small]byte)
@@ -79,7 +79,7 @@ func (s *Sender) copyDecoded(w http.ResponseWriter, d io.Reader, c *Content, par
 		}
 		switch {
 		case err != nil && !started:
-			return storageError(w, fmt.Errorf("decode %q: %w", c.Name, err))
+			return notSent(w, fmt.Errorf("decode %q: %w", c.Name, err))
 		case err != nil:
 			return fmt.Errorf("decode %q: %w: %w", c.Name, ErrStorage, err)
 		case !whole && len(send) > 0 && at >= part.start+part.length:

@@ -202,6 +202,9 @@ func platform(d ocispec.Descriptor) string {
 // have that short name, find returns one that holds want, because the content is
 // the same in all of them.
 func (s *repositories) find(name, ns string, want digest.Digest) (*repository, error) {
+	if r := s.byName[name]; r != nil && ns == "" {
+		return r, nil // as most clients ask; the rest would find it too
+	}
 	if !validName(name) {
 		return nil, &apiError{http.StatusBadRequest, codeNameInvalid, fmt.Sprintf("repository name %q is not valid", name), nil}
 	}
@@ -274,7 +277,7 @@ func (r *repository) manifest(ref string) (*manifest, error) {
 	d := r.tags[ref]
 	if strings.Contains(ref, ":") {
 		d = digest.Digest(ref)
-		if err := d.Validate(); err != nil {
+		if err := validate(d); err != nil {
 			return nil, &apiError{http.StatusBadRequest, codeDigestInvalid, fmt.Sprintf("digest %q: %v", ref, err), nil}
 		}
 	}
