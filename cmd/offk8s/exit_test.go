@@ -332,3 +332,21 @@ cannot reach b.example: no such host (2 artifacts)
 		t.Errorf("changed %v", other)
 	}
 }
+
+// No host of a story has everything, as after an install.
+func TestPending(t *testing.T) {
+	for _, tt := range []struct {
+		o     installOptions
+		steps int
+		want  error
+	}{
+		{installOptions{dryRun: true, exitCode: true}, 1, quietError{exitPending}},
+		{installOptions{dryRun: true, exitCode: true}, 0, nil},
+		{installOptions{dryRun: true}, 1, nil},
+		{installOptions{exitCode: true}, 1, nil},
+	} {
+		if got := tt.o.pending(tt.steps); got != tt.want {
+			t.Errorf("%+v, %d steps: %v, want %v", tt.o, tt.steps, got, tt.want)
+		}
+	}
+}

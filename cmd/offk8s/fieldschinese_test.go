@@ -246,7 +246,7 @@ var fieldsChinese = map[string]string{
 	"endpoint is the host:port that users and, unless they have a proxy, nodes dial. If it is empty, it is that of the load balancers, or else the first control plane's address and port 6443.": "用户连接的 host:port，没有本地代理的节点也用它。为空时是负载均衡的地址，没有负载均衡时是第一个控制平面的地址和端口 6443",
 	"more names and addresses for the API's certificate":                                                         "API 证书中更多的域名和地址",
 	"how nodes and users reach several control planes":                                                           "节点和用户如何访问多个控制平面",
-	"mode is hosts, external or node-local. If it is empty and a host has the role load-balancer, it is hosts.":  "hosts（专用主机）、external（外部负载均衡）或 node-local（每个节点上的代理）。为空且有主机的角色是 load-balancer 时，为 hosts",
+	"mode is hosts, external or node-local. If it is empty and a host has the role load-balancer, it is hosts.":  "hosts（集群的主机）、external（外部负载均衡）或 node-local（每个节点上的代理）。为空且有主机的角色是 load-balancer 时，为 hosts",
 	"vip is the address that moves between the balancers.":                                                       "虚拟 IP，在负载均衡之间切换",
 	"port of the balancers; default 6443, or 8443 if a balancer is a control plane too":                          "负载均衡的端口；默认 6443，有负载均衡兼作控制平面时为 8443",
 	"interface gets the VIP; if it is empty, the interface with the host's address.":                             "配置虚拟 IP 的网卡；为空时是主机地址所在的网卡",

@@ -255,11 +255,15 @@ func (i *installation) apply(ctx context.Context, plan *installer.Plan) error {
 	if werr := i.runResult(report, i.run, end); err == nil {
 		err = werr
 	}
-	err = explain(err, report, i.cluster)
-	if err == nil && i.o.dryRun && i.o.exitCode && report.Pending() > 0 {
+	return cmp.Or(explain(err, report, i.cluster), i.o.pending(report.Pending()))
+}
+
+// pending returns the exit code of --exit-code for so many steps that a dry run would apply.
+func (o installOptions) pending(steps int) error {
+	if o.dryRun && o.exitCode && steps > 0 {
 		return quietError{exitPending}
 	}
-	return err
+	return nil
 }
 
 func takeOverFlag(cmd *cobra.Command, v *bool) {
