@@ -223,7 +223,8 @@ func Collect(ctx context.Context, env *step.Env, modules []string) (Facts, error
 			f.State = append(f.State, p)
 		}
 	}
-	if f.ListensOn("tcp", 2379) {
+	// Of a copy: the programs above write other fields.
+	if (Facts{Listening: f.Listening}).ListensOn("tcp", 2379) {
 		programs.Go(func() { f.Etcd = step.LocalEtcd().Members(ctx, env) })
 	}
 	programs.Wait()
