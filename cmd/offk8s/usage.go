@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -212,29 +213,32 @@ func setFromEnvironment(flags *pflag.FlagSet) error {
 // misspelt returns the variables of the environment that set no flag of any command, each
 // with the one that is meant. Variables that resemble none are those of other programs.
 func misspelt(root *cobra.Command) [][2]string {
-	names := []string{strings.TrimPrefix(bundleVariable, variablePrefix)}
-	add := func(f *pflag.Flag) { names = append(names, strings.TrimPrefix(variableOf(f), variablePrefix)) }
-	var walk func(*cobra.Command)
-	walk = func(cmd *cobra.Command) {
-		cmd.Flags().VisitAll(add)
-		cmd.PersistentFlags().VisitAll(add)
-		for _, c := range cmd.Commands() {
-			walk(c)
-		}
-	}
-	walk(root)
 	var out [][2]string
+	names := sync.OnceValue(func() []string { return variables(root) })
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")
 		rest, ours := strings.CutPrefix(name, variablePrefix)
-		if !ours || len(rest) < 4 || slices.Contains(names, rest) {
+		if !ours || len(rest) < 4 || slices.Contains(names(), rest) {
 			continue
 		}
-		if best, ok := strict.Nearest(rest, names); ok {
+		if best, ok := strict.Nearest(rest, names()); ok {
 			out = append(out, [2]string{name, variablePrefix + best})
 		}
 	}
 	return out
+}
+
+// variables returns the variables of the environment that offk8s knows, without their
+// prefix.
+func variables(cmd *cobra.Command) []string {
+	names := []string{strings.TrimPrefix(bundleVariable, variablePrefix)}
+	add := func(f *pflag.Flag) { names = append(names, strings.TrimPrefix(variableOf(f), variablePrefix)) }
+	cmd.Flags().VisitAll(add)
+	cmd.PersistentFlags().VisitAll(add)
+	for _, c := range cmd.Commands() {
+		names = append(names, variables(c)...)
+	}
+	return names
 }
 
 const (
