@@ -273,28 +273,6 @@ func TestT33FileShrinksWhileSending(t *testing.T) {
 	}
 }
 
-// If the file changes while it is sent, the answer must not look complete, nor
-// may one begin if the change comes before the first byte.
-func TestT33ChangeWhileSending(t *testing.T) {
-	changed := errors.New("changed")
-	for _, size := range []int{1, small, small + 1, piece, 2*piece + 5} {
-		content := random(size)
-		_, data := section(t, content)
-		for name, data := range map[string]*io.SectionReader{"file": data, "memory": io.NewSectionReader(bytes.NewReader(content), 0, int64(size))} {
-			url, errs := serve(t, NewSender(Options{}), &Content{
-				Digest: digest.FromBytes(content), Data: data, Unchanged: func() error { return changed },
-			})
-			resp, got, err := fetch(t, url)
-			if err == nil && resp.StatusCode == http.StatusOK {
-				t.Errorf("%s, %d bytes: %d of them with status 200 look like a good answer", name, size, len(got))
-			}
-			if err := <-errs; !errors.Is(err, ErrStorage) || !errors.Is(err, changed) {
-				t.Errorf("%s, %d bytes: error %v, want ErrStorage and its reason", name, size, err)
-			}
-		}
-	}
-}
-
 func zstdContent(t *testing.T, plain []byte) *Content {
 	t.Helper()
 	w, err := zstd.NewWriter(nil)
