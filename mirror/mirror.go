@@ -200,22 +200,20 @@ func (m *Mirror) send(w http.ResponseWriter, r *http.Request, c *files.Content) 
 		return m.sender.Serve(w, r, c) // not from the bundle file
 	}
 	release, err := m.hold(r.Context(), b)
-	if err == nil {
-		defer release()
+	if err != nil {
+		return m.notSent(w, err)
 	}
+	defer release()
 	checked := *c
 	for range maxRounds {
-		if err == nil {
-			checked.Unchanged, err = m.admit(r.Context(), b)
-		}
-		if err != nil {
+		if checked.Unchanged, err = m.admit(r.Context(), b); err != nil {
 			return m.notSent(w, err)
 		}
 		err = m.sender.Serve(w, r, &checked)
 		if !errors.Is(err, files.ErrChanged) || errors.Is(err, files.ErrStorage) {
 			return err
 		}
-		err = nil // nothing was sent: check the file as it is now
+		// Nothing was sent: check the file as it is now.
 	}
 	return m.notSent(w, b.failure(errChanging))
 }
