@@ -32,7 +32,7 @@ type limit struct {
 // connections that is a small amount, and more work is all that less of it brings.
 const (
 	crowd        = 256 // connections
-	crowdGarbage = 50  // percent
+	crowdGarbage = 20  // percent
 )
 
 // client is an address with open connections. Further ones wait in the order in
