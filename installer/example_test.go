@@ -83,6 +83,8 @@ func ExampleNewPlan() {
 	}
 	// Output:
 	// cluster lab, Kubernetes 1.36.3, bundle kubernetes-1.36
+	// hosts: 1, stages: 1, steps: 1
+	//   node-1: worker
 	//
 	// swap: no swap
 	//   node-1

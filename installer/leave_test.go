@@ -55,7 +55,8 @@ func TestHostAndStepsLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text strings.Builder
-	if err := plan.WriteText(&text); err != nil || !strings.Contains(text.String(), "undo everything that offk8s changed") {
+	if err := plan.WriteText(&text); err != nil || !strings.Contains(text.String(), "undo everything that offk8s changed") ||
+		!strings.Contains(text.String(), ": leaves the cluster\n") {
 		t.Errorf("plan, error %v:\n%s", err, text.String())
 	}
 	trees := func() map[string]string {

@@ -226,11 +226,11 @@ func (p *Plan) Steps() int {
 	return n
 }
 
-// WriteText writes the plan for people. Steps of a stage that read the same on several
+// WriteText writes the plan for people, with a summary first. Steps of a stage that read the same on several
 // hosts are written once; those of one host are in order.
 func (p *Plan) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "cluster %s, Kubernetes %s, bundle %s\n", p.Cluster, p.Kubernetes, p.Bundle)
+	p.writeSummary(b)
 	for _, st := range p.Stages {
 		fmt.Fprintf(b, "\n%s: %s%s\n", st.Name, st.Title, st.order())
 		hosts := st.Hosts

@@ -40,6 +40,8 @@ func TestPlan(t *testing.T) {
 	})
 	p := l.plan(files("one"), onlyFirst, stage.Stage{Name: "gate only"}, each("none", func(manifests.Host) []step.Item { return nil }))
 	const want = `cluster lab, Kubernetes 1.36.3, bundle b
+hosts: 2, stages: 2, steps: 5
+  all hosts (2): worker
 
 one: the one
   all hosts (2)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/stage"
 	"github.com/offk8s/offk8s/installer/step"
 )
@@ -143,6 +144,35 @@ func describe(it step.Item) string {
 
 func describeGate(when string, g stage.Gate) string {
 	return fmt.Sprintf("gate %s, seen from %s: %s", when, strings.Join(g.On, " or "), g.Item.Step.Describe())
+}
+
+// writeSummary writes the size of the plan and its hosts by their roles; those that have
+// the same are on one line.
+func (p *Plan) writeSummary(w io.Writer) {
+	hosts := p.hosts()
+	fmt.Fprintf(w, "cluster %s, Kubernetes %s, bundle %s\n", p.Cluster, p.Kubernetes, p.Bundle)
+	fmt.Fprintf(w, "hosts: %d, stages: %d, steps: %d\n", len(hosts), len(p.Stages), p.Steps())
+	var kinds []string
+	having := map[string][]string{}
+	for _, h := range hosts {
+		roles := p.roles(h)
+		if having[roles] == nil {
+			kinds = append(kinds, roles)
+		}
+		having[roles] = append(having[roles], h)
+	}
+	for _, roles := range kinds {
+		fmt.Fprintf(w, "  %s: %s\n", hostList(having[roles], hosts), roles)
+	}
+}
+
+// roles names the roles of a host, sorted; a host that is not in cluster.yaml is leaving.
+func (p *Plan) roles(host string) string {
+	i := slices.IndexFunc(p.members, func(m facts.Member) bool { return m.Name == host })
+	if i < 0 {
+		return "leaves the cluster"
+	}
+	return strings.Join(slices.Sorted(slices.Values(p.members[i].Roles)), ", ")
 }
 
 // hosts returns the hosts of the plan in the order of their first stage.

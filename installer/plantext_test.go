@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/installer/agent"
+	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/step"
 )
 
@@ -42,7 +43,10 @@ func TestPlanTextGroups(t *testing.T) {
 	file := func(p, why string) step.Item {
 		return step.Item{ID: p, Why: why, Step: &step.File{Path: p, Mode: 0o644}}
 	}
-	p := &Plan{Cluster: "c", Bundle: "b", Kubernetes: "1.36.3", Stages: []PlanStage{
+	worker := []string{"worker"}
+	p := &Plan{Cluster: "c", Bundle: "b", Kubernetes: "1.36.3", members: []facts.Member{
+		{Name: "cp-1", Roles: []string{"etcd", "control-plane"}}, {Name: "w-1", Roles: worker}, {Name: "w-2", Roles: worker},
+	}, Stages: []PlanStage{
 		{Name: "one", Title: "the one", Hosts: []PlanHost{
 			{Host: "cp-1", Items: []step.Item{file("/a", ""), file("/cp", ""), file("/z", "")}},
 			{Host: "w-1", Items: []step.Item{file("/a", ""), file("/w", "because"), file("/z", "")}},
@@ -51,6 +55,9 @@ func TestPlanTextGroups(t *testing.T) {
 		{Name: "two", Title: "the two", Hosts: []PlanHost{{Host: "w-2", Items: []step.Item{file("/b", "")}}}},
 	}}
 	const want = `cluster c, Kubernetes 1.36.3, bundle b
+hosts: 3, stages: 2, steps: 10
+  cp-1: control-plane, etcd
+  w-1, w-2 (2): worker
 
 one: the one
   all hosts (3)
@@ -74,6 +81,8 @@ two: the two
 		t.Errorf("text (-want +got):\n%s", diff)
 	}
 	const wantOne = `cluster c, Kubernetes 1.36.3, bundle b
+hosts: 1, stages: 1, steps: 3
+  cp-1: control-plane, etcd
 
 one: the one
   cp-1

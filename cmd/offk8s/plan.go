@@ -19,8 +19,9 @@ runs the operating system given as "os:", or the first one in the bundle if ther
 none. It refuses everything that install refuses without connecting to a host;
 install --dry-run also checks the hosts and reports what differs.
 
-Steps of a stage that read the same on several hosts are printed once, with HOST for the
-name of each host; --host prints those of one host, all in order. --graph prints a picture
+A summary comes first: the hosts by their roles, the number of stages and steps. Steps of
+a stage that read the same on several hosts are printed once, with HOST for the name of
+each host; --host prints those of one host, all in order. --graph prints a picture
 of the topology instead, as SVG, from cluster.yaml alone; --ports prints the ports that
 firewalls between the hosts have to let through.
 
