@@ -51,6 +51,9 @@ func complete(cmd *cobra.Command) {
 			for _, v := range values(cmd) {
 				out = append(out, done+v)
 			}
+			if f.Name == "version" && strings.Count(typed, ".") > 1 {
+				out = fromCatalog(patchNames)(cmd)
+			}
 			return out, cobra.ShellCompDirectiveNoFileComp
 		})
 	}
@@ -83,6 +86,15 @@ func versionNames(cat *catalog.Catalog) []string {
 		out = append(out, r.Minor)
 	}
 	slices.Reverse(out) // the newest is wanted most often
+	return out
+}
+
+// patchNames returns the patches of all minors, which are too many to offer at once.
+func patchNames(cat *catalog.Catalog) []string {
+	var out []string
+	for _, r := range cat.Versions() {
+		out = append(out, r.PatchVersions()...)
+	}
 	return out
 }
 

@@ -117,7 +117,7 @@ func findField(path string) (fields.Field, error) {
 	d := documents[0]
 	for _, x := range documents {
 		rest, ok := strings.CutPrefix(path, x.name+".")
-		if path == x.name {
+		if path == x.name || path == x.file {
 			return fields.Field{Path: x.file, Type: "object", Fields: x.fields()}, nil
 		}
 		if ok {

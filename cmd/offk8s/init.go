@@ -11,6 +11,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/manifests"
+	"github.com/offk8s/offk8s/manifests/strict"
 )
 
 func (a *app) initCommand() *cobra.Command {
@@ -31,6 +32,9 @@ func (a *app) initCommand() *cobra.Command {
 				if len(args) == 1 {
 					return withHint(fmt.Errorf("found %q, %w", args[0], err), "%s", nearestOf(args[0], cmd.ValidArgs))
 				}
+				if len(args) == 2 && slices.Contains(cmd.ValidArgs, args[0]) {
+					return withHint(err, "%s", argumentHint(cmd, args[1]))
+				}
 				return err
 			}
 			return nil
@@ -46,7 +50,10 @@ func (a *app) initCommand() *cobra.Command {
 				return withHint(usagef("init cluster: --hosts, --vip and --endpoint need --topology"), "offk8s init --help lists the topologies")
 			} else if fill {
 				var err error
-				if content, err = filled.Write(); err != nil {
+				content, err = filled.Write()
+				if _, ok := errors.AsType[*strict.Error](err); ok { // says what to write
+					return usagef("init cluster: %v", err)
+				} else if err != nil {
 					return withHint(usagef("init cluster: %v", err), "offk8s init --help lists the topologies")
 				}
 			}

@@ -264,6 +264,8 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, withHint(fmt.Errorf("serve: %w", err), "is another offk8s serve running? %s HOST:PORT uses another port", flag)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, withHint(fmt.Errorf("serve: %w", err), "%s needs an address of this machine; :PORT listens on all of them", flag)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, withHint(fmt.Errorf("serve: %w", err), "ports below 1024 need root or the unit of --install-unit; %s HOST:PORT uses another one", flag)
 	case err != nil:

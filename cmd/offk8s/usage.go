@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -39,6 +40,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		if i := slices.IndexFunc(names, long); i >= 0 {
 			hint = fmt.Sprintf("did you mean --%s?", names[i])
+		} else if ours := otherFlags[unknown.GetSpecifiedName()]; ours != "" && slices.Contains(names, strings.Fields(ours)[0]) {
+			hint = fmt.Sprintf("did you mean --%s?", ours)
 		} else if said := otherLetters[short]; said != "" {
 			hint = said
 		}
@@ -116,22 +119,29 @@ var otherNames = map[string]string{
 	"status":  "offk8s doctor checks hosts and mirror, offk8s state show describes the cluster's keys, offk8s logs HOST shows what services say",
 	"check":   checks, "validate": checks,
 	"list": lists, "ls": lists, "show": lists, "images": lists,
-	"get":      "offk8s kubeconfig prints the credential for kubectl, which has that command",
+	"get": credentials, "kubectl": credentials,
 	"download": packs, "pull": packs, "build": packs, "fetch": packs,
 	"backup": "offk8s state export writes the state of a cluster to one sealed file", "mirror": "offk8s serve is the mirror",
 }
 
 // otherLetters are short flags of other tools.
 var otherLetters = map[string]string{
-	"V": "offk8s --version prints the version; -v is more detail", "o": "--format json or yaml is the form of the result",
+	"k": "--key FILE names the public key", "V": "offk8s --version prints the version; -v is more detail", "o": "--format json or yaml is the form of the result",
+}
+
+// otherFlags are long flags of other tools, with the ones of offk8s that do the same.
+var otherFlags = map[string]string{
+	"json": "format json", "yaml": "format yaml", "port": "listen", "address": "listen", "config": "file", "public-key": "key",
+	"kubernetes-version": "version", "kube-version": "version", "distro": "os", "platform": "arch", "network": "cni",
 }
 
 const (
-	installs = "offk8s install makes the cluster what cluster.yaml says; offk8s plan shows the steps"
-	resets   = "offk8s reset undoes install"
-	checks   = "offk8s verify checks a bundle, offk8s plan a cluster.yaml, offk8s doctor the hosts"
-	lists    = "offk8s inspect lists a bundle, offk8s versions those that can be packed"
-	packs    = "offk8s pack downloads everything into a bundle"
+	installs    = "offk8s install makes the cluster what cluster.yaml says; offk8s plan shows the steps"
+	resets      = "offk8s reset undoes install"
+	checks      = "offk8s verify checks a bundle, offk8s plan a cluster.yaml, offk8s doctor the hosts"
+	lists       = "offk8s inspect lists a bundle, offk8s versions those that can be packed"
+	credentials = "offk8s kubeconfig prints the credential for kubectl"
+	packs       = "offk8s pack downloads everything into a bundle"
 )
 
 // argumentError describes arguments that a command does not take.
@@ -159,7 +169,22 @@ func argumentError(cmd *cobra.Command, args []string, err error) error {
 	if cmd.Flags().Lookup(args[extra]) != nil {
 		return withHint(err, "did you mean --%s?", args[extra])
 	}
-	return err
+	return withHint(err, "%s", argumentHint(cmd, args[extra]))
+}
+
+// argumentHint returns the flag that takes a file that was given as an argument, "" for
+// another argument.
+func argumentHint(cmd *cobra.Command, arg string) string {
+	has := func(name string) bool { return cmd.Flags().Lookup(name) != nil }
+	switch ext := filepath.Ext(arg); {
+	case has("file") && (ext == ".yaml" || ext == ".yml"):
+		return "did you mean -f " + arg + "?"
+	case has("output") && slices.Contains([]string{".tar", ".key", ".yaml", ".yml"}, ext):
+		return "did you mean -o " + arg + "?"
+	case has("mirror") && ext == ".tar":
+		return "offk8s serve serves the bundle; cluster.yaml has its URL"
+	}
+	return ""
 }
 
 // exclude makes cmd refuse more than one of these flags.
