@@ -380,7 +380,7 @@ func TestProgramOfAnotherMachineIsNotSent(t *testing.T) {
 		Dial:   func(_ context.Context, h manifests.Host) (host.Host, error) { return l.hosts[h.Name], nil },
 		Binary: func(string) (string, error) { return elfFile(t, elf.EM_X86_64), nil },
 	})
-	if err == nil || !strings.Contains(err.Error(), "is for EM_X86_64, want EM_AARCH64") {
+	if err == nil || !strings.Contains(err.Error(), "found EM_X86_64, want EM_AARCH64") {
 		t.Errorf("error %v", err)
 	}
 	if _, ok := l.hosts["a"].File(installer.AgentPath); ok {

@@ -6,12 +6,16 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io/fs"
 )
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
 // ErrDynamic means that a binary needs libraries of the host that it runs on.
 var ErrDynamic = errors.New("is dynamically linked, want a static program")
+
+// ErrMachine means that a file is not a program, or one of another architecture.
+var ErrMachine = errors.New("is not a Linux program of that architecture")
 
 // Check returns an error unless path is a statically linked executable for
 // linux/arch. arch is Go's name: "amd64" or "arm64".
@@ -44,12 +48,14 @@ func open(path, arch string) (*elf.File, error) {
 		return nil, fmt.Errorf("cannot be checked: architecture %q is not known", arch)
 	}
 	f, err := elf.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("is not an ELF file: %w", err)
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: not an ELF file: %w", ErrMachine, err)
 	}
 	if f.Machine != want || f.Class != elf.ELFCLASS64 {
 		f.Close()
-		return nil, fmt.Errorf("is for %s, want %s", f.Machine, want)
+		return nil, fmt.Errorf("%w: found %s, want %s", ErrMachine, f.Machine, want)
 	}
 	return f, nil
 }

@@ -45,6 +45,7 @@ var exitCases = []struct {
 	{"input of resolve", bundle.ErrInput, 2, "offk8s versions"},
 	{"a file of pack.yaml is missing", errors.Join(bundle.ErrInput, fs.ErrNotExist), 2, "the directory in which pack runs"},
 	{"own build is dynamic", errors.Join(bundle.ErrInput, selfbin.ErrDynamic), 2, "make build"},
+	{"binary of another architecture", errors.Join(bundle.ErrInput, selfbin.ErrMachine), 2, "make dist"},
 	{"no binary for an architecture", errors.Join(bundle.ErrInput, bundle.ErrNoSelf), 2, "--self"},
 	{"redirect into a private network", fetch.ErrPrivate, 1, "--allow-private-upstreams"},
 	{"Docker configuration", fetch.ErrCredentials, 1, "DOCKER_CONFIG"},
@@ -144,7 +145,7 @@ func TestExitCodes(t *testing.T) {
 var remediesInPage = map[string][]string{
 	"is not in the catalog":             {"input of resolve"},
 	"is dynamically linked":             {"own build is dynamic"},
-	"no binary for another":             {"no binary for an architecture"},
+	"no binary for another":             {"no binary for an architecture", "binary of another architecture"},
 	"leads into a private network":      {"redirect into a private network"},
 	"credentials of a registry":         {"Docker configuration"},
 	"the apt archive of":                {"apt archive unknown"},

@@ -27,10 +27,10 @@ the width of the terminal; --wide has whole digests, and the paths on the mirror
 
 Exit status: 0 done; 2 nothing matches --kind and --name; 4 the bundle is bad; 5 not signed
 by a known key.`,
-		Example: `  offk8s inspect --key offk8s.pub b.tar
-  offk8s inspect --kind image,file b.tar
-  offk8s inspect --name '*coredns*' --wide b.tar
-  offk8s inspect --format json b.tar`,
+		Example: `  offk8s inspect --key offk8s.pub kubernetes-1.36.tar
+  offk8s inspect --kind image,file kubernetes-1.36.tar
+  offk8s inspect --name '*coredns*' --wide kubernetes-1.36.tar
+  offk8s inspect --format json kubernetes-1.36.tar`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {

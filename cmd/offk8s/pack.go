@@ -86,9 +86,9 @@ Exit status: 0 done; 2 usage or configuration; 3 some artifacts failed, listed;
 4 an artifact or the metadata of a repository does not match its digest or signature;
 5 refused by --require or by the program of --scan-exec; 11 cache in use; 12 wrong passphrase.`,
 		Example: `  offk8s pack --version 1.36
-  offk8s pack --version 1.16 --arch amd64 --os centos-7 -o b.tar --key offk8s.key
+  offk8s pack --version 1.16 --arch amd64 --os centos-7 -o site-a.tar --key offk8s.key
   offk8s pack -f pack.yaml --rewrite registry.k8s.io=registry.example.com/k8s
-  offk8s pack --version 1.36 -o /media/stick/b.tar --split 700MiB
+  offk8s pack --version 1.36 -o /media/stick/kubernetes-1.36.tar --split 700MiB
   offk8s pack --version 1.36 -o delta.tar --base kubernetes-1.36.tar --sequence 2
   offk8s pack --version 1.36 --image docker.io/library/nginx:1.29 \
     --chart https://kubernetes.github.io/ingress-nginx/ingress-nginx:4.13.3

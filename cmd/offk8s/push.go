@@ -49,7 +49,8 @@ registry on this machine.
 
 Exit status: 0 pushed; 4 the bundle is bad; 5 it is not signed by a known key.`,
 		Example: `  offk8s push --key offk8s.pub kubernetes-1.36.tar harbor.example/offk8s
-  offk8s push --key offk8s.pub --ca registry-ca.crt b.tar 10.0.0.9:5000/site-a`,
+  offk8s push --key offk8s.pub --ca registry-ca.crt kubernetes-1.36.tar \
+    10.0.0.9:5000/site-a`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !exists(args[0]) && exists(args[1]) {

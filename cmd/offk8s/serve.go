@@ -64,8 +64,8 @@ While the registry is away, what is not in the cache answers 503.
 Several bundles are served as one; install uses the first. The base of a delta is only
 read, not served. If two have different
 content under one name, serve names it and ends. On SIGHUP, serve opens tarballs that
-were replaced (mv new.tar b.tar); --watch does so by itself. Clients that pull from the
-old one get all of it. A tarball that cannot be served is logged and ignored. SIGHUP
+were replaced (mv new.tar kubernetes-1.36.tar); --watch does so by itself. Clients that
+pull from the old one get all of it. A tarball that cannot be served is logged and ignored. SIGHUP
 also loads --htpasswd, --client-ca and the certificate again, which --tls-cert does
 whenever its file changes, and opens the access log again.
 
@@ -81,10 +81,12 @@ example serve as a service.
 
 Exit status: 0 stopped by a signal; 4 the bundle is bad; 5 it is not signed by a known
 key, or it has expired (with --require-fresh).`,
-		Example: `  offk8s serve --key offk8s.pub b.tar
-  offk8s serve --key offk8s.pub --listen 0.0.0.0:8443 --state /var/lib/offk8s-mirror b.tar
+		Example: `  offk8s serve --key offk8s.pub kubernetes-1.36.tar
+  offk8s serve --key offk8s.pub --listen 0.0.0.0:8443 --state /var/lib/offk8s-mirror \
+    kubernetes-1.36.tar
   offk8s serve --key offk8s.pub --from oci://harbor.example/offk8s
-  offk8s serve --key offk8s.pub --watch --access-log access.json a.tar b.tar`,
+  offk8s serve --key offk8s.pub --watch --access-log access.json \
+    kubernetes-1.29.tar kubernetes-1.36.tar`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.printUnit || o.installUnit {
