@@ -38,6 +38,7 @@ func main() {
 type world struct {
 	dir, bin string
 	env      []string
+	began    time.Time
 }
 
 func demo(ctx context.Context, out string) error {
@@ -46,7 +47,7 @@ func demo(ctx context.Context, out string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	w := &world{dir: dir, bin: filepath.Join(dir, "offk8s")}
+	w := &world{dir: dir, bin: filepath.Join(dir, "offk8s"), began: time.Now()}
 	// Keys, cache and state are in dir, apart from those of the user.
 	w.env = append(foreign(os.Environ()), "HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_CACHE_HOME="+dir+"/cache",
 		"XDG_STATE_HOME="+dir+"/state", "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -271,8 +272,9 @@ mirror.caFingerprint. Then, in another terminal:
 
 // keep copies the results to out.
 func (w *world) keep(out string) error {
+	took := time.Since(w.began).Round(time.Second)
 	if out == "" {
-		fmt.Println("\ndemo: done; `make demo OUT=DIR` keeps the bundle, the public key and the cluster.yaml")
+		fmt.Printf("\ndemo: done in %s; `make demo OUT=DIR` keeps the bundle, the public key and the cluster.yaml\n", took)
 		return nil
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
@@ -287,7 +289,7 @@ func (w *world) keep(out string) error {
 			return err
 		}
 	}
-	fmt.Printf("\ndemo: done; kept in %s: %s\n", out, strings.Join(kept, ", "))
+	fmt.Printf("\ndemo: done in %s; kept in %s: %s\n", took, out, strings.Join(kept, ", "))
 	fmt.Printf(next, out)
 	return nil
 }
