@@ -363,36 +363,6 @@ func (o packOptions) check(m manifests.Manifest) []error {
 	return append(errs, o.scan.check(), checkOutput(o.output))
 }
 
-// checkOutput returns an error unless a file with the name of --output can be written.
-func checkOutput(output string) error {
-	if st, err := os.Stat(output); err == nil && st.IsDir() {
-		return fmt.Errorf("--output %q: is a directory, want the name of a file", output)
-	}
-	if st, err := os.Stat(filepath.Dir(output)); err != nil || !st.IsDir() {
-		return fmt.Errorf("--output %q: there is no directory %q", output, filepath.Dir(output))
-	}
-	return nil
-}
-
-// replaces reports whether a bundle that is written to output takes the place of the one
-// that name leads to. The directories may have several names. A link at output is replaced
-// itself; one at name leads to its file.
-func replaces(output, name string) bool {
-	path, _, err := bundle.Locate(name)
-	if err != nil {
-		return false
-	}
-	target, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		target = path // a bundle in parts
-	}
-	return slices.ContainsFunc([]string{path, target}, func(p string) bool {
-		a, aerr := os.Stat(filepath.Dir(p))
-		b, berr := os.Stat(filepath.Dir(output))
-		return aerr == nil && berr == nil && os.SameFile(a, b) && filepath.Base(p) == filepath.Base(output)
-	})
-}
-
 // created returns the time of a new Lock: SOURCE_DATE_EPOCH if it is set, else now.
 func created() time.Time {
 	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
