@@ -14,6 +14,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/installer"
+	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/facts"
 	"github.com/offk8s/offk8s/installer/kube"
 	"github.com/offk8s/offk8s/installer/stage"
@@ -216,7 +217,9 @@ func (a *app) resetLocal(ctx context.Context, o resetOptions) (err error) {
 	if err = errors.Join(err, fleet.Close()); err != nil {
 		return err
 	}
-	if i != nil {
+	if i == nil {
+		a.notef("nothing of offk8s was found here: this host has no journal in %s", agent.StateDir)
+	} else {
 		here.Name, here.Hosts[0].Name = i.Cluster, i.Host
 		for _, l := range losses(clusterOf(i), []string{i.Host}) {
 			a.warnf("%s", l)

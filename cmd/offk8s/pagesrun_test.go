@@ -31,7 +31,7 @@ var elsewhere = []struct{ words, file, text string }{
 	{"offk8s drill", "test/e2e/RESULTS.md", "1.36.3-six, install of six bare hosts with its drill"},
 	{"offk8s rotate", "installer/stage/rotate_test.go", "func TestRotateKeyKilledAnywhere"},
 	{"offk8s doctor", "cmd/offk8s/doctor_test.go", "func TestDiagnosis"},
-	{"offk8s reset --local", "cmd/offk8s/testdata/script/ticket_local.txtar", "reset --local"},
+	{"offk8s reset --local", "cmd/offk8s/testdata/script/reset_local.txtar", "alone NODE 0 reset --local"},
 	{"offk8s reset", "test/e2e/install_test.go", `"reset", "-f"`},
 	{"offk8s state import --from", "test/e2e/install_test.go", `"--from", cps[`},
 	{"offk8s serve --install-unit", "cmd/offk8s/serve_test.go", "installUnit("},

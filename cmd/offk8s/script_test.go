@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds:                scriptCommands,
+		Condition:           conditionHere,
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars, shared.env...)
 			env.Vars = append(env.Vars, "HOME="+env.WorkDir+"/home", "SOURCE_DATE_EPOCH=1735689600")

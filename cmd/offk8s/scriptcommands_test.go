@@ -36,6 +36,7 @@ import (
 // scriptCommands are the commands that scripts have beside testscript's own.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exit":       scriptExit,
+	"alone":      scriptAlone,
 	"upstream":   scriptUpstream,
 	"sign-image": scriptSignImage,
 	"swap":       scriptSwap,
@@ -59,6 +60,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"state":      scriptState,
 	"api":        scriptAPI,
 	"installed":  scriptInstalled,
+	"pretend":    scriptPretend,
 	"at-a-time":  scriptAtATime,
 	"rate":       scriptRate,
 
@@ -76,9 +78,13 @@ func need(ts *testscript.TestScript, ok bool, usage string) {
 // scriptExit: exit CODE ARGS… runs offk8s and demands its exit code.
 func scriptExit(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) > 1, "exit CODE ARGS…")
-	got := exitCode(ts.Exec("offk8s", args[1:]...))
-	if want := args[0]; strconv.Itoa(got) != want {
-		ts.Fatalf("offk8s %s: exit status %d, want %s", strings.Join(args[1:], " "), got, want)
+	demand(ts, args[0], ts.Exec("offk8s", args[1:]...), strings.Join(args[1:], " "))
+}
+
+// demand fails the script unless offk8s, with these arguments, ended with the exit code want.
+func demand(ts *testscript.TestScript, want string, err error, args string) {
+	if got := exitCode(err); strconv.Itoa(got) != want {
+		ts.Fatalf("offk8s %s: exit status %d, want %s", args, got, want)
 	}
 }
 

@@ -62,6 +62,7 @@ type storyHost struct {
 	root, address string
 	gauge         *gauge                           // counts connections that begin
 	systemd       atomic.Pointer[steptest.Systemd] // nil unless the host is installed
+	kinds         step.Kinds                       // of the command pretend, else nil
 }
 
 func (h *storyHost) login(c net.Conn, conf *ssh.ServerConfig) {
@@ -152,7 +153,7 @@ func (h *storyHost) run(argv []string, ch io.ReadWriter, stderr io.Writer) error
 		_, err = ch.Write(b)
 		return err
 	case line == installer.AgentPath+" agent":
-		return agent.Serve(context.Background(), stdin, factsWriter{ch, h.address}, agent.Options{Root: h.root, Run: h, HTTP: h, Probe: noStations})
+		return agent.Serve(context.Background(), stdin, factsWriter{ch, h.address}, agent.Options{Root: h.root, Run: h, HTTP: h, Kinds: h.kinds, Probe: noStations})
 	case strings.Contains(line, "uname -m"):
 		h.gauge.work()()
 		fmt.Fprint(ch, "x86_64\nnone\n") // an upload follows

@@ -21,7 +21,6 @@ var flagElsewhere = map[string]struct{ file, text string }{
 	"offk8s install --allow-downgrade":        {"installer/agent/trust_test.go", "AllowDowngrade = true"},
 	"offk8s install --forget":                 {"installer/stage/leave_test.go", "func TestForget("},
 	"offk8s install --passphrase-file":        {"test/e2e/install_test.go", `"--passphrase-file", "/root/ticket-passphrase"`},
-	"offk8s install --state-passphrase-file":  {"test/e2e/install_test.go", `"--state-passphrase-file", pass`},
 	"offk8s install --wait":                   {"installer/alone_test.go", "Wait: time.Hour"},
 	"offk8s serve --install-unit":             {"cmd/offk8s/serve_test.go", "installUnit("},
 	"offk8s serve --metrics":                  {"mirror/server_test.go", "Admin: admin"},
@@ -31,10 +30,6 @@ var flagElsewhere = map[string]struct{ file, text string }{
 	"offk8s pack --allow-private-upstreams":   {"bundle/fetch/private_test.go", "AllowPrivate: true"},
 	"offk8s lock --allow-private-upstreams":   {"bundle/fetch/private_test.go", "AllowPrivate: true"},
 }
-
-// flagNowhere are the flags whose effect no test shows: reset --local undoes the machine of
-// the test, and install --no-drill needs a cluster of several hosts that runs.
-var flagNowhere = map[string]bool{"offk8s reset --local": true, "offk8s install --no-drill": true}
 
 // used has the commands and "command --flag" that stories use. A usage error shows no
 // effect of a flag, so that its flags do not count.
@@ -72,7 +67,7 @@ func TestEveryCommandHasAStory(t *testing.T) {
 		eachFlag(cmd, func(f *pflag.Flag) {
 			use := path + " --" + f.Name
 			known[use] = true
-			if e, ok := flagElsewhere[use]; seen[use] == (ok || flagNowhere[use]) {
+			if e, ok := flagElsewhere[use]; seen[use] == ok {
 				t.Errorf("%s: used in a story: %t, exception: %q", use, seen[use], e)
 			}
 		})
@@ -143,6 +138,8 @@ func scriptArguments(words []string) (args []string, code string) {
 		return words[2:], ""
 	case len(words) > 2 && words[0] == "exit":
 		return words[2:], words[1]
+	case len(words) > 3 && words[0] == "alone":
+		return words[3:], words[2]
 	case len(words) > 2 && words[0] == "rate":
 		return words[2:], ""
 	case len(words) > 4 && words[0] == "kill-at":
