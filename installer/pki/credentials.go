@@ -179,11 +179,19 @@ func openCA(dir stateDir, name, commonName string, now time.Time) (pair, error) 
 	if err != nil {
 		return pair{}, err
 	}
-	if p.cert == nil {
+	switch {
+	case p.cert == nil && p.key == nil:
 		if p, err = newCA(commonName); err != nil {
 			return pair{}, err
 		}
 		return p, dir.writePair(name, p)
+	case p.cert == nil || p.key == nil: // a new one would end the trust in the old one, and write over its key
+		found, missing := name+".crt", name+".key"
+		if p.cert == nil {
+			found, missing = missing, found
+		}
+		return pair{}, fmt.Errorf("authority %q in %q: %s is there and %s is not: copy the whole directory again, or remove %[3]s if nobody trusts the authority yet",
+			name, dir.path, found, missing)
 	}
 	cert, _, err := parsePair(p)
 	if err != nil {

@@ -497,3 +497,26 @@ func TestWildcardName(t *testing.T) {
 		t.Error("the wildcard stands for two labels")
 	}
 }
+
+// A half copied directory is an error: a new authority would end the trust in the old one.
+func TestHalfAnAuthority(t *testing.T) {
+	for lost, left := range map[string]string{"mirror-ca.key": "mirror-ca.crt", "mirror-ca.crt": "mirror-ca.key"} {
+		dir := t.TempDir()
+		if _, err := MirrorCA(dir, []string{"dmz"}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := os.ReadFile(filepath.Join(dir, left))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(dir, lost)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := MirrorCA(dir, []string{"dmz"}, time.Now()); err == nil || !strings.Contains(err.Error(), left+" is there and "+lost+" is not") {
+			t.Errorf("without %s: %v", lost, err)
+		}
+		if now, err := os.ReadFile(filepath.Join(dir, left)); err != nil || !bytes.Equal(now, kept) {
+			t.Errorf("without %s, %s changed: %v", lost, left, err)
+		}
+	}
+}
