@@ -106,7 +106,7 @@ func (t *Tarball) compose(m ocispec.Manifest) error {
 			return fmt.Errorf("%s: %w: layer %s: %w", t.Reference, reader.ErrMismatch, d.Digest, err)
 		}
 		if d.Size > t.cache.limit {
-			return fmt.Errorf("%s: a blob of the bundle has %d bytes, the cache %d", t.Reference, d.Size, t.cache.limit)
+			return fmt.Errorf("%s: %w: a blob of the bundle has %d bytes, the cache %d", t.Reference, ErrSmallCache, d.Size, t.cache.limit)
 		}
 		member := d.Annotations[annotationMember]
 		if member == "" {
@@ -124,6 +124,9 @@ func (t *Tarball) compose(m ocispec.Manifest) error {
 // manifest returns the manifest of the bundle, which nothing vouches for.
 func (t *Tarball) manifest(ctx context.Context, tag string) (m ocispec.Manifest, err error) {
 	resp, err := t.get(ctx, "manifests/"+tag, ocispec.MediaTypeImageManifest)
+	if answer, ok := errors.AsType[*transport.Error](err); ok && answer.StatusCode == http.StatusNotFound {
+		return m, fmt.Errorf("%s: %w", t.Reference, ErrNoBundle)
+	}
 	if err != nil {
 		return m, err
 	}

@@ -238,17 +238,21 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// A registry that wants other credentials is an error of its class.
-func TestPushIsDenied(t *testing.T) {
-	s := newServer(t)
-	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodGet {
-			return false
+// A registry that wants other credentials, or takes nothing, is an error of its class.
+func TestPushIsRefused(t *testing.T) {
+	for status, want := range map[int]error{
+		http.StatusUnauthorized: registry.ErrDenied, http.StatusForbidden: registry.ErrDenied, http.StatusMethodNotAllowed: registry.ErrReadOnly,
+	} {
+		s := newServer(t)
+		s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodGet {
+				return false
+			}
+			w.WriteHeader(status)
+			return true
+		})
+		if _, err := push(t, bundletest.Open(t), s.address()); !errors.Is(err, want) {
+			t.Errorf("status %d: error %v, want %v", status, err, want)
 		}
-		w.WriteHeader(http.StatusForbidden)
-		return true
-	})
-	if _, err := push(t, bundletest.Open(t), s.address()); !errors.Is(err, registry.ErrDenied) {
-		t.Errorf("error %v, want ErrDenied", err)
 	}
 }

@@ -47,6 +47,14 @@ var (
 	ErrAddress = errors.New("not an address in a registry")
 	// ErrDenied means that the registry wants other credentials, or more rights.
 	ErrDenied = errors.New("the registry denies access")
+	// ErrCertificate means that nobody who is trusted issued the registry's certificate.
+	ErrCertificate = errors.New("the certificate of the registry is not trusted")
+	// ErrReadOnly means that the registry takes no pushes.
+	ErrReadOnly = errors.New("the registry is read-only")
+	// ErrNoBundle means that a registry answers and has no bundle at an address.
+	ErrNoBundle = errors.New("the registry has no such bundle")
+	// ErrSmallCache means that a blob is larger than the cache.
+	ErrSmallCache = errors.New("the cache is too small")
 	// ErrPlainHTTP means that a registry would be used without TLS.
 	ErrPlainHTTP = errors.New("the registry answers without TLS")
 )
@@ -183,8 +191,8 @@ func stored(layers []ocispec.Descriptor, root digest.Digest, lock *manifests.Loc
 }
 
 // explain returns the cause of ctx if it is done, else err, which wraps ErrDenied if the
-// registry wants other credentials. A registry that cannot be reached is named once, not for
-// each scheme that was tried.
+// registry wants other credentials, and ErrReadOnly or ErrCertificate. A registry that cannot be
+// reached is named once, not for each scheme that was tried.
 func explain(ctx context.Context, err error) error {
 	answer, ok := errors.AsType[*transport.Error](err)
 	switch {
@@ -192,6 +200,11 @@ func explain(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case ok && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
 		return fmt.Errorf("%w: %w", ErrDenied, err)
+	case ok && answer.StatusCode == http.StatusMethodNotAllowed:
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("%w: %w", ErrCertificate, bad)
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return op

@@ -104,6 +104,10 @@ var classes = []class{
 	{is(bundle.ErrChartImage), exitUsage, "list the chart's images under charts[].images in pack.yaml; helm template with your values shows them"},
 	{is(registry.ErrAddress), exitUsage, "for example harbor.example/offk8s; offk8s push writes the bundle there"},
 	{is(registry.ErrDenied), exitError, "docker login or podman login saves the credentials that offk8s uses; the account needs rights below the prefix"},
+	{is(registry.ErrCertificate), exitError, "name the authority that issued it: --ca FILE of push, --from-ca FILE of serve"},
+	{is(registry.ErrReadOnly), exitError, "push to a registry that takes images; a proxy cache and one under maintenance do not"},
+	{is(registry.ErrNoBundle), exitError, "offk8s push writes one there; give the same REGISTRY/PREFIX to both"},
+	{is(registry.ErrSmallCache), exitUsage, "give a --cache-size that holds the largest blob, best the whole bundle"},
 	{is(registry.ErrPlainHTTP), exitError, "give the registry a certificate and name its authority, or accept a registry without TLS with the flag for it"},
 	{is(reader.ErrUnavailable), exitError, "check that the registry runs, and its address"},
 	{is(bundle.ErrVerify), exitVerify, "do not use this bundle; copy it again from the source"},
@@ -209,7 +213,7 @@ func (a *app) report(err error) int {
 		_ = enc.Encode(failure{code, err.Error(), hint})
 		return code
 	}
-	text := strings.ReplaceAll(err.Error(), "\n\n", "\n") // as at the end of a server's answer
+	text := strings.ReplaceAll(strings.TrimRight(err.Error(), "\n"), "\n\n", "\n") // as at the end of a server's answer
 	fmt.Fprintf(a.stderr, "offk8s: error: %s\n", strings.ReplaceAll(text, "\n", "\n  "))
 	if hint != "" {
 		fmt.Fprintf(a.stderr, "offk8s: hint: %s\n", hint)

@@ -63,6 +63,10 @@ var exitCases = []struct {
 	{"image of a chart", bundle.ErrChartImage, 2, "charts[].images"},
 	{"bad address of a registry", registry.ErrAddress, 2, "harbor.example"},
 	{"registry denies", registry.ErrDenied, 1, "docker login"},
+	{"registry of another authority", registry.ErrCertificate, 1, "--from-ca"},
+	{"read-only registry", registry.ErrReadOnly, 1, "takes images"},
+	{"no bundle in the registry", registry.ErrNoBundle, 1, "offk8s push"},
+	{"cache that is too small", registry.ErrSmallCache, 2, "--cache-size"},
 	{"registry without TLS", registry.ErrPlainHTTP, 1, "certificate"},
 	{"registry away", reader.ErrUnavailable, 1, "runs"},
 	{"mirrors with different bundles", installer.ErrMirrorsDiffer, 5, "the same bundle"},
@@ -156,7 +160,8 @@ var remediesInPage = map[string][]string{
 	"exit 4, signed by an unknown":      {"unknown key"},
 	"exit 4, content of the mirror":     {"mirror altered"},
 	"image of a chart does not exist":   {"image of a chart"},
-	"the registry denies, has no TLS":   {"bad address of a registry", "registry denies", "registry without TLS", "registry away"},
+	"the registry denies, is read-only": {"bad address of a registry", "registry denies", "read-only registry", "registry without TLS", "registry of another authority", "no bundle in the registry", "registry away"},
+	"the cache is too small":            {"cache that is too small"},
 	"serve different bundles":           {"mirrors with different bundles"},
 	"another fingerprint":               {"mirror with another CA"},
 	"a repository's metadata":           {"altered repository"},
@@ -244,6 +249,7 @@ func TestReport(t *testing.T) {
 		{"printed already", quietError{7}, "text", ""},
 		{"hint of the command wins", withHint(usagef("no %q", "x"), "name %s", "it"), "text", "offk8s: error: no \"x\"\noffk8s: hint: name it\n"},
 		{"several, one ends with a newline", errors.Join(errors.New("a\n"), errors.New("b")), "text", "offk8s: error: a\n  b\n"},
+		{"ends with newlines", errors.New("a: b\n\n"), "text", "offk8s: error: a: b\n"},
 		{"without a hint", usagef("--x: want a number"), "text", "offk8s: error: --x: want a number\n"},
 	}
 	for _, tt := range tests {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -71,7 +72,7 @@ Exit status: 0 pushed; 4 the bundle is bad; 5 it is not signed by a known key.`,
 			}
 			defer b.Close()
 			if err := b.Whole(); err != nil {
-				return err
+				return withHint(err, "push the whole bundle: offk8s merge DELTA BASE -o WHOLE joins them")
 			}
 			if err := a.checkAge(b.Lock(), trust.fresh); err != nil {
 				return err
@@ -112,6 +113,7 @@ func printPushed(w io.Writer, p *registry.Pushed, address string) error {
 		_, err = fmt.Fprintf(w, "        %d images have an index without the platforms that the bundle leaves out: the registry refuses the original, which serve --from has\n", reduced)
 	}
 	if err == nil {
+		address = strings.TrimSuffix(strings.TrimPrefix(address, registry.Scheme), "/")
 		_, err = fmt.Fprintf(w, "\noffk8s serve --key offk8s.pub --from %s%s\n", registry.Scheme, address)
 	}
 	return err

@@ -46,6 +46,8 @@ type serveOptions struct {
 	installUnit bool
 }
 
+const defaultCacheSize = 10 << 30 // bytes
+
 func (a *app) serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
@@ -117,7 +119,7 @@ key, or it has expired (with --require-fresh).`,
 	f.StringVar(&o.registry.ca, "from-ca", "", "authority (PEM) that issued the certificate of the registry, beside those of the system")
 	f.BoolVar(&o.registry.plainHTTP, "insecure-from-plain-http", false, "accept a registry of --from without TLS")
 	f.StringVar(&o.cache, "cache", "", "directory for blobs of --from, which looks empty: its files have no names (default $XDG_CACHE_HOME/offk8s/mirror)")
-	o.cacheSize = 10 << 30
+	o.cacheSize = defaultCacheSize
 	f.Var(&o.cacheSize, "cache-size", "how much of --from to keep in --cache")
 	f.BoolVar(&o.installUnit, "install-unit", false, "install and start a service of systemd, with its socket, that serves with these flags")
 	f.BoolVar(&o.printUnit, "print-unit", false, "print the files of --install-unit")
@@ -225,6 +227,11 @@ func (o serveOptions) check() error {
 			errs = append(errs, withHint(usagef("%s %q: want HOST:PORT", flag, address), "for example :8443, 10.0.0.5:8443 or [fd00::5]:8443"))
 		}
 	}
+	if host, _, err := net.SplitHostPort(o.metrics); err == nil && host != "localhost" {
+		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+			errs = append(errs, withHint(usagef("--metrics %q: want an address of loopback, since /metrics has no password", o.metrics), "for example 127.0.0.1:9090"))
+		}
+	}
 	if o.publicURL != "" {
 		if err := mirror.CheckURL(o.publicURL); err != nil {
 			errs = append(errs, usagef("--public-url: %w", err))
@@ -248,14 +255,31 @@ func (o serveOptions) check() error {
 			errs = append(errs, usagef("--runs %q: want a directory", dir))
 		}
 	}
+	errs = append(errs, o.checkNames(), o.checkFrom())
+	if o.stopTimeout <= 0 {
+		errs = append(errs, usagef("--stop-timeout %s: want more than 0", o.stopTimeout))
+	}
+	return errors.Join(errs...)
+}
+
+// checkFrom returns an error for flags of --from without it, and for addresses that are none.
+func (o serveOptions) checkFrom() error {
+	var errs []error
 	for _, address := range o.from {
 		if !registry.IsAddress(address) {
 			errs = append(errs, usagef("--from %q: want %sREGISTRY/PREFIX", address, registry.Scheme))
 		}
 	}
-	errs = append(errs, o.checkNames())
-	if o.stopTimeout <= 0 {
-		errs = append(errs, usagef("--stop-timeout %s: want more than 0", o.stopTimeout))
+	if len(o.from) > 0 {
+		return errors.Join(errs...)
+	}
+	for flag, given := range map[string]bool{
+		"--cache": o.cache != "", "--cache-size": o.cacheSize != defaultCacheSize,
+		"--from-ca": o.registry.ca != "", "--insecure-from-plain-http": o.registry.plainHTTP,
+	} {
+		if given {
+			errs = append(errs, usagef("%s needs --from: a tarball is served without a cache and a registry", flag))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -109,7 +109,10 @@ func TestUnitChecksItsFiles(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	if err := (unit{files: []string{"/etc/passwd"}}).check(); err != nil {
+	if err := (unit{secrets: []string{"/no/such"}}).check(); err == nil || !strings.Contains(err.Error(), "/no/such") {
+		t.Errorf("a secret that is missing: %v", err)
+	}
+	if err := (unit{files: []string{"/etc/passwd"}, secrets: []string{file}}).check(); err != nil {
 		t.Errorf("/etc/passwd: %v", err)
 	}
 }

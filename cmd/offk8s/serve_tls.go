@@ -198,7 +198,7 @@ func privateFile(flag, name string) error {
 }
 
 // serverNames returns the names and addresses for the certificate: the listening
-// address, or all addresses of this machine if it listens on all.
+// address, or all addresses of this machine if it listens on all, or on none yet.
 func serverNames(addr net.Addr, extra []string) ([]string, error) {
 	names := []string{"localhost", "127.0.0.1"}
 	for _, name := range extra {
@@ -211,7 +211,7 @@ func serverNames(addr net.Addr, extra []string) ([]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("serve: %q is not a TCP address", addr)
 	}
-	if !tcp.IP.IsUnspecified() {
+	if len(tcp.IP) > 0 && !tcp.IP.IsUnspecified() {
 		return unique(append(names, tcp.IP.String())), nil
 	}
 	addrs, err := net.InterfaceAddrs()

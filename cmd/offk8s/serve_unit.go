@@ -111,6 +111,7 @@ type unit struct {
 	Credentials []string
 	Listen      string   // port, or address and port
 	files       []string // that the user of the unit must be able to read
+	secrets     []string // that systemd must be able to read
 }
 
 // newUnit returns the unit for program with the flags of cmd.
@@ -146,7 +147,7 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 		case "tls-key", "htpasswd": // for root alone
 			credential := strings.ReplaceAll(name, "-", ".")
 			value, err = filepath.Abs(value)
-			u.Credentials = append(u.Credentials, credential+":"+unitWord(value))
+			u.Credentials, u.secrets = append(u.Credentials, credential+":"+unitWord(value)), append(u.secrets, value)
 			value = "${CREDENTIALS_DIRECTORY}/" + credential
 		}
 		words = append(words, "--"+name+"="+value)
@@ -221,8 +222,13 @@ func unitWord(s string) string {
 	return s
 }
 
-// check returns an error for each file that the user of the unit could not read.
+// check returns an error for a file that the unit could not read.
 func (u unit) check() error {
+	for _, name := range u.secrets {
+		if _, err := os.Stat(name); err != nil {
+			return asUsage(err)
+		}
+	}
 	for _, name := range u.files {
 		for _, hidden := range []string{"/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"} {
 			if strings.HasPrefix(name, hidden) {
