@@ -3,7 +3,9 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -70,12 +72,29 @@ var emptyConfig = []byte("{}")
 // HTML escapes, fields in the order of the type, map keys sorted.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
-	e := json.NewEncoder(&b)
+	if err := encodeTo(&b, v); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+func encodeTo(w io.Writer, v any) error {
+	e := json.NewEncoder(oneLine{w})
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return nil, fmt.Errorf("encode json: %w", err)
+		return fmt.Errorf("encode json: %w", err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return nil
+}
+
+// oneLine leaves out the newline that a json.Encoder writes at the end, and nowhere else.
+type oneLine struct{ w io.Writer }
+
+func (l oneLine) Write(p []byte) (int, error) {
+	if _, err := l.w.Write(bytes.TrimSuffix(p, []byte("\n"))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // decodeExact decodes JSON in the form of encode and refuses every other form.
@@ -83,12 +102,8 @@ func decodeExact(b []byte, v any) error {
 	if err := strict.DecodeJSON(b, v); err != nil {
 		return err
 	}
-	again, err := encode(v)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(again, b) {
-		return fmt.Errorf("not in its canonical form: %d bytes, %d when encoded again", len(b), len(again))
+	if !strict.Writes(b, func(w io.Writer) error { return encodeTo(w, v) }) {
+		return errors.New("not in its canonical form: encoding it again gives other bytes")
 	}
 	return nil
 }

@@ -190,23 +190,10 @@ func LoadSealedLock(data []byte) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	same := &match{rest: data}
-	if err := l.encode(same); err != nil || len(same.rest) > 0 {
+	if !strict.Writes(data, l.encode) {
 		return nil, errors.New("read lock: not in the canonical form")
 	}
 	return l, nil
-}
-
-// match is a writer that fails unless rest begins with all that is written.
-type match struct{ rest []byte }
-
-func (m *match) Write(p []byte) (int, error) {
-	rest, ok := bytes.CutPrefix(m.rest, p)
-	if !ok {
-		return 0, errors.New("other bytes")
-	}
-	m.rest = rest
-	return len(p), nil
 }
 
 // Encode returns the canonical form: indented JSON with sorted artifacts, UTC
