@@ -26,13 +26,22 @@ const (
 // blob is one blob of a bundle, opened for reading.
 type blob struct {
 	digest digest.Digest
-	name   string // for messages
+	label  string // of the bundle
+	path   string // of the URL, if the blob is a file
 	data   *io.SectionReader
 	local  bool         // in a file of this machine
 	result atomic.Int64 // of the last check: generation*blobStates + state
 
 	mu      sync.Mutex
 	running *checking // the check that requests wait for; nil if none runs
+}
+
+// name returns the name of the blob for messages.
+func (b *blob) name() string {
+	if b.path != "" {
+		return b.path
+	}
+	return b.label + " (blob " + b.digest.String() + ")"
 }
 
 // known returns the result of the last check if it saw the bundle files of this
@@ -66,9 +75,9 @@ func (b *blob) judge(generation int64, err error) error {
 // failure returns the error for a blob that must not be sent.
 func (b *blob) failure(err error) error {
 	if errors.Is(err, reader.ErrUnavailable) {
-		return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: err}
+		return &bundle.ArtifactError{Op: "serve", Artifact: b.name(), Err: err}
 	}
-	return &bundle.ArtifactError{Op: "serve", Artifact: b.name, Err: fmt.Errorf("%w: %w", bundle.ErrVerify, err)}
+	return &bundle.ArtifactError{Op: "serve", Artifact: b.name(), Err: fmt.Errorf("%w: %w", bundle.ErrVerify, err)}
 }
 
 // openBlobs opens every blob of the bundles, in the order in which they are
@@ -90,7 +99,7 @@ func openBlobs(bundles []*bundle.Bundle) ([]*blob, error) {
 			if err != nil {
 				return nil, fmt.Errorf("mirror: bundle %s: %w", b.Root(), err)
 			}
-			all = append(all, &blob{digest: d, name: fmt.Sprintf("%s (blob %s)", b.Label(d), d), data: data, local: len(at) > 0})
+			all = append(all, &blob{digest: d, label: b.Label(d), data: data, local: len(at) > 0})
 		}
 	}
 	return all, nil

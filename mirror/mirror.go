@@ -74,6 +74,8 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 		return nil, err
 	}
 	m := &Mirror{options: o, log: o.Log, bundles: bundles, metrics: new(metrics), sender: files.NewSender(files.Options{WriteTimeout: o.WriteTimeout})}
+	wait := startContents(bundles)
+	defer func() { _, _ = wait() }() // after an error the caller closes the bundles
 	blobs, err := openBlobs(bundles)
 	if err != nil {
 		return nil, err
@@ -97,7 +99,7 @@ func New(bundles []*bundle.Bundle, o Options) (*Mirror, error) {
 	if err := m.registry.AddCharts(charts); err != nil {
 		return nil, err
 	}
-	if m.pageData, err = newPageData(m, charts); err != nil {
+	if m.pageData, err = newPageData(m, charts, wait); err != nil {
 		return nil, err
 	}
 	m.pages = m.pageData.pages()

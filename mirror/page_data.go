@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -34,10 +35,9 @@ type pageData struct {
 	openPGP    []byte // armoured
 	passwords  bool   // clients need one
 
-	keys      []openPGPKey             // of openPGP and of vendorKeys
-	summaries []bundle.Summary         // of the bundles, in their order
-	artifacts []bundle.ArtifactSummary // of all bundles, each once, by kind and name
-	roots     []string                 // of the listings
+	keys []openPGPKey // of openPGP and of vendorKeys
+	contents
+	roots     []string // of the listings
 	now       func() time.Time
 	transfers func() []transfer // that are under way
 	runs      []*runReader
@@ -54,7 +54,7 @@ type binary struct {
 	Digest   digest.Digest
 }
 
-func newPageData(m *Mirror, charts []manifests.Artifact) (*pageData, error) {
+func newPageData(m *Mirror, charts []manifests.Artifact, wait func() (contents, error)) (*pageData, error) {
 	d := &pageData{
 		bundles:    m.bundles,
 		vendorKeys: make(map[string]string),
@@ -99,7 +99,9 @@ func newPageData(m *Mirror, charts []manifests.Artifact) (*pageData, error) {
 		d.addKeys(b.Lock())
 	}
 	d.addFingerprints()
-	return d, d.summarise()
+	var err error
+	d.contents, err = wait()
+	return d, err
 }
 
 // addFingerprints lists the fingerprints of the OpenPGP keys on the pages.
@@ -121,23 +123,40 @@ func (d *pageData) addFingerprints() {
 	}
 }
 
-// summarise fills the summaries and the list of artifacts.
-func (d *pageData) summarise() error {
+// contents are the summaries and artifacts of bundles for the pages.
+type contents struct {
+	summaries []bundle.Summary         // of the bundles, in their order
+	artifacts []bundle.ArtifactSummary // of all bundles, each once, by kind and name
+}
+
+// startContents reads the contents of bundles beside its caller; wait returns them.
+func startContents(bundles []*bundle.Bundle) (wait func() (contents, error)) {
+	var c contents
+	done := make(chan error, 1)
+	go func() { done <- c.read(bundles) }()
+	return sync.OnceValues(func() (contents, error) {
+		err := <-done
+		return c, err
+	})
+}
+
+func (c *contents) read(bundles []*bundle.Bundle) error {
 	seen := map[string]bool{}
-	for _, b := range d.bundles {
+	for _, b := range bundles {
 		s, err := bundle.Inspect(b)
 		if err != nil {
 			return err
 		}
+		c.artifacts = slices.Grow(c.artifacts, len(s.Artifacts))
 		for _, a := range s.Artifacts {
 			if key := a.Kind + " " + a.Name + " " + a.Path; !seen[key] {
 				seen[key] = true
-				d.artifacts = append(d.artifacts, a)
+				c.artifacts = append(c.artifacts, a)
 			}
 		}
-		d.summaries = append(d.summaries, s.Summary)
+		c.summaries = append(c.summaries, s.Summary)
 	}
-	slices.SortStableFunc(d.artifacts, func(a, b bundle.ArtifactSummary) int {
+	slices.SortStableFunc(c.artifacts, func(a, b bundle.ArtifactSummary) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Distro, b.Distro), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Path, b.Path))
 	})
 	return nil

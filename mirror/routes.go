@@ -104,7 +104,7 @@ func (t *routes) file(root digest.Digest, f bundle.FileEntry) error {
 	if b == nil {
 		return fmt.Errorf("mirror: bundle %s: file %q: blob %s is missing", root, path, f.Blob.Digest)
 	}
-	b.name, c.Data = path, b.data
+	b.path, c.Data = path, b.data
 	t.paths[path], t.from[path] = c, root
 	return nil
 }
@@ -125,7 +125,7 @@ func (t *routes) blobContent(d digest.Digest) (*files.Content, error) {
 	if b == nil {
 		return nil, fmt.Errorf("no blob %s", d)
 	}
-	return &files.Content{Name: b.name, Digest: d, Data: b.data, Immutable: true}, nil
+	return &files.Content{Name: b.name(), Digest: d, Data: b.data, Immutable: true}, nil
 }
 
 // find returns the content of a path, or nil if it has none.
