@@ -184,7 +184,7 @@ func (b *Bundle) checkBases() error {
 			err = fmt.Errorf("the base has %d bytes, expected %d", m.Size, want.Size)
 		}
 		if err != nil {
-			return badArtifact("open", b.labels[d], err)
+			return badArtifact("open", want.label, err)
 		}
 	}
 	return nil

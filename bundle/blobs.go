@@ -17,17 +17,18 @@ const maxDocument = 64 << 20
 // blobSet collects the blobs that a bundle consists of. read returns the
 // verified bytes of a blob.
 type blobSet struct {
-	read   image.Reader
-	blobs  map[digest.Digest]ocispec.Descriptor
-	labels map[digest.Digest]string // see Bundle.Label
+	read  image.Reader
+	blobs map[digest.Digest]*labelled
+}
+
+// labelled is a blob with its name for messages, see Bundle.Label.
+type labelled struct {
+	ocispec.Descriptor
+	label string
 }
 
 func newBlobSet(read image.Reader) *blobSet {
-	return &blobSet{
-		read:   read,
-		blobs:  map[digest.Digest]ocispec.Descriptor{},
-		labels: map[digest.Digest]string{},
-	}
+	return &blobSet{read: read, blobs: map[digest.Digest]*labelled{}}
 }
 
 // add records a blob. The first descriptor of a digest stays; a second one must
@@ -38,12 +39,11 @@ func (s *blobSet) add(d ocispec.Descriptor, label string) error {
 	}
 	if have, ok := s.blobs[d.Digest]; ok {
 		if have.Size != d.Size {
-			return fmt.Errorf("%s has size %d here and %d in %q", d.Digest, d.Size, have.Size, s.labels[d.Digest])
+			return fmt.Errorf("%s has size %d here and %d in %q", d.Digest, d.Size, have.Size, have.label)
 		}
 		return nil
 	}
-	s.blobs[d.Digest] = d
-	s.labels[d.Digest] = label
+	s.blobs[d.Digest] = &labelled{d, label}
 	return nil
 }
 

@@ -247,13 +247,20 @@ func (b *Bundle) extents(m tarfile.Member) []tarfile.Extent {
 // Label returns the name of a blob for messages: of its image, of its file
 // ("<group>/<path>") or of its role in the bundle. It returns "" if the bundle has
 // no such blob.
-func (b *Bundle) Label(d digest.Digest) string { return b.labels[d] }
+func (b *Bundle) Label(d digest.Digest) string {
+	if blob := b.blobs[d]; blob != nil {
+		return blob.label
+	}
+	return ""
+}
 
 // Descriptor returns the descriptor of a blob in the first document that refers
 // to it: media type, digest, size, annotations.
 func (b *Bundle) Descriptor(d digest.Digest) (ocispec.Descriptor, bool) {
-	desc, ok := b.blobs[d]
-	return desc, ok
+	if blob := b.blobs[d]; blob != nil {
+		return blob.Descriptor, true
+	}
+	return ocispec.Descriptor{}, false
 }
 
 // HeadFile returns the content of a member before the blobs ("index.json",

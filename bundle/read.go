@@ -326,27 +326,41 @@ func (b *Bundle) readImages(s *blobSet) error {
 // index.json reaches. A delta may leave some out.
 func (b *Bundle) checkMembers() error {
 	var errs []error
-	expected := map[string]bool{}
-	for d, desc := range b.blobs {
+	found := 0
+	for d, blob := range b.blobs {
 		name := blobName(d)
-		expected[name] = true
 		m, ok := b.index.Lookup(name)
+		if ok {
+			found++
+		}
 		switch {
 		case !ok && b.base != nil:
 		case !ok:
-			errs = append(errs, badArtifact("open", b.labels[d], fmt.Errorf("member %q is missing", name)))
-		case m.Size != desc.Size:
-			errs = append(errs, badArtifact("open", b.labels[d], fmt.Errorf("member %q has %d bytes, expected %d", name, m.Size, desc.Size)))
+			errs = append(errs, badArtifact("open", blob.label, fmt.Errorf("member %q is missing", name)))
+		case m.Size != blob.Size:
+			errs = append(errs, badArtifact("open", blob.label, fmt.Errorf("member %q has %d bytes, expected %d", name, m.Size, blob.Size)))
 		}
 	}
-	for _, m := range b.index.Members()[len(b.head):] {
-		if !expected[m.Name] {
-			errs = append(errs, badArtifact("open", m.Name, errors.New("extra member: nothing in index.json leads to it")))
-		}
+	if members := b.index.Members()[len(b.head):]; found < len(members) {
+		errs = append(errs, b.extra(members)...)
 	}
 	manifests.SortErrors(errs)
 	if len(errs) > maxReported {
 		errs = append(errs[:maxReported], verifyFailure(fmt.Errorf("and %d more", len(errs)-maxReported)))
 	}
 	return errors.Join(errs...)
+}
+
+// extra returns an error for each of members that is no blob of b.
+func (b *Bundle) extra(members []tarfile.Member) (errs []error) {
+	expected := map[string]bool{}
+	for d := range b.blobs {
+		expected[blobName(d)] = true
+	}
+	for _, m := range members {
+		if !expected[m.Name] {
+			errs = append(errs, badArtifact("open", m.Name, errors.New("extra member: nothing in index.json leads to it")))
+		}
+	}
+	return errs
 }

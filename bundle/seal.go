@@ -107,7 +107,7 @@ type headMember struct {
 
 // place returns the blobs as members of the tar that has head before them, and the size
 // of the tar; sizes has those of the blobs.
-func place(head []headMember, blobs []digest.Digest, sizes map[digest.Digest]ocispec.Descriptor) ([]tarfile.Member, int64) {
+func place(head []headMember, blobs []digest.Digest, sizes map[digest.Digest]*labelled) ([]tarfile.Member, int64) {
 	var members []tarfile.Member
 	for _, m := range head {
 		members = append(members, tarfile.Member{Name: m.name, Size: int64(len(m.content))})
@@ -302,20 +302,19 @@ func (s *sealer) read(ctx context.Context, d ocispec.Descriptor) ([]byte, error)
 }
 
 // copyBlob verifies a blob while it is written, unless that is done later.
-func (s *sealer) copyBlob(ctx context.Context, t *tarfile.Writer, d ocispec.Descriptor) error {
-	label := s.blobs.labels[d.Digest]
+func (s *sealer) copyBlob(ctx context.Context, t *tarfile.Writer, d *labelled) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if b, ok := s.docs[d.Digest]; ok {
 		if err := t.Add(blobName(d.Digest), d.Size, bytes.NewReader(b)); err != nil {
-			return &ArtifactError{"seal", label, err}
+			return &ArtifactError{"seal", d.label, err}
 		}
 		return nil
 	}
 	r, err := s.in.Open(d.Digest)
 	if err != nil {
-		return &ArtifactError{"seal", label, err}
+		return &ArtifactError{"seal", d.label, err}
 	}
 	defer r.Close()
 	content, found := newSource(ctx, r), d.Digest
@@ -328,11 +327,11 @@ func (s *sealer) copyBlob(ctx context.Context, t *tarfile.Writer, d ocispec.Desc
 	}
 	switch {
 	case err == nil && found != d.Digest:
-		return badArtifact("seal", label, fmt.Errorf("content has digest %s, want %s", found, d.Digest))
+		return badArtifact("seal", d.label, fmt.Errorf("content has digest %s, want %s", found, d.Digest))
 	case errors.Is(err, tarfile.ErrSize):
-		return badArtifact("seal", label, err)
+		return badArtifact("seal", d.label, err)
 	case err != nil:
-		return &ArtifactError{"seal", label, err}
+		return &ArtifactError{"seal", d.label, err}
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func (b *Bundle) merge(ctx context.Context, w io.Writer, progress func(done, tot
 			err = t.Add(blobName(d), b.blobs[d].Size, newSource(ctx, r))
 		}
 		if err != nil {
-			return badArtifact("merge", b.labels[d], err)
+			return badArtifact("merge", b.Label(d), err)
 		}
 		done += b.blobs[d].Size
 		progress(done, total)

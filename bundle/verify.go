@@ -94,7 +94,7 @@ func (v *verifier) blob(ctx context.Context, d digest.Digest) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	err = badArtifact("verify", v.b.labels[d], err)
+	err = badArtifact("verify", v.b.Label(d), err)
 	if !errors.Is(err, ErrVerify) {
 		return err
 	}
