@@ -33,6 +33,7 @@ type limit struct {
 const (
 	crowd        = 256 // connections
 	crowdGarbage = 20  // percent
+	usualGarbage = 100
 )
 
 // client is an address with open connections. Further ones wait in the order in
@@ -82,7 +83,8 @@ func (l *limit) state(c net.Conn, s http.ConnState) {
 func (l *limit) collect() {
 	switch n := len(l.conns); {
 	case n >= crowd && l.garbage == 0:
-		if l.garbage = debug.SetGCPercent(crowdGarbage); l.garbage < crowdGarbage {
+		// Before the first collection it is more than usual, see cmd/offk8s/firstgc.
+		if l.garbage = min(debug.SetGCPercent(crowdGarbage), usualGarbage); l.garbage < crowdGarbage {
 			debug.SetGCPercent(l.garbage)
 		}
 	case n < crowd/2 && l.garbage != 0:

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	_ "github.com/offk8s/offk8s/cmd/offk8s/firstgc" // the first collection comes after the start
 )
 
 func main() { os.Exit(run()) }
