@@ -224,6 +224,9 @@ func isDocument(b []byte, name, kind string) error {
 
 // readInput reads a file of the user, or a pipe such as <(…).
 func readInput(name string) ([]byte, error) {
+	if err := notURL(name); err != nil {
+		return nil, err
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

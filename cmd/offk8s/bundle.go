@@ -250,6 +250,9 @@ func newMirror(bundles []*bundle.Bundle, o mirror.Options) (*mirror.Mirror, erro
 func bundlePaths(names []string) ([]string, error) {
 	var out []string
 	for _, name := range names {
+		if err := notURL(name); err != nil {
+			return nil, fmt.Errorf("bundle %w", err)
+		}
 		path, _, err := bundle.Locate(name)
 		if err != nil {
 			return nil, err

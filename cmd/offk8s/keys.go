@@ -190,6 +190,10 @@ func readPublicKeys(files []string) ([]trust.PublicKey, error) {
 	var keys []trust.PublicKey
 	var errs []error
 	for _, name := range files {
+		if err := notURL(name); err != nil {
+			errs = append(errs, fmt.Errorf("public key %w", err))
+			continue
+		}
 		b, err := reader.ReadFile(name, maxPublicKeys)
 		if err != nil {
 			err = usagef("public key: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -31,20 +32,21 @@ func flagError(cmd *cobra.Command, err error) error {
 			}
 		})
 		short := unknown.GetSpecifiedShortnames()
-		if best, near := strict.Nearest(unknown.GetSpecifiedName(), names); near && short == "" {
-			hint = fmt.Sprintf("did you mean --%s?", best)
-		}
 		// -version begins with the flag -v; ersion is left.
 		long := func(name string) bool {
 			return len(short) > 1 && strings.HasSuffix(name, short) || short == "V" && name == "version"
 		}
+		best, near := strict.Nearest(unknown.GetSpecifiedName(), names)
 		if i := slices.IndexFunc(names, long); i >= 0 {
 			hint = fmt.Sprintf("did you mean --%s?", names[i])
-		} else if ours := otherFlags[unknown.GetSpecifiedName()]; ours != "" && slices.Contains(names, strings.Fields(ours)[0]) {
-			hint = fmt.Sprintf("did you mean --%s?", ours)
-		} else if said := otherLetters[short]; said != "" {
+		} else if said := otherFlagHint(cmp.Or(short, unknown.GetSpecifiedName()), cmd.Flags()); said != "" {
 			hint = said
+		} else if near && short == "" {
+			hint = fmt.Sprintf("did you mean --%s?", best)
 		}
+	}
+	if lacks, ok := errors.AsType[*pflag.ValueRequiredError](err); ok && lacks.GetSpecifiedShortnames() == "f" && cmd.Flags().Lookup("follow") != nil {
+		hint = "did you mean --follow?"
 	}
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		err, hint = badValue("--"+invalid.GetFlag().Name, invalid), ""
@@ -103,46 +105,14 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	}
 	hint := cmd.CommandPath() + " --help lists the commands"
 	cmd.SuggestionsMinimumDistance = 2
-	if said, ok := otherNames[args[0]]; ok && !cmd.HasParent() {
+	below := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name())
+	if said, ok := otherNames[strings.TrimSpace(below+" "+args[0])]; ok {
 		hint = said
 	} else if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))
 	}
 	return withHint(usagef("unknown command %q for %q", args[0], cmd.CommandPath()), "%s", hint)
 }
-
-// otherNames are the commands of other tools, with the ones of offk8s that do the same.
-var otherNames = map[string]string{
-	"apply": installs, "create": installs, "deploy": installs, "up": installs,
-	"delete": resets, "destroy": resets, "remove": resets, "uninstall": resets, "down": resets,
-	"upgrade": "offk8s cannot upgrade a cluster yet; docs/upgrade-offk8s.md is about offk8s itself",
-	"status":  "offk8s doctor checks hosts and mirror, offk8s state show describes the cluster's keys, offk8s logs HOST shows what services say",
-	"check":   checks, "validate": checks,
-	"list": lists, "ls": lists, "show": lists, "images": lists,
-	"get": credentials, "kubectl": credentials,
-	"download": packs, "pull": packs, "build": packs, "fetch": packs,
-	"backup": "offk8s state export writes the state of a cluster to one sealed file", "mirror": "offk8s serve is the mirror",
-}
-
-// otherLetters are short flags of other tools.
-var otherLetters = map[string]string{
-	"k": "--key FILE names the public key", "V": "offk8s --version prints the version; -v is more detail", "o": "--format json or yaml is the form of the result",
-}
-
-// otherFlags are long flags of other tools, with the ones of offk8s that do the same.
-var otherFlags = map[string]string{
-	"json": "format json", "yaml": "format yaml", "port": "listen", "address": "listen", "config": "file", "public-key": "key",
-	"kubernetes-version": "version", "kube-version": "version", "distro": "os", "platform": "arch", "network": "cni",
-}
-
-const (
-	installs    = "offk8s install makes the cluster what cluster.yaml says; offk8s plan shows the steps"
-	resets      = "offk8s reset undoes install"
-	checks      = "offk8s verify checks a bundle, offk8s plan a cluster.yaml, offk8s doctor the hosts"
-	lists       = "offk8s inspect lists a bundle, offk8s versions those that can be packed"
-	credentials = "offk8s kubeconfig prints the credential for kubectl"
-	packs       = "offk8s pack downloads everything into a bundle"
-)
 
 // argumentError describes arguments that a command does not take.
 func argumentError(cmd *cobra.Command, args []string, err error) error {
