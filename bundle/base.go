@@ -134,11 +134,15 @@ func (b *Bundle) Whole() error {
 // member returns the tar member of a blob and the bundle that has it: b or one of its
 // bases.
 func (b *Bundle) member(d digest.Digest) (*Bundle, tarfile.Member, error) {
-	last := b
-	if _, ok := b.blobs[d]; !ok {
+	blob := b.blobs[d]
+	switch {
+	case blob == nil:
 		return nil, tarfile.Member{}, fmt.Errorf("blob %q: %w", d, errNoBlob)
+	case blob.member.Name != "":
+		return b, blob.member, nil
 	}
-	for at := b; at != nil; at = at.under {
+	last := b
+	for at := b.under; at != nil; at = at.under {
 		if m, ok := at.index.Lookup(blobName(d)); ok {
 			return at, m, nil
 		}

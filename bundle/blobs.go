@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/offk8s/offk8s/bundle/image"
+	"github.com/offk8s/offk8s/bundle/tarfile"
 )
 
 // maxDocument is the largest JSON blob of ours, such as the Lock, in bytes.
@@ -21,10 +22,12 @@ type blobSet struct {
 	blobs map[digest.Digest]*labelled
 }
 
-// labelled is a blob with its name for messages, see Bundle.Label.
+// labelled is a blob with its name for messages, see Bundle.Label, and with its place in
+// the tar, which has no name if the blob is not there.
 type labelled struct {
 	ocispec.Descriptor
-	label string
+	label  string
+	member tarfile.Member
 }
 
 func newBlobSet(read image.Reader) *blobSet {
@@ -43,7 +46,7 @@ func (s *blobSet) add(d ocispec.Descriptor, label string) error {
 		}
 		return nil
 	}
-	s.blobs[d.Digest] = &labelled{d, label}
+	s.blobs[d.Digest] = &labelled{Descriptor: d, label: label}
 	return nil
 }
 

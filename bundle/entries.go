@@ -97,7 +97,7 @@ func (f FileEntry) check() error {
 // joins all problems.
 func lockEntries(l *manifests.Lock) ([]ImageEntry, []FileEntry, error) {
 	var images []ImageEntry
-	var files []FileEntry
+	files := make([]FileEntry, 0, len(l.Artifacts))
 	var errs []error
 	for _, a := range l.Artifacts {
 		if a.Blob.Digest == "" {
@@ -210,12 +210,13 @@ func matchFiles(want, files []FileEntry) error {
 	}
 	var errs []error
 	for _, f := range want {
-		if got, ok := have[f.Label()]; !ok {
-			errs = append(errs, badArtifact("open", f.Label(), errors.New("lock has this file, the bundle does not")))
+		label := f.Label()
+		if got, ok := have[label]; !ok {
+			errs = append(errs, badArtifact("open", label, errors.New("lock has this file, the bundle does not")))
 		} else if *got != f {
-			errs = append(errs, badArtifact("open", f.Label(), fmt.Errorf("lock says %s, bundle has %s", f.evidence(), got.evidence())))
+			errs = append(errs, badArtifact("open", label, fmt.Errorf("lock says %s, bundle has %s", f.evidence(), got.evidence())))
 		}
-		delete(have, f.Label())
+		delete(have, label)
 	}
 	for label, f := range have {
 		if kind, _ := artifactType(f.Group); kind != manifests.ArtifactTypeRepository {

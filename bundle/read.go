@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -282,6 +283,7 @@ func (b *Bundle) readFiles(s *blobSet, group string, m ocispec.Manifest) error {
 		return errors.New("config is not the empty one")
 	}
 	previous := ""
+	b.files = slices.Grow(b.files, len(m.Layers))
 	for _, d := range m.Layers {
 		f, err := fileEntry(group, d)
 		if err != nil {
@@ -322,7 +324,7 @@ func (b *Bundle) readImages(s *blobSet) error {
 	return nil
 }
 
-// checkMembers checks that the blobs of the tar are exactly those that
+// checkMembers finds the blobs in the tar, and checks that it has exactly those that
 // index.json reaches. A delta may leave some out.
 func (b *Bundle) checkMembers() error {
 	var errs []error
@@ -331,6 +333,7 @@ func (b *Bundle) checkMembers() error {
 		name := blobName(d)
 		m, ok := b.index.Lookup(name)
 		if ok {
+			blob.member = m
 			found++
 		}
 		switch {

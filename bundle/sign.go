@@ -87,8 +87,8 @@ func (b *Bundle) leftOut() *Inventory {
 		return b.under.Inventory()
 	}
 	i := &Inventory{Bundle: *b.base}
-	for d := range b.blobs {
-		if _, ok := b.index.Lookup(blobName(d)); !ok {
+	for d, blob := range b.blobs {
+		if blob.member.Name == "" {
 			i.Blobs = append(i.Blobs, d)
 		}
 	}

@@ -232,8 +232,11 @@ func (l *Lock) encode(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "%s%s[", head, place); err != nil {
 		return err
 	}
-	artifacts := slices.Clone(l.Artifacts)
-	slices.SortStableFunc(artifacts, CompareArtifacts)
+	artifacts := l.Artifacts
+	if !slices.IsSortedFunc(artifacts, CompareArtifacts) {
+		artifacts = slices.Clone(artifacts)
+		slices.SortStableFunc(artifacts, CompareArtifacts)
+	}
 	var one bytes.Buffer
 	enc, separator := indented(&one, "  "), "\n  "
 	for i := range artifacts {
