@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// A real browser shows the home page in both languages and both colours, asks for the
-// page and its style only, and nothing is cut off in a narrow window. `make browser` runs
+// A real browser shows the home page in both languages and both colours, with buttons that copy
+// commands, asks for the page and its style only, and nothing is cut off in a narrow window. `make browser` runs
 // it: OFFK8S_TEST_BROWSER is a Chromium, OFFK8S_TEST_SCREENSHOTS a directory for pictures.
 func TestBrowser(t *testing.T) {
 	browser := os.Getenv("OFFK8S_TEST_BROWSER")
@@ -63,8 +63,8 @@ func TestBrowser(t *testing.T) {
 		back                     color.RGBA
 		want                     string
 	}{
-		{"wide-en-light", "/?lang=en", "1", "1280,1600", white, "Set up a client"},
-		{"wide-zh-dark", "/?lang=zh", "0", "1280,1600", black, "配置客户端"},
+		{"wide-en-light", "/?lang=en", "1", "1280,1600", white, "<button>Copy</button><pre"},
+		{"wide-zh-dark", "/?lang=zh", "0", "1280,1600", black, "<button>复制</button><pre"},
 		{"narrow-zh-light", "/?lang=zh", "1", "500,2000", white, "签名者"},
 		{"narrow-en-dark", "/?lang=en&q=pause", "0", "500,2000", black, "registry.k8s.io/pause:3.10"},
 		{"now-wide-en-light", "/now?lang=en", "1", "1280,900", white, "controlplane"},

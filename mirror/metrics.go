@@ -127,7 +127,7 @@ func (m *Mirror) scrubMetrics(p *printer) {
 	p.one("offk8s_scrub_bytes_total", "counter", "bytes hashed by the scrub", m.scrub.bytes.Load())
 	p.one("offk8s_scrub_passes_total", "counter", "whole passes of the scrub", m.scrub.passes.Load())
 	p.one("offk8s_scrub_last_pass_timestamp_seconds", "gauge", "end of the last whole pass, 0 before the first", m.scrub.lastPass.Load())
-	p.one("offk8s_bundle_file_changes_total", "counter", "times that a bundle file was written to while served", generation)
+	p.one("offk8s_bundle_file_changes_total", "counter", "times that a bundle file was written to, moved or replaced while served", generation)
 }
 
 func (m *Mirror) bundleMetrics(p *printer) {

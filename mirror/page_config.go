@@ -84,7 +84,7 @@ type clientStep struct {
 func (d *pageData) steps(base string) []clientStep {
 	curl := "curl -fsS"
 	ask := "curl -fsSk"
-	if strings.Contains(base, "[") {
+	if clientconf.IsIPv6(base) {
 		curl, ask = curl+" -g", ask+" -g" // the brackets of an IPv6 address are no pattern
 	}
 	var steps []clientStep
@@ -163,6 +163,10 @@ func (d *pageData) imageStep(base, curl string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# images with containerd 1.5 and later, as root; its config_path is /etc/containerd/certs.d (older ones: %s/config/containerd-v1.toml)\n", base)
 	fmt.Fprintf(&b, "%s --create-dirs -o /etc/containerd/certs.d/_default/hosts.toml %s/config/hosts.toml\n", curl, base)
+	const platforms = "# the bundle holds one platform of an image, or a few: skopeo copy and sync without --all, ctr of containerd 2 with --skip-metadata\n"
+	if clientconf.IsIPv6(base) {
+		return b.String() + "# docker, podman, skopeo, buildah and CRI-O take no IPv6 address: start serve with --public-url https://NAME:PORT, a name of the mirror\n" + platforms
+	}
 	if len(d.ca) > 0 {
 		fmt.Fprintf(&b, "# images with docker, as root; for Docker Hub, daemon.json also needs the content of %s/config/docker-daemon.json\n", base)
 		fmt.Fprintf(&b, "mkdir -p '/etc/docker/certs.d/%[1]s' && cp %[2]s '/etc/docker/certs.d/%[1]s/ca.crt'\n", host, caPath)
@@ -172,6 +176,5 @@ func (d *pageData) imageStep(base, curl string) string {
 		fmt.Fprintf(&b, "mkdir -p '/etc/containers/certs.d/%[1]s' && cp %[2]s '/etc/containers/certs.d/%[1]s/ca.crt'\n", host, caPath)
 	}
 	fmt.Fprintf(&b, "# or by name from anywhere: %s/%s\n", host, d.images[0])
-	b.WriteString("# the bundle holds one platform of an image, or a few: skopeo copy and sync without --all, ctr of containerd 2 with --skip-metadata\n")
-	return b.String()
+	return b.String() + platforms
 }

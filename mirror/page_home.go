@@ -2,7 +2,9 @@ package mirror
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
+	"encoding/base64"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -19,7 +21,16 @@ var (
 	web embed.FS
 	//go:embed web/style.css
 	style string
+	//go:embed web/copy.js
+	copyScript string // buttons that copy commands, for browsers with script
 )
+
+// policy is the Content-Security-Policy of pages: of scripts, copyScript alone runs.
+var policy = func() string {
+	sum := sha256.Sum256([]byte(copyScript))
+	return "default-src 'none'; style-src 'self'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+}()
 
 // pageTemplates are the pages for browsers, without scripts or anything from other
 // servers. html/template escapes every value, since names come from the bundle. They
@@ -30,6 +41,7 @@ var pageTemplates = sync.OnceValue(func() *template.Template {
 		"count": texts.count,
 		"path":  func(name string) string { return escaped("/" + name) },
 		"join":  func(list []string) string { return strings.Join(list, ", ") },
+		"copy":  func() template.JS { return template.JS(copyScript) },
 		"date":  func(t time.Time) string { return t.Format("2006-01-02 15:04 MST") },
 	}).ParseFS(web, "web/pages.html"))
 })

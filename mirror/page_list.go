@@ -82,11 +82,18 @@ func addListed(all map[string]*listing, name string, size int64, d digest.Digest
 // escaped returns a path as a link.
 func escaped(name string) string { return (&url.URL{Path: name}).EscapedPath() }
 
-// serveListing answers a request for a directory or for its checksums. It reports
-// false if the mirror has no such directory.
+// serveListing answers a request for a directory or for its checksums, and leads one without
+// its slash there. It reports false if the mirror has no such directory.
 func (m *Mirror) serveListing(w http.ResponseWriter, r *http.Request, name string) bool {
 	if l := m.listings[name]; l != nil {
 		m.servePage(w, r, m.pageData.list(l, m.sums(l) != ""))
+		return true
+	}
+	if m.listings[name+"/"] != nil {
+		to := url.URL{Path: name + "/", RawQuery: r.URL.RawQuery}
+		w.Header().Set("Location", to.String())
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusMovedPermanently)
 		return true
 	}
 	dir, base := path.Split(name)

@@ -65,7 +65,7 @@ func (d *pageData) current(base string, r *http.Request) (string, []byte) {
 		}
 	}
 	if !wantsHTML(r) {
-		return typeText, n.text()
+		return typeText, n.text(v.T)
 	}
 	v.Now = n
 	return d.render("now", v)
@@ -133,8 +133,11 @@ func (r *run) hostView(h *runHost, t texts) hostView {
 }
 
 // text is the page for clients such as curl.
-func (n *nowView) text() []byte {
+func (n *nowView) text(t texts) []byte {
 	var b bytes.Buffer
+	if n.Follows && len(n.Runs) == 0 {
+		b.WriteString(t["noRun"] + "\n")
+	}
 	for _, r := range n.Runs {
 		fmt.Fprintf(&b, "%s (%s): %s\n", r.Name, r.Began, r.State)
 		for _, s := range r.Stages {
@@ -149,6 +152,9 @@ func (n *nowView) text() []byte {
 			}
 			b.WriteByte('\n')
 		}
+	}
+	if len(n.Transfers) == 0 {
+		b.WriteString(t["noTransfer"] + "\n")
 	}
 	for _, x := range n.Transfers {
 		fmt.Fprintf(&b, "%s %s %d/%d\n", x.Client, x.Path, x.Sent, x.Size)

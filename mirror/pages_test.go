@@ -1,7 +1,9 @@
 package mirror
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"flag"
@@ -171,7 +173,7 @@ func TestT34IndexIsEscaped(t *testing.T) {
 	s.Lock().Artifacts[0].Name = hostile
 	m := mirrorOf(t, Options{}, s.Bundle)
 	for path, query := range map[string]string{"/": "", "/?q=a%22%3E%3Cscript": `a"><script`, "/?lang=%22%3E%3Cscript": "", "/files/x/": ""} {
-		got := body(t, get(m, "GET", path, "Accept", "text/html"))
+		got := strings.ReplaceAll(body(t, get(m, "GET", path, "Accept", "text/html")), "<script>"+copyScript+"</script>", "")
 		if strings.Contains(got, "<script") || strings.Contains(got, `"><s`) || !strings.Contains(got, "</html>") {
 			t.Errorf("%s: not escaped:\n%s", path, got)
 		}
@@ -182,11 +184,17 @@ func TestT34IndexIsEscaped(t *testing.T) {
 	r := get(m, "GET", "/", "Accept", "text/html")
 	for name, want := range map[string]string{
 		"Content-Type": "text/html; charset=utf-8", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
-		"Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+		"Content-Security-Policy": policy,
 	} {
 		if got := r.Header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+	// Of scripts, the one of the mirror runs, and no other.
+	sum := sha256.Sum256([]byte(copyScript))
+	if page := body(t, r); strings.Count(page, "<script>"+copyScript+"</script>") != 1 ||
+		!strings.HasPrefix(policy, "default-src 'none'; style-src 'self'; script-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'; base-uri") {
+		t.Errorf("policy %q, page\n%s", policy, page)
 	}
 	text := get(m, "GET", "/", "Accept", "*/*")
 	if got := body(t, text); strings.Contains(got, "\x1b") || text.Header.Get("Content-Type") != typeText {
@@ -230,5 +238,15 @@ func TestClientConfig(t *testing.T) {
 	testenv.NeedTool(t, "sh")
 	if out, err := tryTool(t, nil, "sh", "-n", "-c", got); err != nil {
 		t.Errorf("the commands are no shell script: %v\n%s", err, out)
+	}
+	// Clients whose names of images hold no IPv6 address get no commands that fail.
+	got = m.ClientConfig("https://[fd00::5]:8443")
+	for want, has := range map[string]bool{
+		"/config/hosts.toml": true, "--public-url https://NAME:PORT": true, "--skip-metadata": true,
+		"certs.d/[": false, "registries.conf": false, "by name from anywhere": false,
+	} {
+		if strings.Contains(got, want) != has {
+			t.Errorf("%q with an IPv6 address: %v, want %v\n%s", want, !has, has, got)
+		}
 	}
 }

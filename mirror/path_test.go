@@ -27,7 +27,7 @@ var hostilePaths = []string{
 }
 
 // foreignPaths are well-formed and name files that a mirror must not know.
-var foreignPaths = []string{"/proc/self/environ", "/etc/passwd", "/canary", "/bundle.tar", "/files", "/bundle/blobs/sha256/etc/passwd"}
+var foreignPaths = []string{"/proc/self/environ", "/etc/passwd", "/canary", "/bundle.tar", "/filesystem", "/bundle/blobs/sha256/etc/passwd"}
 
 func TestT31PathTraversal(t *testing.T) {
 	s := newSample(t)

@@ -135,7 +135,7 @@ func FuzzRun(f *testing.F) {
 			t.Fatalf("%d of %d bytes: %v", n, len(log), err)
 		}
 		v := nowView{Runs: []runView{r.view(languages["zh"], time.Now())}}
-		if text := string(v.text()); strings.ContainsAny(text, "\x1b\x00\r") {
+		if text := string(v.text(languages["en"])); strings.ContainsAny(text, "\x1b\x00\r") {
 			t.Errorf("control characters: %q", text)
 		}
 		d := pageData{}

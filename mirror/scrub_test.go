@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -231,5 +232,49 @@ func TestPauseKeepsTheRate(t *testing.T) {
 	cancel()
 	if err := pause(ctx, 1, 1<<40, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled at once", err)
+	}
+}
+
+// A file that gives its name to the next bundle is hashed again, as one that was written to,
+// and is no error.
+func TestMovedFileIsNoError(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(path string) error
+		want   string
+	}{
+		"moved": {func(path string) error { return os.Rename(path, path+".old") }, "level=INFO"},
+		"replaced": {func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", nil, 0o600), os.Rename(path+".new", path))
+		}, "level=INFO"},
+		"written": {func(path string) error { return os.WriteFile(path, []byte("other bytes"), 0o600) }, "level=ERROR"},
+		"grown":   {func(path string) error { return os.Truncate(path, 100) }, "level=ERROR"},
+	} {
+		path := filepath.Join(t.TempDir(), "b.tar")
+		if err := os.WriteFile(path, []byte("content of b"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, time.Time{}, time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		s, err := stampOf(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.changed.Sec-- // the clock of the file system has ticks
+		var log strings.Builder
+		x := &watched{file: f}
+		x.last.Store(&s)
+		w := &watcher{log: slog.New(slog.NewTextHandler(&log, nil)), files: []*watched{x}}
+		if err := tt.change(path); err != nil {
+			t.Fatal(err)
+		}
+		if generation, err := w.look(); err != nil || generation != 1 || !strings.Contains(log.String(), tt.want) {
+			t.Errorf("%s: generation %d, %v, log %q, want %s", name, generation, err, log.String(), tt.want)
+		}
 	}
 }

@@ -32,9 +32,9 @@ type watched struct {
 // stamp changes when a file is written to. Unlike the modification time, no
 // program can set the change time (ctime) back.
 type stamp struct {
-	size    int64
-	inode   uint64
-	changed syscall.Timespec
+	size              int64
+	inode             uint64
+	changed, modified syscall.Timespec
 }
 
 // stampOf is for every request, and makes no garbage as Stat of an os.File does.
@@ -48,7 +48,7 @@ func stampOf(f *os.File) (stamp, error) {
 	if err != nil {
 		return stamp{}, os.NewSyscallError("fstat", err)
 	}
-	return stamp{at.Size, at.Ino, at.Ctim}, nil
+	return stamp{at.Size, at.Ino, at.Ctim, at.Mtim}, nil
 }
 
 // newWatcher watches the files of the bundles.
@@ -112,13 +112,20 @@ func (w *watcher) note(f *watched) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s, err := stampOf(f.file)
-	if err != nil || s == *f.last.Load() {
+	before := *f.last.Load()
+	if err != nil || s == before {
 		return err
 	}
 	// In this order: nobody may see the new stamp in the old generation.
 	w.generation.Add(1)
 	f.last.Store(&s)
-	w.log.Error("bundle file was changed while it is served; every blob is hashed again before it is sent", "file", f.file.Name())
+	const again = "; every blob is hashed again before it is sent"
+	if s.size == before.size && s.modified == before.modified {
+		// Most likely: a new bundle takes its place, as it should.
+		w.log.Info("bundle file was moved, replaced or got another mode"+again, "file", f.file.Name())
+		return nil
+	}
+	w.log.Error("bundle file was changed while it is served"+again, "file", f.file.Name())
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/offk8s/offk8s/manifests"
@@ -27,6 +28,10 @@ type Config struct {
 	// asks it before the mirrors, and for digests alone: names are for the mirrors to resolve.
 	Peer string
 }
+
+// IsIPv6 reports whether the host of a mirror's URL is an IPv6 address, which some clients
+// cannot use.
+func IsIPv6(url string) bool { return strings.Contains(url, "[") }
 
 // with returns the URLs with a path after each.
 func (c Config) with(path string) []string {
@@ -125,7 +130,7 @@ func (c Config) HostsTOML() string {
 		fmt.Fprintf(&tables, "\n[host.%q]\ncapabilities = [\"pull\"]\ndial_timeout = \"200ms\"\n", c.Peer)
 	}
 	for _, u := range c.URLs {
-		if strings.Contains(u, "[") {
+		if IsIPv6(u) {
 			// containerd 1.x cannot parse a table whose name has a bracket, ignores
 			// the file and asks the registry itself. An inline table works there;
 			// containerd 2 ignores it and uses server.
@@ -162,12 +167,20 @@ func (c Config) ContainerdMirrors(registries []string) string {
 
 // RegistriesConf returns a containers-registries.conf(5) for podman, buildah and CRI-O,
 // which ask the mirrors in order for images of registries. The CA belongs in
-// /etc/containers/certs.d/<mirror>/ca.crt.
+// /etc/containers/certs.d/<mirror>/ca.crt. A mirror whose URL has an IPv6 address is left out:
+// it would end every pull, since the name of an image cannot hold one.
 func (c Config) RegistriesConf(registries []string) string {
 	var b strings.Builder
+	named := slices.DeleteFunc(slices.Clone(c.URLs), IsIPv6)
+	if len(named) < len(c.URLs) {
+		b.WriteString("# names of images hold no IPv6 address: a mirror needs a host name here\n")
+	}
 	for _, registry := range registries {
+		if len(named) == 0 {
+			break
+		}
 		fmt.Fprintf(&b, "[[registry]]\nlocation = %q\n", registry)
-		for _, u := range c.URLs {
+		for _, u := range named {
 			scheme, host, _ := strings.Cut(u, "://")
 			fmt.Fprintf(&b, "[[registry.mirror]]\nlocation = %q\n", host+"/"+registry)
 			if scheme == "http" {

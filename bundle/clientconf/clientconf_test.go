@@ -182,4 +182,14 @@ insecure = true
 	if got := c.RegistriesConf([]string{"docker.io"}); got != want {
 		t.Errorf("%s, want\n%s", got, want)
 	}
+	// podman 4.3 ends with "invalid reference format" at such a location.
+	const note = "# names of images hold no IPv6 address: a mirror needs a host name here\n"
+	c.URLs = append(c.URLs, "https://[fd00::5]:8443")
+	if got := c.RegistriesConf([]string{"docker.io"}); got != note+want {
+		t.Errorf("with an IPv6 address: %s", got)
+	}
+	c.URLs = c.URLs[2:]
+	if got := c.RegistriesConf([]string{"docker.io"}); got != note {
+		t.Errorf("with an IPv6 address alone: %s", got)
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"time"
@@ -205,6 +206,8 @@ func Unavailable(w http.ResponseWriter, err error) {
 	text := "the registry behind this mirror does not answer; try again later"
 	if errors.Is(err, reader.ErrBusy) {
 		text = "the cache of this mirror is full of files that are being sent; try again later"
+	} else if _, ok := errors.AsType[*fs.PathError](err); ok {
+		text = "this mirror cannot use its cache; see its log"
 	}
 	w.Header().Set("Retry-After", "5")
 	plainError(w, http.StatusServiceUnavailable, text)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 )
 
@@ -358,6 +360,21 @@ func TestT33DecodedThatIsNotWhatTheBundleSays(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// The answer names the one of registry, cache and disk that it waits for.
+func TestUnavailableNamesTheCause(t *testing.T) {
+	full := &fs.PathError{Op: "write", Path: "/cache/blob-1", Err: unix.ENOSPC}
+	for want, err := range map[string]error{
+		"the registry": reader.ErrUnavailable, "is full of files": reader.ErrBusy,
+		"cannot use its cache": fmt.Errorf("b: %w: %w", reader.ErrUnavailable, full),
+	} {
+		w := httptest.NewRecorder()
+		Unavailable(w, err)
+		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), want) || strings.Contains(w.Body.String(), "/cache") {
+			t.Errorf("%v: status %d, %q, want %q", err, w.Code, w.Body, want)
 		}
 	}
 }
