@@ -306,14 +306,14 @@ func TestT36CAStep(t *testing.T) {
 			commands := strings.ReplaceAll(d.steps(server.URL)[0].Commands, caPath, file)
 			commands = strings.ReplaceAll(commands, "/etc/offk8s", filepath.Dir(file))
 			out, err := tryTool(t, nil, "sh", "-c", commands)
-			if err != nil {
+			if (err == nil) != (tt.want != "") {
 				t.Errorf("%v\n%s", err, out)
 			}
 			got, err := os.ReadFile(file)
 			if string(got) != tt.want || (err == nil) != (tt.want != "") {
 				t.Errorf("kept %q, %v, want %q", got, err, tt.want)
 			}
-			if removed := strings.Contains(out, "the CA was removed"); removed != (tt.want == "") {
+			if removed := strings.Contains(out, "the file was removed"); removed != (tt.want == "") {
 				t.Errorf("says that it was removed: %v\n%s", removed, out)
 			}
 		})

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"strings"
@@ -81,6 +82,8 @@ func TestRequests(t *testing.T) {
 		{name: "InRelease", path: "/apt/debian-12/dists/offk8s/InRelease", status: 200, body: "signed"},
 		{name: "index", path: "/bundle/index.json", status: 200, body: string(s.HeadFile(bundle.MemberIndex))},
 		{name: "index by root", path: "/bundle/sha256/" + s.Root().Encoded() + "/index.json", status: 200, body: string(s.HeadFile(bundle.MemberIndex))},
+		{name: "inventory", path: "/bundle/inventory.json", status: 200, body: inventoryOf(t, s.Bundle)},
+		{name: "inventory by root", path: "/bundle/sha256/" + s.Root().Encoded() + "/inventory.json", status: 200, body: inventoryOf(t, s.Bundle)},
 		{name: "signature", path: "/bundle/index.json.sig", status: 200, body: string(s.HeadFile(bundle.MemberSignature))},
 		{
 			name: "blob as stored", path: "/bundle/blobs/sha256/" + digest.FromBytes(s.stored).Encoded(),
@@ -125,6 +128,16 @@ func TestRequests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// inventoryOf returns what offk8s inventory prints of b.
+func inventoryOf(t *testing.T, b *bundle.Bundle) string {
+	t.Helper()
+	text, err := json.MarshalIndent(b.Inventory(), "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text) + "\n"
 }
 
 // allPaths is one path of every kind of route, and one of nothing.

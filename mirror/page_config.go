@@ -98,7 +98,7 @@ func (d *pageData) steps(base string) []clientStep {
 		add("step-ca", "", `# the mirror's CA, as root; it is removed again unless its fingerprint is this one, which must be the one that serve printed:
 # %[1]s
 mkdir -p /etc/offk8s && %[2]s %[3]s/ca.crt | openssl x509 -out %[4]s
-openssl x509 -in %[4]s -outform der | openssl dgst -sha256 -r | grep -q '^%[5]s' || { rm -f %[4]s; echo 'wrong fingerprint: the CA was removed' >&2; }
+openssl x509 -in %[4]s -outform der | openssl dgst -sha256 -r | grep -q '^%[5]s' || { rm -f %[4]s; echo 'no CA with this fingerprint: the file was removed' >&2; false; }
 `, d.fingerprint(), ask, base, caPath, strings.TrimPrefix(d.fingerprint(), "sha256:"))
 	}
 	if d.passwords {

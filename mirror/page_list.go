@@ -48,7 +48,7 @@ func newListings(t *routes, pages map[string]page) map[string]*listing {
 		}
 	}
 	for name := range pages {
-		if strings.Count(name, "/") > 1 { // in a directory
+		if strings.Count(name, "/") > 1 && !strings.HasPrefix(name, "/bundle/") { // in a directory
 			addListed(all, name, -1, "")
 		}
 	}

@@ -1,12 +1,14 @@
 package mirror
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
 
+	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/bundle/clientconf"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/strict"
@@ -60,10 +62,29 @@ func (d *pageData) pages() map[string]page {
 		p["/config/"+distro+".sources"] = d.config(typeText, aptSources(distro))
 		p["/config/"+distro+".apt.conf"] = d.config(typeText, clientconf.Config.AptConf)
 	}
+	for i, b := range d.bundles {
+		p["/bundle/"+b.Root().Algorithm().String()+"/"+b.Root().Encoded()+inventoryFile] = inventory(b)
+		if i == 0 {
+			p["/bundle"+inventoryFile] = inventory(b)
+		}
+	}
 	if len(d.charts) > 0 {
 		p["/"+manifests.GroupCharts+"/index.yaml"] = d.chartIndex
 	}
 	return p
+}
+
+// inventoryFile lists the blobs of a bundle, for pack --since.
+const inventoryFile = "/inventory.json"
+
+func inventory(b *bundle.Bundle) page {
+	return func(string, *http.Request) (string, []byte) {
+		text, err := json.MarshalIndent(b.Inventory(), "", " ")
+		if err != nil {
+			return typeJSON, []byte("{}\n") // digests and names always encode
+		}
+		return typeJSON, append(text, '\n')
+	}
 }
 
 // fixed returns a page that is the same for every request.

@@ -166,6 +166,9 @@ func (o serveOptions) files(args []string) ([]string, error) {
 	if len(args) == 0 && len(o.from) > 0 {
 		return nil, nil
 	}
+	if len(args) > 0 && args[0] == "inventory" && !exists(args[0]) {
+		return nil, withHint(usagef("serve inventory: there is no file of this name"), "offk8s inventory BUNDLE prints it, and a mirror has it as /bundle/inventory.json")
+	}
 	return findBundle(args)
 }
 
