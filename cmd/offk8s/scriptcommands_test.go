@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -29,6 +28,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/bundle/upstreamtest"
+	"github.com/offk8s/offk8s/installer/host/hosttest"
 	"github.com/offk8s/offk8s/installer/pki"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -353,13 +353,11 @@ func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
 // scriptSSHKey: sshkey FILE makes a key that no host knows.
 func scriptSSHKey(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) == 1, "sshkey FILE")
-	_, key, err := ed25519.GenerateKey(nil)
-	ts.Check(err)
-	block, err := ssh.MarshalPrivateKey(key, "")
+	_, private, err := hosttest.NewKey()
 	ts.Check(err)
 	path := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o700))
-	ts.Check(os.WriteFile(path, pem.EncodeToMemory(block), 0o600))
+	ts.Check(os.WriteFile(path, private, 0o600))
 }
 
 // scriptSSHD: sshd NAME starts a machine with a host key that nobody knows, which refuses
@@ -377,25 +375,15 @@ func scriptSSHD(ts *testscript.TestScript, neg bool, args []string) {
 // the host key.
 func listenSSH(ts *testscript.TestScript, name string, refusal error, serve func(net.Conn, *ssh.ServerConfig)) ssh.PublicKey {
 	conf := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, refusal }}
-	_, key, err := ed25519.GenerateKey(nil)
+	key, _, err := hosttest.NewKey()
 	ts.Check(err)
-	signer, err := ssh.NewSignerFromKey(key)
-	ts.Check(err)
-	conf.AddHostKey(signer)
+	conf.AddHostKey(key)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	ts.Defer(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go serve(c, conf)
-		}
-	}()
+	go hosttest.Accept(l, func(c net.Conn) { serve(c, conf) })
 	ts.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-	return signer.PublicKey()
+	return key.PublicKey()
 }
 
 // scriptJSONLines: jsonlines FILE FIELD… demands that each line is an object and

@@ -23,6 +23,7 @@ import (
 	"github.com/offk8s/offk8s/installer"
 	"github.com/offk8s/offk8s/installer/agent"
 	"github.com/offk8s/offk8s/installer/facts"
+	"github.com/offk8s/offk8s/installer/host/hosttest"
 	"github.com/offk8s/offk8s/installer/probe"
 	"github.com/offk8s/offk8s/installer/step"
 	"github.com/offk8s/offk8s/installer/step/steptest"
@@ -66,40 +67,16 @@ type storyHost struct {
 }
 
 func (h *storyHost) login(c net.Conn, conf *ssh.ServerConfig) {
-	defer c.Close()
-	conn, channels, requests, err := ssh.NewServerConn(c, conf)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	go ssh.DiscardRequests(requests)
-	for n := range channels {
-		if ch, requests, err := n.Accept(); err == nil {
-			go h.session(ch, requests)
-		}
-	}
+	hosttest.Answer(c, conf, h.shell, func(n ssh.NewChannel) { _ = n.Reject(ssh.UnknownChannelType, "no "+n.ChannelType()) })
 }
 
-func (h *storyHost) session(ch ssh.Channel, requests <-chan *ssh.Request) {
-	defer ch.Close()
-	for r := range requests {
-		var line struct{ Text string }
-		ok := r.Type == "exec" && ssh.Unmarshal(r.Payload, &line) == nil
-		if r.WantReply {
-			_ = r.Reply(ok, nil)
-		}
-		if !ok {
-			continue
-		}
-		go ssh.DiscardRequests(requests)
-		code := uint32(0)
-		if err := h.run(shellWords(line.Text), ch, ch.Stderr()); err != nil {
-			fmt.Fprintln(ch.Stderr(), err)
-			code = 1
-		}
-		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{code}))
-		return
+// shell runs a command line.
+func (h *storyHost) shell(line string, ch ssh.Channel) int {
+	if err := h.run(shellWords(line), ch, ch.Stderr()); err != nil {
+		fmt.Fprintln(ch.Stderr(), err)
+		return 1
 	}
+	return 0
 }
 
 // shellWords splits a line as a shell does, if all its quotes are single.

@@ -1,9 +1,6 @@
 package host_test
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -16,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/offk8s/offk8s/installer/host/hosttest"
 )
 
 // server is an SSH server on loopback that runs commands with sh as the current user.
@@ -35,18 +34,14 @@ type server struct {
 	serving int
 }
 
-// newKey returns a fresh ed25519 key.
+// newKey returns a fresh key.
 func newKey(t testing.TB) ssh.Signer {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+	key, _, err := hosttest.NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return key
 }
 
 // newServer starts a server with host keys, by default one fresh ed25519 key. change may
@@ -85,22 +80,11 @@ func newServer(t testing.TB, change func(*ssh.ServerConfig), hostKeys ...ssh.Sig
 	}
 	s.Port = l.Addr().(*net.TCPAddr).Port
 	s.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.conns = append(s.conns, c)
-			s.serving++
-			s.mu.Unlock()
-			s.wg.Go(func() {
-				s.serve(c, conf)
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				s.serving--
-			})
-		}
+		hosttest.Accept(l, func(c net.Conn) {
+			s.count(c, 1)
+			defer s.count(nil, -1)
+			hosttest.Answer(c, conf, s.run, s.forward)
+		})
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -137,45 +121,26 @@ func (s *server) Cut() {
 	s.conns = nil
 }
 
-func writeKey(t testing.TB, file string) ssh.PublicKey {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+// count notes a connection that begins, or one that ends.
+func (s *server) count(c net.Conn, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving += n
+	if c != nil {
+		s.conns = append(s.conns, c)
 	}
-	block, err := ssh.MarshalPrivateKey(key, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.PublicKey()
 }
 
-func (s *server) serve(c net.Conn, conf *ssh.ServerConfig) {
-	defer c.Close()
-	conn, chans, reqs, err := ssh.NewServerConn(c, conf)
+func writeKey(t testing.TB, file string) ssh.PublicKey {
+	t.Helper()
+	key, private, err := hosttest.NewKey()
 	if err != nil {
-		return
+		t.Fatal(err)
 	}
-	defer conn.Close()
-	go ssh.DiscardRequests(reqs)
-	for n := range chans {
-		if n.ChannelType() == "direct-tcpip" {
-			s.wg.Go(func() { s.forward(n) })
-			continue
-		}
-		ch, reqs, err := n.Accept()
-		if err != nil {
-			return
-		}
-		s.wg.Go(func() { s.session(ch, reqs) })
+	if err := os.WriteFile(file, private, 0o600); err != nil {
+		t.Fatal(err)
 	}
+	return key.PublicKey()
 }
 
 // forward connects a client to another server, as a bastion does.
@@ -213,41 +178,29 @@ func (s *server) forward(n ssh.NewChannel) {
 	_, _ = io.Copy(ch, c)
 }
 
-func (s *server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
-	defer ch.Close()
-	for r := range reqs {
-		var line struct{ Text string }
-		ok := r.Type == "exec" && ssh.Unmarshal(r.Payload, &line) == nil
-		if r.WantReply {
-			_ = r.Reply(ok, nil)
-		}
-		if !ok {
-			continue
-		}
-		s.mu.Lock()
-		s.lines = append(s.lines, line.Text)
-		s.mu.Unlock()
-		go ssh.DiscardRequests(reqs)
-		cmd := exec.Command("bash", "-c", s.Shell+line.Text)
-		cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			return
-		}
-		go func() {
-			_, _ = io.Copy(in, ch)
-			_ = in.Close()
-		}()
-		code := 0
-		if err := cmd.Run(); err != nil {
-			code = 255
-			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-				code = exit.ExitCode()
-			}
-		}
-		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
-		return
+// run runs a command line with a shell.
+func (s *server) run(line string, ch ssh.Channel) int {
+	s.mu.Lock()
+	s.lines = append(s.lines, line)
+	s.mu.Unlock()
+	cmd := exec.Command("bash", "-c", s.Shell+line)
+	cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return 255
 	}
+	go func() {
+		_, _ = io.Copy(in, ch)
+		_ = in.Close()
+	}()
+	err = cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		return 255
+	}
+	return 0
 }
 
 // Wait waits until the server has no connection.
