@@ -129,11 +129,8 @@ func (o *Options) complete() error {
 }
 
 // Close ends the checks that requests began. It must follow the last request; the
-// bundles stay open. It returns nil.
-func (m *Mirror) Close() error {
-	m.urgent.close()
-	return nil
-}
+// bundles stay open.
+func (m *Mirror) Close() { m.urgent.close() }
 
 // ServeHTTP answers a request. Methods other than GET and HEAD get status 405.
 func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -37,11 +37,7 @@ func mirrorOf(t testing.TB, o Options, bundles ...*bundle.Bundle) *Mirror {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(m.Close)
 	return m
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/offk8s/offk8s/test/testenv"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 // aptClient is a private apt: its own sources, state and cache below dir.
@@ -55,7 +57,7 @@ func (c aptClient) run(t testing.TB, args ...string) (string, error) {
 }
 
 // serve serves f and counts nothing: apt is the judge.
-func serve(t testing.TB, f files) string {
+func serve(t testing.TB, f metadatatest.Files) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, ok := f[strings.TrimPrefix(r.URL.Path, "/")]
@@ -63,7 +65,7 @@ func serve(t testing.TB, f files) string {
 			http.NotFound(w, r)
 			return
 		}
-		http.ServeContent(w, r, r.URL.Path, created, bytes.NewReader(b))
+		http.ServeContent(w, r, r.URL.Path, metadatatest.Created, bytes.NewReader(b))
 	}))
 	t.Cleanup(s.Close)
 	return s.URL
@@ -72,8 +74,8 @@ func serve(t testing.TB, f files) string {
 func TestAptAcceptsOurRepository(t *testing.T) {
 	testenv.NeedTool(t, "apt-get", "gpgv")
 	testenv.NeedRoot(t)
-	keys, _ := signingKey(t)
-	stranger, _ := strangerKey(t)
+	keys, _ := metadatatest.Key(t)
+	stranger, _ := metadatatest.Stranger(t)
 	f := repository(t, keys, options(),
 		control("a", "1:1-1", "amd64", "Depends: b (>= 2)"),
 		control("b", "2", "all"))
@@ -91,8 +93,8 @@ func TestAptAcceptsOurRepository(t *testing.T) {
 		}
 	}
 
-	tampered := func(name string) files {
-		g := files{}
+	tampered := func(name string) metadatatest.Files {
+		g := metadatatest.Files{}
 		for k, v := range f {
 			g[k] = v
 		}
@@ -100,7 +102,7 @@ func TestAptAcceptsOurRepository(t *testing.T) {
 		g[name][len(g[name])/2] ^= 1
 		return g
 	}
-	for name, g := range map[string]files{
+	for name, g := range map[string]metadatatest.Files{
 		"InRelease": tampered("dists/offk8s/InRelease"),
 		"Packages":  tampered("dists/offk8s/main/binary-amd64/Packages.gz"),
 	} {

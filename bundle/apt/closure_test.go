@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 // suiteOf makes a suite of control files in short form: "name version" and
@@ -29,7 +31,7 @@ func suiteOf(t testing.TB, name string, packages ...string) *Suite {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := newPackage(st, testBase, name)
+		p := newPackage(st, metadatatest.Base, name)
 		if p.Unusable != nil && !strings.Contains(text, "odd") {
 			t.Fatal(p.Unusable)
 		}

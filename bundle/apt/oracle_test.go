@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/offk8s/offk8s/test/testenv"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 // TestClosureAgreesWithApt draws random sets of packages from the archive in the
@@ -81,7 +83,7 @@ func machineArchive(t *testing.T) *archive {
 			t.Fatal(err)
 		}
 		s := &Suite{Name: "suite" + strconv.Itoa(i)}
-		if err := s.readPackages(bytes.NewReader(text), testBase, "amd64"); err != nil {
+		if err := s.readPackages(bytes.NewReader(text), metadatatest.Base, "amd64"); err != nil {
 			t.Fatal(err)
 		}
 		for stanza := range strings.SplitSeq(strings.TrimSpace(string(text)), "\n\n") {

@@ -3,77 +3,34 @@ package apt
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
-	"github.com/ulikunitz/xz"
 
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests/catalog"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
-
-const testBase = "https://example.test/debian"
-
-var created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
-
-// files is a Getter over URLs below testBase.
-type files map[string][]byte
-
-func (f files) Get(_ context.Context, at string, limit int64) (io.ReadCloser, error) {
-	b, ok := f[strings.TrimPrefix(at, testBase+"/")]
-	if !ok {
-		return nil, fmt.Errorf("%q: %w", at, fs.ErrNotExist)
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%q: longer than %d", at, limit)
-	}
-	return io.NopCloser(bytes.NewReader(b)), nil
-}
 
 func source() catalog.AptSource {
 	return catalog.AptSource{Archive: "debian", Suite: suiteName, Components: []string{"main"}}
 }
 
-// RSA keys take a second each to make: two are made for all tests.
-var testKeys = [2]func() (*trust.KeyPair, error){
-	sync.OnceValues(func() (*trust.KeyPair, error) { return trust.GenerateKeys(created) }),
-	sync.OnceValues(func() (*trust.KeyPair, error) { return trust.GenerateKeys(created) }),
+func options() MetadataOptions {
+	return MetadataOptions{Created: metadatatest.Created, Arches: []string{"amd64"}}
 }
-
-func signingKey(t testing.TB) (*trust.KeyPair, *trust.Keyring)  { return testKey(t, 0) }
-func strangerKey(t testing.TB) (*trust.KeyPair, *trust.Keyring) { return testKey(t, 1) }
-
-func testKey(t testing.TB, n int) (*trust.KeyPair, *trust.Keyring) {
-	t.Helper()
-	keys, err := testKeys[n]()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := trust.ReadKeyring(keys.OpenPGPPublic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys, ring
-}
-
-func options() MetadataOptions { return MetadataOptions{Created: created, Arches: []string{"amd64"}} }
 
 // signed adds the signatures of keys to f, as pack does.
-func signed(t testing.TB, keys *trust.KeyPair, f files) files {
+func signed(t testing.TB, keys *trust.KeyPair, f metadatatest.Files) metadatatest.Files {
 	t.Helper()
 	var errIn, errDetached error
-	f[InReleasePath], errIn = trust.ClearSign(keys, f[ReleasePath], created)
-	f[DetachedPath], errDetached = trust.SignDetached(keys, f[ReleasePath], created)
+	f[InReleasePath], errIn = trust.ClearSign(keys, f[ReleasePath], metadatatest.Created)
+	f[DetachedPath], errDetached = trust.SignDetached(keys, f[ReleasePath], metadatatest.Created)
 	if err := errors.Join(errIn, errDetached); err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +59,8 @@ func deb(t testing.TB, control, compression string) []byte {
 	}
 	out := []byte("!<arch>\n")
 	out = arMember(out, "debian-binary", []byte("2.0\n"))
-	out = arMember(out, "control.tar"+compression, pack(t, archive.Bytes(), compression))
-	return arMember(out, "data.tar.gz", pack(t, data.Bytes(), ".gz"))
+	out = arMember(out, "control.tar"+compression, metadatatest.Compress(t, archive.Bytes(), compression))
+	return arMember(out, "data.tar.gz", metadatatest.Compress(t, data.Bytes(), ".gz"))
 }
 
 func arMember(out []byte, name string, content []byte) []byte {
@@ -113,33 +70,6 @@ func arMember(out []byte, name string, content []byte) []byte {
 		out = append(out, '\n')
 	}
 	return out
-}
-
-func pack(t testing.TB, b []byte, suffix string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch suffix {
-	case ".gz":
-		w = gzip.NewWriter(&out)
-	case ".xz":
-		w, err = xz.NewWriter(&out)
-	case ".zst":
-		w, err = zstd.NewWriter(&out)
-	default:
-		return b
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(b); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
 }
 
 // control returns a control file; more are further lines.
@@ -161,10 +91,10 @@ func fromControl(t testing.TB, text string) (PackageMeta, []byte) {
 }
 
 // repository writes a signed repository of the control files.
-func repository(t testing.TB, keys *trust.KeyPair, o MetadataOptions, controls ...string) files {
+func repository(t testing.TB, keys *trust.KeyPair, o MetadataOptions, controls ...string) metadatatest.Files {
 	t.Helper()
 	var metas []PackageMeta
-	out := files{}
+	out := metadatatest.Files{}
 	for _, text := range controls {
 		m, b := fromControl(t, text)
 		metas = append(metas, m)

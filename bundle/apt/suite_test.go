@@ -14,17 +14,19 @@ import (
 	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/manifests/catalog"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 func TestWriteAndReadSuite(t *testing.T) {
-	keys, ring := signingKey(t)
+	keys, ring := metadatatest.Key(t)
 	a := control("chrony", "1:4.3-2", "amd64", "Depends: libc6 (>= 2.36)", "Provides: time-daemon")
 	b := control("libcommon", "1", "all")
 	f := repository(t, keys, options(), a, b)
 	if diff := cmp.Diff(f, repository(t, keys, options(), b, a)); diff != "" {
 		t.Fatalf("order of packages matters:\n%s", diff)
 	}
-	s, err := ReadSuite(t.Context(), f, testBase+"/", source(), "amd64", ring, SuiteOptions{})
+	s, err := ReadSuite(t.Context(), f, metadatatest.Base+"/", source(), "amd64", ring, SuiteOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,15 +41,15 @@ func TestWriteAndReadSuite(t *testing.T) {
 		}
 	}
 	want := []string{
-		"chrony 1:4.3-2 amd64 " + testBase + "/pool/c/chrony/chrony_4.3-2_amd64.deb",
-		"libcommon 1 all " + testBase + "/pool/libc/libcommon/libcommon_1_all.deb",
+		"chrony 1:4.3-2 amd64 " + metadatatest.Base + "/pool/c/chrony/chrony_4.3-2_amd64.deb",
+		"libcommon 1 all " + metadatatest.Base + "/pool/libc/libcommon/libcommon_1_all.deb",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("packages (-want +got):\n%s", diff)
 	}
 	old := maps.Clone(f)
 	delete(old, "dists/offk8s/InRelease")
-	if _, err := ReadSuite(t.Context(), old, testBase, source(), "amd64", ring, SuiteOptions{}); err != nil {
+	if _, err := ReadSuite(t.Context(), old, metadatatest.Base, source(), "amd64", ring, SuiteOptions{}); err != nil {
 		t.Fatalf("an archive with Release and Release.gpg only: %v", err)
 	}
 }
@@ -81,12 +83,12 @@ func TestFromDebCompressions(t *testing.T) {
 }
 
 func TestT21ArchiveLies(t *testing.T) {
-	keys, ring := signingKey(t)
-	_, stranger := strangerKey(t)
+	keys, ring := metadatatest.Key(t)
+	_, stranger := metadatatest.Stranger(t)
 	good := repository(t, keys, options(), control("a", "1", "amd64"))
 	expired := options()
-	expired.ValidUntil = created.Add(24 * time.Hour)
-	edit := func(name, old, replacement string) files {
+	expired.ValidUntil = metadatatest.Created.Add(24 * time.Hour)
+	edit := func(name, old, replacement string) metadatatest.Files {
 		f := maps.Clone(good)
 		f[name] = bytes.Replace(f[name], []byte(old), []byte(replacement), 1)
 		if bytes.Equal(f[name], good[name]) {
@@ -95,11 +97,11 @@ func TestT21ArchiveLies(t *testing.T) {
 		return f
 	}
 	// resigned makes a correctly signed suite of a changed Packages.
-	resigned := func(old, replacement string) files {
+	resigned := func(old, replacement string) metadatatest.Files {
 		f := maps.Clone(good)
 		packages := bytes.ReplaceAll(f["dists/offk8s/main/binary-amd64/Packages"], []byte(old), []byte(replacement))
 		index := map[string][]byte{"main/binary-amd64/Packages": packages}
-		return signed(t, keys, files{
+		return signed(t, keys, metadatatest.Files{
 			ReleasePath: writeRelease(index, []string{"amd64"}, options()), "dists/offk8s/main/binary-amd64/Packages": packages,
 		})
 	}
@@ -108,7 +110,7 @@ func TestT21ArchiveLies(t *testing.T) {
 	otherSuite.Suite = "bullseye"
 	for _, tc := range []struct {
 		name   string
-		files  files
+		files  metadatatest.Files
 		ring   *trust.Keyring
 		source catalog.AptSource
 		o      SuiteOptions
@@ -117,16 +119,16 @@ func TestT21ArchiveLies(t *testing.T) {
 		{"unknown key", good, stranger, source(), SuiteOptions{}, trust.ErrUnknownKey},
 		{"no keys", good, nil, source(), SuiteOptions{}, trust.ErrNoKey},
 		{"changed InRelease", edit(in, "Origin: offk8s", "Origin: evil"), ring, source(), SuiteOptions{}, trust.ErrBadSignature},
-		{"text before", files{in: append([]byte("Suite: x\n"), good[in]...)}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
-		{"unsigned", files{in: good["dists/offk8s/Release"]}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
-		{"release without signature", files{"dists/offk8s/Release": good["dists/offk8s/Release"]}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
+		{"text before", metadatatest.Files{in: append([]byte("Suite: x\n"), good[in]...)}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
+		{"unsigned", metadatatest.Files{in: good["dists/offk8s/Release"]}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
+		{"release without signature", metadatatest.Files{"dists/offk8s/Release": good["dists/offk8s/Release"]}, ring, source(), SuiteOptions{}, trust.ErrUnsigned},
 		{"changed Packages", edit(gz, "\x1f\x8b", "\x1f\x8c"), ring, source(), SuiteOptions{}, nil},
-		{"missing Packages", files{in: good[in]}, ring, source(), SuiteOptions{}, nil},
-		{"another suite's release", files{"dists/bullseye/InRelease": good[in], "dists/bullseye/main/binary-amd64/Packages.gz": good[gz]}, ring, otherSuite, SuiteOptions{}, trust.ErrBadSignature},
+		{"missing Packages", metadatatest.Files{in: good[in]}, ring, source(), SuiteOptions{}, nil},
+		{"another suite's release", metadatatest.Files{"dists/bullseye/InRelease": good[in], "dists/bullseye/main/binary-amd64/Packages.gz": good[gz]}, ring, otherSuite, SuiteOptions{}, trust.ErrBadSignature},
 		{"past Valid-Until", repository(t, keys, expired, control("a", "1", "amd64")), ring, source(), SuiteOptions{}, ErrExpired},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := ReadSuite(t.Context(), tc.files, testBase, tc.source, "amd64", tc.ring, tc.o)
+			_, err := ReadSuite(t.Context(), tc.files, metadatatest.Base, tc.source, "amd64", tc.ring, tc.o)
 			if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 				t.Fatalf("error %v, want %v", err, tc.want)
 			}
@@ -135,12 +137,12 @@ func TestT21ArchiveLies(t *testing.T) {
 			}
 		})
 	}
-	for name, o := range map[string]SuiteOptions{"ignored": {IgnoreValidUntil: true}, "in time": {Now: created}} {
-		if _, err := ReadSuite(t.Context(), repository(t, keys, expired, control("a", "1", "amd64")), testBase, source(), "amd64", ring, o); err != nil {
+	for name, o := range map[string]SuiteOptions{"ignored": {IgnoreValidUntil: true}, "in time": {Now: metadatatest.Created}} {
+		if _, err := ReadSuite(t.Context(), repository(t, keys, expired, control("a", "1", "amd64")), metadatatest.Base, source(), "amd64", ring, o); err != nil {
 			t.Errorf("Valid-Until %s: %v", name, err)
 		}
 	}
-	for name, f := range map[string]files{
+	for name, f := range map[string]metadatatest.Files{
 		"traversal":   resigned("Filename: pool/", "Filename: ../../"),
 		"absolute":    resigned("Filename: pool/", "Filename: /pool/"),
 		"URL":         resigned("Filename: pool/", "Filename: http://evil.test/"),
@@ -150,12 +152,12 @@ func TestT21ArchiveLies(t *testing.T) {
 		"bad name":    resigned("Package: a", "Package: a/../b"),
 		"bad version": resigned("Version: 1", "Version: 1_2"),
 	} {
-		suite, err := ReadSuite(t.Context(), f, testBase, source(), "amd64", ring, SuiteOptions{})
+		suite, err := ReadSuite(t.Context(), f, metadatatest.Base, source(), "amd64", ring, SuiteOptions{})
 		if err != nil || len(suite.Packages) != 1 || suite.Packages[0].Unusable == nil {
 			t.Errorf("%s: %+v, %v; want one unusable package", name, suite, err)
 		}
 	}
-	if _, err := ReadSuite(t.Context(), resigned("x-nothing", ""), testBase, source(), "amd64", ring, SuiteOptions{}); err != nil {
+	if _, err := ReadSuite(t.Context(), resigned("x-nothing", ""), metadatatest.Base, source(), "amd64", ring, SuiteOptions{}); err != nil {
 		t.Errorf("the suite that the others are made from: %v", err)
 	}
 }
@@ -192,7 +194,7 @@ func FuzzDeb822(f *testing.F) {
 			if len(s.fields) == 0 {
 				t.Fatal("stanza without a field")
 			}
-			if p := newPackage(s, testBase, "x"); p.Unusable == nil && !strings.HasPrefix(p.URL, testBase+"/") {
+			if p := newPackage(s, metadatatest.Base, "x"); p.Unusable == nil && !strings.HasPrefix(p.URL, metadatatest.Base+"/") {
 				t.Fatalf("URL %q", p.URL)
 			}
 			_, _ = parseDependency(s.get("Depends"))
@@ -206,13 +208,13 @@ func FuzzPackages(f *testing.F) {
 	f.Add([]byte("Package: a\nVersion: 1_2\nArchitecture: all\nProvides: b (= 1)\n\nPackage: b\nArchitecture: amd64\nDepends: (((\n"))
 	f.Fuzz(func(t *testing.T, index []byte) {
 		s := &Suite{Name: "x"}
-		if err := s.readPackages(bytes.NewReader(index), testBase, "amd64"); err != nil {
+		if err := s.readPackages(bytes.NewReader(index), metadatatest.Base, "amd64"); err != nil {
 			return
 		}
 		var names []string
 		for _, p := range s.Packages {
 			names = append(names, p.Name)
-			if p.Unusable == nil && !strings.HasPrefix(p.URL, testBase+"/") {
+			if p.Unusable == nil && !strings.HasPrefix(p.URL, metadatatest.Base+"/") {
 				t.Fatalf("URL %q", p.URL)
 			}
 		}
@@ -229,7 +231,7 @@ func FuzzPackages(f *testing.F) {
 func TestOddLinesOfRelease(t *testing.T) {
 	const zero, one = "0000000000000000000000000000000000000000000000000000000000000000", "1111111111111111111111111111111111111111111111111111111111111111"
 	text := "Suite: x\nSHA256:\n " + zero + " 1 good\n " + zero + " 1 good\n " + zero + " 1 two\n " + one + " 1 two\n short 1 digest\n " + zero + " many size\n"
-	r, err := parseRelease([]byte(text), testBase)
+	r, err := parseRelease([]byte(text), metadatatest.Base)
 	if err != nil {
 		t.Fatal(err)
 	}

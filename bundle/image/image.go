@@ -142,11 +142,11 @@ func (d *Document) check() error {
 // Check validates the digest and size of a descriptor before they are used: the
 // digest becomes part of file names and URLs.
 func Check(d digest.Digest, size int64) error {
-	if !strict.IsDigest(d) {
-		if err := d.Validate(); err != nil {
-			return fmt.Errorf("digest %q: %w", d, err)
-		}
-		return fmt.Errorf("digest %q: algorithm is neither sha256 nor sha512", d)
+	if d == "" {
+		return errors.New("no digest")
+	}
+	if err := strict.CheckDigest(d); err != nil {
+		return err
 	}
 	if size < 0 {
 		return fmt.Errorf("digest %s: negative size %d", d, size)

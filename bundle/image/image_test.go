@@ -2,13 +2,14 @@ package image
 
 import (
 	"errors"
-	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/offk8s/offk8s/bundle/image/imagetest"
 )
 
 const (
@@ -16,48 +17,8 @@ const (
 	docManifest = ocispec.MediaTypeImageManifest
 )
 
-// library is a store of documents.
-type library map[digest.Digest]string
-
-func (l library) put(mediaType, doc string) ocispec.Descriptor {
-	d := digest.FromString(doc)
-	l[d] = doc
-	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(doc))}
-}
-
-func (l library) read(d ocispec.Descriptor) ([]byte, error) {
-	doc, ok := l[d.Digest]
-	if !ok {
-		return nil, fmt.Errorf("%s is missing", d.Digest)
-	}
-	return []byte(doc), nil
-}
-
-func list(children ...ocispec.Descriptor) string {
-	var items []string
-	for _, d := range children {
-		items = append(items, ref(d))
-	}
-	return `{"schemaVersion":2,"manifests":[` + strings.Join(items, ",") + `]}`
-}
-
-func ref(d ocispec.Descriptor) string {
-	return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, d.MediaType, d.Digest, d.Size)
-}
-
-func digestRef(d string) string {
-	return `{"schemaVersion":2,"config":{"digest":"` + d + `","size":1}}`
-}
-
-// good is a manifest of three blobs, of which two are the same.
-var good = func() string {
-	layer := ocispec.Descriptor{MediaType: "x", Digest: digest.FromString("layer"), Size: 5}
-	config := ocispec.Descriptor{MediaType: "x", Digest: digest.SHA512.FromString("config"), Size: 6}
-	return fmt.Sprintf(`{"schemaVersion":2,"config":%s,"layers":[%s,%s]}`, ref(config), ref(layer), ref(layer))
-}()
-
 // with returns the good manifest with more fields.
-func with(fields string) string { return strings.Replace(good, "{", "{"+fields+",", 1) }
+func with(fields string) string { return strings.Replace(imagetest.Good, "{", "{"+fields+",", 1) }
 
 func TestParse(t *testing.T) {
 	d := digest.FromString("x").String()
@@ -68,36 +29,36 @@ func TestParse(t *testing.T) {
 		name, mediaType, doc string
 		want                 string // media type, or part of the error
 	}{
-		{"manifest", docManifest, good, docManifest},
-		{"docker manifest", MediaTypeDockerManifest, good, MediaTypeDockerManifest},
-		{"manifest of unknown type", "", good, docManifest},
+		{"manifest", docManifest, imagetest.Good, docManifest},
+		{"docker manifest", MediaTypeDockerManifest, imagetest.Good, MediaTypeDockerManifest},
+		{"manifest of unknown type", "", imagetest.Good, docManifest},
 		{"index", docIndex, child(docManifest), docIndex},
 		{"docker index", MediaTypeDockerIndex, child(MediaTypeDockerManifest), MediaTypeDockerIndex},
 		{"index of unknown type", "", child(docIndex), docIndex},
 		{"type from the document", "", with(`"mediaType":"` + MediaTypeDockerManifest + `"`), MediaTypeDockerManifest},
-		{"empty index", docIndex, list(), docIndex},
+		{"empty index", docIndex, imagetest.List(), docIndex},
 		{"unknown field", docManifest, with(`"x":1`), docManifest},
-		{"unknown type", "application/x", good, "unknown image media type"},
+		{"unknown type", "application/x", imagetest.Good, "unknown image media type"},
 		{"unknown type inside", "", with(`"mediaType":"application/x"`), "unknown image media type"},
 		{"unknown type of a child", docIndex, child("application/x"), docIndex},
-		{"schema 1", "application/vnd.docker.distribution.manifest.v1+json", good, "unknown image media type"},
-		{"schema version 1", docManifest, strings.Replace(good, "2", "1", 1), "schema version 1"},
+		{"schema 1", "application/vnd.docker.distribution.manifest.v1+json", imagetest.Good, "unknown image media type"},
+		{"schema version 1", docManifest, strings.Replace(imagetest.Good, "2", "1", 1), "schema version 1"},
 		{"no schema version", docManifest, `{"config":{"digest":"` + d + `","size":1}}`, "schema version 0"},
 		{"another type inside", docManifest, with(`"mediaType":"` + docIndex + `"`), "its descriptor says"},
 		{"index with manifests and config", docIndex, with(`"manifests":[]`), "at once"},
 		{"index with layers", docIndex, `{"schemaVersion":2,"layers":[]}`, "with a config or layers"},
 		{"manifest with manifests", docManifest, with(`"manifests":[]`), "at once"},
 		{"manifest without config", docManifest, `{"schemaVersion":2,"layers":[]}`, "without a config"},
-		{"path as digest", docManifest, digestRef("sha256:../../x"), "digest"},
-		{"no digest", docManifest, digestRef(""), "digest"},
-		{"weak digest", docManifest, digestRef("md5:d41d8cd98f00b204e9800998ecf8427e"), "digest"},
-		{"sha384", docManifest, digestRef(digest.SHA384.FromString("x").String()), "neither sha256 nor sha512"},
-		{"negative size", docManifest, strings.Replace(good, `"size":5`, `"size":-5`, 1), "negative size"},
+		{"path as digest", docManifest, imagetest.Config("sha256:../../x"), "digest"},
+		{"no digest", docManifest, imagetest.Config(""), "digest"},
+		{"weak digest", docManifest, imagetest.Config("md5:d41d8cd98f00b204e9800998ecf8427e"), "digest"},
+		{"sha384", docManifest, imagetest.Config(digest.SHA384.FromString("x").String()), "want sha256 or sha512"},
+		{"negative size", docManifest, strings.Replace(imagetest.Good, `"size":5`, `"size":-5`, 1), "negative size"},
 		{"negative size of a child", docIndex, strings.Replace(child(docManifest), `"size":1`, `"size":-1`, 1), "negative size"},
-		{"huge document", docManifest, good + strings.Repeat(" ", MaxSize), "allowed"},
-		{"many children", docIndex, list(make([]ocispec.Descriptor, MaxChildren+1)...), "allowed 1024"},
+		{"huge document", docManifest, imagetest.Good + strings.Repeat(" ", MaxSize), "allowed"},
+		{"many children", docIndex, imagetest.List(make([]ocispec.Descriptor, MaxChildren+1)...), "allowed 1024"},
 		{"duplicate key", docManifest, with(`"config":{}`), "duplicate key"},
-		{"two documents", docManifest, good + good, "document"},
+		{"two documents", docManifest, imagetest.Good + imagetest.Good, "document"},
 		{"no JSON", docManifest, "hello", "invalid"},
 	}
 	for _, tt := range tests {
@@ -114,14 +75,14 @@ func TestParse(t *testing.T) {
 }
 
 func TestWalk(t *testing.T) {
-	l := library{}
-	manifest := l.put(docManifest, good)
-	other := l.put(docManifest, with(`"x":1`))
+	l := imagetest.Library{}
+	manifest := l.Put(docManifest, imagetest.Good)
+	other := l.Put(docManifest, with(`"x":1`))
 	missing := ocispec.Descriptor{MediaType: docManifest, Digest: digest.FromString("missing"), Size: 4}
 	chain := func(n int) ocispec.Descriptor {
 		d := manifest
 		for range n {
-			d = l.put(docIndex, list(d))
+			d = l.Put(docIndex, imagetest.List(d))
 		}
 		return d
 	}
@@ -135,18 +96,18 @@ func TestWalk(t *testing.T) {
 	}{
 		{"manifest", manifest, 1, ""},
 		{"only a digest", ocispec.Descriptor{Digest: manifest.Digest}, 1, ""},
-		{"index", l.put(docIndex, list(manifest, other)), 3, ""},
-		{"child named twice", l.put(docIndex, list(manifest, manifest)), 2, ""},
+		{"index", l.Put(docIndex, imagetest.List(manifest, other)), 3, ""},
+		{"child named twice", l.Put(docIndex, imagetest.List(manifest, manifest)), 2, ""},
 		{"deep", chain(MaxDepth - 1), MaxDepth, ""},
 		{"too deep", chain(MaxDepth), MaxDepth, "nested deeper"},
-		{"missing child", l.put(docIndex, list(manifest, missing)), 2, "is missing"},
+		{"missing child", l.Put(docIndex, imagetest.List(manifest, missing)), 2, "is missing"},
 		{"huge", huge, 0, "allowed"},
 		{"no digest", ocispec.Descriptor{Digest: "sha256:../x"}, 0, "digest"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			docs, last := 0, error(nil)
-			for n, err := range Walk(tt.root, l.read, nil) {
+			for n, err := range Walk(tt.root, l.Read, nil) {
 				if last = err; err != nil {
 					continue
 				}
@@ -163,13 +124,13 @@ func TestWalk(t *testing.T) {
 }
 
 func TestWalkSkips(t *testing.T) {
-	l := library{}
-	manifest := l.put(docManifest, good)
+	l := imagetest.Library{}
+	manifest := l.Put(docManifest, imagetest.Good)
 	missing := ocispec.Descriptor{MediaType: docManifest, Digest: digest.FromString("missing"), Size: 4}
 	mentions := 0
 	skip := func(d ocispec.Descriptor) bool { mentions++; return d.Digest == missing.Digest }
 	docs := 0
-	for _, err := range Walk(l.put(docIndex, list(missing, manifest, manifest, missing)), l.read, skip) {
+	for _, err := range Walk(l.Put(docIndex, imagetest.List(missing, manifest, manifest, missing)), l.Read, skip) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,17 +144,17 @@ func TestWalkSkips(t *testing.T) {
 // TestWalkIsLinear: indexes that name each other many times would take forever
 // if each mention were walked.
 func TestWalkIsLinear(t *testing.T) {
-	l := library{}
+	l := imagetest.Library{}
 	reads := 0
-	d := l.put(docManifest, good)
+	d := l.Put(docManifest, imagetest.Good)
 	for range MaxDepth - 1 {
 		children := make([]ocispec.Descriptor, 1000)
 		for i := range children {
 			children[i] = d
 		}
-		d = l.put(docIndex, list(children...))
+		d = l.Put(docIndex, imagetest.List(children...))
 	}
-	read := func(d ocispec.Descriptor) ([]byte, error) { reads++; return l.read(d) }
+	read := func(d ocispec.Descriptor) ([]byte, error) { reads++; return l.Read(d) }
 	for _, err := range Walk(d, read, nil) {
 		if err != nil {
 			t.Fatal(err)
@@ -205,10 +166,10 @@ func TestWalkIsLinear(t *testing.T) {
 }
 
 func TestWalkStops(t *testing.T) {
-	l := library{}
+	l := imagetest.Library{}
 	reads := 0
-	read := func(d ocispec.Descriptor) ([]byte, error) { reads++; return l.read(d) }
-	for range Walk(l.put(docIndex, list(l.put(docManifest, good))), read, nil) {
+	read := func(d ocispec.Descriptor) ([]byte, error) { reads++; return l.Read(d) }
+	for range Walk(l.Put(docIndex, imagetest.List(l.Put(docManifest, imagetest.Good))), read, nil) {
 		break
 	}
 	if reads != 1 {
@@ -219,10 +180,10 @@ func TestWalkStops(t *testing.T) {
 // FuzzWalk: whatever a document holds, a walk ends, and what it returns is
 // within the limits.
 func FuzzWalk(f *testing.F) {
-	f.Add(docManifest, good)
-	f.Add("", good)
-	f.Add(docIndex, list(ocispec.Descriptor{MediaType: docManifest, Digest: digest.FromString("x"), Size: 1}))
-	f.Add(MediaTypeDockerIndex, list())
+	f.Add(docManifest, imagetest.Good)
+	f.Add("", imagetest.Good)
+	f.Add(docIndex, imagetest.List(ocispec.Descriptor{MediaType: docManifest, Digest: digest.FromString("x"), Size: 1}))
+	f.Add(MediaTypeDockerIndex, imagetest.List())
 	errAbsent := errors.New("absent")
 	f.Fuzz(func(t *testing.T, mediaType, body string) {
 		root := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromString(body), Size: int64(len(body))}

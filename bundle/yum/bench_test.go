@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 // bigRepo is a made-up repository of n packages, each with ten provides and requires.
-func bigRepo(b *testing.B, n int) files {
+func bigRepo(b *testing.B, n int) metadatatest.Files {
 	b.Helper()
 	r := rand.New(rand.NewPCG(1, 2))
 	packages := make([]pkg, n)

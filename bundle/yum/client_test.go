@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/offk8s/offk8s/test/testenv"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 // dnf runs dnf with one repository, both signature checks on, and nothing of
@@ -28,8 +30,8 @@ func dnf(t testing.TB, url string, args ...string) (string, error) {
 func clientRepo(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	keys, _ := signingKey(t)
-	writeRepo(t, dir, []string{"v4.rpm", "sub.rpm"}, MetadataOptions{Compression: "gz", Created: created})
+	keys, _ := metadatatest.Key(t)
+	writeRepo(t, dir, []string{"v4.rpm", "sub.rpm"}, MetadataOptions{Compression: "gz", Created: metadatatest.Created})
 	putFile(t, filepath.Join(dir, RepomdPath+".asc"), sign(t, keys, readOf(t, filepath.Join(dir, RepomdPath))))
 	putFile(t, filepath.Join(dir, "offk8s.asc"), keys.OpenPGPPublic)
 	putFile(t, filepath.Join(dir, "key.asc"), readFixture(t, "key.asc"))

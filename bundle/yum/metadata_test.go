@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,29 +18,9 @@ import (
 	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/trust"
 	"github.com/offk8s/offk8s/test/testenv"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
-
-// RSA keys take a second each to make: two are made for all tests.
-var testKeys = [2]func() (*trust.KeyPair, error){
-	sync.OnceValues(func() (*trust.KeyPair, error) { return trust.GenerateKeys(created) }),
-	sync.OnceValues(func() (*trust.KeyPair, error) { return trust.GenerateKeys(created) }),
-}
-
-func signingKey(t testing.TB) (*trust.KeyPair, *trust.Keyring)  { return testKey(t, 0) }
-func strangerKey(t testing.TB) (*trust.KeyPair, *trust.Keyring) { return testKey(t, 1) }
-
-func testKey(t testing.TB, n int) (*trust.KeyPair, *trust.Keyring) {
-	t.Helper()
-	keys, err := testKeys[n]()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := trust.ReadKeyring(keys.OpenPGPPublic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys, ring
-}
 
 func fixtureMeta(t testing.TB, name string) PackageMeta {
 	t.Helper()
@@ -55,9 +34,9 @@ func fixtureMeta(t testing.TB, name string) PackageMeta {
 }
 
 func TestWriteMetadataIsDeterministicAndReadable(t *testing.T) {
-	keys, ring := signingKey(t)
+	keys, ring := metadatatest.Key(t)
 	for _, compression := range []string{"gz", "zst"} {
-		o := MetadataOptions{Compression: compression, Created: created}
+		o := MetadataOptions{Compression: compression, Created: metadatatest.Created}
 		a, b := fixtureMeta(t, "v4.rpm"), fixtureMeta(t, "sub.rpm")
 		first, err := WriteMetadata([]PackageMeta{a, b}, o)
 		if err != nil {
@@ -73,7 +52,7 @@ func TestWriteMetadataIsDeterministicAndReadable(t *testing.T) {
 		first[RepomdPath+".asc"] = sign(t, keys, first[RepomdPath])
 		s := source()
 		s.SignedMetadata = true
-		repo, err := ReadRepo(t.Context(), files(first), s, "x86_64", ring)
+		repo, err := ReadRepo(t.Context(), metadatatest.Files(first), s, "x86_64", ring)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +71,7 @@ func TestWriteMetadataIsDeterministicAndReadable(t *testing.T) {
 
 func sign(t testing.TB, keys *trust.KeyPair, data []byte) []byte {
 	t.Helper()
-	sig, err := trust.SignDetached(keys, data, created)
+	sig, err := trust.SignDetached(keys, data, metadatatest.Created)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,9 +118,9 @@ func putFile(t testing.TB, path string, b []byte) {
 // dirGetter reads a repository directory.
 type dirGetter string
 
-func (d dirGetter) files(t testing.TB) files {
+func (d dirGetter) files(t testing.TB) metadatatest.Files {
 	t.Helper()
-	out := files{}
+	out := metadatatest.Files{}
 	paths, err := filepath.Glob(filepath.Join(string(d), "repodata", "*"))
 	if err != nil {
 		t.Fatal(err)
@@ -160,8 +139,8 @@ func TestMetadataAgreesWithCreaterepo(t *testing.T) {
 	testenv.NeedTool(t, "createrepo_c")
 	ours, theirs := t.TempDir(), t.TempDir()
 	rpms := []string{"v4.rpm", "sub.rpm", "unsigned.rpm"}
-	writeRepo(t, ours, rpms, MetadataOptions{Compression: "gz", Created: created})
-	writeRepo(t, theirs, rpms, MetadataOptions{Compression: "gz", Created: created})
+	writeRepo(t, ours, rpms, MetadataOptions{Compression: "gz", Created: metadatatest.Created})
+	writeRepo(t, theirs, rpms, MetadataOptions{Compression: "gz", Created: metadatatest.Created})
 	if err := os.RemoveAll(filepath.Join(theirs, "repodata")); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +149,7 @@ func TestMetadataAgreesWithCreaterepo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range paths { // the file's time goes into the metadata
-		if err := os.Chtimes(p, created, created); err != nil {
+		if err := os.Chtimes(p, metadatatest.Created, metadatatest.Created); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,7 +164,7 @@ func TestMetadataAgreesWithCreaterepo(t *testing.T) {
 }
 
 // elements returns the lines of one metadata file, packages in sorted order.
-func elements(t testing.TB, f files, kind string) []string {
+func elements(t testing.TB, f metadatatest.Files, kind string) []string {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		if !strings.Contains(name, "-"+kind+".xml") {

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/test/testenv"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 // modulesYAML is a part of the modules.yaml of EL8 in the forms that its writers use.
@@ -331,10 +333,10 @@ func TestDnfHidesTheSamePackages(t *testing.T) {
 }
 
 // withModules adds modulesYAML to a repository.
-func withModules(t *testing.T, f files) files {
+func withModules(t *testing.T, f metadatatest.Files) metadatatest.Files {
 	t.Helper()
 	md := &writer{}
-	if err := addPart(md, f, kindModules, []byte(modulesYAML), MetadataOptions{Compression: "gz", Created: created}); err != nil {
+	if err := addPart(md, f, kindModules, []byte(modulesYAML), MetadataOptions{Compression: "gz", Created: metadatatest.Created}); err != nil {
 		t.Fatal(err)
 	}
 	const repomd = "repodata/repomd.xml"

@@ -14,6 +14,8 @@ import (
 
 	"github.com/offk8s/offk8s/manifests/catalog"
 	"github.com/offk8s/offk8s/test/testenv"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 // question is a line for testdata/resolve.py.
@@ -70,7 +72,7 @@ func TestClosureAgreesWithDnfOnRepositories(t *testing.T) {
 	var repos []*Repo
 	list := strings.Split(directories, ":")
 	for _, dir := range list {
-		repo, err := ReadRepo(t.Context(), dirGetter(dir).files(t), catalog.YumRepository{ID: filepath.Base(dir), BaseURL: testBase}, "x86_64", nil)
+		repo, err := ReadRepo(t.Context(), dirGetter(dir).files(t), catalog.YumRepository{ID: filepath.Base(dir), BaseURL: metadatatest.Base}, "x86_64", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -18,9 +17,9 @@ import (
 	"github.com/offk8s/offk8s/bundle/metadata"
 	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/trust"
-)
 
-var created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
+)
 
 func TestReadRepo(t *testing.T) {
 	f := makeRepo(t,
@@ -38,9 +37,9 @@ func TestReadRepo(t *testing.T) {
 		got = append(got, p.String()+" "+p.URL)
 	}
 	want := []string{
-		"chrony-4.3-1.el9.x86_64 " + testBase + "/Packages/c/chrony-4.3-1.el9.x86_64.rpm",
-		"bash-1:5.1-2.noarch " + testBase + "/Packages/b/bash-5.1-2.noarch.rpm",
-		"old-1-1.i686 " + testBase + "/Packages/o/old-1-1.i686.rpm",
+		"chrony-4.3-1.el9.x86_64 " + metadatatest.Base + "/Packages/c/chrony-4.3-1.el9.x86_64.rpm",
+		"bash-1:5.1-2.noarch " + metadatatest.Base + "/Packages/b/bash-5.1-2.noarch.rpm",
+		"old-1-1.i686 " + metadatatest.Base + "/Packages/o/old-1-1.i686.rpm",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("packages (-want +got):\n%s", diff)
@@ -57,7 +56,7 @@ func TestReadRepoCompressions(t *testing.T) {
 	})
 	for _, kind := range []string{"gz", "xz", "zst", "xml"} {
 		t.Run(kind, func(t *testing.T) {
-			f := files{"primary." + kind: pack(t, primary, kind)}
+			f := metadatatest.Files{"primary." + kind: metadatatest.Compress(t, primary, kind)}
 			f["repodata/repomd.xml"] = repomdOf("primary."+kind, f["primary."+kind], primary)
 			repo, err := ReadRepo(t.Context(), f, source(), "x86_64", nil)
 			if err != nil {
@@ -80,8 +79,8 @@ func repomdOf(href string, packed, open []byte) []byte {
 }
 
 func TestT21RepositoryLies(t *testing.T) {
-	good := func() files { return makeRepo(t, pkg{nevra: "a-1-1.noarch"}) }
-	primaryOf := func(f files) string {
+	good := func() metadatatest.Files { return makeRepo(t, pkg{nevra: "a-1-1.noarch"}) }
+	primaryOf := func(f metadatatest.Files) string {
 		for name := range f {
 			if strings.Contains(name, "primary") {
 				return name
@@ -89,7 +88,7 @@ func TestT21RepositoryLies(t *testing.T) {
 		}
 		return ""
 	}
-	edit := func(f files, name, old, replacement string) files {
+	edit := func(f metadatatest.Files, name, old, replacement string) metadatatest.Files {
 		before := f[name]
 		f[name] = bytes.Replace(before, []byte(old), []byte(replacement), 1)
 		if bytes.Equal(before, f[name]) {
@@ -100,28 +99,36 @@ func TestT21RepositoryLies(t *testing.T) {
 	const md = "repodata/repomd.xml"
 	for _, tc := range []struct {
 		name  string
-		files func() files
+		files func() metadatatest.Files
 	}{
-		{"other primary", func() files { f := good(); f[primaryOf(f)] = pack(t, []byte("<metadata/>"), "gz"); return f }},
-		{"no primary", func() files { f := good(); delete(f, primaryOf(f)); return f }},
-		{"wrong open checksum", func() files {
+		{"other primary", func() metadatatest.Files {
+			f := good()
+			f[primaryOf(f)] = metadatatest.Compress(t, []byte("<metadata/>"), "gz")
+			return f
+		}},
+		{"no primary", func() metadatatest.Files { f := good(); delete(f, primaryOf(f)); return f }},
+		{"wrong open checksum", func() metadatatest.Files {
 			f := good()
 			at := bytes.Index(f[md], []byte("<open-checksum")) + len(`<open-checksum type="sha256">`)
 			f[md][at] ^= 1
 			return f
 		}},
-		{"SHA-1 checksum", func() files { return edit(good(), md, `checksum type="sha256"`, `checksum type="sha"`) }},
-		{"shorter open size", func() files { return edit(good(), md, "<open-size>", "<open-size>1</open-size><x>") }},
-		{"primary elsewhere", func() files { return edit(good(), md, `href="repodata/`, `href="../repodata/`) }},
-		{"primary on another host", func() files { return edit(good(), md, `href="repodata/`, `href="https://evil.test/repodata/`) }},
-		{"primary with a base", func() files { return edit(good(), md, `<location `, `<location xml:base="https://evil.test" `) }},
-		{"two primaries", func() files {
+		{"SHA-1 checksum", func() metadatatest.Files { return edit(good(), md, `checksum type="sha256"`, `checksum type="sha"`) }},
+		{"shorter open size", func() metadatatest.Files { return edit(good(), md, "<open-size>", "<open-size>1</open-size><x>") }},
+		{"primary elsewhere", func() metadatatest.Files { return edit(good(), md, `href="repodata/`, `href="../repodata/`) }},
+		{"primary on another host", func() metadatatest.Files {
+			return edit(good(), md, `href="repodata/`, `href="https://evil.test/repodata/`)
+		}},
+		{"primary with a base", func() metadatatest.Files {
+			return edit(good(), md, `<location `, `<location xml:base="https://evil.test" `)
+		}},
+		{"two primaries", func() metadatatest.Files {
 			f := good()
 			f[md] = bytes.ReplaceAll(f[md], []byte(`type="filelists"`), []byte(`type="primary"`))
 			return f
 		}},
-		{"no repomd", func() files { return files{} }},
-		{"odd size", func() files { return edit(good(), md, "<size>", "<size>x</size><x>") }},
+		{"no repomd", func() metadatatest.Files { return metadatatest.Files{} }},
+		{"odd size", func() metadatatest.Files { return edit(good(), md, "<size>", "<size>x</size><x>") }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := ReadRepo(t.Context(), tc.files(), source(), "x86_64", nil)
@@ -143,15 +150,15 @@ func TestT21RepositoryLies(t *testing.T) {
 }
 
 func TestT21RepomdSignature(t *testing.T) {
-	keys, ring := signingKey(t)
-	_, stranger := strangerKey(t)
+	keys, ring := metadatatest.Key(t)
+	_, stranger := metadatatest.Stranger(t)
 	f := makeRepo(t, pkg{nevra: "a-1-1.noarch"})
-	sig, err := trust.SignDetached(keys, f["repodata/repomd.xml"], created)
+	sig, err := trust.SignDetached(keys, f["repodata/repomd.xml"], metadatatest.Created)
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(asc []byte) files {
-		out := files{}
+	with := func(asc []byte) metadatatest.Files {
+		out := metadatatest.Files{}
 		for k, v := range f {
 			out[k] = v
 		}
@@ -225,8 +232,8 @@ func monsters() map[string]string {
 func TestT22XMLMonsters(t *testing.T) {
 	for name, document := range monsters() {
 		t.Run(name, func(t *testing.T) {
-			packed := pack(t, []byte(document), "gz")
-			f := files{"p.xml.gz": packed, "repodata/repomd.xml": repomdOf("p.xml.gz", packed, []byte(document))}
+			packed := metadatatest.Compress(t, []byte(document), "gz")
+			f := metadatatest.Files{"p.xml.gz": packed, "repodata/repomd.xml": repomdOf("p.xml.gz", packed, []byte(document))}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			if _, err := ReadRepo(t.Context(), f, source(), "x86_64", nil); err == nil {
@@ -247,10 +254,10 @@ func TestT22XMLMonsters(t *testing.T) {
 // A primary that unpacks to more than repomd.xml says stops there.
 func TestT22DecompressionBomb(t *testing.T) {
 	bomb := append([]byte("<metadata><!--x-->"), bytes.Repeat([]byte(" "), 64<<20)...)
-	packed := pack(t, bomb, "zst")
+	packed := metadatatest.Compress(t, bomb, "zst")
 	md := repomdOf("p", packed, bomb)
 	md = bytes.Replace(md, []byte("<open-size>"+strconv.Itoa(len(bomb))), []byte("<open-size>1000"), 1)
-	_, err := ReadRepo(t.Context(), files{"p": packed, "repodata/repomd.xml": md}, source(), "x86_64", nil)
+	_, err := ReadRepo(t.Context(), metadatatest.Files{"p": packed, "repodata/repomd.xml": md}, source(), "x86_64", nil)
 	if !errors.Is(err, reader.ErrTooLarge) {
 		t.Fatalf("error %v, want %v", err, reader.ErrTooLarge)
 	}
@@ -271,7 +278,7 @@ func FuzzPrimary(f *testing.F) {
 		f.Add([]byte(document[:min(len(document), 512)]))
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
-		r := &Repo{ID: "fuzz", BaseURL: testBase}
+		r := &Repo{ID: "fuzz", BaseURL: metadatatest.Base}
 		if err := r.readPrimary(bytes.NewReader(document), "x86_64"); err != nil {
 			return
 		}
@@ -279,7 +286,7 @@ func FuzzPrimary(f *testing.F) {
 			if p.Unusable != nil || p.Elsewhere && strings.HasPrefix(p.URL, "https://") {
 				continue
 			}
-			if !strings.HasPrefix(p.URL, testBase+"/") || strings.Contains(p.URL, "..") && strings.Contains(p.URL, "/../") {
+			if !strings.HasPrefix(p.URL, metadatatest.Base+"/") || strings.Contains(p.URL, "..") && strings.Contains(p.URL, "/../") {
 				t.Fatalf("URL %q", p.URL)
 			}
 			for _, rel := range p.Requires {

@@ -1,44 +1,22 @@
 package yum
 
 import (
-	"bytes"
-	"compress/gzip"
-	"context"
-	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
-	"github.com/ulikunitz/xz"
 
 	"github.com/offk8s/offk8s/manifests/catalog"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
-
-const testBase = "https://example.test/repo"
-
-// files is a Getter over URLs below testBase.
-type files map[string][]byte
-
-func (f files) Get(_ context.Context, at string, limit int64) (io.ReadCloser, error) {
-	b, ok := f[strings.TrimPrefix(at, testBase+"/")]
-	if !ok {
-		return nil, fmt.Errorf("%q: %w", at, fs.ErrNotExist)
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%q: longer than %d", at, limit)
-	}
-	return io.NopCloser(bytes.NewReader(b)), nil
-}
 
 // source is a repository without signed metadata.
 func source() catalog.YumRepository {
-	return catalog.YumRepository{ID: "test", BaseURL: testBase}
+	return catalog.YumRepository{ID: "test", BaseURL: metadatatest.Base}
 }
 
 // pkg describes one package of a made-up repository in a few words.
@@ -75,7 +53,7 @@ func relations(list []string) []Relation {
 }
 
 // makeRepo writes repodata for made-up packages with our own writer.
-func makeRepo(t testing.TB, packages ...pkg) files {
+func makeRepo(t testing.TB, packages ...pkg) metadatatest.Files {
 	t.Helper()
 	var primary, filelists []PackageMeta
 	for _, p := range packages {
@@ -111,19 +89,19 @@ func document(write func(*writer, []*PackageMeta, time.Time), packages ...Packag
 	}
 	w := &writer{}
 	w.begin()
-	write(w, list, created)
+	write(w, list, metadatatest.Created)
 	return w.b
 }
 
 // repodata writes a repomd.xml over the given documents.
-func repodata(t testing.TB, documents map[string][]byte) files {
+func repodata(t testing.TB, documents map[string][]byte) metadatatest.Files {
 	t.Helper()
-	out := files{}
+	out := metadatatest.Files{}
 	md := &writer{}
 	md.begin()
 	md.open("repomd", "xmlns", nsRepo)
 	for _, kind := range []string{"primary", "filelists"} {
-		if err := addPart(md, out, kind, documents[kind], MetadataOptions{Compression: "gz", Created: created}); err != nil {
+		if err := addPart(md, out, kind, documents[kind], MetadataOptions{Compression: "gz", Created: metadatatest.Created}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -139,32 +117,4 @@ func readFixture(t testing.TB, name string) []byte {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// pack compresses b in one of the forms that repositories use.
-func pack(t testing.TB, b []byte, kind string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch kind {
-	case "gz":
-		w = gzip.NewWriter(&out)
-	case "xz":
-		w, err = xz.NewWriter(&out)
-	case "zst":
-		w, err = zstd.NewWriter(&out)
-	default:
-		return b
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(b); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
 }

@@ -11,10 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/offk8s/offk8s/bundle/metadata"
+
+	"github.com/offk8s/offk8s/bundle/metadata/metadatatest"
 )
 
 // editPrimary returns the repository after a change of the package "odd" in primary.
-func editPrimary(t *testing.T, f files, old, replacement string) files {
+func editPrimary(t *testing.T, f metadatatest.Files, old, replacement string) metadatatest.Files {
 	t.Helper()
 	out := map[string][]byte{}
 	for name, b := range f {
@@ -134,14 +136,14 @@ func TestXMLBase(t *testing.T) {
 		"https://github.test/r/download/": "https://github.test/r/download" + path,
 		"https://github.test":             "https://github.test" + path,
 		"https://[fd00::5]:8443/a%2Bb/":   "https://[fd00::5]:8443/a%2Bb" + path,
-		testBase + "/":                    testBase + path,
+		metadatatest.Base + "/":           metadatatest.Base + path,
 	} {
 		r, err := ReadRepo(t.Context(), editPrimary(t, f, `<location `, `<location xml:base="`+base+`" `), source(), "x86_64", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := r.Packages[0]
-		if p.Unusable != nil || p.URL != want || p.Elsewhere != (base != testBase+"/") {
+		if p.Unusable != nil || p.URL != want || p.Elsewhere != (base != metadatatest.Base+"/") {
 			t.Errorf("base %q: URL %q, elsewhere %t, unusable %v; want %q", base, p.URL, p.Elsewhere, p.Unusable, want)
 		}
 	}
@@ -179,7 +181,7 @@ func TestBudgetOfPackages(t *testing.T) {
 	const each = 1 << 16
 	entry := `<package><name>a</name><arch>noarch</arch><format><requires>` + strings.Repeat(`<entry name="x"/>`, each) + `</requires></format></package>`
 	document := io.MultiReader(strings.NewReader("<metadata>"), strings.NewReader(strings.Repeat(entry, 6<<20/each)))
-	r := &Repo{BaseURL: testBase}
+	r := &Repo{BaseURL: metadatatest.Base}
 	if err := r.readPrimary(document, "x86_64"); err == nil || !strings.Contains(err.Error(), "bytes of packages") {
 		t.Fatalf("error %v, want the limit of what is kept", err)
 	}

@@ -26,7 +26,7 @@ type served struct {
 func (s *served) close() error {
 	var errs []error
 	if s.mirror != nil {
-		errs = append(errs, s.mirror.Close())
+		s.mirror.Close()
 	}
 	for _, b := range s.bundles {
 		errs = append(errs, b.Close())

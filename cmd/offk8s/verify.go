@@ -105,7 +105,8 @@ func (a *app) verify(ctx context.Context, b *bundle.Bundle, content bool, signer
 	if err != nil {
 		return err
 	}
-	return m.Close()
+	m.Close()
+	return nil
 }
 
 func (a *app) printVerified(b *bundle.Bundle) error {

@@ -61,7 +61,8 @@ func mirrorURL(b *testing.B) string {
 		if err := <-done; err != nil {
 			b.Error(err)
 		}
-		_, _ = m.Close(), opened.Close()
+		m.Close()
+		_ = opened.Close()
 	})
 	return "http://" + l.Addr().String()
 }
@@ -168,6 +169,7 @@ func BenchmarkMirrorStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		_, _ = m.Close(), opened.Close()
+		m.Close()
+		_ = opened.Close()
 	}
 }
