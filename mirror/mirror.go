@@ -178,8 +178,12 @@ func (m *Mirror) serve(w *responseWriter, r *http.Request) error {
 	if c := m.routes.find(path); c != nil {
 		return m.send(w, r, c)
 	}
-	if path == "/readyz" {
-		return m.ready(w)
+	switch path {
+	case "/healthz":
+		ok(w, r)
+		return nil
+	case "/readyz":
+		return m.ready(w, r)
 	}
 	if p, ok := m.pages[path]; ok {
 		m.servePage(w, r, p)

@@ -36,7 +36,6 @@ func (d *pageData) pages() map[string]page {
 	p := map[string]page{
 		"/":                          d.home,
 		"/now":                       d.current,
-		"/healthz":                   fixed(typeText, "ok\n"),
 		"/style.css":                 fixed(typeCSS, style),
 		"/config/hosts.toml":         d.config(typeTOML, clientconf.Config.HostsTOML),
 		"/config/containerd-v1.toml": d.config(typeTOML, d.containerdMirrors),

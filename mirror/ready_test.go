@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http/httptest"
 	"os"
 	"testing"
 )
@@ -27,6 +28,18 @@ func TestReady(t *testing.T) {
 	}
 	if r := get(m, "GET", "/healthz"); r.StatusCode != 200 {
 		t.Errorf("/healthz: status %d", r.StatusCode)
+	}
+}
+
+// Load balancers check by HTTP/1.0, without a Host.
+func TestChecksWithoutHost(t *testing.T) {
+	m := mirrorOf(t, Options{}, newSample(t).Bundle)
+	for _, path := range []string{"/healthz", "/readyz", plugins, "/v2/"} {
+		r, w := httptest.NewRequest("GET", path, nil), httptest.NewRecorder()
+		r.Host = ""
+		if m.ServeHTTP(w, r); w.Code != 200 {
+			t.Errorf("%s: status %d, %q", path, w.Code, w.Body)
+		}
 	}
 }
 

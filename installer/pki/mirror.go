@@ -27,6 +27,7 @@ func MirrorCA(dir string, hosts []string, now time.Time) (MirrorTLS, error) {
 	if err != nil {
 		return MirrorTLS{}, err
 	}
+	defer d.alone()()
 	ca, err := openCA(d, "mirror-ca", "offk8s mirror CA", now)
 	if err != nil {
 		return MirrorTLS{}, err

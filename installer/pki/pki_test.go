@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -517,6 +518,32 @@ func TestHalfAnAuthority(t *testing.T) {
 		}
 		if now, err := os.ReadFile(filepath.Join(dir, left)); err != nil || !bytes.Equal(now, kept) {
 			t.Errorf("without %s, %s changed: %v", lost, left, err)
+		}
+	}
+}
+
+// Mirrors that start at one time in a new directory have one authority.
+func TestMirrorsOfOneDirectory(t *testing.T) {
+	for range 5 {
+		dir := filepath.Join(t.TempDir(), "mirror")
+		var all [4]MirrorTLS
+		var tasks sync.WaitGroup
+		for i := range all {
+			tasks.Go(func() {
+				var err error
+				if all[i], err = MirrorCA(dir, []string{"dmz"}, time.Now()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		tasks.Wait()
+		if t.Failed() {
+			return
+		}
+		for _, m := range all {
+			if m.Fingerprint != all[0].Fingerprint || !bytes.Equal(m.Certificate.Certificate[0], all[0].Certificate.Certificate[0]) {
+				t.Fatalf("%s and %s", m.Fingerprint, all[0].Fingerprint)
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/offk8s/offk8s/bundle/durable"
 	"github.com/offk8s/offk8s/bundle/trust"
@@ -38,6 +39,19 @@ func openDir(path string, readOnly bool) (stateDir, error) {
 		return stateDir{}, fmt.Errorf("create state directory: %w", err)
 	}
 	return stateDir{path: path}, nil
+}
+
+// alone waits until no other process makes an authority in the directory: of two that start at
+// one time, each would print the fingerprint of its own. A file system without locks, as some of
+// the network, lets both go on.
+func (d stateDir) alone() (done func()) {
+	f, err := os.Open(d.path)
+	if err != nil {
+		return func() {} // the reads and writes that follow say why
+	}
+	for errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX), syscall.EINTR) {
+	}
+	return func() { _ = f.Close() }
 }
 
 // read returns the content of a file, nil and no error if it does not exist.
