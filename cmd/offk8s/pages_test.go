@@ -45,7 +45,7 @@ type command struct {
 // generated are written by TestReferencePages.
 var generated = map[string]bool{
 	"docs/commands.md": true, "docs/cluster-yaml.md": true, "docs/pack-yaml.md": true, "docs/output.md": true,
-	"docs/zh-CN/cluster-yaml.md": true, "docs/zh-CN/pack-yaml.md": true, "docs/zh-CN/output.md": true,
+	"docs/zh-CN/commands.md": true, "docs/zh-CN/cluster-yaml.md": true, "docs/zh-CN/pack-yaml.md": true, "docs/zh-CN/output.md": true,
 }
 
 // readPages returns the pages that people wrote, in both languages.

@@ -46,7 +46,7 @@ func reference(root *cobra.Command) *cobra.Command {
 
 // writeCommands writes one page in Markdown with all commands.
 func writeCommands(w io.Writer, root *cobra.Command) error {
-	fmt.Fprint(w, "# Commands\n\n<!-- Written by make golden from the commands' own help. -->\n\n")
+	fmt.Fprint(w, "# Commands\n\n<!-- Written by make golden from the commands' own help. -->\n\n[中文](zh-CN/commands.md)\n\n")
 	fmt.Fprint(w, "Every flag can be set as `OFFK8S_<FLAG>` in the environment.\n")
 	return eachCommand(reference(root), func(cmd *cobra.Command) error {
 		var b bytes.Buffer

@@ -24,7 +24,8 @@ var (
 func TestReferencePages(t *testing.T) {
 	a := newApp(strings.NewReader(""), io.Discard, io.Discard)
 	pages := map[string]func(io.Writer) error{
-		"commands.md": func(w io.Writer) error { return writeCommands(w, a.command()) },
+		"commands.md":       func(w io.Writer) error { return writeCommands(w, a.command()) },
+		"zh-CN/commands.md": func(w io.Writer) error { return writeCommandsChinese(w, a.command()) },
 	}
 	for dir, l := range map[string]language{"": english, "zh-CN/": chinese} {
 		pages[dir+"output.md"] = func(w io.Writer) error { return writeOutputPage(w, l) }
