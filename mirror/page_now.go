@@ -56,7 +56,7 @@ func (d *pageData) current(base string, r *http.Request) (string, []byte) {
 	}
 	for _, reader := range d.runs {
 		err := reader.look(func(x *run) {
-			if x != nil {
+			if x != nil && !x.Began.IsZero() { // a copy that begins is empty
 				n.Runs = append(n.Runs, x.view(v.T, d.now()))
 			}
 		})

@@ -46,6 +46,16 @@ func following(t *testing.T, log string) (name string, page func(accept, query s
 	}
 }
 
+// A copy of a log begins empty, and the file may be another one.
+func TestRunWithoutEvents(t *testing.T) {
+	for _, log := range []string{"", "not a log\n", "{}\n", `{"time":"2026-11-27T05:00`} {
+		_, page := following(t, log)
+		if got := page("*/*", ""); !strings.Contains(got, "There is no run yet.") || strings.Contains(got, "0001") {
+			t.Errorf("%q: %s", log, got)
+		}
+	}
+}
+
 func TestRunOnThePage(t *testing.T) {
 	name, page := following(t, runLog)
 	golden(t, "now.html", page("text/html", ""))

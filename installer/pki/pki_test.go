@@ -547,3 +547,27 @@ func TestMirrorsOfOneDirectory(t *testing.T) {
 		}
 	}
 }
+
+// A mirror whose CA and certificate are there needs no place to write: a read-only mount, a
+// secret of a container.
+func TestMirrorCAIsOnlyRead(t *testing.T) {
+	testenv.NeedRoot(t)
+	dir := t.TempDir()
+	first, err := MirrorCA(dir, []string{"dmz"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {
+		t.Skip("cannot mount here: ", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
+	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if same, err := MirrorCA(dir, []string{"dmz"}, time.Now()); err != nil || same.Fingerprint != first.Fingerprint {
+		t.Errorf("%s, %v, want %s", same.Fingerprint, err, first.Fingerprint)
+	}
+	if _, err := MirrorCA(dir, []string{"other"}, time.Now()); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("another name: %v, want EROFS", err)
+	}
+}

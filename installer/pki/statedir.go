@@ -32,7 +32,8 @@ func openDir(path string, readOnly bool) (stateDir, error) {
 		return stateDir{path, map[string]trust.Secret{}}, nil
 	}
 	err := os.MkdirAll(path, 0o700)
-	if err == nil {
+	st, statErr := os.Stat(path)
+	if err == nil && (statErr != nil || st.Mode().Perm() != 0o700) { // else it may be on a read-only file system
 		err = os.Chmod(path, 0o700)
 	}
 	if err != nil {
