@@ -11,6 +11,9 @@ import (
 // ResetOptions configure Reset; the zero value is useful.
 type ResetOptions struct {
 	Progress Progress // may be nil
+	// Identity, if set, is the one of the cluster: hosts of another cluster of that name
+	// refuse.
+	Identity string
 }
 
 // Installed returns what the journal of a host records of its cluster, nil if it has none.
@@ -28,5 +31,5 @@ func Reset(ctx context.Context, f *Fleet, o ResetOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return run(ctx, plan, f, agent.ModeUndo, RunOptions{Progress: o.Progress})
+	return run(ctx, plan, f, agent.ModeUndo, RunOptions{Progress: o.Progress, Identity: o.Identity})
 }

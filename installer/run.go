@@ -193,7 +193,7 @@ func (r *runner) work(ctx context.Context, m *member, st PlanStage, h PlanHost, 
 	}
 	if st.Work == stage.Undo {
 		r.moved.Store(true)
-		req := agent.Request{Mode: agent.ModeUndo, Cluster: r.plan.Cluster, Host: h.Host}
+		req := agent.Request{Mode: agent.ModeUndo, Cluster: r.plan.Cluster, Host: h.Host, Identity: r.o.Identity}
 		if err := m.call(ctx, req, on); err != nil {
 			return err
 		}

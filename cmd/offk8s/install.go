@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,7 @@ type installOptions struct {
 	fresh     bool
 	takeOver  bool
 	noDrill   bool
+	yes       bool
 	ignore    ignored
 	pass      passphrase // of the sealed copies of the state
 	local     localOptions
@@ -54,6 +56,9 @@ all hosts until its end, so that two operators do not work at the same time.
 With --local --ticket FILE, it installs this host alone, as root: each host runs it with its
 ticket (offk8s ticket) and waits for the others, up to --wait in each step. Nothing connects
 to a host over SSH. Such a run writes no log.
+
+If hosts have left cluster.yaml, install names them and, on a terminal, asks before it takes
+them out of the cluster.
 
 Ctrl-C stops the run, and so does the loss of the connection: a host stops its step, but
 a package manager finishes its transaction first, for which install waits up to ten
@@ -94,6 +99,7 @@ bundle is bad; 5 it is not allowed; 6 the hosts are not suitable; 7 changes pend
 	f.BoolVar(&o.downgrade, "allow-downgrade", false, "accept a bundle older than the one on the hosts")
 	takeOverFlag(cmd, &o.takeOver)
 	f.BoolVar(&o.noDrill, "no-drill", false, "leave out the drills after the first installation of a cluster with balancers")
+	f.BoolVar(&o.yes, "yes", false, "do not ask before hosts leave the cluster")
 	o.pass.flag = "state-passphrase-file"
 	f.StringVar(&o.pass.file, o.pass.flag, "", "keep a copy of the state, sealed with the passphrase in this file (-: prompt), on every control plane")
 	f.StringSliceVar(&o.forget, "forget", nil, "hosts that left cluster.yaml and will never come back: remove them without restoring them")
@@ -156,11 +162,41 @@ func (a *app) install(ctx context.Context, o installOptions) (err error) {
 		return err
 	}
 	defer unlock()
+	if err := i.confirmLeaving(); err != nil {
+		return err
+	}
 	plan, err := i.plan(ctx)
 	if err != nil {
 		return err
 	}
 	return i.apply(ctx, plan)
+}
+
+// confirmLeaving says which hosts leave the cluster and, on a terminal, asks: an old
+// cluster.yaml lacks the hosts that another operator has added.
+func (i *installation) confirmLeaving() error {
+	var names, roles []string
+	for _, h := range stage.Leaving(i.in) {
+		names, roles = append(names, h.Name), append(roles, fmt.Sprintf("%s (%s)", h.Name, joinRoles(h.Roles)))
+	}
+	if len(names) == 0 || i.o.dryRun {
+		return nil
+	}
+	last, when := "", time.Time{}
+	for _, f := range i.in.Facts {
+		if x := f.Installed; x != nil && x.Time.After(when) {
+			last, when = fmt.Sprintf("; %s was the last to change the cluster, on %s", x.Operator, x.Time.Format(time.DateTime)), x.Time
+		}
+	}
+	i.warnf("cluster.yaml does not have %s: the cluster %q loses it for good, and install removes what offk8s has put there%s", strings.Join(roles, ", "), i.cluster.Name, last)
+	if i.o.yes || !i.isTerminal() {
+		return nil
+	}
+	name := strings.Join(names, ",")
+	if !i.confirm(fmt.Sprintf("type %s to continue: ", name), name) {
+		return withHint(usagef("install: not confirmed, nothing was changed"), "add %s to %s if it is to stay", name, i.o.cluster.file)
+	}
+	return nil
 }
 
 // look locks and looks at the hosts, and opens the state directory of their cluster,

@@ -233,7 +233,7 @@ func (a *app) resetLocal(ctx context.Context, o resetOptions) (err error) {
 			return err
 		}
 	}
-	return a.undo(ctx, o, here, run)
+	return a.undo(ctx, o, here, run, "")
 }
 
 // clusterOf returns the hosts of the cluster that the journal of a host records.

@@ -44,10 +44,10 @@ With --local, it resets this host alone, as root, without SSH and without cluste
 the host's journal names the cluster.
 
 The state directory of the cluster stays; if there is one, the events of the run are
-written to a file in it, runs/TIME.jsonl.
+written to a file in it, runs/TIME.jsonl, and hosts of another cluster of that name refuse.
 
-Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed; 11 another operator
-works on a host.`,
+Exit status: 0 done; 2 not confirmed; 3 some hosts failed, listed; 5 a host belongs to
+another cluster; 11 another operator works on a host.`,
 		Example: `  offk8s reset -f cluster.yaml
   offk8s reset --host node-3 --yes`,
 		Args: cobra.NoArgs,
@@ -105,11 +105,19 @@ func (a *app) reset(ctx context.Context, o resetOptions) (err error) {
 		a.keepLog(run, state.dir)
 	}
 	defer func() { a.finishRun(run, "", err) }()
-	return a.undo(ctx, o, c, run)
+	known := ""
+	if state.fits {
+		known = state.identity
+	}
+	err = a.undo(ctx, o, c, run, known)
+	if errors.Is(err, agent.ErrIdentity) {
+		err = withHint(err, "it is another cluster of that name: correct the addresses in %s; if you mean that one, name the directory of its state with --state, or run offk8s reset --local on the host", o.cluster.file)
+	}
+	return err
 }
 
-// undo resets the hosts of c.
-func (a *app) undo(ctx context.Context, o resetOptions, c *manifests.Cluster, run *clusterRun) error {
+// undo resets the hosts of c, whose identity is "" if it is not known here.
+func (a *app) undo(ctx context.Context, o resetOptions, c *manifests.Cluster, run *clusterRun, identity string) error {
 	fleet, err := a.connect(ctx, o.cluster, c, true, run)
 	if err != nil {
 		return err
@@ -119,7 +127,7 @@ func (a *app) undo(ctx context.Context, o resetOptions, c *manifests.Cluster, ru
 	if errors.Is(err, agent.ErrLocked) { // other errors come again, in the report
 		return err
 	}
-	report, err := installer.Reset(ctx, fleet, installer.ResetOptions{Progress: run})
+	report, err := installer.Reset(ctx, fleet, installer.ResetOptions{Progress: run, Identity: identity})
 	run.end()
 	if report == nil {
 		return err

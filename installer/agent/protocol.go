@@ -60,7 +60,7 @@ type Request struct {
 	Cluster  string `json:"cluster,omitempty"` // name; a host belongs to one cluster
 	Host     string `json:"host,omitempty"`    // name in the inventory
 	// Identity is the one of the operator's credentials for the cluster; a host of this
-	// cluster that was installed with others refuses ModeApply.
+	// cluster that was installed with others refuses ModeApply, and ModeUndo if it is not "".
 	Identity string `json:"identity,omitempty"`
 	// Started is when the run began, and Operator the "user@machine" that began it. All
 	// requests of a run have the same.

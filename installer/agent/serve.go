@@ -229,6 +229,9 @@ func (s *session) run(ctx context.Context) error {
 		return s.lookAtAll(ctx)
 	}
 	if s.req.Mode == ModeUndo {
+		if err := s.sameIdentity(s.journal); err != nil {
+			return err
+		}
 		s.lookAgain()
 		if err := s.undo(ctx, s.journal); err != nil {
 			return err
@@ -308,6 +311,15 @@ func (s *session) sameCluster(j *journal) error {
 			ErrPolicy, j.owner.Host, s.req.Host)
 	}
 	return nil
+}
+
+// sameIdentity refuses to undo what another cluster of that name has on this host. An
+// operator without the state of the cluster names no identity.
+func (s *session) sameIdentity(j *journal) error {
+	if j.owner == nil || s.req.Identity == "" {
+		return nil
+	}
+	return Guard(j.owner, s.req.Identity, j.owner.Components)
 }
 
 func (s *session) facts(ctx context.Context) error {

@@ -251,4 +251,13 @@ func TestOtherCredentialsOrVersionsAreRefused(t *testing.T) {
 	if got := w.Read(t, "a"); got != "sha256:aa" {
 		t.Errorf("file has %q, want what the cluster's own operator wrote", got)
 	}
+	undo := w.request(agent.ModeUndo)
+	undo.Identity = "sha256:bb"
+	if _, err := w.do(undo); !errors.Is(err, agent.ErrIdentity) || w.Read(t, "a") != "sha256:aa" {
+		t.Errorf("reset with other credentials: %v, want ErrIdentity", err)
+	}
+	undo.Identity = "" // without any
+	if _, err := w.do(undo); err != nil {
+		t.Errorf("reset without credentials: %v", err)
+	}
 }

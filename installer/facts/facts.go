@@ -74,6 +74,7 @@ type Facts struct {
 	// EtcdData reports that the member on this host has had a quorum.
 	Etcd     []step.EtcdMember `json:"etcd,omitempty"`
 	EtcdData bool              `json:"etcdData,omitempty"`
+	Settings Settings          `json:"settings,omitzero"`
 	// Installed is the bundle that offk8s installed before, nil if there is none.
 	Installed *Installed `json:"installed,omitempty"`
 }
@@ -215,7 +216,7 @@ func Collect(ctx context.Context, env *step.Env, modules []string) (Facts, error
 	f.DefaultRoutes, f.Routes, err = routes(env)
 	errs = append(errs, err)
 	f.ResolvConf, f.Resolvers = resolvers(env)
-	f.Clock, f.System = clock(env), system(env)
+	f.Clock, f.System, f.Settings = clock(env), system(env), settings(env)
 	_, err = os.Stat(env.Path("/run/NetworkManager"))
 	f.NetworkManager = err == nil
 	for _, p := range slices.Concat(statePaths, DockerTraces) {

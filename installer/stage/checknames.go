@@ -6,13 +6,14 @@ import "slices"
 // --ignore take them. docs/hosts.md describes each.
 func CheckNames() []string {
 	return []string{
-		"addons", "address", "address-family", "address-interface", "address-twice", "arch", "automatic-updates", "balancer-stays", "bundle", "cgroups", "clock",
-		"cni-files", "connection", "cpus", "default-route", "disk", "disk-forecast", "disk-programs", "endpoint", "entropy",
-		"etcd-disk", "etcd-quorum", "etcd-stays", "fapolicyd", "file-types", "firewall", "foreign-state", "forget", "ignore",
-		"inotify", "kmem", "leaving", "loopback-name", "mac", "machine-id", "members-known", "memory", "mirror", "mirror-reachable", "mounts",
-		"name-servers", "networks", "os", "os-expected", "other-cluster", "packages", "pod-network-subnet", "ports",
-		"product-uuid", "proxies", "proxy-kernel", "proxy-packages", "reachable", "runtime", "runtime-config", "same-runtime",
-		"second-address", "selinux", "swap", "systemd", "time-servers", "topology", "vip-free", "vip-interface", "vip-network", "vrrp-id",
+		"addons", "address", "address-family", "address-interface", "address-twice", "arch", "automatic-updates", "balancer-stays",
+		"bundle", "cgroups", "clock", "cni-files", "connection", "cpus", "default-route", "disk", "disk-forecast", "disk-programs",
+		"endpoint", "entropy", "etcd-disk", "etcd-quorum", "etcd-stays", "fapolicyd", "file-types", "firewall", "foreign-state",
+		"forget", "ignore", "inotify", "kmem", "leaving", "loopback-name", "mac", "machine-id", "members-known", "memory", "mirror",
+		"mirror-reachable", "mounts", "name-servers", "networks", "os", "os-expected", "other-cluster", "packages", "pod-network-subnet",
+		"ports", "predecessor", "product-uuid", "proxies", "proxy-kernel", "proxy-packages", "reachable", "runtime", "runtime-config",
+		"same-address", "same-cgroups", "same-host", "same-networks", "same-runtime", "second-address", "selinux", "swap", "systemd",
+		"time-servers", "topology", "vip-free", "vip-interface", "vip-network", "vip-stays", "vrrp-id",
 	}
 }
 

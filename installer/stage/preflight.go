@@ -51,8 +51,11 @@ func preflight(in Input) []Check {
 		checkSubnet(c, in, h, f)
 		checkPorts(c, in, h, f)
 		checkForeign(c, in, h, f)
+		checkKept(c, in, h, f)
 	}
 	checkBalancers(c, in)
+	checkVIPStays(c, in)
+	checkPredecessors(c, in)
 	checkSync(c, in)
 	checkBetween(c, in)
 	checkReach(c, in)
@@ -310,10 +313,12 @@ var emptyState = []string{"/etc/cni/net.d", "/var/lib/kubelet", "/var/lib/contai
 // on the host.
 func checkForeign(c *checks, in Input, h manifests.Host, f facts.Facts) {
 	if f.Installed != nil {
-		c.require(installed(in, f), Check{
+		must := &checks{host: c.host} // the agent refuses it too
+		must.require(installed(in, f), Check{
 			Name: "other-cluster", Found: fmt.Sprintf("cluster %q", f.Installed.Cluster), Want: fmt.Sprintf("cluster %q", in.Cluster.Name),
-			Hint: "a host belongs to one cluster; reset it first",
+			Hint: "a host belongs to one cluster: correct the name or the address in cluster.yaml, or reset the host first if that cluster is not needed any more",
 		})
+		c.list = append(c.list, must.list...)
 	}
 	if installed(in, f) {
 		checkSameRuntime(c, in, h, f)

@@ -11,6 +11,9 @@ func Probes(in Input) map[string][]probe.Probe {
 	for host, list := range in.vipProbes() {
 		out[host] = list
 	}
+	for host, list := range in.predecessorProbes() {
+		out[host] = append(out[host], list...)
+	}
 	for _, h := range in.Cluster.HostsWith(manifests.RoleEtcd) {
 		// Not in every run: it takes seconds.
 		if f, ok := in.Facts[h.Name]; ok && (in.Thorough || !installed(in, f)) {
