@@ -45,8 +45,8 @@ func (e *MirrorCAError) Unwrap() error { return agent.ErrVerify }
 var ErrMirrorsDiffer = fmt.Errorf("%w: the mirrors serve different bundles", agent.ErrPolicy)
 
 // OpenMirror fetches the CA of each mirror, compares it with the fingerprint in
-// cluster.yaml, and verifies the bundle as agent.OpenRemote does. One mirror that answers is enough. The error is agent.ErrVerify,
-// agent.ErrPolicy or one of the network.
+// cluster.yaml, and verifies the bundle as agent.OpenRemote does. One mirror that answers is
+// enough. The error is agent.ErrVerify, agent.ErrPolicy or one of the network.
 func OpenMirror(ctx context.Context, m manifests.ClusterMirror, b agent.Bundle) (*Mirror, error) {
 	urls := m.Addresses()
 	opened, errs := make([]*Mirror, len(urls)), make([]error, len(urls))

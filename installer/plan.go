@@ -226,8 +226,8 @@ func (p *Plan) Steps() int {
 	return n
 }
 
-// WriteText writes the plan for people, with a summary first. Steps of a stage that read the same on several
-// hosts are written once; those of one host are in order.
+// WriteText writes the plan for people, with a summary first. Steps of a stage that read the
+// same on several hosts are written once; those of one host are in order.
 func (p *Plan) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	p.writeSummary(b)

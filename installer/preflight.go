@@ -17,9 +17,9 @@ import (
 	"github.com/offk8s/offk8s/manifests"
 )
 
-// Preflight collects the facts of all hosts, asks some about their network, and runs the checks of all stages:
-// clocks, hosts, contents of the bundle. It changes nothing. It returns in with the
-// facts, with the hosts that are away, and all checks. The error joins a
+// Preflight collects the facts of all hosts, asks some about their network, and runs the
+// checks of all stages: clocks, hosts, contents of the bundle. It changes nothing. It
+// returns in with the facts and the hosts that are away, and all checks. The error joins a
 // *PreflightError, if a check failed, and why the hosts that are there are too few.
 func (f *Fleet) Preflight(ctx context.Context, in stage.Input) (stage.Input, []stage.Check, error) {
 	req := agent.Request{Mode: agent.ModeFacts, Modules: stage.ProxyModules(in)}

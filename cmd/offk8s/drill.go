@@ -97,11 +97,7 @@ func (a *app) drill(ctx context.Context, o drillCmdOptions) (err error) {
 	if o.limit < 0 {
 		return usagef("--limit %s: negative", o.limit)
 	}
-	c, err := o.cluster.load()
-	if err != nil {
-		return err
-	}
-	state, err := o.cluster.mustState(c)
+	c, state, err := o.cluster.loadWithState()
 	if err != nil {
 		return err
 	}

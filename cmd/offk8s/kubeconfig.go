@@ -35,11 +35,7 @@ Exit status: 0 done; 2 usage, configuration, or no credentials there.`,
 }
 
 func (a *app) kubeconfig(o clusterOptions) error {
-	c, err := o.load()
-	if err != nil {
-		return err
-	}
-	found, err := o.mustState(c)
+	_, found, err := o.loadWithState()
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -117,14 +118,8 @@ type unit struct {
 // newUnit returns the unit for program with the flags of cmd.
 func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []string) (unit, error) {
 	u := unit{Name: unitName, StopSeconds: int(o.stopTimeout/time.Second) + 15, files: []string{program}}
-	if o.state != "" {
-		return u, withHint(usagef("--state: the unit keeps its state in %s", unitState), "copy the CA of another mirror there before the unit starts")
-	}
-	if o.cache != "" {
-		return u, usagef("--cache: the unit keeps its cache in %s", unitCache)
-	}
-	if o.accessLog != "" && o.accessLog != "-" && filepath.Dir(o.accessLog) != unitLogs {
-		return u, withHint(usagef("--access-log %q: the unit cannot write there", o.accessLog), "give a file in %s, or - for the journal", unitLogs)
+	if err := o.checkUnit(); err != nil {
+		return u, err
 	}
 	var err error
 	if u.Listen, err = socketAddress(o.listen); err != nil {
@@ -134,23 +129,10 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 	if len(o.from) > 0 {
 		words = append(words, "--cache="+unitCache)
 	}
+	var errs []error
 	add := func(name, value string) {
-		switch name {
-		case "key", "runs", "client-ca", "tls-cert", "from-ca":
-			if name == "key" && strings.HasPrefix(value, "sha256:") {
-				break // a fingerprint is no file
-			}
-			value, err = filepath.Abs(value)
-			u.files = append(u.files, value)
-		case "cache-size":
-			value = strconv.FormatInt(int64(o.cacheSize), 10)
-		case "tls-key", "htpasswd": // for root alone
-			credential := strings.ReplaceAll(name, "-", ".")
-			value, err = filepath.Abs(value)
-			u.Credentials, u.secrets = append(u.Credentials, credential+":"+unitWord(value)), append(u.secrets, value)
-			value = "${CREDENTIALS_DIRECTORY}/" + credential
-		}
-		words = append(words, "--"+name+"="+value)
+		value, err := u.flagValue(name, value)
+		words, errs = append(words, "--"+name+"="+value), append(errs, err)
 	}
 	if len(o.trust.keys) == 0 && !o.trust.unsigned {
 		add("key", publicPath(defaultKey()))
@@ -160,32 +142,75 @@ func newUnit(cmd *cobra.Command, o serveOptions, program string, bundles []strin
 			return
 		}
 		values := []string{f.Value.String()}
-		if list, ok := f.Value.(pflag.SliceValue); ok {
+		if f.Name == "cache-size" {
+			values = []string{strconv.FormatInt(int64(o.cacheSize), 10)}
+		} else if list, ok := f.Value.(pflag.SliceValue); ok {
 			values = list.GetSlice()
 		}
 		for _, value := range values {
 			add(f.Name, value)
 		}
 	})
-	for _, name := range bundles {
-		path, absErr := filepath.Abs(name)
-		if absErr != nil {
-			return u, absErr
-		}
-		_, files, locateErr := bundle.Locate(path)
-		if locateErr != nil {
-			return u, locateErr
-		}
-		u.files, words = append(u.files, files...), append(words, path)
-		u.Directories = append(u.Directories, unitWord(filepath.Dir(path)))
-	}
-	slices.Sort(u.Directories)
-	u.Directories = slices.Compact(u.Directories)
+	paths, err := u.addBundles(bundles)
+	words = append(words, paths...)
 	for i, w := range words {
 		words[i] = unitWord(w)
 	}
 	u.Command = strings.Join(words, " ")
-	return u, err
+	return u, errors.Join(append(errs, err)...)
+}
+
+// checkUnit returns an error for flags that the unit cannot have.
+func (o serveOptions) checkUnit() error {
+	switch {
+	case o.state != "":
+		return withHint(usagef("--state: the unit keeps its state in %s", unitState), "copy the CA of another mirror there before the unit starts")
+	case o.cache != "":
+		return usagef("--cache: the unit keeps its cache in %s", unitCache)
+	case o.accessLog != "" && o.accessLog != "-" && filepath.Dir(o.accessLog) != unitLogs:
+		return withHint(usagef("--access-log %q: the unit cannot write there", o.accessLog), "give a file in %s, or - for the journal", unitLogs)
+	}
+	return nil
+}
+
+// flagValue returns the value of a flag in the unit: files get their whole path, and those
+// for root alone are credentials. It notes the files.
+func (u *unit) flagValue(name, value string) (string, error) {
+	switch name {
+	case "key", "runs", "client-ca", "tls-cert", "from-ca":
+		if name == "key" && strings.HasPrefix(value, "sha256:") {
+			return value, nil // a fingerprint is no file
+		}
+		path, err := filepath.Abs(value)
+		u.files = append(u.files, path)
+		return path, err
+	case "tls-key", "htpasswd":
+		credential := strings.ReplaceAll(name, "-", ".")
+		path, err := filepath.Abs(value)
+		u.Credentials, u.secrets = append(u.Credentials, credential+":"+unitWord(path)), append(u.secrets, path)
+		return "${CREDENTIALS_DIRECTORY}/" + credential, err
+	}
+	return value, nil
+}
+
+// addBundles notes the files of bundles and their directories. It returns their paths.
+func (u *unit) addBundles(names []string) ([]string, error) {
+	var paths []string
+	for _, name := range names {
+		path, err := filepath.Abs(name)
+		if err != nil {
+			return nil, err
+		}
+		_, files, err := bundle.Locate(path)
+		if err != nil {
+			return nil, err
+		}
+		u.files, paths = append(u.files, files...), append(paths, path)
+		u.Directories = append(u.Directories, unitWord(filepath.Dir(path)))
+	}
+	slices.Sort(u.Directories)
+	u.Directories = slices.Compact(u.Directories)
+	return paths, nil
 }
 
 // socketAddress returns the value of ListenStream= for the address of --listen.

@@ -65,11 +65,7 @@ type exportedState struct {
 }
 
 func (a *app) stateExport(o clusterOptions, output string, pass passphrase) error {
-	c, err := o.load()
-	if err != nil {
-		return err
-	}
-	found, err := o.mustState(c)
+	c, found, err := o.loadWithState()
 	if err != nil {
 		return err
 	}
@@ -264,11 +260,7 @@ type shownState struct {
 }
 
 func (a *app) stateShow(o clusterOptions) error {
-	c, err := o.load()
-	if err != nil {
-		return err
-	}
-	found, err := o.mustState(c)
+	c, found, err := o.loadWithState()
 	if err != nil {
 		return err
 	}

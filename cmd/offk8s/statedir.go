@@ -87,6 +87,17 @@ func openState(dir string, c *manifests.Cluster, uid string, readOnly bool) (clu
 	return s, nil
 }
 
+// loadWithState reads cluster.yaml and finds the state directory of the cluster, as
+// mustState does.
+func (o clusterOptions) loadWithState() (*manifests.Cluster, clusterState, error) {
+	c, err := o.load()
+	if err != nil {
+		return nil, clusterState{}, err
+	}
+	s, err := o.mustState(c)
+	return c, s, err
+}
+
 // mustState finds the state directory of c, which must have all its credentials.
 func (o clusterOptions) mustState(c *manifests.Cluster) (clusterState, error) {
 	s, err := o.findState(c, "")

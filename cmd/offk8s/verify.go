@@ -12,11 +12,16 @@ import (
 	"github.com/offk8s/offk8s/mirror"
 )
 
+// verifyOptions are the flags of verify.
+type verifyOptions struct {
+	trust     trustOptions
+	content   bool
+	scan      scanOptions
+	imageKeys []string
+}
+
 func (a *app) verifyCommand() *cobra.Command {
-	var o trustOptions
-	var content bool
-	var scan scanOptions
-	var imageKeys []string
+	var o verifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify [BUNDLE [BASE…]]",
 		Short: "Check every byte of a bundle in place",
@@ -52,46 +57,50 @@ Exit status: 0 good; 2 the base of a delta is missing; 4 the bundle or its signa
   offk8s verify kubernetes-1.36.tar \
     --key sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := parseImageKeys(imageKeys)
-			if err != nil {
-				return usageError{err}
-			}
-			signers, err := imageSigners(list)
-			if err != nil {
-				return err
-			}
-			if err := scan.check(); err != nil {
-				return usageError{err}
-			}
-			paths, err := findBundle(args)
-			if err != nil {
-				return err
-			}
-			return a.withBundle(cmd.Context(), o, paths, func(b *bundle.Bundle) error {
-				if err := b.Whole(); err != nil {
-					return err
-				}
-				if err := a.verify(cmd.Context(), b, content, signers); err != nil {
-					return err
-				}
-				if scan.path != "" {
-					if err := scan.scan(cmd.Context(), b, paths, a.stderr); err != nil {
-						return err
-					}
-				}
-				return a.printVerified(b)
-			})
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.verify(cmd.Context(), o, args) },
 	}
-	o.flags(cmd)
-	imageKeyFlag(cmd, &imageKeys)
-	scan.flags(cmd)
-	cmd.Flags().BoolVar(&content, "content", false, "decode compressed files too, and check their content (takes several times as long)")
+	o.trust.flags(cmd)
+	imageKeyFlag(cmd, &o.imageKeys)
+	o.scan.flags(cmd)
+	cmd.Flags().BoolVar(&o.content, "content", false, "decode compressed files too, and check their content (takes several times as long)")
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, b *bundle.Bundle, content bool, signers []bundle.ImageSigner) error {
+func (a *app) verify(ctx context.Context, o verifyOptions, args []string) error {
+	list, err := parseImageKeys(o.imageKeys)
+	if err != nil {
+		return usageError{err}
+	}
+	signers, err := imageSigners(list)
+	if err != nil {
+		return err
+	}
+	if err := o.scan.check(); err != nil {
+		return usageError{err}
+	}
+	paths, err := findBundle(args)
+	if err != nil {
+		return err
+	}
+	return a.withBundle(ctx, o.trust, paths, func(b *bundle.Bundle) error {
+		if err := a.verifyBundle(ctx, b, o.content, signers); err != nil {
+			return err
+		}
+		if o.scan.path != "" {
+			if err := o.scan.scan(ctx, b, paths, a.stderr); err != nil {
+				return err
+			}
+		}
+		return a.printVerified(b)
+	})
+}
+
+// verifyBundle checks every byte of b, the signatures of its images, and that a mirror would
+// start with it.
+func (a *app) verifyBundle(ctx context.Context, b *bundle.Bundle, content bool, signers []bundle.ImageSigner) error {
+	if err := b.Whole(); err != nil {
+		return err
+	}
 	err := a.track("verify "+filepath.Base(b.Path()), func(progress func(done, total int64)) error {
 		return b.Verify(ctx, bundle.VerifyOptions{Progress: progress, Content: content})
 	})

@@ -52,8 +52,8 @@ func (in Input) podDNS(clusterDNS string) string {
 	return clusterDNS
 }
 
-// peer returns the URL at which a host answers for images of other nodes, or "". As long as no pod does, its
-// connections are refused and containerd goes on to the mirrors.
+// peer returns the URL at which a host answers for images of other nodes, or "". As long as
+// no pod answers there, containerd goes on to the mirrors.
 func (in Input) peer(h manifests.Host) string {
 	for _, a := range in.addons() {
 		if a.Release.PeerPort != 0 {
