@@ -18,6 +18,9 @@ import (
 	"github.com/offk8s/offk8s/mirror/oci"
 )
 
+// ErrConflict means that good bundles cannot be served together.
+var ErrConflict = oci.ErrConflict
+
 // Options of a Mirror; the zero value has usable defaults.
 type Options struct {
 	// PublicURL is the URL of the mirror for clients, "https://dmz:8443", which

@@ -11,6 +11,7 @@ import (
 	"github.com/offk8s/offk8s/bundle"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/mirror/files"
+	"github.com/offk8s/offk8s/mirror/oci"
 )
 
 // headTypes are the members before the blobs that /bundle/ serves.
@@ -97,8 +98,8 @@ func (t *routes) file(root digest.Digest, f bundle.FileEntry) error {
 		if other.Digest == c.Digest {
 			return nil
 		}
-		return fmt.Errorf("mirror: %q is in two bundles with different content: %s in %s, %s in %s: serve them apart",
-			path, other.Digest, t.from[path], c.Digest, root)
+		return fmt.Errorf("mirror: %q is %w: %s in %s, %s in %s: serve them apart",
+			path, oci.ErrConflict, other.Digest, t.from[path], c.Digest, root)
 	}
 	b := t.blobs[f.Blob.Digest]
 	if b == nil {

@@ -137,7 +137,7 @@ func (t *Tarball) manifest(ctx context.Context, tag string) (m ocispec.Manifest,
 	}
 	t.Manifest = digest.FromBytes(body)
 	if err := strict.DecodeJSON(body, &m); err != nil || m.ArtifactType != manifests.ArtifactTypeTarball {
-		return m, fmt.Errorf("%s: %w: found %q, want a bundle that offk8s push wrote", t.Reference, ErrAddress, m.ArtifactType)
+		return m, fmt.Errorf("%s: %w: found another artifact, of the type %q", t.Reference, ErrNoBundle, m.ArtifactType)
 	}
 	return m, nil
 }

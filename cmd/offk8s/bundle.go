@@ -237,9 +237,11 @@ func newMirror(bundles []*bundle.Bundle, o mirror.Options) (*mirror.Mirror, erro
 	switch {
 	case err == nil:
 		return m, nil
-	case len(bundles) > 1:
-		return nil, withHint(fmt.Errorf("serve %d bundles: %w: %w", len(bundles), bundle.ErrVerify, err),
+	case errors.Is(err, mirror.ErrConflict):
+		return nil, withHint(usagef("serve %d bundles: %w", len(bundles), err),
 			"bundles with different content under one name need a serve each, with another --listen")
+	case len(bundles) > 1:
+		return nil, fmt.Errorf("serve %d bundles: %w: %w", len(bundles), bundle.ErrVerify, err)
 	}
 	return nil, withHint(fmt.Errorf("bundle %q: %w: %w", bundles[0].Path(), bundle.ErrVerify, err),
 		"no mirror can serve this bundle; pack it again without the names above")

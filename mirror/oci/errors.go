@@ -2,6 +2,7 @@ package oci
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 )
@@ -17,6 +18,10 @@ const (
 	codeUnsupported     = "UNSUPPORTED"
 	codePagination      = "PAGINATION_NUMBER_INVALID" // of distribution; the specification has none for it
 )
+
+// ErrConflict means that bundles cannot be served together: one name leads to different
+// content.
+var ErrConflict = errors.New("in two bundles with different content")
 
 // apiError is an error that the client receives as JSON.
 type apiError struct {

@@ -94,7 +94,7 @@ func (s *repositories) add(img bundle.ImageEntry) error {
 	root := img.Descriptor.Digest
 	if ref.tag != "" {
 		if other, ok := r.tags[ref.tag]; ok && other != root {
-			return fmt.Errorf("image %q: two bundles have different images of this name: %s and %s", img.Name, other, root)
+			return fmt.Errorf("image %q is %w: %s and %s", img.Name, ErrConflict, other, root)
 		}
 		r.tags[ref.tag] = root
 	}
