@@ -229,10 +229,26 @@ func (i *installation) look(ctx context.Context) (unlock func() error, err error
 		i.keepLog(i.run, i.state.dir)
 	}
 	i.warnings(checks)
+	i.warnAuthorities(time.Now())
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
 	return unlock, nil
+}
+
+// authorityNotice is how long before the end of an authority install warns of it: the
+// lifetime of the certificates that it signs, which are valid for less from then on.
+const authorityNotice = 365 * 24 * time.Hour
+
+// warnAuthorities warns of authorities that end soon. An error comes again from the plan.
+func (i *installation) warnAuthorities(now time.Time) {
+	ends, _ := i.state.credentials.AuthorityEnds()
+	for _, v := range ends {
+		if v.NotAfter.Sub(now) < authorityNotice {
+			i.warnf("the authority %q of the cluster %q ends on %s, and with it all of its certificates: offk8s cannot replace it yet, so have a new cluster by then",
+				v.Name, i.cluster.Name, v.NotAfter.Format(time.DateOnly))
+		}
+	}
 }
 
 // plan returns the plan, and makes the credentials of a new cluster.

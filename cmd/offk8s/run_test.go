@@ -444,3 +444,21 @@ func TestJournalctl(t *testing.T) {
 		t.Errorf("unit of another role: %v", err)
 	}
 }
+
+// The last year of an authority is not a surprise.
+func TestAuthoritiesThatEnd(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	c := site("192.0.2.1")
+	state := installed(t, c)
+	for _, tt := range []struct {
+		years int
+		want  int // warnings
+	}{{0, 0}, {8, 0}, {9, 3}} {
+		var stderr bytes.Buffer
+		i := installation{app: newApp(nil, nil, &stderr), cluster: c, state: state}
+		i.warnAuthorities(time.Now().AddDate(tt.years, 1, 0))
+		if got := strings.Count(stderr.String(), `of the cluster "site" ends on`); got != tt.want {
+			t.Errorf("after %d years: %d warnings, want %d\n%s", tt.years, got, tt.want, stderr.String())
+		}
+	}
+}

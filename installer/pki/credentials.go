@@ -198,7 +198,8 @@ func openCA(dir stateDir, name, commonName string, now time.Time) (pair, error) 
 		return pair{}, fmt.Errorf("authority %q in %q: %w", name, dir.path, err)
 	}
 	if now.After(cert.NotAfter) {
-		return pair{}, fmt.Errorf("authority %q in %q expired on %s", name, dir.path, cert.NotAfter.Format(time.DateOnly))
+		return pair{}, fmt.Errorf("authority %q in %q expired on %s, now it is %s: set the clock if that is wrong; an authority that has ended cannot be renewed, nor the cluster of it, only installed anew",
+			name, dir.path, cert.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
 	}
 	return p, nil
 }

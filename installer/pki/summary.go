@@ -47,16 +47,8 @@ func (s *Credentials) Summary(cluster string) (Summary, error) {
 		return v, err
 	}
 	v.FirstEnd = &Validity{first, end.UTC()}
-	for _, ca := range authorities() {
-		p, err := s.dir.readPair(caName(ca))
-		if err != nil {
-			return v, err
-		}
-		cert, _, err := parsePair(p)
-		if err != nil {
-			return v, err
-		}
-		v.Authorities = append(v.Authorities, Validity{caName(ca), cert.NotAfter.UTC()})
+	if v.Authorities, err = s.dir.authorityEnds(); err != nil {
+		return v, err
 	}
 	for name := range state.Files {
 		if strings.HasSuffix(name, ".crt") {
@@ -68,6 +60,32 @@ func (s *Credentials) Summary(cluster string) (Summary, error) {
 		v.Copy, err = compareCopy(state.Content, state.Copy, nil)
 	}
 	return v, err
+}
+
+// AuthorityEnds returns the ends of the authorities of the cluster, none if they are not there
+// yet.
+func (s *Credentials) AuthorityEnds() ([]Validity, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id, err := s.identity(); id == "" {
+		return nil, err
+	}
+	return s.dir.authorityEnds()
+}
+
+func (d stateDir) authorityEnds() (out []Validity, err error) {
+	for _, ca := range authorities() {
+		p, err := d.readPair(caName(ca))
+		if err != nil {
+			return nil, err
+		}
+		cert, _, err := parsePair(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Validity{caName(ca), cert.NotAfter.UTC()})
+	}
+	return out, nil
 }
 
 // Belongs reports whether the state directory can be that of the cluster, since two

@@ -3,6 +3,7 @@ package stage
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -120,20 +121,31 @@ func checkVIPStays(c *checks, in Input) {
 	}
 }
 
-// predecessorPorts are those of which one is open on any host that runs as part of a cluster.
-var predecessorPorts = []string{kubeletPort, etcdClientPort, manifests.DefaultAPIPort}
-
-// predecessors returns the sockets of machines whose place new ones of the same name take, by
-// the name.
+// predecessors returns the machines that must not run any more, by the names of their
+// hosts: those whose place new ones of the same name take, and those that are forgotten. The
+// sockets are those of which one is open on any host that runs as part of a cluster.
 func (in Input) predecessors() map[string][]string {
 	out := map[string][]string{}
-	for _, h := range in.Cluster.Hosts {
-		former := in.formerAddress(h)
-		if former == "" || !in.fresh(h.Name) || slices.Contains(in.addresses(), former) {
-			continue
+	ports := []string{kubeletPort, etcdClientPort, manifests.DefaultAPIPort}
+	if p := in.Cluster.BalancerPort(); !slices.Contains(ports, p) {
+		ports = append(ports, p)
+	}
+	add := func(name, address string) {
+		if slices.Contains(in.addresses(), address) {
+			return
 		}
-		for _, port := range predecessorPorts {
-			out[h.Name] = append(out[h.Name], net.JoinHostPort(former, port))
+		for _, port := range ports {
+			out[name] = append(out[name], net.JoinHostPort(address, port))
+		}
+	}
+	for _, h := range in.Cluster.Hosts {
+		if former := in.formerAddress(h); former != "" && in.fresh(h.Name) {
+			add(h.Name, former)
+		}
+	}
+	for _, h := range Leaving(in) {
+		if in.Forget[h.Name] {
+			add(h.Name, h.Address)
 		}
 	}
 	return out
@@ -159,29 +171,31 @@ func (in Input) predecessorProbes() map[string][]probe.Probe {
 }
 
 // checkPredecessors refuses a new machine while the former one of its name runs: two kubelets
-// would be the same node, and a member of etcd that works would be removed.
+// would be the same node, and a member of etcd that works would be removed. It refuses to
+// forget a host that runs: it would go on as part of the cluster, with its credentials.
 func checkPredecessors(c *checks, in Input) {
 	old := in.predecessors()
-	for _, h := range in.Cluster.Hosts {
+	for _, name := range slices.Sorted(maps.Keys(old)) {
 		var open []string
 		for _, list := range in.Answers {
 			for _, a := range list {
-				if a.Kind == probe.Dial && a.Error == "" && slices.Contains(old[h.Name], a.Target) {
+				if a.Kind == probe.Dial && a.Error == "" && slices.Contains(old[name], a.Target) {
 					open = append(open, a.Target)
 				}
 			}
 		}
-		if len(old[h.Name]) == 0 {
-			continue
-		}
-		c.host = h.Name
-		found := in.formerAddress(h) + " does not answer"
-		if len(open) > 0 {
-			found = "the one before answers at " + strings.Join(open, ", ")
-		}
-		c.require(len(open) == 0, Check{
-			Name: "predecessor", Found: found, Want: "no other machine with this name that runs",
+		slices.Sort(open)
+		c.host = name
+		check := Check{
+			Name: "predecessor", Found: "nothing answers at " + strings.Join(old[name], ", "), Want: "no other machine with this name that runs",
 			Hint: "shut that machine down for good; or, to take it out in order, give the new one a name of its own",
-		})
+		}
+		if in.Forget[name] {
+			check.Want, check.Hint = "a machine that does not run any more", "leave out --forget, so that install restores it; or shut it down for good"
+		}
+		if len(open) > 0 {
+			check.Found = "one that answers at " + strings.Join(open, ", ")
+		}
+		c.require(len(open) == 0, check)
 	}
 }

@@ -161,7 +161,8 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// A new machine does not take a name while the former one of that name runs.
+// A new machine does not take a name while the former one of that name runs, and a host that
+// runs is not forgotten.
 func TestPredecessor(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -173,10 +174,16 @@ func TestPredecessor(t *testing.T) {
 		{"another one, the former runs", "10.0.0.99", "10250", "predecessor node-2"},
 		{"another one, its etcd runs", "10.0.0.99", "2379", "predecessor node-2"},
 		{"another one, the former is off", "10.0.0.99", "", ""},
+		{"forgotten, and it runs", "", "6443", "predecessor node-2"},
+		{"forgotten, and it is off", "", "", ""},
 	} {
 		in := keptInput(t, "1.36")
-		in.Cluster.Hosts[2].Address = tt.address
-		in.Facts["node-2"] = testFacts(in.Cluster.Hosts[2], "debian", "12")
+		if in.Cluster.Hosts[2].Address = tt.address; tt.address != "" {
+			in.Facts["node-2"] = testFacts(in.Cluster.Hosts[2], "debian", "12")
+		} else {
+			in.Cluster.Hosts = slices.Delete(in.Cluster.Hosts, 2, 3)
+			in.Forget = map[string]bool{"node-2": true}
+		}
 		in.Answers = map[string][]probe.Answer{}
 		for host, list := range Probes(in) {
 			for _, p := range list {

@@ -186,12 +186,7 @@ func checkLeaving(in Input) []Check {
 			Hint: "start them, or keep in cluster.yaml those that run",
 		})
 	}
-	if ex := in.exRole(manifests.RoleLoadBalancer); len(ex) > 0 && in.Cluster.Balancing() == manifests.BalanceHosts {
-		c.recommend(in.anyRuns(in.Cluster.HostsWith(manifests.RoleLoadBalancer), in.Cluster.BalancerPort()), Check{
-			Name: "balancer-stays", Found: strings.Join(hostNames(ex), ", ") + " leave and no balancer that runs stays",
-			Want: "one that stays", Hint: "replace one after the other: until a new one runs, nodes have no way to the API",
-		})
-	}
+	checkBalancerStays(c, in)
 	for _, h := range Leaving(in) {
 		c.host = h.Name
 		c.require(!in.Away[h.Name] || in.Forget[h.Name], Check{
@@ -208,6 +203,28 @@ func checkLeaving(in Input) []Check {
 	}
 	slices.SortFunc(c.list, func(a, b Check) int { return cmp.Compare(a.Host+a.Found, b.Host+b.Found) })
 	return c.list
+}
+
+// checkBalancerStays refuses to take all balancers that run at the same time. If none runs,
+// it only warns, since others have to take their place.
+func checkBalancerStays(c *checks, in Input) {
+	ex := in.exRole(manifests.RoleLoadBalancer)
+	if len(ex) == 0 || in.Cluster.Balancing() != manifests.BalanceHosts {
+		return
+	}
+	check := Check{
+		Name: "balancer-stays", Found: strings.Join(hostNames(ex), ", ") + " leave and no balancer that runs stays",
+		Want: "one that stays", Hint: "replace one after the other: until a new one runs, nodes have no way to the API",
+	}
+	stays := in.anyRuns(in.Cluster.HostsWith(manifests.RoleLoadBalancer), in.Cluster.BalancerPort())
+	if !in.anyRuns(in.present(ex), in.Cluster.BalancerPort()) {
+		c.recommend(stays, check)
+		return
+	}
+	some := &checks{ignore: in.Cluster.HostPrep.IgnorePreflight} // an outage may do no harm
+	check.Hint += "; --ignore balancer-stays does it all the same"
+	some.require(stays, check)
+	c.list = append(c.list, some.list...)
 }
 
 // checkKnown refuses a cluster.yaml in which all control planes and members of etcd are

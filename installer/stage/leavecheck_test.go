@@ -28,6 +28,7 @@ func TestBalancersThatLeave(t *testing.T) {
 	}{
 		{"one stays and runs", "load-balancer", []string{"h2 6443"}, "pass"},
 		{"one stays and does not run", "load-balancer", nil, "warn: h3 leave and no balancer that runs stays"},
+		{"one stays and does not run, the other does", "load-balancer", []string{"h3 6443"}, "fail: h3 leave and no balancer that runs stays"},
 		{"an etcd takes the place of another", "load-balancer etcd", []string{"h1 6443"}, "warn: h3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -37,7 +38,9 @@ func TestBalancersThatLeave(t *testing.T) {
 			for _, r := range strings.Fields(tt.now) {
 				in.Cluster.Hosts[1].Roles = append(in.Cluster.Hosts[1].Roles, manifests.Role(r))
 			}
+			runs := in.Facts["h3"]
 			in = applied(in, "control-plane etcd", "load-balancer", "load-balancer")
+			in.Facts["h3"] = runs
 			if got := leavingChecks(in, "balancer-stays"); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
