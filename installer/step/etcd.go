@@ -153,16 +153,16 @@ func (e *EtcdData) Apply(ctx context.Context, env *Env) (Result, error) {
 	}
 	for _, m := range start.drop {
 		env.Log.Info("member whose host is gone is removed", "member", m.Name, "id", m.hexID())
-		if _, err := e.ctl(ctx, env, e.Peers, "member", "remove", m.hexID()); err != nil {
+		if err := e.change(ctx, env, "remove", m.hexID()); err != nil {
 			return Result{}, fmt.Errorf("etcd member %q: remove its predecessor %s: %w", e.Name, m.hexID(), err)
 		}
 	}
 	if start.add {
-		args := []string{"member", "add", e.Name, "--peer-urls=" + e.PeerURL}
+		args := []string{"add", e.Name, "--peer-urls=" + e.PeerURL}
 		if e.Learner {
 			args = append(args, "--learner")
 		}
-		if _, err := e.ctl(ctx, env, e.Peers, args...); err != nil {
+		if err := e.change(ctx, env, args...); err != nil {
 			return Result{}, fmt.Errorf("etcd member %q: add it to the running etcd: %w", e.Name, err)
 		}
 	}
@@ -173,6 +173,25 @@ func (e *EtcdData) Apply(ctx context.Context, env *Env) (Result, error) {
 		return Result{}, err
 	}
 	return Result{State: Changed, Reason: start.reason}, nil
+}
+
+// notSettled are refusals of a change of members that end by themselves: since the last
+// change, each member must have started and been in contact with the others for five seconds
+// (etcd, server/etcdserver/server.go: HealthInterval).
+var notSettled = []string{"unhealthy cluster", "not enough started members"}
+
+// change changes the members of the running etcd. Other errors than notSettled may come
+// after the change, so it is not tried again.
+func (e *EtcdData) change(ctx context.Context, env *Env, args ...string) error {
+	var failed error
+	err := Poll(ctx, env, quorumPatience, quorumInterval, "members of etcd in contact with each other", func(ctx context.Context) (string, error) {
+		_, failed = e.ctl(ctx, env, e.Peers, append([]string{"member"}, args...)...)
+		if failed == nil || !slices.ContainsFunc(notSettled, func(s string) bool { return strings.Contains(failed.Error(), s) }) {
+			return "", nil
+		}
+		return failed.Error(), nil
+	})
+	return cmp.Or(err, failed)
 }
 
 // Undo forgets the member, so that a later install may bootstrap it again.

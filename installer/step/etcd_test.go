@@ -111,6 +111,7 @@ func TestEtcdJoins(t *testing.T) {
 		name    string
 		peers   string // members beside b
 		silent  bool
+		refuse  []string // answers to the first calls of add
 		join    bool
 		learner bool
 		env     string
@@ -128,6 +129,15 @@ func TestEtcdJoins(t *testing.T) {
 		{
 			name: "its host has another address", peers: `{"ID":10,"name":"cp-1","peerURLs":["https://10.9.9.9:2380"],"clientURLs":["x"]}`,
 			env: joined, calls: []string{"remove a", "add cp-1 --peer-urls=" + self},
+		},
+		{
+			name: "another member joined a moment ago", env: joined,
+			refuse: []string{"Error: etcdserver: re-configuration failed due to not enough started members", "Error: etcdserver: unhealthy cluster"},
+			calls:  []string{"add cp-1 --peer-urls=" + self, "add cp-1 --peer-urls=" + self, "add cp-1 --peer-urls=" + self},
+		},
+		{
+			name: "nobody knows whether it was added", refuse: []string{"Error: context deadline exceeded"},
+			calls: []string{"add cp-1 --peer-urls=" + self}, refused: "deadline exceeded",
 		},
 		{name: "nobody answers, first start", silent: true, env: "ETCD_INITIAL_CLUSTER=cp-1=" + self + ",b=https://10.0.0.12:2380\nETCD_INITIAL_CLUSTER_STATE=new\nETCD_INITIAL_CLUSTER_TOKEN=offk8s-test\n"},
 		{name: "nobody answers, but etcd has run", silent: true, join: true, refused: "has run before"},
@@ -149,6 +159,11 @@ func TestEtcdJoins(t *testing.T) {
 					return steptest.Say(`{"members":[` + strings.Join(members, ",") + `]}`)
 				case verb == "remove":
 					members = members[:1]
+				case verb == "add" && len(tt.refuse) > 0:
+					calls = append(calls, call)
+					answer := tt.refuse[0]
+					tt.refuse = tt.refuse[1:]
+					return steptest.Exit(c.Argv, 1, answer)
 				case verb == "add":
 					members = append(members, `{"ID":12,"peerURLs":["`+self+`"]}`)
 				}
