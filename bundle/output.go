@@ -95,7 +95,7 @@ func (o *output) expect(size int64, stored []tarfile.Member, from string) error 
 		size -= o.shareable(stored)
 	}
 	if size > free {
-		return fmt.Errorf("%q needs %s, free are %s: %w", o.path, FormatSize(size), FormatSize(free), unix.ENOSPC)
+		return fmt.Errorf("%q needs %s, found %s free: %w", o.path, FormatSize(size), FormatSize(free), unix.ENOSPC)
 	}
 	return nil
 }

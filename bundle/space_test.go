@@ -48,8 +48,8 @@ func TestT62DiskFull(t *testing.T) {
 		fill  bool
 		text  string
 	}{
-		"too small":                       {huge, 0, false, "b.tar\" needs 2.0 MiB, free are "},
-		"too small, in parts":             {huge, partSize, false, "b.tar\" needs 2.0 MiB, free are "},
+		"too small":                       {huge, 0, false, "b.tar\" needs 2.0 MiB, found "},
+		"too small, in parts":             {huge, partSize, false, "b.tar\" needs 2.0 MiB, found "},
 		"filled by another one":           {fits, 0, true, "no space left on device"},
 		"filled by another one, in parts": {fits, partSize, true, "no space left on device"},
 	} {

@@ -95,7 +95,7 @@ func (a *app) drill(ctx context.Context, o drillCmdOptions) (err error) {
 		}
 	}
 	if o.limit < 0 {
-		return usagef("--limit %s: negative", o.limit)
+		return usagef("--limit %s: want 0 or more", o.limit)
 	}
 	c, state, err := o.cluster.loadWithState()
 	if err != nil {

@@ -46,10 +46,10 @@ func (a *app) dryRun(ctx context.Context, src *sources, lock *manifests.Lock, o 
 	if target == cache {
 		need += v.Download
 	} else if v.Download > v.CacheFree {
-		a.warnf("the cache %q may need %s, free are %s", src.store.Dir(), bundle.FormatSize(v.Download), bundle.FormatSize(v.CacheFree))
+		a.warnf("the cache %q may need %s, found %s free", src.store.Dir(), bundle.FormatSize(v.Download), bundle.FormatSize(v.CacheFree))
 	}
 	if need > v.Free {
-		a.warnf("%q may need %s, free are %s", filepath.Dir(v.Output), bundle.FormatSize(need), bundle.FormatSize(v.Free))
+		a.warnf("%q may need %s, found %s free", filepath.Dir(v.Output), bundle.FormatSize(need), bundle.FormatSize(v.Free))
 	}
 	return a.result(v, func(w io.Writer) error { return writePackPlan(w, v) })
 }

@@ -96,7 +96,7 @@ func (s *Smoke) Apply(ctx context.Context, env *step.Env) (step.Result, error) {
 		return step.Result{}, err
 	}
 	if err := r.clean(ctx); err != nil {
-		return step.Result{}, fmt.Errorf("smoke: after: %w", err)
+		return step.Result{}, fmt.Errorf("smoke: remove its namespaces: %w", err)
 	}
 	if err := env.SetStamp(smokeStamp, s.Fingerprint); err != nil {
 		return step.Result{}, err

@@ -150,7 +150,7 @@ func (w *Wait) Apply(ctx context.Context, env *Env) (Result, error) {
 		case <-ctx.Done():
 			return Result{}, context.Cause(ctx)
 		case <-limit.C:
-			return Result{}, fmt.Errorf("%s: not after %s, last: %w", w.Describe(), timeout, last)
+			return Result{}, fmt.Errorf("%s: not within %s (last: %w)", w.Describe(), timeout, last)
 		case <-time.After(w.interval()):
 		}
 	}
