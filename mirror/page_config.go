@@ -171,6 +171,9 @@ func (d *pageData) imageStep(base, curl string) string {
 		fmt.Fprintf(&b, "# images with docker, as root; for Docker Hub, daemon.json also needs the content of %s/config/docker-daemon.json\n", base)
 		fmt.Fprintf(&b, "mkdir -p '/etc/docker/certs.d/%[1]s' && cp %[2]s '/etc/docker/certs.d/%[1]s/ca.crt'\n", host, caPath)
 	}
+	if strings.HasPrefix(base, "http:") {
+		fmt.Fprintf(&b, "# images with docker, as root: daemon.json needs the content of %s/config/docker-daemon.json\n", base)
+	}
 	fmt.Fprintf(&b, "# images with podman, buildah and CRI-O, as root\n%s --create-dirs -o /etc/containers/registries.conf.d/offk8s.conf %s/config/registries.conf\n", curl, base)
 	if len(d.ca) > 0 {
 		fmt.Fprintf(&b, "mkdir -p '/etc/containers/certs.d/%[1]s' && cp %[2]s '/etc/containers/certs.d/%[1]s/ca.crt'\n", host, caPath)

@@ -239,6 +239,9 @@ func TestClientConfig(t *testing.T) {
 	if out, err := tryTool(t, nil, "sh", "-n", "-c", got); err != nil {
 		t.Errorf("the commands are no shell script: %v\n%s", err, out)
 	}
+	if got := configured(t, Options{}).ClientConfig("http://dmz:8080"); !strings.Contains(got, "daemon.json needs the content of http://dmz:8080/config/docker-daemon.json") {
+		t.Errorf("without TLS, docker is left out:\n%s", got)
+	}
 	// Clients whose names of images hold no IPv6 address get no commands that fail.
 	got = m.ClientConfig("https://[fd00::5]:8443")
 	for want, has := range map[string]bool{

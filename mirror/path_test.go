@@ -96,6 +96,12 @@ func FuzzHTTPPath(f *testing.F) {
 	}
 	f.Add(canary)
 	m := mirrorOf(f, Options{}, s.Bundle)
+	checks := map[string]bool{"/healthz": true, "/readyz": true}
+	for path := range checks {
+		f.Add(path)
+	}
+	f.Add("/files/")
+	f.Add("/files/" + sumsFile)
 	f.Fuzz(func(t *testing.T, target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
@@ -109,7 +115,7 @@ func FuzzHTTPPath(f *testing.F) {
 			t.Fatalf("%q answered the canary", target)
 		}
 		if w.Code == http.StatusOK && !strings.HasPrefix(u.Path, "/v2") && !strings.HasPrefix(u.Path, "/bundle/blobs/") &&
-			m.routes.paths[u.Path] == nil && m.pages[u.Path] == nil {
+			m.routes.paths[u.Path] == nil && m.pages[u.Path] == nil && !checks[u.Path] && m.listings[strings.TrimSuffix(u.Path, sumsFile)] == nil {
 			t.Fatalf("%q was answered with 200 but is not in the map", target)
 		}
 		if w.Code == http.StatusOK && !canonical(u.Path) {

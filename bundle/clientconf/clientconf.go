@@ -193,9 +193,16 @@ func (c Config) RegistriesConf(registries []string) string {
 
 // DockerDaemon returns a snippet for docker's daemon.json. Docker uses mirrors, in
 // order, for Docker Hub only: images of other registries are pulled by name,
-// <mirror>/<registry>/<name>. The CA belongs in /etc/docker/certs.d/<mirror>/ca.crt.
+// <mirror>/<registry>/<name>, from a mirror without TLS only if it is named as one. The CA
+// belongs in /etc/docker/certs.d/<mirror>/ca.crt.
 func (c Config) DockerDaemon() string {
-	out, err := json.MarshalIndent(map[string][]string{"registry-mirrors": c.URLs}, "", "  ")
+	conf := map[string][]string{"registry-mirrors": c.URLs}
+	for _, u := range c.URLs {
+		if host, plain := strings.CutPrefix(u, "http://"); plain {
+			conf["insecure-registries"] = append(conf["insecure-registries"], host)
+		}
+	}
+	out, err := json.MarshalIndent(conf, "", "  ")
 	if err != nil {
 		return "{}\n" // strings always encode
 	}

@@ -145,6 +145,10 @@ func TestDockerDaemon(t *testing.T) {
 	if got := (Config{URLs: []string{"https://dmz:8443"}}).DockerDaemon(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	want = "{\n  \"insecure-registries\": [\n    \"dmz:8080\"\n  ],\n  \"registry-mirrors\": [\n    \"http://dmz:8080\",\n    \"https://two\"\n  ]\n}\n"
+	if got := (Config{URLs: []string{"http://dmz:8080", "https://two"}}).DockerDaemon(); got != want {
+		t.Errorf("without TLS: %q, want %q", got, want)
+	}
 }
 
 // Several mirrors are alternatives: no client takes them for several repositories.
