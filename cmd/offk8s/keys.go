@@ -123,6 +123,7 @@ key for repository metadata is generated. Commands that sign then need --sign-ex
 	cmd.Flags().StringVar(&external, "public-key", "", "public key (PEM, P-256) of a key that stays elsewhere")
 	pass.flags(cmd)
 	cmd.Flags().BoolVar(&pass.none, "no-passphrase", false, "write the key unencrypted (0600)")
+	exclude(cmd, "no-passphrase", pass.flag)
 	return cmd
 }
 
@@ -141,6 +142,9 @@ func generator(external string) (func(time.Time) (*trust.KeyPair, error), error)
 
 // saveKey writes a new key pair to path and publicPath(path). It never overwrites a file.
 func saveKey(path string, secret []byte, generate func(time.Time) (*trust.KeyPair, error)) (*trust.KeyPair, error) {
+	if filepath.Ext(path) == ".pub" {
+		return nil, withHint(usagef("--output %q: is the name of a public key, want that of the private one", path), "did you mean -o %s?", strings.TrimSuffix(path, ".pub")+".key")
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}

@@ -48,6 +48,7 @@ Exit status: 0 done; 1 the program of --sign-exec failed; 2 usage;
 	o.pass.flag = "new-passphrase-file"
 	f.StringVar(&o.pass.file, o.pass.flag, "", "file whose first line is the passphrase of the new key (default: prompt)")
 	f.BoolVar(&o.pass.none, "no-passphrase", false, "write the new key unencrypted (0600)")
+	exclude(cmd, "no-passphrase", o.pass.flag)
 	f.StringVar(&o.external, "public-key", "", "public key (PEM, P-256) of a new key that stays elsewhere")
 	f.StringVar(&o.until, "until", "", "last day (YYYY-MM-DD) on which bundles of the old key are accepted (default: no end)")
 	f.BoolVar(&o.revoke, "revoke", false, "revoke the old key at once")
@@ -65,6 +66,9 @@ func (a *app) rotateKey(ctx context.Context, o rotateOptions) error {
 			return usagef("--until %q: want a day such as 2027-06-30", o.until)
 		}
 		s.Until = day.Add(24*time.Hour - time.Second)
+		if s.Until.Before(s.Created) {
+			return withHint(usagef("--until %s: the day has passed, want %s or a later one", o.until, s.Created.Format(time.DateOnly)), "--revoke ends what the old key signed at once")
+		}
 	}
 	old, err := a.presentKey(ctx, o.signer)
 	if err != nil {

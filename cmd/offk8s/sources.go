@@ -79,6 +79,15 @@ func (a *app) loadOrResolve(ctx context.Context, o packOptions, m manifests.Mani
 		if v := strings.TrimPrefix(m.Kubernetes, "v"); v != "" && v != lock.Kubernetes && v != lock.Minor {
 			return nil, usagef("lock %q is of Kubernetes %s, not %s", o.lock, lock.Kubernetes, m.Kubernetes)
 		}
+		if other := bundle.Unlike(lock, m); len(other) > 0 {
+			return nil, withHint(usagef("lock %q has something else than the flags or pack.yaml say:\n%s", o.lock, strings.Join(other, "\n")),
+				"pack --lock packs the Lock and nothing else: leave these out, or resolve again without --lock")
+		}
+		for _, p := range m.Packages {
+			if len(bundle.Why(lock, p)) == 0 {
+				a.warnf("lock %q has no package called %q; pack --lock adds none", o.lock, p)
+			}
+		}
 		return lock, nil
 	}
 	cat, err := loadCatalog(o.catalog)
