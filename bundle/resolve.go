@@ -56,9 +56,9 @@ func Resolve(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, o 
 	r.settle(cat)
 	r.planAddons(cat)
 	r.planFiles()
-	r.planSelf()
+	r.planSelf(ctx)
 	r.planImages()
-	r.planExtraFiles()
+	r.planExtraFiles(ctx)
 	r.planCharts()
 	r.errs = append(r.errs, r.o.Require.refusals(r.lock, r.o.ImageSigners)...)
 	if err := r.failed(ctx); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/offk8s/offk8s/bundle/chart"
 	"github.com/offk8s/offk8s/bundle/fetch"
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/manifests"
 	"github.com/offk8s/offk8s/manifests/catalog"
 )
@@ -37,7 +37,7 @@ func (r *resolver) planCharts() {
 
 // readChart reads the archive of a chart on this machine.
 func readChart(file string) (*chart.Archive, error) {
-	f, err := os.Open(file)
+	f, _, err := reader.OpenFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (r *resolver) localChart(ctx context.Context, c manifests.ManifestChart) (n
 	}
 	name, version = content.Metadata.Name, content.Metadata.Version
 	file := manifests.ExtraFile{Name: manifests.ChartPath(name, version), Digest: c.Digest}
-	if s, err = localSource(file, c.File); err != nil {
+	if s, err = localSource(ctx, file, c.File); err != nil {
 		return "", "", s, err
 	}
 	return name, version, s, r.env.AddLocal(ctx, c.File, []*manifests.Artifact{{Source: s}})

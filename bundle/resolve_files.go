@@ -86,7 +86,7 @@ func sourceOf(rawURL, pin string) (manifests.Source, error) {
 
 // planSelf adds the offk8s binary for every architecture: the mirror and the
 // hosts need it.
-func (r *resolver) planSelf() {
+func (r *resolver) planSelf(ctx context.Context) {
 	version := r.o.Offk8sVersion
 	for _, arch := range r.lock.Arches {
 		label := "offk8s " + manifests.Platform(arch)
@@ -99,7 +99,7 @@ func (r *resolver) planSelf() {
 			r.fail(label, err)
 			continue
 		}
-		d, size, err := fetch.DigestFile(binary)
+		d, size, err := fetch.DigestFile(ctx, binary)
 		if err != nil {
 			r.fail(label, err)
 			continue
@@ -114,7 +114,7 @@ func (r *resolver) planSelf() {
 
 // planExtraFiles adds the user's files; those with a file:// URL are on this
 // machine.
-func (r *resolver) planExtraFiles() {
+func (r *resolver) planExtraFiles(ctx context.Context) {
 	for _, f := range r.m.Files {
 		a := manifests.Artifact{
 			Kind: manifests.KindFile, Name: f.Name, Group: manifests.GroupFiles,
@@ -122,7 +122,7 @@ func (r *resolver) planExtraFiles() {
 		}
 		var err error
 		if local, ok := strings.CutPrefix(f.URL, "file://"); ok {
-			a.Source, err = localSource(f, local)
+			a.Source, err = localSource(ctx, f, local)
 		} else {
 			a.Source, err = sourceOf(f.URL, f.Digest)
 		}
@@ -134,8 +134,8 @@ func (r *resolver) planExtraFiles() {
 	}
 }
 
-func localSource(f manifests.ExtraFile, local string) (manifests.Source, error) {
-	d, size, err := fetch.DigestFile(local)
+func localSource(ctx context.Context, f manifests.ExtraFile, local string) (manifests.Source, error) {
+	d, size, err := fetch.DigestFile(ctx, local)
 	if err != nil {
 		return manifests.Source{}, err
 	}

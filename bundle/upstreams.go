@@ -34,13 +34,13 @@ func Upstreams(lock *manifests.Lock) []Upstream {
 // PlanUpstreams returns the upstreams of the bundle that m asks for, except for those
 // that are found only when packages are resolved, and client with the apt archives
 // of this machine. It does not use the network.
-func PlanUpstreams(m manifests.Manifest, cat *catalog.Catalog, client *fetch.Client) ([]Upstream, *fetch.Client, error) {
+func PlanUpstreams(ctx context.Context, m manifests.Manifest, cat *catalog.Catalog, client *fetch.Client) ([]Upstream, *fetch.Client, error) {
 	r := newResolver(m, ResolveOptions{Client: client})
 	r.settle(cat)
 	r.planAddons(cat)
 	r.planFiles()
 	r.planImages()
-	r.planExtraFiles()
+	r.planExtraFiles(ctx)
 	if err := errors.Join(r.errs...); err != nil {
 		return nil, nil, inputFailure(err)
 	}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/offk8s/offk8s/bundle/reader"
 	"github.com/offk8s/offk8s/bundle/selfbin"
 	"github.com/offk8s/offk8s/manifests"
 )
@@ -16,15 +16,16 @@ import (
 // machine does not go into a bundle.
 const SelfURL = "offk8s:self"
 
-// DigestFile returns the sha256 and the size of a local file.
-func DigestFile(path string) (digest.Digest, int64, error) {
-	f, err := os.Open(path)
+// DigestFile returns the sha256 and the size of a local file, which must be a regular
+// one: it is read again later.
+func DigestFile(ctx context.Context, path string) (digest.Digest, int64, error) {
+	f, _, err := reader.OpenFile(path)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
 	sum := &counter{}
-	if _, err := io.Copy(sum, f); err != nil {
+	if _, err := io.Copy(sum, reader.Context(ctx, f)); err != nil {
 		return "", 0, err
 	}
 	return sum.digest(), sum.n, nil
@@ -40,16 +41,16 @@ func (f *files) fetchLocal(ctx context.Context, group []*manifests.Artifact) err
 	if a.Source.URL != SelfURL {
 		return fmt.Errorf("file %q with digest %s is not in the store: it was on the machine where the lock was made", a.Name, a.Source.Digest)
 	}
-	path, err := f.self(a.Arch(), a.Source.Digest)
+	path, err := f.self(ctx, a.Arch(), a.Source.Digest)
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(path)
+	file, _, err := reader.OpenFile(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	plain, blob, err := f.ingest(ctx, file)
+	plain, blob, err := f.ingest(ctx, reader.Context(ctx, file))
 	if err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func (f *files) fetchLocal(ctx context.Context, group []*manifests.Artifact) err
 }
 
 // self returns the path of the binary for arch after verifying it.
-func (e Env) self(arch string, want digest.Digest) (string, error) {
+func (e Env) self(ctx context.Context, arch string, want digest.Digest) (string, error) {
 	path, ok := e.SelfBinaries[arch]
 	if !ok {
 		return "", fmt.Errorf("offk8s binary for linux/%s with digest %s is not in the store and none was given", arch, want)
@@ -68,7 +69,7 @@ func (e Env) self(arch string, want digest.Digest) (string, error) {
 	if err := selfbin.Check(path, arch); err != nil {
 		return "", err
 	}
-	got, _, err := DigestFile(path)
+	got, _, err := DigestFile(ctx, path)
 	if err != nil {
 		return "", err
 	}
@@ -81,12 +82,12 @@ func (e Env) self(arch string, want digest.Digest) (string, error) {
 // AddLocal stores a file of this machine for the artifacts of group, whose
 // source has its digest, so that Pack finds it in the store.
 func (e Env) AddLocal(ctx context.Context, path string, group []*manifests.Artifact) error {
-	file, err := os.Open(path)
+	file, _, err := reader.OpenFile(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	plain, blob, err := e.ingest(ctx, file)
+	plain, blob, err := e.ingest(ctx, reader.Context(ctx, file))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package reader
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -53,6 +54,9 @@ var fileTypes = []struct {
 	{fs.ModeDevice, "a device"},
 }
 
+// ErrNotRegular means that a name leads to a directory, a pipe or a device.
+var ErrNotRegular = errors.New("expected a regular file")
+
 // Regular returns an error that names the type of the file unless it is regular.
 func Regular(info fs.FileInfo) error {
 	if info.Mode().IsRegular() {
@@ -60,8 +64,8 @@ func Regular(info fs.FileInfo) error {
 	}
 	for _, t := range fileTypes {
 		if info.Mode()&t.mode != 0 {
-			return fmt.Errorf("is %s, expected a regular file", t.name)
+			return fmt.Errorf("is %s, %w", t.name, ErrNotRegular)
 		}
 	}
-	return fmt.Errorf("is %s, expected a regular file", info.Mode().Type())
+	return fmt.Errorf("is %s, %w", info.Mode().Type(), ErrNotRegular)
 }

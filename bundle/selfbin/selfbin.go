@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+
+	"github.com/offk8s/offk8s/bundle/reader"
 )
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
@@ -46,6 +49,11 @@ func open(path, arch string) (*elf.File, error) {
 	want, ok := machines[arch]
 	if !ok {
 		return nil, fmt.Errorf("cannot be checked: architecture %q is not known", arch)
+	}
+	if info, err := os.Stat(path); err == nil { // opening a named pipe waits for its writer
+		if err := reader.Regular(info); err != nil {
+			return nil, err
+		}
 	}
 	f, err := elf.Open(path)
 	if _, ok := errors.AsType[*fs.PathError](err); ok {

@@ -115,6 +115,7 @@ var classes = []class{
 	{is(bundle.ErrNoSelf), exitUsage, "give --self ARCH=FILE; make dist builds the binaries of all architectures"},
 	{func(err error) bool { return is(bundle.ErrInput)(err) && is(fs.ErrNotExist)(err) }, exitUsage, "paths in pack.yaml and in flags begin at the directory in which pack runs"},
 	{is(selfbin.ErrMachine), exitUsage, "give the program of that architecture: --self ARCH=FILE; make dist builds all"},
+	{is(reader.ErrNotRegular), exitUsage, "name a regular file; write the content of a pipe to one first"},
 	{is(bundle.ErrInput), exitUsage, "offk8s versions lists what can be packed; --catalog adds to it"},
 	{is(syscall.ENOTDIR), exitUsage, "a directory is needed there: give another path, or move the file away"},
 	{is(syscall.EISDIR), exitUsage, "a file is needed there: give the path of one"},

@@ -44,6 +44,7 @@ var exitCases = []struct {
 	{"document", &strict.Error{Problems: []strict.Problem{{File: "cluster.yaml", Message: "x"}}}, 2, "fix the lines"},
 	{"input of resolve", bundle.ErrInput, 2, "offk8s versions"},
 	{"a file of pack.yaml is missing", errors.Join(bundle.ErrInput, fs.ErrNotExist), 2, "the directory in which pack runs"},
+	{"a pipe in place of a file", errors.Join(bundle.ErrInput, reader.ErrNotRegular), 2, "name a regular file"},
 	{"own build is dynamic", errors.Join(bundle.ErrInput, selfbin.ErrDynamic), 2, "make build"},
 	{"binary of another architecture", errors.Join(bundle.ErrInput, selfbin.ErrMachine), 2, "make dist"},
 	{"no binary for an architecture", errors.Join(bundle.ErrInput, bundle.ErrNoSelf), 2, "--self"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,12 +34,17 @@ func (f *filter) flags(cmd *cobra.Command) {
 }
 
 func (f *filter) check() error {
+	var wrong []string
 	for _, k := range f.kinds {
 		if !slices.Contains(kinds, k) {
-			return withHint(usagef("--kind %q: want one of %s", k, strings.Join(kinds, ", ")), "%s", nearestOf(k, kinds))
+			wrong = append(wrong, strconv.Quote(k))
 		}
 	}
-	return nil
+	if len(wrong) == 0 {
+		return nil
+	}
+	near, _ := strconv.Unquote(wrong[0])
+	return withHint(usagef("--kind %s: want one of %s", strings.Join(wrong, ", "), strings.Join(kinds, ", ")), "%s", nearestOf(near, kinds))
 }
 
 // matches reports whether the filter chooses an artifact of this kind with any of

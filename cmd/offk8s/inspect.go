@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -98,8 +97,8 @@ const shownDigits = 12
 // set.
 func writeCut(w io.Writer, text string, wide bool) error {
 	width := 0
-	if f, ok := w.(*os.File); ok && !wide {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+	if o, ok := w.(*checkedOutput); ok && !wide {
+		if columns, _, err := term.GetSize(int(o.file.Fd())); err == nil {
 			width = columns
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -20,12 +21,12 @@ type upstreamHost struct {
 }
 
 // listHosts prints the hosts that packing m needs. It connects to none.
-func (a *app) listHosts(m manifests.Manifest, o packOptions, client *fetch.Client) error {
+func (a *app) listHosts(ctx context.Context, m manifests.Manifest, o packOptions, client *fetch.Client) error {
 	cat, err := loadCatalog(o.catalog)
 	if err != nil {
 		return err
 	}
-	upstreams, client, err := bundle.PlanUpstreams(m, cat, client)
+	upstreams, client, err := bundle.PlanUpstreams(ctx, m, cat, client)
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,12 @@ func main() { os.Exit(run()) }
 // run is main without os.Exit, so that test scripts can call it.
 func run() int {
 	ctx, cause := signalContext(context.Background())
-	app := newApp(os.Stdin, os.Stdout, os.Stderr)
+	out := &checkedOutput{file: os.Stdout}
+	app := newApp(os.Stdin, out, os.Stderr)
 	err := app.command().ExecuteContext(ctx)
+	if err == nil {
+		err = out.failed()
+	}
 	if sig := cause(); sig != nil && err != nil { // serve stops without an error
 		name := map[os.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[sig]
 		app.notef("stopped by %s; run the same command again to continue", name)

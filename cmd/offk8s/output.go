@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/offk8s/offk8s/bundle"
 )
@@ -37,4 +38,29 @@ func replaces(output, name string) bool {
 		b, berr := os.Stat(filepath.Dir(output))
 		return aerr == nil && berr == nil && os.SameFile(a, b) && filepath.Base(p) == filepath.Base(output)
 	})
+}
+
+// checkedOutput is standard output. It keeps the first error, also of writers that ignore
+// it, such as the help of cobra.
+type checkedOutput struct {
+	file *os.File
+	mu   sync.Mutex
+	err  error
+}
+
+func (o *checkedOutput) Write(b []byte) (int, error) {
+	n, err := o.file.Write(b)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// failed returns the first error of a Write.
+func (o *checkedOutput) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }

@@ -154,7 +154,7 @@ func (a *app) pack(ctx context.Context, o packOptions) error {
 	}
 	defer src.end()
 	if o.hosts {
-		return a.listHosts(src.manifest, o, src.client)
+		return a.listHosts(ctx, src.manifest, o, src.client)
 	}
 	var key *trust.KeyPair // nil for --dry-run and --unsigned
 	if !o.dryRun && !o.unsigned {
