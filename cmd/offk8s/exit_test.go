@@ -150,6 +150,7 @@ func TestExitCodes(t *testing.T) {
 var remediesInPage = map[string][]string{
 	"is not in the catalog":             {"input of resolve"},
 	"is dynamically linked":             {"own build is dynamic"},
+	"a directory, a named pipe":         {"a pipe in place of a file"},
 	"no binary for another":             {"no binary for an architecture", "binary of another architecture"},
 	"leads into a private network":      {"redirect into a private network"},
 	"credentials of a registry":         {"Docker configuration"},
