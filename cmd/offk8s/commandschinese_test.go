@@ -87,7 +87,7 @@ const globalFlagsChinese = "所有命令都有：`--format` 结果的格式（te
 // writeCommandsChinese writes the page with all commands.
 func writeCommandsChinese(w io.Writer, root *cobra.Command) error {
 	fmt.Fprint(w, "# 命令\n\n<!-- Written by make golden from the commands and their Chinese words. -->\n\n[English](../commands.md)\n\n")
-	fmt.Fprint(w, "每个命令的作用和常用参数。`offk8s COMMAND --help` 和英文页有全部参数、示例和退出码。\n"+
+	fmt.Fprint(w, "每个命令的作用和常用参数。每个命令的 `--help` 和英文页有全部参数、示例和退出码。\n"+
 		"每个参数都可以用环境变量 `OFFK8S_<FLAG>` 设置，例如 `--cache-dir` 是 `OFFK8S_CACHE_DIR`；命令行优先。\n\n"+globalFlagsChinese+"\n")
 	for _, part := range commandsChinese {
 		fmt.Fprintf(w, "\n## %s\n\n| 命令 | 作用 | 常用参数 |\n|---|---|---|\n", part.title)
