@@ -61,7 +61,7 @@ func has(lock *manifests.Lock, kind manifests.ArtifactKind, name, file string) b
 
 // list returns the sorted names in one string, each once.
 func list(names []string) string {
-	return strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), ", ")
+	return strings.Join(sortedOr(names, nil), ", ")
 }
 
 // goArches returns arches in Go's spelling.

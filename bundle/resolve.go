@@ -171,13 +171,7 @@ func (r *resolver) settle(cat *catalog.Catalog) {
 	if l.Name == "" {
 		l.Name = "kubernetes-" + l.Minor
 	}
-	arches := slices.Clone(r.m.Arches)
-	for i, a := range arches {
-		if goArch, ok := manifests.MachineArch(a); ok {
-			arches[i] = goArch
-		}
-	}
-	l.Arches = sortedOr(arches, release.Defaults.Arches)
+	l.Arches = sortedOr(goArches(r.m.Arches), release.Defaults.Arches)
 	l.Distros = sortedOr(r.m.Distros, release.Defaults.Distros)
 	l.CNI, l.Runtime = r.m.CNI, r.m.Runtime
 	if r.m.AssumeInstalled == manifests.AssumeMinimal {

@@ -47,7 +47,7 @@ var (
 	ErrAddress = errors.New("not an address in a registry")
 	// ErrDenied means that the registry wants other credentials, or more rights.
 	ErrDenied = errors.New("the registry denies access")
-	// ErrCertificate means that nobody who is trusted issued the registry's certificate.
+	// ErrCertificate means that no trusted authority issued the registry's certificate.
 	ErrCertificate = errors.New("the certificate of the registry is not trusted")
 	// ErrReadOnly means that the registry takes no pushes.
 	ErrReadOnly = errors.New("the registry is read-only")

@@ -35,16 +35,19 @@ func (f *filter) flags(cmd *cobra.Command) {
 
 func (f *filter) check() error {
 	var wrong []string
+	near := "" // of the first
 	for _, k := range f.kinds {
 		if !slices.Contains(kinds, k) {
+			if len(wrong) == 0 {
+				near = nearestOf(k, kinds)
+			}
 			wrong = append(wrong, strconv.Quote(k))
 		}
 	}
 	if len(wrong) == 0 {
 		return nil
 	}
-	near, _ := strconv.Unquote(wrong[0])
-	return withHint(usagef("--kind %s: want one of %s", strings.Join(wrong, ", "), strings.Join(kinds, ", ")), "%s", nearestOf(near, kinds))
+	return withHint(usagef("--kind %s: want one of %s", strings.Join(wrong, ", "), strings.Join(kinds, ", ")), "%s", near)
 }
 
 // matches reports whether the filter chooses an artifact of this kind with any of

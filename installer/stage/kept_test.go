@@ -70,7 +70,7 @@ func keptInput(t *testing.T, minor string) Input {
 	return in
 }
 
-// What the stages write is what facts read.
+// Facts read the settings that the stages write.
 func TestSettingsOfHosts(t *testing.T) {
 	for _, minor := range []string{"1.16", "1.36"} {
 		in := keptInput(t, minor)
